@@ -1,0 +1,1 @@
+"""Where it runs for real: submission to clusters."""

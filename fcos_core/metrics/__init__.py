@@ -1,0 +1,1 @@
+"""Numbers about boxes: dataset-wide metrics over arrays, no files."""

@@ -1,0 +1,1 @@
+"""The network: backbone, feature pyramid, two-branch head."""

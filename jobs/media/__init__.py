@@ -1,0 +1,1 @@
+"""Reading pixels: decoded, upright, RGB."""

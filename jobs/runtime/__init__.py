@@ -1,0 +1,1 @@
+"""Planning, one shard, and the only door to Ray."""

@@ -1,0 +1,1 @@
+"""One way to name, list, read and atomically create an object."""
