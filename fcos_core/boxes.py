@@ -1,0 +1,63 @@
+"""Arithmetic on boxes and distances. Boxes are xyxy in continuous coordinates, distances are ltrb.
+
+Letters: ``G`` ground-truth boxes, ``N`` any number of boxes.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def box_areas(boxes: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N"]:
+    """Width times height, in square pixels."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def boxes_to_ltrb(
+    locations: Float[Tensor, "*#N 2"], boxes: Float[Tensor, "*#N 4"]
+) -> Float[Tensor, "*N 4"]:
+    """Distances from each location to the left, top, right and bottom side of its box; equation 1."""
+    x, y = locations.unbind(-1)
+    x_min, y_min, x_max, y_max = boxes.unbind(-1)
+    return torch.stack([x - x_min, y - y_min, x_max - x, y_max - y], dim=-1)
+
+
+def ltrb_to_boxes(
+    locations: Float[Tensor, "*#N 2"], ltrb: Float[Tensor, "*#N 4"]
+) -> Float[Tensor, "*N 4"]:
+    """Undo :func:`boxes_to_ltrb`."""
+    x, y = locations.unbind(-1)
+    left, top, right, bottom = ltrb.unbind(-1)
+    return torch.stack([x - left, y - top, x + right, y + bottom], dim=-1)
+
+
+def clip_boxes(
+    boxes: Float[Tensor, "*N 4"], widths: Float[Tensor, "*#N"], heights: Float[Tensor, "*#N"]
+) -> Float[Tensor, "*N 4"]:
+    """Move the corners into their image: x into [0, width], y into [0, height]."""
+    limits = torch.stack([widths, heights, widths, heights], dim=-1)
+    return torch.minimum(boxes.clamp(min=0), limits)
+
+
+def iou_and_giou(
+    boxes: Float[Tensor, "N 4"], others: Float[Tensor, "N 4"], *, eps: float = 1e-7
+) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
+    """Intersection over union, and its generalised form (arXiv 1902.09630), of each pair.
+
+    Args:
+        boxes: xyxy.
+        others: xyxy, the other box of each pair.
+        eps: added to the denominators, so that two boxes without area give 0 and not NaN.
+
+    Returns:
+        IoU in 0..1 and GIoU in -1..1.
+    """
+    overlap = (
+        torch.minimum(boxes[:, 2:], others[:, 2:]) - torch.maximum(boxes[:, :2], others[:, :2])
+    ).clamp(min=0)
+    intersection = overlap[:, 0] * overlap[:, 1]
+    union = box_areas(boxes) + box_areas(others) - intersection
+    iou = intersection / (union + eps)
+    hull = torch.maximum(boxes[:, 2:], others[:, 2:]) - torch.minimum(boxes[:, :2], others[:, :2])
+    hull_area = hull[:, 0] * hull[:, 1]
+    return iou, iou - (hull_area - union) / (hull_area + eps)

@@ -1,0 +1,119 @@
+"""The three losses: focal, box IoU or GIoU, centre-ness; section 3.1 and 3.2.
+
+Letters: ``B`` images, ``L`` locations, ``C`` classes, ``P`` positive locations, ``N`` any number.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from fcos_core.boxes import iou_and_giou, ltrb_to_boxes
+from fcos_core.config import LossConfig
+from fcos_core.locations import LocationGrid
+from fcos_core.structures import HeadOutputs
+from fcos_core.targets import Targets
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Scalars whose sum is minimised."""
+
+    classification: Float[Tensor, ""]
+    box: Float[Tensor, ""]
+    centerness: Float[Tensor, ""]
+
+    def total(self) -> Float[Tensor, ""]:
+        """The sum; the paper weighs the three equally."""
+        return self.classification + self.box + self.centerness
+
+
+def sigmoid_focal_loss(
+    logits: Float[Tensor, "*N"], is_positive: Float[Tensor, "*N"], *, alpha: float, gamma: float
+) -> Float[Tensor, ""]:
+    """Sum of the focal loss (arXiv 1708.02002, equation 5) over all elements.
+
+    Args:
+        logits: before the sigmoid.
+        is_positive: 1 where the class is present, else 0.
+        alpha: weight of positives; negatives get ``1 - alpha``.
+        gamma: how strongly easy examples are discounted.
+    """
+    probability = torch.sigmoid(logits)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, is_positive, reduction="none")
+    miss = probability + is_positive - 2 * probability * is_positive
+    weight = alpha * is_positive + (1 - alpha) * (1 - is_positive)
+    return (weight * cross_entropy * miss**gamma).sum()
+
+
+def box_loss(
+    predicted: Float[Tensor, "P 4"], boxes: Float[Tensor, "P 4"], config: LossConfig
+) -> Float[Tensor, " P"]:
+    """``-log IoU`` (with the authors' +1 smoothing) or ``1 - GIoU`` of each predicted box.
+
+    Args:
+        predicted: xyxy.
+        boxes: xyxy, the ground truth.
+        config: which of the two.
+    """
+    if config.box_loss == "giou":
+        return 1 - iou_and_giou(predicted, boxes)[1]
+    overlap = (
+        torch.minimum(predicted[:, 2:], boxes[:, 2:]) - torch.maximum(predicted[:, :2], boxes[:, :2])
+    ).clamp(min=0)
+    intersection = overlap[:, 0] * overlap[:, 1]
+    size, other = predicted[:, 2:] - predicted[:, :2], boxes[:, 2:] - boxes[:, :2]
+    union = size[:, 0] * size[:, 1] + other[:, 0] * other[:, 1] - intersection
+    return -torch.log((intersection + 1) / (union + 1))
+
+
+def compute_losses(
+    outputs: HeadOutputs,
+    targets: Targets,
+    grid: LocationGrid,
+    config: LossConfig,
+    *,
+    unit_px: Float[Tensor, " L"],
+    num_positives: Float[Tensor, ""] | None = None,
+) -> Losses:
+    """The three losses of a batch, computed in float32.
+
+    Args:
+        outputs: of the head.
+        targets: of the same images and grid.
+        grid: the locations.
+        config: which losses, with which constants.
+        unit_px: what one unit of ``outputs.distances`` is, in pixels, per location.
+        num_positives: what classification and centre-ness are divided by; by default the batch's own count. A
+            distributed step passes the mean over all workers (the authors' normalisation).
+
+    Returns:
+        Scalars. On a batch without positives the box and centre-ness losses are exactly zero (and still part of
+        the graph, so that a distributed step finds a gradient for every parameter).
+    """
+    cls_logits = outputs.cls_logits.float()
+    is_positive = targets.labels >= 0
+    own_positives = is_positive.sum()
+    normalizer = (own_positives if num_positives is None else num_positives).clamp(min=1)
+
+    one_hot = torch.zeros_like(cls_logits)
+    image, location = torch.nonzero(is_positive, as_tuple=True)
+    one_hot[image, location, targets.labels[image, location]] = 1.0
+    classification = sigmoid_focal_loss(
+        cls_logits, one_hot, alpha=config.focal_alpha, gamma=config.focal_gamma
+    )
+
+    ltrb = outputs.distances[image, location].float() * unit_px[location, None]
+    predicted = ltrb_to_boxes(grid.points[location], ltrb)
+    centerness_targets = targets.centerness[image, location]
+    per_box = box_loss(predicted, targets.boxes[image, location], config)
+    if config.is_box_loss_centerness_weighted:
+        box = (per_box * centerness_targets).sum() / centerness_targets.sum().clamp(min=1e-6)
+    else:
+        box = per_box.sum() / normalizer
+    centerness = F.binary_cross_entropy_with_logits(
+        outputs.centerness_logits[image, location].float(), centerness_targets, reduction="sum"
+    )
+    return Losses(classification / normalizer, box, centerness / normalizer)

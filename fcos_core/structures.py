@@ -1,0 +1,97 @@
+"""What goes in and out of FCOS. Letters: ``D`` detections, ``G`` ground-truth boxes, ``B`` images, ``L`` locations."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from fcos_core.errors import AnnotationError
+
+BACKGROUND = -1
+"""The label of a location that learns no box."""
+
+
+@dataclass(frozen=True)
+class Category:
+    """One class of a model: ``id`` is COCO's ``category_id``; its index among its sisters is the label."""
+
+    id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What was found in one image, by falling score.
+
+    Args:
+        boxes: xyxy in pixels of the original upright image.
+        scores: 0..1.
+        labels: class indices from 0.
+    """
+
+    boxes: Float[Tensor, "D 4"]
+    scores: Float[Tensor, " D"]
+    labels: Int64[Tensor, " D"]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The boxes of one image.
+
+    Args:
+        boxes: xyxy in pixels, in whatever frame the caller says.
+        labels: class indices from 0.
+    """
+
+    boxes: Float[Tensor, "G 4"]
+    labels: Int64[Tensor, " G"]
+
+    def check(self, place: str, num_classes: int) -> None:
+        """Refuse what cannot be learnt from; call it once, on the CPU, where the boxes come in.
+
+        Args:
+            place: names the image in the message.
+            num_classes: labels must lie below.
+
+        Raises:
+            AnnotationError: a box is not finite or has no area, or a label is out of range.
+        """
+        for i, (box, label) in enumerate(zip(self.boxes.tolist(), self.labels.tolist(), strict=True)):
+            x_min, y_min, x_max, y_max = box
+            if not all(map(_is_finite, box)):
+                raise AnnotationError(f"{place}, box {i}: {box} is not finite")
+            if x_max <= x_min:
+                raise AnnotationError(f"{place}, box {i}: x_max {x_max:g} <= x_min {x_min:g}")
+            if y_max <= y_min:
+                raise AnnotationError(f"{place}, box {i}: y_max {y_max:g} <= y_min {y_min:g}")
+            if not 0 <= label < num_classes:
+                raise AnnotationError(f"{place}, box {i}: label {label}, must be in [0, {num_classes})")
+
+    def to(self, device: torch.device) -> "GroundTruth":
+        """The same boxes on another device."""
+        return GroundTruth(self.boxes.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class HeadOutputs:
+    """Raw outputs of the head for a batch, all levels concatenated, P3 first, rows before columns.
+
+    Args:
+        cls_logits: one per class.
+        distances: l, t, r, b after the activation; in strides when the model normalises them, else in pixels.
+        centerness_logits: one per location.
+        level_shapes: height and width of each level's map.
+    """
+
+    cls_logits: Float[Tensor, "B L C"]
+    distances: Float[Tensor, "B L 4"]
+    centerness_logits: Float[Tensor, "B L"]
+    level_shapes: tuple[tuple[int, int], ...]
+
+
+def _is_finite(value: float) -> bool:
+    return value - value == 0
