@@ -1,0 +1,176 @@
+"""A list of JSON objects read column by column; a bad value is named by file, entry and value.
+
+Checking a whole column at once costs about as much as building it; only when that fails is the
+column searched for the first bad entry.
+"""
+
+import math
+import reprlib
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from fcos_core.errors import AnnotationError
+
+Int64Array = npt.NDArray[np.int64]
+Float64Array = npt.NDArray[np.float64]
+
+_BOX_LENGTH = 4
+_INT64_LIMIT = 2**63
+_REQUIRED = object()
+
+
+class JsonColumns:
+    """The entries of one list of a COCO file."""
+
+    def __init__(self, uri: str, name: str, entries: object) -> None:
+        """Check that ``entries`` is a list of objects.
+
+        Args:
+            uri: the file, for messages.
+            name: the list's name in the file, for messages.
+            entries: what the file has there.
+
+        Raises:
+            AnnotationError: it is no list, or an entry is no object.
+        """
+        self._uri = uri
+        self._name = name
+        if not isinstance(entries, list):
+            raise AnnotationError(f"{uri}: {name} is {reprlib.repr(entries)}, expected a list")
+        self._entries = cast("list[dict[str, Any]]", entries)
+        if not set(map(type, self._entries)) <= {dict}:
+            position = next(i for i, entry in enumerate(self._entries) if type(entry) is not dict)
+            value = reprlib.repr(self._entries[position])
+            raise AnnotationError(f"{uri}: {name}[{position}] is {value}, expected an object")
+
+    def values(self, key: str, *, default: object = _REQUIRED) -> list[Any]:
+        """One raw column.
+
+        Args:
+            key: the column's name.
+            default: what an entry without the key has; without it a missing key is an error.
+
+        Returns:
+            The values in the file's order, unchecked.
+        """
+        if default is not _REQUIRED:
+            return [entry.get(key, default) for entry in self._entries]
+        try:
+            return [entry[key] for entry in self._entries]
+        except KeyError:
+            position = next(i for i, entry in enumerate(self._entries) if key not in entry)
+            raise self._error(position, f"{key} is missing") from None
+
+    def integers(self, key: str, *, minimum: int = -_INT64_LIMIT) -> Int64Array:
+        """A column of whole numbers; strings, floats and booleans are refused."""
+        values = self.values(key)
+        limit = "a 64-bit integer" if minimum == -_INT64_LIMIT else f"an integer >= {minimum}"
+        is_fine = set(map(type, values)) <= {int} and (
+            not values or (minimum <= min(values) and max(values) < _INT64_LIMIT)
+        )
+        if not is_fine:
+            self.require(
+                key, values, lambda v: type(v) is int and minimum <= v < _INT64_LIMIT, limit
+            )
+        return np.array(values, dtype=np.int64)
+
+    def strings(self, key: str) -> list[str]:
+        """A column of strings that are not empty."""
+        values = self.values(key)
+        if not (set(map(type, values)) <= {str} and all(values)):
+            self.require(key, values, lambda v: type(v) is str and bool(v), "a non-empty string")
+        return values
+
+    def numbers(
+        self, key: str, values: Sequence[Any], *, minimum: float = -math.inf
+    ) -> Float64Array:
+        """Turn a raw column into finite floats not below ``minimum``."""
+        limit = "a finite number" + ("" if minimum == -math.inf else f" >= {minimum:g}")
+        if not _all_finite(values, minimum):
+            self.require(key, values, lambda v: _all_finite([v], minimum), limit)
+        return np.array(values, dtype=np.float64)
+
+    def boxes(self, key: str) -> Float64Array:
+        """A column of ``[x, y, width, height]``; width and height may be zero, never negative."""
+        values = self.values(key)
+        is_fine = set(map(type, values)) <= {list} and set(map(len, values)) <= {_BOX_LENGTH}
+        if not (is_fine and _are_boxes(list(chain.from_iterable(values)))):
+            limit = "four finite numbers x, y, width >= 0, height >= 0"
+            self.require(key, values, _is_box, limit)
+        return np.array(values, dtype=np.float64).reshape(-1, _BOX_LENGTH)
+
+    def require(
+        self, key: str, values: Sequence[Any], is_good: Callable[[Any], bool], limit: str
+    ) -> None:
+        """Raise for the first value of a column that is not as it must be.
+
+        Args:
+            key: the column's name, for the message.
+            values: the column, one value per entry.
+            is_good: tells a good value from a bad one.
+            limit: what a good value is, in words.
+
+        Raises:
+            AnnotationError: one value is bad.
+        """
+        for position, value in enumerate(values):
+            if not is_good(value):
+                raise self._error(position, f"{key} is {reprlib.repr(value)}, expected {limit}")
+
+    def require_unique(self, key: str, values: Int64Array) -> None:
+        """Raise for the first value that an earlier entry already has.
+
+        Raises:
+            AnnotationError: a value is there twice.
+        """
+        if len(np.unique(values)) == len(values):
+            return
+        first_position: dict[int, int] = {}
+        for position, value in enumerate(values.tolist()):
+            earlier = first_position.setdefault(value, position)
+            if earlier != position:
+                raise self._error(
+                    position, f"{key} {value} is also that of {self._name}[{earlier}]"
+                )
+
+    def require_known(self, key: str, values: Int64Array, known: Iterable[int], where: str) -> None:
+        """Raise for the first value that the file's other list does not have.
+
+        Raises:
+            AnnotationError: a value is unknown.
+        """
+        is_known = np.isin(values, np.fromiter(known, dtype=np.int64))
+        if not is_known.all():
+            position = int(np.argmin(is_known))
+            raise self._error(position, f"{key} {values[position]} is not among the {where}")
+
+    def _error(self, position: int, what: str) -> AnnotationError:
+        entry = self._entries[position]
+        own_id = f" (id {reprlib.repr(entry['id'])})" if "id" in entry else ""
+        return AnnotationError(f"{self._uri}: {self._name}[{position}]{own_id}: {what}")
+
+
+def _all_finite(values: Sequence[Any], minimum: float = -math.inf) -> bool:
+    if not set(map(type, values)) <= {int, float}:
+        return False
+    try:
+        column = np.array(values, dtype=np.float64)
+    except OverflowError:  # an integer beyond the range of a float
+        return False
+    return bool(np.isfinite(column).all() and (column >= minimum).all())
+
+
+def _are_boxes(numbers: list[Any]) -> bool:
+    sizes = chain(numbers[2::_BOX_LENGTH], numbers[3::_BOX_LENGTH])
+    return _all_finite(numbers) and min(sizes, default=0) >= 0
+
+
+def _is_box(value: object) -> bool:
+    if type(value) is not list:
+        return False
+    numbers = cast("list[Any]", value)
+    return len(numbers) == _BOX_LENGTH and _are_boxes(numbers)
