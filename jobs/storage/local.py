@@ -1,0 +1,245 @@
+"""Local disk: atomic creation by a hard link, which fails when the name is taken."""
+
+import contextlib
+import ctypes
+import errno
+import os
+import stat
+import uuid
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from fcos_core.errors import ConfigError, StorageError
+from jobs.storage.base import TEMPORARY_PREFIX, ObjectInfo
+
+_HOPELESS = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+}
+"""Failures of a write that no second try can heal."""
+
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
+"""What file systems without hard links (FAT, exFAT, many FUSE ones) answer."""
+
+_NO_EXCLUSIVE_RENAME = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
+_AT_FDCWD = -100
+_RENAME_NOREPLACE = 1
+
+
+class LocalStorage:
+    """Files of this machine, or of a file system that all machines of a cluster mount alike."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """List files at any depth, one folder in memory at a time; see ``Storage.list``.
+
+        Links are followed, except back to a folder we are in. A link that leads nowhere is listed
+        with size 0, so that whoever reads it learns what is wrong.
+
+        Yields:
+            Each file, ordered by the bytes of its path.
+        """
+        if self.is_folder(prefix):
+            yield from _list_folder(prefix.rstrip("/") or "/", ())
+        else:
+            info = self.stat(prefix)
+            if info is not None:
+                yield info
+
+    def is_folder(self, uri: str) -> bool:
+        """Say whether the path is a folder."""
+        with _reading(uri):
+            return Path(uri).is_dir()
+
+    def stat(self, uri: str) -> ObjectInfo | None:
+        """Describe a file; None for a folder, a device and for nothing."""
+        return _describe(uri, dangling=False)
+
+    def read(self, uri: str) -> bytes:
+        """Read a file whole."""
+        with _reading(uri), _open(uri) as file:
+            return file.read()
+
+    def read_range(self, uri: str, start: int, length: int) -> bytes:
+        """Read a part of a file; fewer bytes where it ends before."""
+        with _reading(uri), _open(uri) as file:
+            file.seek(start)
+            return file.read(length)
+
+    def create(self, uri: str, data: bytes) -> bool:
+        """Create a file whole unless the name is taken: a temporary file, fsync, link, fsync."""
+        path = Path(uri)
+        with _writing(uri):
+            created = False
+            if not os.path.lexists(path):
+                temporary = _write_temporary(path, data)
+                try:
+                    created = _link(temporary, path)
+                finally:
+                    temporary.unlink(missing_ok=True)
+            # The loser syncs as well: what it reports as existing must outlive a power cut.
+            _sync_folder(path.parent)
+            return created
+
+    def write(self, uri: str, data: bytes) -> None:
+        """Put a file in place whole, instead of any older one."""
+        path = Path(uri)
+        with _writing(uri):
+            temporary = _write_temporary(path, data)
+            try:
+                temporary.replace(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+            _sync_folder(path.parent)
+
+    def delete(self, uri: str) -> None:
+        """Remove a file if it is there."""
+        with _writing(uri):
+            Path(uri).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _reading(uri: str) -> Generator[None, None, None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{uri!r} cannot be read: {_reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _writing(uri: str) -> Generator[None, None, None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        message = f"{uri!r} cannot be written: {_reason(error)}"
+        if isinstance(error, ValueError) or error.errno in _HOPELESS:
+            raise ConfigError(message) from error
+        raise StorageError(message) from error
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, ValueError):
+        return "not a possible name of a file"
+    reason = error.strerror or str(error)
+    # The folder or file in the way is often another than the one we were asked for.
+    return f"{reason}: {error.filename!r}" if error.filename else reason
+
+
+def _list_folder(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[ObjectInfo]:
+    with _reading(folder):
+        try:
+            status = os.stat(folder)  # noqa: PTH116 -- a Path for each of a million is slow
+            identity = status.st_dev, status.st_ino
+            if identity in above:
+                return
+            with os.scandir(folder) as entries:
+                found = [(entry.name, entry.is_dir()) for entry in entries]
+        except FileNotFoundError:
+            return  # removed since its parent was listed
+    # A folder sorts as "name/", which makes the whole listing ordered by uri, as S3's is.
+    found.sort(key=lambda entry: os.fsencode(entry[0]) + (b"/" if entry[1] else b""))
+    for name, is_folder in found:
+        uri = f"{folder.rstrip('/')}/{name}"
+        if is_folder:
+            yield from _list_folder(uri, (*above, identity))
+        else:
+            info = _describe(uri, dangling=True)
+            if info is not None:
+                yield info
+
+
+def _describe(uri: str, *, dangling: bool) -> ObjectInfo | None:
+    with _reading(uri):
+        try:
+            status = os.stat(uri)  # noqa: PTH116 -- as above
+        except (FileNotFoundError, NotADirectoryError):
+            if dangling and Path(uri).is_symlink():
+                return ObjectInfo(uri=uri, size_bytes=0, mtime_ns=None, etag=None)
+            return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return ObjectInfo(uri=uri, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, etag=None)
+
+
+def _open(uri: str) -> BinaryIO:
+    # Without O_NONBLOCK, opening a named pipe that nobody writes to would wait for ever.
+    descriptor = os.open(uri, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _make_folder(folder: Path) -> None:
+    missing: list[Path] = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for new in reversed(missing):
+        new.mkdir(exist_ok=True)
+        _sync_folder(new.parent)
+
+
+def _write_temporary(path: Path, data: bytes) -> Path:
+    _make_folder(path.parent)
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _link(temporary: Path, path: Path) -> bool:
+    """Give the temporary file its name unless that is taken; say whether it got it.
+
+    Raises:
+        OSError: neither happened.
+    """
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        # NFS may repeat a request whose answer was lost: then the name is taken, by our own file.
+        return temporary.stat().st_nlink > 1 and temporary.samefile(path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _rename_without_replacing(temporary, path)
+    return True
+
+
+def _rename_without_replacing(temporary: Path, path: Path) -> bool:
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    code = errno.ENOSYS
+    if renameat2 is not None:
+        old, new = os.fsencode(temporary), os.fsencode(path)
+        if renameat2(_AT_FDCWD, old, _AT_FDCWD, new, _RENAME_NOREPLACE) == 0:
+            return True
+        code = ctypes.get_errno()
+    if code == errno.EEXIST:
+        return False
+    if code in _NO_EXCLUSIVE_RENAME:
+        raise ConfigError(
+            f"{str(path)!r} cannot be created safely: this file system has neither hard links nor "
+            "rename without replacing; put --out on another one"
+        )
+    raise OSError(code, os.strerror(code), str(path))

@@ -1,0 +1,177 @@
+"""Column names, types and units of every table, and what a shard's footer says; nowhere else."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+# pyarrow has no types
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, cast, get_args
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+"""Rises when a column, its meaning, the digest's layout or a footer field changes."""
+
+DigestClass = Literal["exact", "tolerance"]
+Status = Literal["ok", "quarantined"]
+Kind = Literal["image", "video_segment"]
+
+_Unit = Literal["px", "s", "ns", "byte", "tick"]
+
+
+def _field(
+    name: str,
+    kind: pa.DataType,
+    about: str,
+    *,
+    unit: _Unit | None = None,
+    nullable: bool = False,
+) -> pa.Field:
+    metadata = {"about": about} if unit is None else {"about": about, "unit": unit}
+    return pa.field(name, kind, nullable=nullable, metadata=metadata)
+
+
+DETECTION = pa.struct(
+    [
+        _field("category_id", pa.int32(), "COCO category id; names are in run.json"),
+        _field("score", pa.float32(), "0 to 1"),
+        _field("x_min", pa.float32(), "left side", unit="px"),
+        _field("y_min", pa.float32(), "top side", unit="px"),
+        _field("x_max", pa.float32(), "right side", unit="px"),
+        _field("y_max", pa.float32(), "bottom side", unit="px"),
+    ]
+)
+"""One detected object: continuous coordinates of the upright original, x right, y down."""
+
+DETECTIONS = pa.schema(
+    [
+        _field("item_id", pa.int64(), "row of the manifest this came from, from 0"),
+        _field("image_id", pa.int64(), "COCO image id, or a number unique in this run"),
+        _field("uri", pa.string(), "absolute local path or s3://bucket/key, not percent-encoded"),
+        _field(
+            "frame_index",
+            pa.int32(),
+            "place in presentation order, from 0; null for stills",
+            nullable=True,
+        ),
+        _field(
+            "timestamp_s",
+            pa.float64(),
+            "presentation time; null for stills",
+            nullable=True,
+            unit="s",
+        ),
+        _field("width", pa.int32(), "upright; null if unknown", nullable=True, unit="px"),
+        _field("height", pa.int32(), "upright; null if unknown", nullable=True, unit="px"),
+        _field("status", pa.string(), "ok or quarantined"),
+        _field("error_class", pa.string(), "class of the error; null when ok", nullable=True),
+        _field("error", pa.string(), "message of the error; null when ok", nullable=True),
+        _field(
+            "detections",
+            pa.list_(pa.field("element", DETECTION, nullable=False)),
+            "by falling score; null when quarantined",
+            nullable=True,
+        ),
+    ]
+)
+"""One row per picture or video frame."""
+
+MANIFEST = pa.schema(
+    [
+        _field("item_id", pa.int64(), "row number, from 0"),
+        _field("shard", pa.int32(), "the shard that computes it; never falls from row to row"),
+        _field("kind", pa.string(), "image or video_segment"),
+        _field("uri", pa.string(), "absolute local path or s3://bucket/key, not percent-encoded"),
+        _field("image_id", pa.int64(), "of the picture, or of the segment's first frame"),
+        _field("width", pa.int32(), "upright; null if unknown", nullable=True, unit="px"),
+        _field("height", pa.int32(), "upright; null if unknown", nullable=True, unit="px"),
+        _field(
+            "size_bytes", pa.int64(), "of the object; null if unknown", nullable=True, unit="byte"
+        ),
+        _field("etag", pa.string(), "version mark of the object", nullable=True),
+        _field("mtime_ns", pa.int64(), "last change, since 1970", nullable=True, unit="ns"),
+        _field("stream", pa.int32(), "index of the video stream in its file", nullable=True),
+        _field(
+            "time_base_num", pa.int32(), "numerator of the stream's tick", nullable=True, unit="s"
+        ),
+        _field("time_base_den", pa.int32(), "denominator of the tick", nullable=True),
+        _field("first_frame", pa.int32(), "frame_index of the first frame", nullable=True),
+        _field("num_frames", pa.int32(), "frames, and so rows, of this segment", nullable=True),
+        _field("start_pts", pa.int64(), "of the first frame", nullable=True, unit="tick"),
+        _field("end_pts", pa.int64(), "of the last frame", nullable=True, unit="tick"),
+        _field("decode_from_pts", pa.int64(), "key frame to start at", nullable=True, unit="tick"),
+        _field("sampling", pa.string(), "which frames are taken", nullable=True),
+    ]
+)
+"""One row per item: a picture, or a segment of a video."""
+
+_SHARD_NAME = re.compile(r"shard-(\d{6,})\.parquet")
+
+
+def shard_name(shard: int) -> str:
+    """Name the file of a shard: ``shard-000042.parquet``."""
+    return f"shard-{shard:06d}.parquet"
+
+
+def shard_number(name: str) -> int | None:
+    """Read the number from a shard's file name; None when it is not exactly such a name."""
+    match = _SHARD_NAME.fullmatch(name)
+    if match is None or shard_name(int(match[1])) != name:
+        return None
+    return int(match[1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardFooter:
+    """What a shard's file says about itself, in the key-value metadata of its footer.
+
+    Attributes:
+        run_id: the run it belongs to.
+        shard: its number, which its name must repeat.
+        first_item_id: item of its first row.
+        last_item_id: item of its last row.
+        num_rows: rows in it.
+        rows_sha256: sha256 of its canonical rows, in hex (``docs/tables.md``).
+        digest_class: ``exact``, or ``tolerance`` when the run had to leave bit-for-bit equality.
+        schema_version: ``SCHEMA_VERSION`` of the writer.
+    """
+
+    run_id: str
+    shard: int
+    first_item_id: int
+    last_item_id: int
+    num_rows: int
+    rows_sha256: str
+    digest_class: DigestClass
+    schema_version: int = SCHEMA_VERSION
+
+    def to_metadata(self) -> dict[str, str]:
+        """Write the fields as key-value metadata."""
+        return {name: str(value) for name, value in asdict(self).items()}
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str]) -> ShardFooter:
+        """Read the fields from key-value metadata.
+
+        Raises:
+            ValueError: a field is missing or no number where one must be.
+        """
+        missing = [field.name for field in fields(cls) if field.name not in metadata]
+        if missing:
+            raise ValueError(f"its footer lacks {', '.join(missing)}")
+        digest_class = metadata["digest_class"]
+        if digest_class not in get_args(DigestClass):
+            raise ValueError(f"its footer has the unknown digest_class {digest_class!r}")
+        return cls(
+            run_id=metadata["run_id"],
+            shard=int(metadata["shard"]),
+            first_item_id=int(metadata["first_item_id"]),
+            last_item_id=int(metadata["last_item_id"]),
+            num_rows=int(metadata["num_rows"]),
+            rows_sha256=metadata["rows_sha256"],
+            digest_class=cast("DigestClass", digest_class),
+            schema_version=int(metadata["schema_version"]),
+        )
