@@ -226,9 +226,9 @@ def _records(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 def _rows_by_category(category_ids: Int64[np.ndarray, "_"]) -> dict[int, Int64[np.ndarray, "_"]]:
     """Which rows each category has, every list in the given order."""
     order = np.argsort(category_ids, kind="stable")
-    found, starts = np.unique(category_ids[order], return_index=True)
-    ends = np.append(starts[1:], len(order))
+    found, counts = np.unique(category_ids, return_counts=True)
+    ends = np.cumsum(counts)
     return {
-        category_id: order[start:end]
-        for category_id, start, end in zip(found.tolist(), starts, ends, strict=True)
+        category_id: order[end - count : end]
+        for category_id, count, end in zip(found.tolist(), counts, ends, strict=True)
     }
