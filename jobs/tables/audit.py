@@ -1,0 +1,167 @@
+"""One shard's rows against the items that the manifest plans for it."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+# pyright: reportAttributeAccessIssue=false
+# pyarrow has no types, and makes its compute functions while it is imported
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jobs.tables.rows import ManifestItem
+
+_IDENTITY = ("item_id", "frame_index", "image_id", "uri")
+
+
+class _RowKey(NamedTuple):
+    """What says which planned row a row is; one that differs in any of it is not planned."""
+
+    item_id: int
+    frame_index: int | None
+    image_id: int
+    uri: str
+
+    def __str__(self) -> str:
+        frame = "" if self.frame_index is None else f", frame {self.frame_index}"
+        return f"item {self.item_id}{frame}, image {self.image_id}, {self.uri!r}"
+
+
+@dataclass(kw_only=True)
+class ShardAudit:
+    """Counts of rows and items, and what is wrong, one line each.
+
+    A video segment that failed at its first frame has one row and counts with all its frames.
+    """
+
+    num_planned: int = 0
+    num_ok: int = 0
+    num_quarantined: int = 0
+    num_duplicated: int = 0
+    num_items: int = 0
+    num_items_ok: int = 0
+    num_items_quarantined: int = 0
+    problems: list[str] = field(default_factory=list[str])
+
+    @property
+    def num_missing(self) -> int:
+        """Rows that are planned and not there."""
+        return self.num_planned - self.num_ok - self.num_quarantined
+
+    @property
+    def num_items_missing(self) -> int:
+        """Items that lack a row."""
+        return self.num_items - self.num_items_ok - self.num_items_quarantined
+
+    def add(self, other: ShardAudit) -> None:
+        """Add another shard's counts; its problems are the caller's to name the file of."""
+        self.num_planned += other.num_planned
+        self.num_ok += other.num_ok
+        self.num_quarantined += other.num_quarantined
+        self.num_duplicated += other.num_duplicated
+        self.num_items += other.num_items
+        self.num_items_ok += other.num_items_ok
+        self.num_items_quarantined += other.num_items_quarantined
+
+
+def audit_shard(items: Sequence[ManifestItem], table: pa.Table | None) -> ShardAudit:
+    """Compare a shard's rows with its items.
+
+    Args:
+        items: the shard's items, in manifest order.
+        table: its ``DETECTIONS`` table; None when there is none to be had.
+    """
+    audit = ShardAudit(num_items=len(items))
+    found: dict[_RowKey, str] = {}
+    if table is not None:
+        found = _collect(items, table, audit)
+        audit.problems.extend(_problems_of_status(table))
+    absent: list[_RowKey] = []
+    for item in items:
+        keys = _planned_rows(item)
+        audit.num_planned += len(keys)
+        statuses = [found[key] for key in keys if key in found]
+        failed_at_first = found.get(keys[0]) == "quarantined" and len(statuses) == 1
+        if failed_at_first:
+            audit.num_quarantined += len(keys)
+            audit.num_items_quarantined += 1
+            continue
+        num_ok = statuses.count("ok")
+        audit.num_ok += num_ok
+        audit.num_quarantined += len(statuses) - num_ok
+        if len(statuses) < len(keys):
+            absent.extend(key for key in keys if key not in found)
+        elif num_ok == len(keys):
+            audit.num_items_ok += 1
+        else:
+            audit.num_items_quarantined += 1
+    if absent and table is not None:
+        audit.problems.append(f"{len(absent)} planned rows are missing, the first: {absent[0]}")
+    return audit
+
+
+def _planned_rows(item: ManifestItem) -> list[_RowKey]:
+    if item.kind == "image":
+        return [_RowKey(item.item_id, None, item.image_id, item.uri)]
+    assert item.first_frame is not None
+    assert item.num_frames is not None
+    return [
+        _RowKey(item.item_id, item.first_frame + i, item.image_id + i, item.uri)
+        for i in range(item.num_frames)
+    ]
+
+
+def _collect(
+    items: Sequence[ManifestItem], table: pa.Table, audit: ShardAudit
+) -> dict[_RowKey, str]:
+    """Take the rows that are planned, and put down those that are not, are twice or misplaced."""
+    places = {key: i for i, key in enumerate(key for item in items for key in _planned_rows(item))}
+    columns = [table.column(name).to_pylist() for name in (*_IDENTITY, "status")]
+    found: dict[_RowKey, str] = {}
+    unplanned: list[_RowKey] = []
+    twice: list[_RowKey] = []
+    misplaced: list[_RowKey] = []
+    last = -1
+    for *identity, status in zip(*columns, strict=True):
+        key = _RowKey(*identity)
+        place = places.get(key)
+        if place is None:
+            unplanned.append(key)
+        elif key in found:
+            twice.append(key)
+        else:
+            found[key] = status
+            if place < last:
+                misplaced.append(key)
+            last = max(last, place)
+    audit.num_duplicated += len(twice)
+    for keys, what in (
+        (unplanned, "rows are not planned in the manifest"),
+        (twice, "rows are there again"),
+        (misplaced, "rows are not in manifest order"),
+    ):
+        if keys:
+            audit.problems.append(f"{len(keys)} {what}, the first: {keys[0]}")
+    return found
+
+
+def _problems_of_status(table: pa.Table) -> list[str]:
+    names = ("status", "error_class", "error", "detections", "width", "height")
+    known = {name: pc.is_valid(table.column(name)) for name in names}
+    no_error = pc.invert(pc.or_(known["error_class"], known["error"]))
+    sized = pc.and_(known["width"], known["height"])
+    is_ok = pc.and_(pc.and_(known["detections"], no_error), sized)
+    both_said = pc.and_(known["error_class"], known["error"])
+    is_quarantined = pc.and_(both_said, pc.invert(known["detections"]))
+    status = table.column("status")
+    agrees = pc.or_(
+        pc.and_(pc.equal(status, "ok"), is_ok),
+        pc.and_(pc.equal(status, "quarantined"), is_quarantined),
+    )
+    wrong = table.num_rows - (pc.sum(agrees).as_py() or 0)
+    return [f"{wrong} rows whose status, error and detections disagree"] if wrong else []

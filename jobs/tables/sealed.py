@@ -1,0 +1,126 @@
+"""Parquet files in which a change of any single bit is noticed.
+
+Parquet's page checksums leave the footer, the page headers and the indexes unprotected, and a plain
+reader takes many flipped bits for other values. So each file carries a seal directly before its
+footer: eight marker bytes and the sha256 of all other bytes. Readers find everything by offset from
+the front or from the end, so the gap that the seal fills is invisible to them.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+# pyright: reportArgumentType=false
+# pyarrow has no types that are right
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+_MAGIC = b"PAR1"
+_SEAL_MARK = b"FCOSSEAL"
+_SEAL_BYTES = len(_SEAL_MARK) + hashlib.sha256().digest_size
+_TAIL_BYTES = 8  # length of the footer in four bytes, then the magic
+_ROWS_PER_GROUP = 65_536
+
+
+class BrokenSealError(ValueError):
+    """The bytes are not those that were written; the message says how one can tell."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnEncoding:
+    """How columns are laid out in the file; leaves are named by their dotted path.
+
+    Attributes:
+        dictionary: columns of few different values.
+        byte_stream_split: floats, which a dictionary would only make larger.
+        delta: numbers that rise steadily.
+    """
+
+    dictionary: Sequence[str] = ()
+    byte_stream_split: Sequence[str] = ()
+    delta: Sequence[str] = ()
+
+
+def encode_sealed(table: pa.Table, metadata: Mapping[str, str], encoding: ColumnEncoding) -> bytes:
+    """Write a table as a sealed Parquet file in memory.
+
+    Args:
+        table: what to write.
+        metadata: key-value metadata for the footer.
+        encoding: the layout of its columns.
+    """
+    sink = pa.BufferOutputStream()
+    column_encoding = dict.fromkeys(encoding.byte_stream_split, "BYTE_STREAM_SPLIT")
+    column_encoding |= dict.fromkeys(encoding.delta, "DELTA_BINARY_PACKED")
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        compression="zstd",
+        use_dictionary=list(encoding.dictionary),
+        column_encoding=column_encoding,
+        write_page_checksum=True,
+    ) as writer:
+        writer.add_key_value_metadata(dict(metadata))
+        writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
+    return _seal(sink.getvalue().to_pybytes())
+
+
+def open_sealed(data: bytes) -> pq.ParquetFile:
+    """Open a sealed file, once every byte of it is known to be as written.
+
+    Raises:
+        BrokenSealError: it is empty, cut short, changed, or not sealed by us.
+    """
+    _check_seal(data)
+    try:
+        return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise BrokenSealError(f"it cannot be read as Parquet: {one_line(error)}") from error
+
+
+def metadata_of(file: pq.ParquetFile) -> dict[str, str]:
+    """Read the key-value metadata that ``encode_sealed`` was given."""
+    metadata: dict[bytes, bytes] = file.metadata.metadata or {}
+    return {
+        key.decode(errors="replace"): value.decode(errors="replace")
+        for key, value in metadata.items()
+        if key != b"ARROW:schema"
+    }
+
+
+def one_line(error: Exception) -> str:
+    """Fold a library's message into one line."""
+    return " ".join(str(error).split())
+
+
+def _seal(data: bytes) -> bytes:
+    footer = len(data) - _TAIL_BYTES - _footer_length(data)
+    digest = hashlib.sha256(data).digest()
+    return b"".join((memoryview(data)[:footer], _SEAL_MARK, digest, memoryview(data)[footer:]))
+
+
+def _check_seal(data: bytes) -> None:
+    if not data:
+        raise BrokenSealError("it is empty")
+    if not data.startswith(_MAGIC):
+        raise BrokenSealError("it does not begin as a Parquet file")
+    if not data.endswith(_MAGIC):
+        raise BrokenSealError("it is cut short: it does not end as a Parquet file")
+    seal_end = len(data) - _TAIL_BYTES - _footer_length(data)
+    seal = seal_end - _SEAL_BYTES
+    if seal < len(_MAGIC) or data[seal : seal + len(_SEAL_MARK)] != _SEAL_MARK:
+        raise BrokenSealError("it has no seal before its footer: damaged, or not written by fcos")
+    view = memoryview(data)
+    digest = hashlib.sha256(view[:seal])
+    digest.update(view[seal_end:])
+    if digest.digest() != data[seal + len(_SEAL_MARK) : seal_end]:
+        raise BrokenSealError("its bytes are not those that were written: the sha256 differs")
+
+
+def _footer_length(data: bytes) -> int:
+    return int.from_bytes(data[-_TAIL_BYTES : -len(_MAGIC)], "little")
