@@ -5,7 +5,6 @@ import hashlib
 import http.client
 import logging
 import time
-import urllib.error
 import urllib.request
 import uuid
 from dataclasses import dataclass
