@@ -16,7 +16,7 @@ def box_areas(boxes: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N"]:
 def boxes_to_ltrb(
     locations: Float[Tensor, "*#N 2"], boxes: Float[Tensor, "*#N 4"]
 ) -> Float[Tensor, "*N 4"]:
-    """Distances from each location to the left, top, right and bottom side of its box; equation 1."""
+    """Distances from each location to the four sides of its box; equation 1."""
     x, y = locations.unbind(-1)
     x_min, y_min, x_max, y_max = boxes.unbind(-1)
     return torch.stack([x - x_min, y - y_min, x_max - x, y_max - y], dim=-1)

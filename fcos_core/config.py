@@ -1,7 +1,7 @@
 """What may differ between FCOS implementations, as settings, and the three named presets.
 
-Sources of every choice: the papers (arXiv 1904.01355 and 2006.09214), the authors' code (tianzhi0549/FCOS),
-AdelaiDet, and torchvision's ``models/detection/fcos.py``.
+Sources of every choice: the papers (arXiv 1904.01355 and 2006.09214), the authors' code
+(tianzhi0549/FCOS), AdelaiDet, and torchvision's ``models/detection/fcos.py``.
 """
 
 import math
@@ -76,7 +76,9 @@ class BackboneConfig:
 
     def __post_init__(self) -> None:
         if self.name not in get_args(BackboneName):
-            raise ConfigError(f"backbone {self.name!r}: must be one of {', '.join(get_args(BackboneName))}")
+            raise ConfigError(
+                f"backbone {self.name!r}: must be one of {', '.join(get_args(BackboneName))}"
+            )
         if not 0 < self.width <= 1:
             raise ConfigError(f"backbone width {self.width}: must be in (0, 1]")
         _at_least("fpn_channels", self.fpn_channels, 1)
@@ -89,7 +91,8 @@ class HeadConfig:
     Args:
         num_convs: 3x3 convolutions per branch before the predictors.
         num_groups: groups of the group norm after each convolution.
-        centerness_on: the branch that predicts centre-ness: ``classification`` (ICCV) or ``regression`` (TPAMI).
+        centerness_on: the branch that predicts centre-ness: ``classification`` (ICCV) or
+            ``regression`` (TPAMI).
         distance_activation: ``exp`` (ICCV) or ``relu`` (TPAMI, torchvision).
         is_scaled_per_level: multiply the raw distances by one learnable number per level.
         are_distances_normalized: the network predicts distances in strides, not in pixels.
@@ -123,10 +126,12 @@ class EncodingConfig:
         location_offset: ``half_stride`` (paper: ``i * s + s // 2``) or ``zero`` (torchvision).
         location_step: ``stride``, or ``grid``: torchvision's ``padded_size // cells``, which is not
             the stride on P6 and P7 unless the stride divides the padded size.
-        center_radius: a location must be closer than this many strides to the box centre; none: anywhere inside.
-        area_rule: how the smallest of several boxes is found: ``plain`` area, ``inclusive`` (the authors' area
-            of ``(w + 1) * (h + 1)``), or ``float32`` (torchvision's ``1e8 - area``, where areas that differ by
-            less than about 8 square pixels tie). The first of equals wins.
+        center_radius: a location must be closer than this many strides to the box centre; none:
+            anywhere inside.
+        area_rule: how the smallest of several boxes is found: ``plain`` area, ``inclusive`` (the
+            authors' area of ``(w + 1) * (h + 1)``), or ``float32`` (torchvision's ``1e8 - area``,
+            where areas that differ by less than about 8 square pixels tie). The first of equals
+            wins.
     """
 
     strides: tuple[int, ...] = (8, 16, 32, 64, 128)
@@ -145,10 +150,14 @@ class EncodingConfig:
 
     def __post_init__(self) -> None:
         if len(self.strides) != len(self.size_ranges) or not self.strides:
-            raise ConfigError(f"{len(self.strides)} strides and {len(self.size_ranges)} size ranges: must be as many")
+            raise ConfigError(
+                f"{len(self.strides)} strides, {len(self.size_ranges)} size ranges: must be as many"
+            )
         for low, high in self.size_ranges:
             if not low < high:
-                raise ConfigError(f"size range ({low}, {high}): the lower end must be below the upper")
+                raise ConfigError(
+                    f"size range ({low}, {high}): the lower end must be below the upper"
+                )
         if self.center_radius is not None and not self.center_radius > 0:
             raise ConfigError(f"center_radius {self.center_radius}: must be > 0, or none")
 
@@ -161,8 +170,8 @@ class LossConfig:
         focal_alpha: weight of positives in the focal loss.
         focal_gamma: focusing parameter of the focal loss.
         box_loss: ``iou`` (-log IoU) or ``giou`` (1 - GIoU).
-        is_box_loss_centerness_weighted: weight each positive by its centre-ness target and divide by
-            their sum (authors), instead of counting positives equally (torchvision).
+        is_box_loss_centerness_weighted: weight each positive by its centre-ness target and divide
+            by their sum (authors), instead of counting positives equally (torchvision).
     """
 
     focal_alpha: float = 0.25
@@ -177,8 +186,8 @@ class DecodingConfig:
 
     Args:
         score: ``sqrt`` of classification times centre-ness, or their ``product``.
-        threshold_on: what must exceed ``score_threshold``: the classification score alone (authors) or the final
-            ``score`` (torchvision).
+        threshold_on: what must exceed ``score_threshold``: the classification score alone (authors)
+            or the final ``score`` (torchvision).
         score_threshold: candidates must lie strictly above.
         top_k_per_level: candidates kept on each level, over all (location, class) pairs.
         nms_iou: a box is dropped when it overlaps a better one of its class by more than this.
@@ -222,14 +231,19 @@ class ModelConfig:
 
 
 def paper(num_classes: int = 80, backbone: BackboneName = "resnet50") -> ModelConfig:
-    """FCOS as in the ICCV paper: centre-ness beside classification, exp distances in pixels, no centre sampling."""
+    """FCOS as in the ICCV paper.
+
+    Centre-ness beside classification, exp distances in pixels, no centre sampling.
+    """
     return ModelConfig(
         preset="paper",
         num_classes=num_classes,
         input=InputConfig(mean=CAFFE_MEAN, std=CAFFE_STD),
         backbone=BackboneConfig(name=backbone),
         head=HeadConfig(
-            centerness_on="classification", distance_activation="exp", are_distances_normalized=False
+            centerness_on="classification",
+            distance_activation="exp",
+            are_distances_normalized=False,
         ),
         encoding=EncodingConfig(center_radius=None, area_rule="inclusive"),
         loss=LossConfig(box_loss="iou"),
@@ -238,7 +252,10 @@ def paper(num_classes: int = 80, backbone: BackboneName = "resnet50") -> ModelCo
 
 
 def improved(num_classes: int = 80, backbone: BackboneName = "resnet50") -> ModelConfig:
-    """The paper's improvements: centre-ness on regression, centre sampling 1.5, GIoU, normalised distances."""
+    """The paper's improvements.
+
+    Centre-ness on regression, centre sampling 1.5, GIoU, normalised distances.
+    """
     return ModelConfig(
         preset="improved",
         num_classes=num_classes,
@@ -249,7 +266,9 @@ def improved(num_classes: int = 80, backbone: BackboneName = "resnet50") -> Mode
     )
 
 
-def torchvision(num_classes: int = TORCHVISION_NUM_CLASSES, backbone: BackboneName = "resnet50") -> ModelConfig:
+def torchvision(
+    num_classes: int = TORCHVISION_NUM_CLASSES, backbone: BackboneName = "resnet50"
+) -> ModelConfig:
     """``torchvision.models.detection.fcos_resnet50_fpn``, number for number."""
     return ModelConfig(
         preset="torchvision",
@@ -314,7 +333,10 @@ def _part(default: Part, values: Mapping[str, Any]) -> Part:
     for name in values:
         if name not in known:
             raise ConfigError(f"model config: {type(default).__name__} has no {name!r}")
-    return cast("Part", replace(cast("Any", default), **{name: _frozen(value) for name, value in values.items()}))
+    return cast(
+        "Part",
+        replace(cast("Any", default), **{name: _frozen(value) for name, value in values.items()}),
+    )
 
 
 def _plain(value: object) -> object:

@@ -1,4 +1,4 @@
-"""Every error the project raises on purpose, by what it means for a run (see ``docs/architecture.md``).
+"""Every error the project raises on purpose, by what it means for a run.
 
 A message carries the value, the limit and the place: ``image 42, box 3: x2 10 <= x1 10``.
 """

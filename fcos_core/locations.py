@@ -1,4 +1,4 @@
-"""Where each head cell lies in the padded input, which sizes it answers for; section 3.1 of the paper.
+"""Where each head cell lies in the padded input, and which sizes it answers for; section 3.1.
 
 Letters: ``L`` locations over all levels, P3 first, rows before columns.
 """

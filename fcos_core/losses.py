@@ -61,7 +61,8 @@ def box_loss(
     if config.box_loss == "giou":
         return 1 - iou_and_giou(predicted, boxes)[1]
     overlap = (
-        torch.minimum(predicted[:, 2:], boxes[:, 2:]) - torch.maximum(predicted[:, :2], boxes[:, :2])
+        torch.minimum(predicted[:, 2:], boxes[:, 2:])
+        - torch.maximum(predicted[:, :2], boxes[:, :2])
     ).clamp(min=0)
     intersection = overlap[:, 0] * overlap[:, 1]
     size, other = predicted[:, 2:] - predicted[:, :2], boxes[:, 2:] - boxes[:, :2]
@@ -86,12 +87,13 @@ def compute_losses(
         grid: the locations.
         config: which losses, with which constants.
         unit_px: what one unit of ``outputs.distances`` is, in pixels, per location.
-        num_positives: what classification and centre-ness are divided by; by default the batch's own count. A
-            distributed step passes the mean over all workers (the authors' normalisation).
+        num_positives: what classification and centre-ness are divided by; by default the batch's
+            own count. A distributed step passes the mean over all workers (the authors'
+            normalisation).
 
     Returns:
-        Scalars. On a batch without positives the box and centre-ness losses are exactly zero (and still part of
-        the graph, so that a distributed step finds a gradient for every parameter).
+        Scalars. On a batch without positives the box and centre-ness losses are exactly zero (and
+        still part of the graph, so that a distributed step finds a gradient for every parameter).
     """
     cls_logits = outputs.cls_logits.float()
     is_positive = targets.labels >= 0

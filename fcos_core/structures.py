@@ -1,4 +1,7 @@
-"""What goes in and out of FCOS. Letters: ``D`` detections, ``G`` ground-truth boxes, ``B`` images, ``L`` locations."""
+"""What goes in and out of FCOS.
+
+Letters: ``D`` detections, ``G`` ground-truth boxes, ``B`` images, ``L`` locations.
+"""
 
 from dataclasses import dataclass
 
@@ -14,7 +17,7 @@ BACKGROUND = -1
 
 @dataclass(frozen=True)
 class Category:
-    """One class of a model: ``id`` is COCO's ``category_id``; its index among its sisters is the label."""
+    """One class of a model: ``id`` is COCO's ``category_id``, its place the label."""
 
     id: int
     name: str
@@ -60,7 +63,9 @@ class GroundTruth:
         Raises:
             AnnotationError: a box is not finite or has no area, or a label is out of range.
         """
-        for i, (box, label) in enumerate(zip(self.boxes.tolist(), self.labels.tolist(), strict=True)):
+        for i, (box, label) in enumerate(
+            zip(self.boxes.tolist(), self.labels.tolist(), strict=True)
+        ):
             x_min, y_min, x_max, y_max = box
             if not all(map(_is_finite, box)):
                 raise AnnotationError(f"{place}, box {i}: {box} is not finite")
@@ -69,7 +74,9 @@ class GroundTruth:
             if y_max <= y_min:
                 raise AnnotationError(f"{place}, box {i}: y_max {y_max:g} <= y_min {y_min:g}")
             if not 0 <= label < num_classes:
-                raise AnnotationError(f"{place}, box {i}: label {label}, must be in [0, {num_classes})")
+                raise AnnotationError(
+                    f"{place}, box {i}: label {label}, must be in [0, {num_classes})"
+                )
 
     def to(self, device: torch.device) -> "GroundTruth":
         """The same boxes on another device."""
@@ -82,7 +89,8 @@ class HeadOutputs:
 
     Args:
         cls_logits: one per class.
-        distances: l, t, r, b after the activation; in strides when the model normalises them, else in pixels.
+        distances: l, t, r, b after the activation; in strides when the model normalises them, else
+            in pixels.
         centerness_logits: one per location.
         level_shapes: height and width of each level's map.
     """
@@ -91,6 +99,15 @@ class HeadOutputs:
     distances: Float[Tensor, "B L 4"]
     centerness_logits: Float[Tensor, "B L"]
     level_shapes: tuple[tuple[int, int], ...]
+
+    def first(self, count: int) -> "HeadOutputs":
+        """The outputs of the first ``count`` images; the rest filled the batch up."""
+        return HeadOutputs(
+            self.cls_logits[:count],
+            self.distances[:count],
+            self.centerness_logits[:count],
+            self.level_shapes,
+        )
 
 
 def _is_finite(value: float) -> bool:

@@ -1,4 +1,4 @@
-"""Ground-truth encoding: which box each location learns and what it shall say; section 3.1, 3.2 and equation 3.
+"""Ground-truth encoding: which box each location learns; sections 3.1, 3.2 and equation 3.
 
 Letters: ``B`` images, ``L`` locations over all levels, ``G`` ground-truth boxes of one image.
 """
@@ -33,7 +33,9 @@ class Targets:
     centerness: Float[Tensor, "B L"]
 
 
-def encode(ground_truths: Sequence[GroundTruth], grid: LocationGrid, config: EncodingConfig) -> Targets:
+def encode(
+    ground_truths: Sequence[GroundTruth], grid: LocationGrid, config: EncodingConfig
+) -> Targets:
     """Choose the box each location learns, the smallest when several qualify.
 
     Args:
@@ -62,7 +64,9 @@ def encode(ground_truths: Sequence[GroundTruth], grid: LocationGrid, config: Enc
     )
 
 
-def assign(boxes: Float[Tensor, "G 4"], grid: LocationGrid, config: EncodingConfig) -> Int64[Tensor, " L"]:
+def assign(
+    boxes: Float[Tensor, "G 4"], grid: LocationGrid, config: EncodingConfig
+) -> Int64[Tensor, " L"]:
     """Index of the box each location learns, ``BACKGROUND`` where none qualifies.
 
     Args:
@@ -72,8 +76,11 @@ def assign(boxes: Float[Tensor, "G 4"], grid: LocationGrid, config: EncodingConf
     """
     num_locations = len(grid.points)
     if len(boxes) == 0:
-        return torch.full((num_locations,), BACKGROUND, dtype=torch.int64, device=grid.points.device)
-    # Sorted by area once, the smallest candidate is the first one; a stable sort keeps the file's order among equals.
+        return torch.full(
+            (num_locations,), BACKGROUND, dtype=torch.int64, device=grid.points.device
+        )
+    # Sorted by area once, the smallest candidate is the first one; a stable sort keeps the file's
+    # order among equals.
     order = torch.argsort(_area_rank(boxes, config), stable=True)
     is_candidate = candidates(boxes[order], grid, config)
     first = is_candidate.to(torch.uint8).argmax(dim=1)
@@ -83,7 +90,10 @@ def assign(boxes: Float[Tensor, "G 4"], grid: LocationGrid, config: EncodingConf
 def candidates(
     boxes: Float[Tensor, "G 4"], grid: LocationGrid, config: EncodingConfig
 ) -> Bool[Tensor, "L G"]:
-    """Which boxes each location could learn: it lies inside, near enough to the centre, and the size fits its level."""
+    """Which boxes each location could learn.
+
+    It lies inside, near enough to the centre, and the size fits its level.
+    """
     points = grid.points[:, None, :]
     ltrb = boxes_to_ltrb(points, boxes[None, :, :])
     is_candidate = ltrb.amin(dim=-1) > 0

@@ -1,0 +1,113 @@
+"""From upright RGB pictures to a normalised, padded batch, on the model's device.
+
+The order of operations and the rounding are torchvision's (``models/detection/transform.py``):
+normalise, then bilinear without antialiasing, then zero padding on the right and at the bottom.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from fcos_core.config import InputConfig
+from fcos_core.errors import ImageError
+
+CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class ImageBatch:
+    """Pictures ready for the network.
+
+    Args:
+        pixels: normalised and zero-padded.
+        sizes: height and width of each picture inside the padding.
+        scales: x and y factors from the padded input back to the original picture.
+    """
+
+    pixels: Float[Tensor, "B 3 H W"]
+    sizes: Float[Tensor, "B 2"]
+    scales: Float[Tensor, "B 2"]
+
+
+def resized_shape(height: int, width: int, config: InputConfig) -> tuple[int, int]:
+    """Height and width after resizing, rounded down as torch's ``interpolate`` does."""
+    factor = min(config.min_size_px / min(height, width), config.max_size_px / max(height, width))
+    return max(1, math.floor(height * factor)), max(1, math.floor(width * factor))
+
+
+def padded_shape(height: int, width: int, config: InputConfig) -> tuple[int, int]:
+    """Height and width of the network's input for a picture of this size."""
+    rows, columns = resized_shape(height, width, config)
+    divisor = config.size_divisor
+    return -(-rows // divisor) * divisor, -(-columns // divisor) * divisor
+
+
+def check_image(image: np.ndarray, place: str) -> None:
+    """Refuse what is no picture.
+
+    Raises:
+        ImageError: not height x width x 3 of uint8, or without pixels.
+    """
+    if image.dtype != np.uint8 or image.ndim != CHANNELS or image.shape[-1] != CHANNELS:
+        raise ImageError(
+            f"{place}: {image.dtype} array of shape {image.shape}, must be uint8 height x width x 3"
+        )
+    if 0 in image.shape:
+        raise ImageError(
+            f"{place}: {image.shape[1]} x {image.shape[0]} pixels, must be at least 1 x 1"
+        )
+
+
+def make_batch(
+    images: Sequence[np.ndarray], config: InputConfig, device: torch.device, *, batch_size: int
+) -> ImageBatch:
+    """Resize, normalise and pad pictures that share one padded shape.
+
+    Args:
+        images: RGB uint8, height x width x 3.
+        config: sizes and normalisation.
+        device: where the work is done and the batch shall lie.
+        batch_size: the batch is filled up with zeros to this many, so that every batch of a run has
+            one shape.
+    """
+    rows, columns = padded_shape(*images[0].shape[:2], config)
+    pixels = torch.zeros((batch_size, CHANNELS, rows, columns), device=device)
+    sizes: list[tuple[int, int]] = []
+    for i, image in enumerate(images):
+        resized = resize(normalize(image, config, device), config)
+        sizes.append((int(resized.shape[-2]), int(resized.shape[-1])))
+        pixels[i, :, : sizes[-1][0], : sizes[-1][1]] = resized
+    scales = [
+        (image.shape[1] / width, image.shape[0] / height)
+        for image, (height, width) in zip(images, sizes, strict=True)
+    ]
+    return ImageBatch(
+        pixels, torch.tensor(sizes, dtype=torch.float32), torch.tensor(scales, dtype=torch.float32)
+    )
+
+
+def normalize(
+    image: np.ndarray, config: InputConfig, device: torch.device
+) -> Float[Tensor, "3 H W"]:
+    """Channels first, 0..1, minus mean, over standard deviation."""
+    # A view of numpy memory that is not writable (a decoder's, Arrow's) is only read here.
+    tensor = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device)
+    tensor = tensor.permute(2, 0, 1).float().div(255)
+    mean = torch.tensor(config.mean, device=device)[:, None, None]
+    std = torch.tensor(config.std, device=device)[:, None, None]
+    return (tensor - mean) / std
+
+
+def resize(image: Float[Tensor, "3 H W"], config: InputConfig) -> Float[Tensor, "3 h w"]:
+    """Bilinear, to the shape :func:`resized_shape` gives."""
+    height, width = int(image.shape[-2]), int(image.shape[-1])
+    shape = resized_shape(height, width, config)
+    if shape == (height, width):
+        return image
+    return F.interpolate(image[None], size=shape, mode="bilinear", align_corners=False)[0]

@@ -1,0 +1,130 @@
+"""The whole network, from a padded batch to raw outputs, losses or detections.
+
+Letters: ``B`` images, ``L`` locations over all levels, ``H``, ``W`` padded input.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from fcos_core.config import ModelConfig, preset_config
+from fcos_core.decoding import DecodedBatch, decode
+from fcos_core.errors import ConfigError
+from fcos_core.locations import LocationGrid, location_grid
+from fcos_core.losses import Losses, compute_losses
+from fcos_core.model.fpn import PyramidBackbone
+from fcos_core.model.head import FcosHead
+from fcos_core.structures import Category, GroundTruth, HeadOutputs
+from fcos_core.targets import encode
+
+
+class FCOS(nn.Module):
+    """An FCOS detector on padded, normalised batches; ``fcos_core.Predictor`` takes pictures.
+
+    Args:
+        config: everything the numbers depend on.
+        categories: one per label; by default ids equal the labels.
+
+    Raises:
+        ConfigError: another number of categories than of classes.
+    """
+
+    def __init__(self, config: ModelConfig, categories: Sequence[Category] | None = None) -> None:
+        super().__init__()
+        if categories is None:
+            categories = [Category(id=i, name=f"class_{i}") for i in range(config.num_classes)]
+        if len(categories) != config.num_classes:
+            raise ConfigError(
+                f"{len(categories)} categories for {config.num_classes} classes: must be as many"
+            )
+        self.config = config
+        self.categories = tuple(categories)
+        self.backbone = PyramidBackbone(config.backbone)
+        self.head = FcosHead(
+            config.backbone.fpn_channels,
+            config.num_classes,
+            len(config.encoding.strides),
+            config.head,
+        )
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> HeadOutputs:
+        """Raw outputs for a normalised batch, padded to multiples of the size divisor."""
+        return self.head(list(self.backbone(images).values()))
+
+    def grid(self, images: Float[Tensor, "B 3 H W"], outputs: HeadOutputs) -> LocationGrid:
+        """The locations that the outputs of this batch stand for."""
+        shape = (int(images.shape[-2]), int(images.shape[-1]))
+        return location_grid(
+            shape, outputs.level_shapes, self.config.encoding, outputs.distances.device
+        )
+
+    def losses(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        ground_truths: Sequence[GroundTruth],
+        *,
+        num_positives: Tensor | None = None,
+    ) -> Losses:
+        """Forward pass, ground-truth encoding and the three losses.
+
+        Args:
+            images: normalised and padded.
+            ground_truths: one per image, in pixels of the padded input.
+            num_positives: see :func:`fcos_core.losses.compute_losses`.
+        """
+        outputs = self(images)
+        grid = self.grid(images, outputs)
+        targets = encode(ground_truths, grid, self.config.encoding)
+        return compute_losses(
+            outputs,
+            targets,
+            grid,
+            self.config.loss,
+            unit_px=self.distance_unit_px(grid),
+            num_positives=num_positives,
+        )
+
+    def decode(
+        self, images: Float[Tensor, "B 3 H W"], outputs: HeadOutputs, sizes: Float[Tensor, "B 2"]
+    ) -> DecodedBatch:
+        """Detections of a batch, in pixels of the padded input.
+
+        Args:
+            images: the batch, for its padded shape only.
+            outputs: of :meth:`forward` on it.
+            sizes: height and width of each image inside its padding.
+        """
+        grid = self.grid(images, outputs)
+        return decode(
+            outputs, grid, self.config.decoding, sizes=sizes, unit_px=self.distance_unit_px(grid)
+        )
+
+    def distance_unit_px(self, grid: LocationGrid) -> Float[Tensor, " L"]:
+        """What one unit of the head's distances is, in pixels, per location."""
+        if self.config.head.are_distances_normalized:
+            return grid.strides
+        return torch.ones_like(grid.strides)
+
+
+def build_model(
+    preset: str = "torchvision",
+    num_classes: int = 91,
+    backbone: str = "resnet50",
+    *,
+    categories: Sequence[Category] | None = None,
+) -> FCOS:
+    """Build a named FCOS with random weights.
+
+    Args:
+        preset: ``paper``, ``improved`` or ``torchvision``; the state dict of the last has
+            torchvision's 319 names.
+        num_classes: logits per location.
+        backbone: see ``fcos_core.config.BackboneName``.
+        categories: one per label.
+
+    Raises:
+        ConfigError: no such preset or backbone.
+    """
+    return FCOS(preset_config(preset, num_classes, backbone), categories)

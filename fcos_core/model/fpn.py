@@ -1,0 +1,30 @@
+"""P3..P7: torchvision's feature pyramid, and two more levels made from P5; section 3.2."""
+
+from torch import nn
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+from fcos_core.config import BackboneConfig
+from fcos_core.model.backbone import build_backbone
+
+
+class PyramidBackbone(nn.Module):
+    """Body and pyramid under torchvision's parameter names, ``body.*`` and ``fpn.*``.
+
+    ``forward`` returns the five maps P3..P7 by falling resolution.
+    """
+
+    forward = BackboneWithFPN.forward
+
+    def __init__(self, config: BackboneConfig) -> None:
+        super().__init__()
+        backbone = build_backbone(config)
+        channels = config.fpn_channels
+        self.body = backbone.body
+        self.fpn = FeaturePyramidNetwork(
+            in_channels_list=list(backbone.channels),
+            out_channels=channels,
+            extra_blocks=LastLevelP6P7(channels, channels),
+        )
+        self.out_channels = channels

@@ -1,0 +1,150 @@
+"""Pictures in, detections out: the one door through which a job runs the network."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+
+from fcos_core.config import DecodingConfig
+from fcos_core.decoding import decode
+from fcos_core.errors import ConfigError
+from fcos_core.images import check_image, make_batch, padded_shape
+from fcos_core.model.detector import FCOS
+from fcos_core.structures import Detections
+
+Precision = Literal["fp32", "bf16", "fp16"]
+Engine = Literal["eager"]
+
+AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Predictor:
+    """Holds a model on a device and finds objects in pictures.
+
+    Only pictures of the same padded shape share a batch, and a short batch is filled up to full
+    size: so a picture's detections do not depend on its batch mates.
+
+    Args:
+        model: moved to the device and put into evaluation mode.
+        device: ``auto`` takes a CUDA device when there is one.
+        precision: of backbone, pyramid and head; decoding and NMS are always float32.
+        engine: how the network is run.
+        batch_size: pictures per forward pass.
+        score_threshold: detections must lie above; by default the model's own.
+
+    Raises:
+        ConfigError: a setting is out of its limits, or the device is not there.
+    """
+
+    def __init__(
+        self,
+        model: FCOS,
+        *,
+        device: str | torch.device = "auto",
+        precision: Precision = "fp32",
+        engine: Engine = "eager",
+        batch_size: int = 1,
+        score_threshold: float | None = None,
+    ) -> None:
+        if precision not in get_args(Precision):
+            raise ConfigError(
+                f"precision {precision!r}: must be one of {', '.join(get_args(Precision))}"
+            )
+        if engine not in get_args(Engine):
+            raise ConfigError(f"engine {engine!r}: must be one of {', '.join(get_args(Engine))}")
+        if batch_size < 1:
+            raise ConfigError(f"batch_size {batch_size}: must be at least 1")
+        self.device = resolve_device(device)
+        self.model = model.to(self.device).eval()
+        self.precision: Precision = precision
+        self.batch_size = batch_size
+        self.decoding = _with_threshold(model.config.decoding, score_threshold)
+
+    def padded_shape(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of the network's input for a picture; equal ones may share a batch."""
+        return padded_shape(height, width, self.model.config.input)
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """Find objects in any number of pictures of any sizes.
+
+        Args:
+            images: upright RGB uint8 arrays, height x width x 3.
+
+        Returns:
+            One ``Detections`` each, on the CPU, in pixels of the picture.
+
+        Raises:
+            ImageError: an array is no RGB picture.
+        """
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, image in enumerate(images):
+            check_image(image, f"image {i}")
+            groups.setdefault(self.padded_shape(*image.shape[:2]), []).append(i)
+        found: dict[int, Detections] = {}
+        for indices in groups.values():
+            for start in range(0, len(indices), self.batch_size):
+                batch = indices[start : start + self.batch_size]
+                found.update(
+                    zip(batch, self.predict_batch([images[i] for i in batch]), strict=True)
+                )
+        return [found[i] for i in range(len(images))]
+
+    @torch.inference_mode()
+    def predict_batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
+        """Find objects in at most ``batch_size`` pictures that share one padded shape.
+
+        Args:
+            images: upright RGB uint8 arrays, height x width x 3.
+
+        Returns:
+            One ``Detections`` each, on the CPU, in pixels of the picture.
+        """
+        assert len(images) <= self.batch_size
+        assert len({self.padded_shape(*image.shape[:2]) for image in images}) == 1
+        count = len(images)
+        batch = make_batch(images, self.model.config.input, self.device, batch_size=self.batch_size)
+        with torch.autocast(
+            self.device.type,
+            dtype=AUTOCAST_DTYPES.get(self.precision),
+            enabled=self.precision in AUTOCAST_DTYPES,
+        ):
+            outputs = self.model(batch.pixels)
+        grid = self.model.grid(batch.pixels, outputs)
+        decoded = decode(
+            outputs.first(count),
+            grid,
+            self.decoding,
+            sizes=batch.sizes.to(self.device),
+            unit_px=self.model.distance_unit_px(grid),
+        )
+        boxes = (decoded.boxes.cpu() * batch.scales.repeat(1, 2)[:, None]).unbind()
+        scores, labels = decoded.scores.cpu(), decoded.labels.cpu()
+        return [
+            Detections(boxes[i][:n].clone(), scores[i, :n].clone(), labels[i, :n].clone())
+            for i, n in enumerate(decoded.counts.tolist())
+        ]
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """Turn ``auto`` or a name into a device that is there.
+
+    Raises:
+        ConfigError: no such device on this machine.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise ConfigError(f"device {device!r}: {str(error).splitlines()[0]}") from error
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices"
+        )
+    return resolved
+
+
+def _with_threshold(config: DecodingConfig, score_threshold: float | None) -> DecodingConfig:
+    return config if score_threshold is None else replace(config, score_threshold=score_threshold)
