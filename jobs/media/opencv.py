@@ -1,0 +1,30 @@
+"""The one call into OpenCV's decoders: colours in RGB order, as stored, and no noise in the log."""
+
+import os
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+_FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    # OpenCV logs what we turn into an error of its own, thousands of times on a bad data set.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def decode(data: bytes) -> npt.NDArray[np.uint8] | None:
+    """Decode the first frame to 8 bits, height x width x 3.
+
+    A palette is looked up, grey becomes three equal channels, of 16 bits the upper 8 are kept.
+    Alpha is dropped without blending, as ``cv2.IMREAD_COLOR`` does; only TIFF's is multiplied in
+    (libtiff does that). TIFF comes upright, the other formats as stored.
+
+    Returns:
+        RGB, C-contiguous; None when OpenCV cannot decode the bytes.
+    """
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)
+    except cv2.error:
+        return None
+    return None if pixels is None else np.ascontiguousarray(pixels, np.uint8)
