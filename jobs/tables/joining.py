@@ -1,4 +1,4 @@
-"""Which annotated image each picture of a run is.
+"""Which annotated image each picture of a run is, and whether both mean the same categories.
 
 By image id when the run's input was this very annotation file; otherwise an entry's ``file_name``
 must be the end of the picture's uri, in whole path components. Pictures of the run decide what is
@@ -11,7 +11,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections import Counter, defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,9 @@ import numpy.typing as npt
 
 from fcos_core.errors import ConfigError
 from jobs.tables.coco_json import CocoAnnotations, CocoImage
+
+UNUSED_CATEGORY = "N/A"
+"""What run.json calls the ids that a head has an output for and nobody a name."""
 
 _MAX_EXAMPLES = 3
 _ARCHIVE_MEMBER = re.compile(r"^.*\.(?:tar|tar\.gz|tgz)#(?P<member>.*)$", re.IGNORECASE | re.DOTALL)
@@ -71,6 +74,38 @@ def join_annotations(
         by=by,
         num_not_in_run=len(annotations.images) - len(annotated_ids),
     )
+
+
+def require_same_categories(
+    run_categories: Mapping[int, str], annotations: CocoAnnotations
+) -> None:
+    """Refuse annotations whose category ids mean something else than the run's.
+
+    Args:
+        run_categories: names by id, as ``run.json`` has them.
+        annotations: the ground truth.
+
+    Raises:
+        ConfigError: no id is in both, or one has two names.
+    """
+    ours = {id_: name for id_, name in run_categories.items() if name != UNUSED_CATEGORY}
+    theirs = {category.id: category.name for category in annotations.categories}
+    shared = ours.keys() & theirs.keys()
+    if not shared:
+        raise ConfigError(
+            f"{annotations.uri}: none of its category ids is the run's; it has {_some(theirs)}, "
+            f"the run has {_some(ours)}"
+        )
+    differing = {
+        id_: f"{id_} is {ours[id_]!r} in the run and {theirs[id_]!r} here"
+        for id_ in sorted(shared)
+        if _plain(ours[id_]) != _plain(theirs[id_])
+    }
+    if differing:
+        raise ConfigError(
+            f"{annotations.uri}: {len(differing)} of {len(shared)} category ids have another name "
+            f"than in the run, {_examples(list(differing.values()))}"
+        )
 
 
 def _require_same_images(
@@ -155,6 +190,15 @@ def _explain(uri: str, total: int, unmatched: Sequence[str], ambiguous: Sequence
             f"{len(ambiguous)} share an entry or match several by file_name, {_examples(ambiguous)}"
         )
     return f"{uri}: of the run's {total} pictures, {'; '.join(parts)}"
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.split()).casefold()
+
+
+def _some(names: Mapping[int, str]) -> str:
+    shown = [f"{id_} {name!r}" for id_, name in sorted(names.items())[:_MAX_EXAMPLES]]
+    return ", ".join(shown) or "none"
 
 
 def _examples(values: Sequence[str]) -> str:

@@ -108,6 +108,22 @@ MANIFEST = pa.schema(
 )
 """One row per item: a picture, or a segment of a video."""
 
+_METRICS = (
+    "AP", "AP50", "AP75", "APs", "APm", "APl",
+    "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
+)  # fmt: skip
+
+METRICS_PER_CATEGORY = pa.schema(
+    [
+        _field("category_id", pa.int64(), "COCO category id of the annotation file"),
+        _field("name", pa.string(), "name of the category in the annotation file"),
+        _field("num_objects", pa.int64(), "scored ground-truth boxes that are no crowds"),
+        _field("num_detections", pa.int64(), "detections on the scored images"),
+        *(_field(name, pa.float64(), "as COCO defines it; -1 if undefined") for name in _METRICS),
+    ]
+)
+"""One row per category of the annotation file, by rising id: how well it is detected."""
+
 _SHARD_NAME = re.compile(r"shard-(\d{6,})\.parquet")
 
 
