@@ -1,0 +1,125 @@
+"""Writes finished shards in the background, while the next one is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from fcos_core.errors import StorageError
+from jobs.runtime.retrying import RetryPolicy
+from jobs.tables.rows import Row
+from jobs.tables.run_directory import RunDirectory
+from jobs.tables.schemas import DigestClass
+from jobs.tables.writing import commit_shard, encode_shard
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """A shard whose file is committed.
+
+    Attributes:
+        shard: its number.
+        num_items: pictures and video segments in it.
+        num_ok: rows with detections.
+        num_quarantined: rows of what could not be used.
+        seconds: from the first item to the last row, without the writing.
+        created: False when another attempt's file was there first, and ours was dropped.
+        device: the model of what computed it.
+    """
+
+    shard: int
+    num_items: int
+    num_ok: int
+    num_quarantined: int
+    seconds: float
+    created: bool
+    device: str
+
+    @property
+    def num_rows(self) -> int:
+        """Pictures and frames."""
+        return self.num_ok + self.num_quarantined
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A shard that storage refused to give or to take, even after several tries.
+
+    Attributes:
+        shard: its number.
+        error: the last refusal.
+    """
+
+    shard: int
+    error: str
+
+
+Outcome = Receipt | Failure
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FinishedShard:
+    """The rows of a shard, and how they came about."""
+
+    shard: int
+    rows: Sequence[Row]
+    seconds: float
+    device: str
+    digest_class: DigestClass
+
+
+class Committer:
+    """Encodes and creates one shard file at a time, in a thread of its own.
+
+    Args:
+        run: where the files go.
+        run_id: what their footers say.
+        retry: how to bear with a storage that refuses.
+    """
+
+    def __init__(self, run: RunDirectory, run_id: str, retry: RetryPolicy) -> None:
+        self._run = run
+        self._run_id = run_id
+        self._retry = retry
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._pending: list[Future[Outcome]] = []
+
+    def submit(self, finished: FinishedShard) -> list[Outcome]:
+        """Begin to write a shard, once those before it are written: at most one waits in memory.
+
+        Returns:
+            What became of those before it.
+        """
+        outcomes = self.wait()
+        self._pending.append(self._thread.submit(self._commit, finished))
+        return outcomes
+
+    def wait(self) -> list[Outcome]:
+        """Wait until all is written, and say what became of it."""
+        pending, self._pending = self._pending, []
+        return [future.result() for future in pending]
+
+    def close(self) -> None:
+        """End the thread, after what it is doing."""
+        self._thread.shutdown()
+
+    def _commit(self, finished: FinishedShard) -> Outcome:
+        shard, rows = finished.shard, finished.rows
+        data = encode_shard(
+            rows, run_id=self._run_id, shard=shard, digest_class=finished.digest_class
+        )
+        try:
+            created = self._retry.run(lambda: commit_shard(self._run, shard, data))
+        except StorageError as error:
+            return Failure(shard=shard, error=str(error))
+        num_ok = sum(row.status == "ok" for row in rows)
+        return Receipt(
+            shard=shard,
+            num_items=len({row.item_id for row in rows}),
+            num_ok=num_ok,
+            num_quarantined=len(rows) - num_ok,
+            seconds=finished.seconds,
+            created=created,
+            device=finished.device,
+        )

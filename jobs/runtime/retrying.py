@@ -1,0 +1,40 @@
+"""Another try at what storage could not do just now: exponential backoff with jitter, bounded."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from fcos_core.errors import StorageError
+
+T = TypeVar("T")
+
+_jitter = random.Random()  # noqa: S311 -- spreads load, guards nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """How often and how patiently to try again.
+
+    Attributes:
+        attempts: tries in all, at least one.
+        first_delay_s: the longest wait after the first failure; it doubles with each further one.
+        max_delay_s: the longest any wait gets.
+    """
+
+    attempts: int = 5
+    first_delay_s: float = 0.2
+    max_delay_s: float = 10.0
+
+    def run(self, action: Callable[[], T]) -> T:
+        """Do something, again when it raises a ``StorageError``, which the last try passes on."""
+        for attempt in range(1, self.attempts):
+            try:
+                return action()
+            except StorageError:
+                longest = min(self.max_delay_s, self.first_delay_s * 2 ** (attempt - 1))
+                time.sleep(_jitter.uniform(longest / 2, longest))
+        return action()
