@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import logging
 import time
+import urllib.error
 import urllib.request
 import uuid
 from dataclasses import dataclass
@@ -146,9 +147,10 @@ def _download(path: Path, published: PublishedWeights, timeout_s: float, deadlin
             sha256 = _copy(answer, file, published, time.monotonic() + deadline_s)
         temporary.replace(path)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is an open answer as well
         raise ConfigError(
-            f"weights 'coco' are not at {str(path)!r} and cannot be downloaded ({reason}): "
+            f"weights 'coco' are not at {str(path)!r} and cannot be downloaded ({error}): "
             f"fetch {published.url} on a machine that can, and pass --weights PATH"
         ) from error
     finally:

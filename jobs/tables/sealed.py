@@ -61,6 +61,7 @@ def encode_sealed(table: pa.Table, metadata: Mapping[str, str], encoding: Column
         sink,
         table.schema,
         compression="zstd",
+        compression_level=1,
         use_dictionary=list(encoding.dictionary),
         column_encoding=column_encoding,
         write_page_checksum=True,

@@ -1,0 +1,192 @@
+"""Local disk: listing, reading, and creation that never changes what is there."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fcos_core.errors import ConfigError, StorageError
+from jobs.storage import TEMPORARY_PREFIX
+from jobs.storage.local import LocalStorage
+
+AWKWARD = [
+    "a b",
+    "a#b",
+    "100%",
+    "%41",
+    "schön",
+    "写真",
+    "two\nlines",
+    "-rf",
+    "'quoted\"",
+    "back\\slash",
+]
+
+storage = LocalStorage()
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_names_round_trip(tmp_path: Path, name: str):
+    uri = f"{tmp_path}/{name}/{name}.bin"
+    assert storage.stat(uri) is None
+    assert storage.create(uri, b"content")
+    assert storage.read(uri) == b"content"
+    assert storage.read_range(uri, 3, 2) == b"te"
+    (listed,) = storage.list(str(tmp_path))
+    assert listed == storage.stat(uri)
+    assert (listed.uri, listed.size_bytes) == (uri, 7)
+    storage.delete(uri)
+    storage.delete(uri)
+    assert storage.stat(uri) is None
+
+
+def test_create_never_changes_what_is_there(tmp_path: Path):
+    uri = str(tmp_path / "shard")
+    assert storage.create(uri, b"first")
+    assert not storage.create(uri, b"second")
+    assert storage.read(uri) == b"first"
+    assert names_in(tmp_path) == ["shard"]
+
+
+def test_write_replaces(tmp_path: Path):
+    uri = str(tmp_path / "deep" / "er" / "metrics.json")
+    storage.write(uri, b"one, and longer")
+    storage.write(uri, b"two")
+    assert storage.read(uri) == b"two"
+    assert names_in(tmp_path / "deep" / "er") == ["metrics.json"]
+
+
+def test_a_range_past_the_end_is_cut(tmp_path: Path):
+    uri = str(tmp_path / "x")
+    storage.write(uri, b"0123")
+    assert storage.read_range(uri, 2, 100) == b"23"
+    assert storage.read_range(uri, 9, 1) == b""
+
+
+def test_listing_is_ordered_by_the_bytes_of_the_uri(tmp_path: Path):
+    for name in ["b/1", "b.jpg", "b-/1", "B", "a/z/y", "a", "ä", "a!", "🙂", "\uffee"]:
+        path = tmp_path / f"{name}.d" / "f" if name == "a" else tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    uris = [info.uri for info in storage.list(str(tmp_path))]
+    assert len(uris) == 10
+    assert uris == sorted(uris, key=os.fsencode)
+
+
+def test_listing_reaches_only_its_own_folder(tmp_path: Path):
+    for name in ["run/x", "run2/x", "run.txt"]:
+        storage.write(f"{tmp_path}/{name}", b"")
+    assert [info.uri for info in storage.list(f"{tmp_path}/run")] == [f"{tmp_path}/run/x"]
+    assert [info.uri for info in storage.list(f"{tmp_path}/run/")] == [f"{tmp_path}/run/x"]
+    assert [info.uri for info in storage.list(f"{tmp_path}/run.txt")] == [f"{tmp_path}/run.txt"]
+    assert list(storage.list(f"{tmp_path}/ru")) == []
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path: Path):
+    photos = tmp_path / "photos"
+    storage.write(str(photos / "x.jpg"), b"abc")
+    (photos / "again").symlink_to(tmp_path / "elsewhere")
+    storage.write(str(tmp_path / "elsewhere" / "y.jpg"), b"")
+    (photos / "again" / "up").symlink_to(photos)
+    (photos / "link.jpg").symlink_to(photos / "x.jpg")
+    (photos / "nowhere.jpg").symlink_to(photos / "gone.jpg")
+    os.mkfifo(photos / "pipe.jpg")
+    found = {
+        info.uri.removeprefix(f"{photos}/"): info.size_bytes for info in storage.list(str(photos))
+    }
+    assert found == {"again/y.jpg": 0, "link.jpg": 3, "nowhere.jpg": 0, "x.jpg": 3}
+
+
+@pytest.mark.parametrize("name", ["absent", "folder", "pipe", "bad\0name", "\ud800"])
+def test_what_cannot_be_read_says_so_in_one_line_and_at_once(tmp_path: Path, name: str):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StorageError) as caught:
+        storage.read(f"{tmp_path}/{name}")
+    assert repr(f"{tmp_path}/{name}") in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("operation", [storage.create, storage.write])
+def test_a_place_inside_a_file_is_a_config_error(
+    tmp_path: Path, operation: Callable[[str, bytes], object]
+):
+    (tmp_path / "file").write_bytes(b"mine")
+    with pytest.raises(ConfigError, match="Not a directory") as caught:
+        operation(f"{tmp_path}/file/run/manifest.parquet", b"")
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "file").read_bytes() == b"mine"
+
+
+def test_a_name_that_is_too_long_is_a_config_error(tmp_path: Path):
+    with pytest.raises(ConfigError, match="too long"):
+        storage.create(f"{tmp_path}/{'x' * 300}", b"")
+
+
+def test_a_full_disk_is_worth_another_try_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageError, match="No space left"):
+        storage.create(f"{tmp_path}/shard", b"x")
+    assert names_in(tmp_path) == []
+
+
+def no_links(path: Path, target: Path) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(target), None, str(path))
+
+
+def not_yet(path: Path) -> bool:
+    del path
+    return False
+
+
+def an_old_c_library(name: None, *, use_errno: bool) -> object:
+    del name, use_errno
+    return object()
+
+
+def test_without_hard_links_an_exclusive_rename_creates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    assert storage.create(f"{tmp_path}/schön", b"first")
+    monkeypatch.setattr(os.path, "lexists", not_yet)  # the other came after our look
+    assert not storage.create(f"{tmp_path}/schön", b"second")
+    assert storage.read(f"{tmp_path}/schön") == b"first"
+    assert names_in(tmp_path) == ["schön"]
+
+
+def test_without_any_atomic_creation_the_place_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    monkeypatch.setattr("ctypes.CDLL", an_old_c_library)
+    with pytest.raises(ConfigError, match="neither hard links nor rename"):
+        storage.create(f"{tmp_path}/shard", b"first")
+    assert names_in(tmp_path) == []
+
+
+def test_a_link_whose_answer_was_lost_is_still_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def link_then_repeat(path: Path, target: Path) -> None:
+        os.link(target, path)
+        os.link(target, path)  # what NFS does when it did not hear that the first one worked
+
+    monkeypatch.setattr(Path, "hardlink_to", link_then_repeat)
+    assert storage.create(f"{tmp_path}/shard", b"ours")
+    assert not storage.create(f"{tmp_path}/shard", b"later")
+
+
+def test_temporary_files_are_hidden_ones():
+    assert TEMPORARY_PREFIX.startswith(".")

@@ -1,0 +1,163 @@
+"""Finding weights; downloads are tried against a real server on this machine."""
+
+import functools
+import hashlib
+import http.server
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fcos_core.errors import ConfigError
+from jobs.storage import weights
+from jobs.storage.weights import PublishedWeights, resolve_weights
+
+CONTENT = bytes(range(256)) * 20_000
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder; ``/short.pth`` breaks off, ``/stall.pth`` never ends."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class's name
+        del format, args
+
+    def do_GET(self) -> None:
+        if self.path not in {"/short.pth", "/stall.pth", "/drip.pth"}:
+            super().do_GET()
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+        self.wfile.write(CONTENT[:100_000])
+        if self.path == "/stall.pth":
+            time.sleep(1.5)
+        self.close_connection = True
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Does not mind a client that hangs up."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        del request, client_address
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("published")
+    (folder / "good.pth").write_bytes(CONTENT)
+    handler = functools.partial(Handler, directory=str(folder))
+    with Server(("127.0.0.1", 0), handler) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+        thread.join()
+
+
+def published(server: str, name: str = "good.pth", prefix: str = SHA256[:8]) -> PublishedWeights:
+    return PublishedWeights(url=f"{server}/{name}", sha256_prefix=prefix, max_bytes=10 << 20)
+
+
+def test_coco_is_downloaded_once_and_then_reused(server: str, tmp_path: Path):
+    cache = tmp_path / "hub" / "checkpoints"
+    first = resolve_weights("coco", published=published(server), cache=cache)
+    assert (first.path, first.sha256, first.spec) == (cache / "good.pth", SHA256, "coco")
+    assert first.path.read_bytes() == CONTENT
+    nobody = published("http://127.0.0.1:9")
+    assert resolve_weights("coco", published=nobody, cache=cache) == first
+    assert [path.name for path in cache.iterdir()] == ["good.pth"]
+
+
+def test_its_address_means_coco(server: str, tmp_path: Path):
+    one = published(server)
+    assert resolve_weights(one.url, published=one, cache=tmp_path).path == tmp_path / "good.pth"
+
+
+def test_a_damaged_cached_file_is_downloaded_again(server: str, tmp_path: Path):
+    (tmp_path / "good.pth").write_bytes(CONTENT[:-1])
+    assert resolve_weights("coco", published=published(server), cache=tmp_path).sha256 == SHA256
+    assert (tmp_path / "good.pth").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix", "reason"),
+    [
+        pytest.param("absent.pth", SHA256[:8], "HTTP Error 404", id="not there"),
+        pytest.param("good.pth", "00000000", "the right one begins with 00000000", id="other file"),
+        pytest.param("short.pth", SHA256[:8], "sha256", id="broken off"),
+        pytest.param("stall.pth", SHA256[:8], "timed out", id="stalled"),
+    ],
+)
+def test_a_download_that_goes_wrong_says_what_to_do_and_leaves_nothing(
+    server: str, tmp_path: Path, name: str, prefix: str, reason: str
+):
+    wrong = published(server, name, prefix)
+    with pytest.raises(ConfigError, match=reason) as caught:
+        resolve_weights("coco", published=wrong, cache=tmp_path, timeout_s=0.5)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert wrong.url in message
+    assert "--weights PATH" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_than_the_limit_is_not_kept(server: str, tmp_path: Path):
+    one = PublishedWeights(url=f"{server}/good.pth", sha256_prefix="", max_bytes=1000)
+    with pytest.raises(ConfigError, match="more than 1000 bytes"):
+        resolve_weights("coco", published=one, cache=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_download_has_a_deadline(server: str, tmp_path: Path):
+    with pytest.raises(ConfigError, match="too long"):
+        resolve_weights("coco", published=published(server), cache=tmp_path, deadline_s=0)
+
+
+def test_without_a_network_coco_fails_at_once(tmp_path: Path):
+    began_s = time.monotonic()
+    with pytest.raises(ConfigError, match="--weights PATH"):
+        resolve_weights("coco", published=published("http://127.0.0.1:9"), cache=tmp_path)
+    assert time.monotonic() - began_s < 5
+
+
+def test_the_default_place_is_torch_hubs(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    found = resolve_weights("coco", published=published(server))
+    assert found.path == tmp_path / "hub" / "checkpoints" / "good.pth"
+
+
+def test_the_published_file_is_torchvisions():
+    from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
+
+    assert weights.COCO.url == FCOS_ResNet50_FPN_Weights.COCO_V1.url
+    assert weights.COCO.sha256_prefix in weights.COCO.file_name
+
+
+def test_a_path_and_a_file_uri_are_taken(tmp_path: Path):
+    path = tmp_path / "my weights.pth"
+    path.write_bytes(CONTENT)
+    for spec in (str(path), f"file://{tmp_path}/my%20weights.pth"):
+        found = resolve_weights(spec)
+        assert (found.path, found.sha256, found.spec) == (path, SHA256, spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        pytest.param("cocoo", "did you mean 'coco'", id="misspelt"),
+        pytest.param("/no/such/weights.pth", "known names are coco, demo", id="no such file"),
+        pytest.param("/", "folder", id="folder"),
+        pytest.param("https://example.com/w.pth", "pass --weights PATH", id="any address"),
+        pytest.param("s3://bucket/w.pth", "S3 is not supported", id="s3"),
+        pytest.param("", "not a path", id="empty"),
+    ],
+)
+def test_weights_that_cannot_be_had_are_refused_in_one_line(spec: str, reason: str):
+    with pytest.raises(ConfigError, match=reason) as caught:
+        resolve_weights(spec)
+    assert "\n" not in str(caught.value)
