@@ -1,0 +1,59 @@
+"""What must not change when a run is taken up again, as one number, and what did change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, TypeGuard, cast
+
+_ABSENT = "absent"
+
+
+def fingerprint(fields: Mapping[str, Any]) -> str:
+    """Condense settings to one number that does not depend on their order.
+
+    Args:
+        fields: what JSON can hold; NaN and infinity are refused with ``ValueError``.
+
+    Returns:
+        sha256 of the canonical JSON, in hex.
+    """
+    return hashlib.sha256(_canonical(fields).encode()).hexdigest()
+
+
+def explain_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Say in one line what differs, by name, with both values; empty when nothing does.
+
+    Args:
+        old: the fields of the run that is there.
+        new: the fields of this command.
+    """
+    before, after = _flatten(old), _flatten(new)
+    names = sorted(before.keys() | after.keys())
+    return "; ".join(
+        f"{name}: {before.get(name, _ABSENT)} in the run, {after.get(name, _ABSENT)} now"
+        for name in names
+        if before.get(name, _ABSENT) != after.get(name, _ABSENT)
+    )
+
+
+def _flatten(fields: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Name nested settings ``outer.inner``; a value is its JSON, as the fingerprint sees it."""
+    flat: dict[str, str] = {}
+    for name, value in fields.items():
+        if _is_nested(value):
+            flat |= _flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = _canonical(value)
+    return flat
+
+
+def _is_nested(value: object) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict) and bool(cast("dict[str, Any]", value))
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
