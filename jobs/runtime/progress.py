@@ -39,10 +39,14 @@ class Pace:
         return self._clock() - self._began
 
     @property
+    def num_new(self) -> int:
+        """Rows done since the beginning."""
+        return self.done - self._done_before
+
+    @property
     def per_second(self) -> float | None:
         """Rows done per second; None before the first."""
-        done = self.done - self._done_before
-        return done / self.seconds if done and self.seconds > 0 else None
+        return self.num_new / self.seconds if self.num_new and self.seconds > 0 else None
 
     def add(self, *, rows: int, quarantined: int) -> None:
         """Count what was done now."""

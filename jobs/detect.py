@@ -1,0 +1,205 @@
+"""Looks at every picture of a dataset once: inputs in, a proved table of detections out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from fcos_core.errors import IncompleteRunError
+from jobs.runtime.budget import BadBudget
+from jobs.runtime.commits import Receipt
+from jobs.runtime.devices import Resources
+from jobs.runtime.dispatch import dispatch, probe
+from jobs.runtime.events import EventLog
+from jobs.runtime.opening import OpenRun, begin, check_is_free, check_same, draw_up, reopen
+from jobs.runtime.progress import ProgressReport
+from jobs.runtime.recording import record
+from jobs.runtime.resolving import DEVICE_MODEL, Fields, asked, resolve_num_actors
+from jobs.runtime.retrying import RetryPolicy
+from jobs.runtime.settings import DetectConfig
+from jobs.runtime.summary import DetectResult, Plan, incompleteness
+from jobs.runtime.surroundings import terminate_as_interrupt
+from jobs.runtime.worker import Shard, WorkerSettings
+from jobs.storage import absolute
+from jobs.storage.weights import ResolvedWeights, resolve_weights
+from jobs.tables.proof import Proof, prove
+from jobs.tables.rows import ManifestItem
+from jobs.tables.run_directory import RunDirectory
+
+__all__ = ["DetectConfig", "DetectResult", "Plan", "run"]
+
+_log = logging.getLogger(__name__)
+
+_NAMED_WEIGHTS = {"coco", "demo"}
+
+
+def run(config: DetectConfig) -> DetectResult | Plan:
+    """Do what is left of a run: all of it the first time, nothing once it is complete.
+
+    A run is begun by writing its manifest, which from then on says what is to be done. The same
+    command again goes on where the last one ended, however it ended; with other settings it is
+    refused. At the end every shard is read again and the run is proved complete.
+
+    Args:
+        config: see there.
+
+    Returns:
+        What the run came to, its ``failure`` set when it is incomplete or has too many bad
+        pictures; for a dry run the plan.
+    """
+    started = time.monotonic()
+    with terminate_as_interrupt():
+        weights = resolve_weights(config.weights)
+        directory = RunDirectory(config.out)
+        resources = None
+        if not directory.exists():
+            draft = draw_up(config, weights)
+            resources = draft.resources
+            if config.dry_run:
+                check_is_free(directory)
+                return _plan(config, draft.items, draft.fields, resources, skipped=draft.skipped)
+            begin(directory, draft)
+        opened = reopen(directory)
+        check_same(opened, {**asked(config), "weights_sha256": weights.sha256})
+        if config.dry_run:
+            return _plan_of_rest(config, opened)
+        record(opened, config, weights)
+        num_rows, failure = _compute_rest(config, opened, weights, resources)
+        proof = prove(directory)
+        return DetectResult(
+            run=directory.uri,
+            proof=proof,
+            skipped=opened.skipped,
+            seconds=time.monotonic() - started,
+            num_rows=num_rows,
+            failure=failure or incompleteness(proof) or _too_bad(proof, config.max_bad),
+        )
+
+
+def _compute_rest(
+    config: DetectConfig, opened: OpenRun, weights: ResolvedWeights, resources: Resources | None
+) -> tuple[int, str | None]:
+    """Compute what is not committed yet; say how many rows that gave, and why not all of them."""
+    shards, committed = opened.shards(), opened.committed()
+    missing = [shard for shard in shards if shard.number not in committed]
+    if not missing:
+        return 0, None
+    resources = resources or probe(config.address)
+    check_same(
+        opened,
+        {DEVICE_MODEL: resources.device_model},
+        allow_mixed_devices=config.allow_mixed_devices,
+    )
+    settings = _worker_settings(config, opened, weights, resources)
+    num_actors = resolve_num_actors(config.num_actors, resources, settings.threads)
+    _log.info(
+        "%s: %d of %d shards to do, %d workers with %d threads each on %s, batch size %d, %s",
+        opened.directory.uri,
+        len(missing),
+        len(shards),
+        num_actors,
+        settings.threads,
+        resources.device_model,
+        settings.batch_size,
+        settings.precision,
+    )
+    num_planned, num_missing = _num_rows(shards), _num_rows(missing)
+    with (
+        EventLog(opened.directory, shards=len(missing), workers=num_actors) as events,
+        ProgressReport(num_planned, num_planned - num_missing) as progress,
+    ):
+
+        def on_receipt(receipt: Receipt) -> None:
+            events.shard(receipt)
+            progress.add(rows=receipt.num_rows, quarantined=receipt.num_quarantined)
+
+        try:
+            dispatch(
+                missing,
+                settings,
+                num_actors=num_actors,
+                address=config.address,
+                on_receipt=on_receipt,
+            )
+        except IncompleteRunError as error:
+            return progress.pace.num_new, str(error)
+        return progress.pace.num_new, None
+
+
+def _worker_settings(
+    config: DetectConfig, opened: OpenRun, weights: ResolvedWeights, resources: Resources
+) -> WorkerSettings:
+    fields, name = opened.fields, weights.spec
+    return WorkerSettings(
+        run_uri=opened.directory.uri,
+        run_id=opened.run_id,
+        weights=name if name in _NAMED_WEIGHTS else absolute(name),
+        weights_sha256=weights.sha256,
+        device=resources.device,
+        device_model=fields[DEVICE_MODEL],
+        allow_mixed_devices=config.allow_mixed_devices,
+        precision=fields["precision"],
+        engine=fields["engine"],
+        batch_size=fields["batch_size"],
+        threads=fields["threads_per_actor"],
+        score_threshold=fields["score_threshold"],
+        max_pixels=fields["max_pixels"],
+        bytes_in_flight=config.bytes_in_flight,
+        retry=RetryPolicy(),
+    )
+
+
+def _plan_of_rest(config: DetectConfig, opened: OpenRun) -> Plan:
+    return _plan(
+        config,
+        opened.directory.read_manifest(),
+        opened.fields,
+        probe(config.address),
+        skipped=opened.skipped,
+        num_shards_done=len(opened.committed()),
+    )
+
+
+def _plan(
+    config: DetectConfig,
+    items: Sequence[ManifestItem],
+    fields: Fields,
+    resources: Resources,
+    *,
+    skipped: int,
+    num_shards_done: int = 0,
+) -> Plan:
+    sizes = Counter(
+        "unknown" if item.width is None else f"{item.width}x{item.height}" for item in items
+    )
+    return Plan(
+        run=absolute(config.out),
+        num_items=len(items),
+        num_shards=len({item.shard for item in items}),
+        num_shards_done=num_shards_done,
+        skipped=skipped,
+        sizes=dict(sizes.most_common()),
+        num_actors=resolve_num_actors(config.num_actors, resources, fields["threads_per_actor"]),
+        device=resources.device,
+        fields=fields,
+    )
+
+
+def _num_rows(shards: Sequence[Shard]) -> int:
+    return sum(item.num_frames or 1 for shard in shards for item in shard.items)
+
+
+def _too_bad(proof: Proof, max_bad: str | None) -> str | None:
+    """Say why a complete run is no success all the same."""
+    if proof.planned and not proof.ok:
+        return f"no picture could be used: all {proof.quarantined} rows are quarantined"
+    if max_bad is not None:
+        limit = BadBudget.parse(max_bad).rows(proof.planned)
+        if proof.quarantined > limit:
+            return (
+                f"{proof.quarantined} of {proof.planned} rows are quarantined, "
+                f"--max-bad {max_bad} allows {limit}"
+            )
+    return None

@@ -1,0 +1,69 @@
+"""What a user asks of ``fcos detect``: checked when it is built, before any work."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from jobs.media.images import MAX_PIXELS
+from jobs.runtime.budget import BadBudget
+
+AskedPrecision = Literal["auto", "fp32", "bf16", "fp16"]
+AskedEngine = Literal["auto", "eager"]
+
+_MIB = 2**20
+
+
+class DetectConfig(BaseModel):
+    """What to look at, with what, and where the rows go.
+
+    Attributes:
+        inputs: images, folders, patterns, lists, COCO json, WebDataset tars, Parquet files.
+        out: the run's directory: new, empty, or the same run begun before.
+        weights: ``coco``, ``demo``, a path or a uri.
+        image_root: where the pictures of a COCO json lie.
+        score_threshold: detections lie above.
+        precision: of the network; ``auto`` is fp32, which alone keeps the promised tolerances.
+        engine: how the network is run.
+        batch_size: pictures per forward pass; None chooses by device.
+        num_actors: workers; ``auto`` is one per GPU, or what the cores allow.
+        threads_per_actor: cores of each; None chooses.
+        shard_size: items per output file; None chooses by the number of items.
+        limit: look only at so many items.
+        max_bad: fail when more rows than that are quarantined: a count, or a percentage.
+        max_pixels: the largest picture that is decoded.
+        bytes_in_flight: what a worker loads ahead, encoded and decoded.
+        address: of a Ray cluster; None starts one on this machine.
+        allow_mixed_devices: go on with devices of another model, giving up bit-for-bit equality.
+        dry_run: say what would be done, and write nothing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inputs: Annotated[tuple[str, ...], Field(min_length=1)]
+    out: Annotated[str, Field(min_length=1)]
+    weights: str = "coco"
+    image_root: str | None = None
+    score_threshold: Annotated[float, Field(ge=0, le=1)] = 0.05
+    precision: AskedPrecision = "auto"
+    engine: AskedEngine = "auto"
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    num_actors: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    threads_per_actor: Annotated[int, Field(ge=1)] | None = None
+    shard_size: Annotated[int, Field(ge=1)] | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None
+    max_bad: str | None = None
+    max_pixels: Annotated[int, Field(ge=1)] = MAX_PIXELS
+    bytes_in_flight: Annotated[int, Field(ge=_MIB)] = 512 * _MIB
+    address: str | None = None
+    allow_mixed_devices: bool = False
+    dry_run: bool = False
+
+    @field_validator("max_bad", mode="before")
+    @classmethod
+    def _is_budget(cls, value: object) -> str | None:
+        if value is None:
+            return None
+        BadBudget.parse(str(value))
+        return str(value)

@@ -1,0 +1,111 @@
+"""What jobs say of a run when they end, in the names that scripts rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.tables.proof import Proof
+
+
+def counts(proof: Proof) -> dict[str, Any]:
+    """Rows, items and the digest, as they stand in the line of JSON."""
+    return {
+        "planned": proof.planned,
+        "ok": proof.ok,
+        "quarantined": proof.quarantined,
+        "missing": proof.missing,
+        "duplicated": proof.duplicated,
+        "items_planned": proof.items_planned,
+        "items_ok": proof.items_ok,
+        "items_quarantined": proof.items_quarantined,
+        "items_missing": proof.items_missing,
+        "digest": proof.digest,
+        "digest_class": proof.digest_class,
+    }
+
+
+def incompleteness(proof: Proof) -> str | None:
+    """Say in one line why a run is not complete; None when it is."""
+    if proof.complete:
+        return None
+    numbers = f"{proof.missing} of {proof.planned} rows are missing, {proof.duplicated} double"
+    if not proof.problems:
+        return numbers
+    more = f" (and {len(proof.problems) - 1} more problems)" if len(proof.problems) > 1 else ""
+    return f"{numbers}: {proof.problems[0]}{more}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectResult:
+    """What a run came to.
+
+    Attributes:
+        run: uri of the run's directory.
+        proof: of the whole run, whoever computed it.
+        skipped: files that were passed over when the inputs were listed.
+        seconds: this invocation took.
+        num_rows: it computed.
+        failure: why this is not success, in one line; None when it is.
+    """
+
+    run: str
+    proof: Proof
+    skipped: int
+    seconds: float
+    num_rows: int
+    failure: str | None
+
+    def summary(self) -> dict[str, Any]:
+        """Say it in the names that scripts rely on."""
+        return {
+            "run": self.run,
+            **counts(self.proof),
+            "skipped": self.skipped,
+            "seconds": round(self.seconds, 3),
+            "images_per_s": round(self.num_rows / self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What would be done; the result of a dry run.
+
+    Attributes:
+        run: uri of the run's directory.
+        num_items: pictures.
+        num_shards: files that hold their rows.
+        num_shards_done: of them, those that are there already.
+        skipped: files that were passed over.
+        sizes: how many pictures there are of each known size.
+        num_actors: workers.
+        device: kind and model of what they compute on.
+        fields: all that decides the rows.
+    """
+
+    run: str
+    num_items: int
+    num_shards: int
+    num_shards_done: int
+    skipped: int
+    sizes: dict[str, int]
+    num_actors: int
+    device: str
+    fields: Mapping[str, Any]
+    failure: None = None
+
+    def summary(self) -> dict[str, Any]:
+        """Say it as one object for JSON."""
+        return {
+            "dry_run": True,
+            "run": self.run,
+            "items_planned": self.num_items,
+            "shards": self.num_shards,
+            "shards_done": self.num_shards_done,
+            "skipped": self.skipped,
+            "sizes": self.sizes,
+            "num_actors": self.num_actors,
+            "device": self.device,
+            **self.fields,
+        }
