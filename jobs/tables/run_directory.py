@@ -24,7 +24,6 @@ from jobs.tables.sealed import (
     ColumnEncoding,
     encode_sealed,
     metadata_of,
-    one_line,
     open_sealed,
 )
 
@@ -211,7 +210,9 @@ class RunDirectory:
         try:
             record = RunRecord.model_validate_json(storage.read(self.run_uri))
         except ValidationError as error:
-            raise ConfigError(f"{self.run_uri!r} is damaged: {one_line(error)}") from error
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "the whole"
+            raise ConfigError(f"{self.run_uri!r} is damaged: {place}: {first['msg']}") from error
         if record.schema_version != SCHEMA_VERSION:
             raise ConfigError(
                 f"{self.run_uri!r} has tables of version {record.schema_version}, "
