@@ -20,6 +20,7 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 _YAML_SUFFIXES = {".yaml", ".yml", ".json"}  # JSON is YAML written with braces
 _LEAST_LIKENESS = 0.5
+_ARGUMENTS = {"inputs": "INPUT", "run": "RUN"}  # on the command line without a flag
 
 
 def load_settings(model: type[Settings], file: str | None, flags: Mapping[str, Any]) -> Settings:
@@ -119,8 +120,10 @@ def _explain(
     problems = error.errors(include_url=False)
     first = problems[0]
     name = str(first["loc"][0]) if first["loc"] else ""
-    option = f"--{name.replace('_', '-')}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    # A union of types has one problem per type, all about the same value.
+    same = [problem for problem in problems if problem["loc"][:1] == first["loc"][:1]]
+    more = f" (and {len(problems) - len(same)} more)" if len(problems) > len(same) else ""
+    option = _ARGUMENTS.get(name, f"--{name.replace('_', '-')}")
     if first["type"] == "missing":
         return f"{option} is missing{more}"
     if name in flags:
@@ -128,12 +131,11 @@ def _explain(
     elif name in lines:
         place = f"{file}:{lines[name]}: {name}"
     else:
-        place = name or "settings"
-    reason = first["msg"].removeprefix("Value error, ")
-    where = ".".join(str(part) for part in first["loc"][1:])
-    inner = f" at {where}" if where else ""
+        place = name
+    reason = ", or ".join(problem["msg"].removeprefix("Value error, ") for problem in same)
+    inner = "".join(f" at {part}" for part in first["loc"][1:] if isinstance(part, int))
     value = f", not {reprlib.repr(first['input'])}" if name else ""
-    return _one_line(f"{place}{inner}: {reason}{value}{more}")
+    return _one_line(f"{place}{inner}: {reason}{value}{more}".removeprefix(": "))
 
 
 def _one_line(value: object) -> str:

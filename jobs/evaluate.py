@@ -24,6 +24,7 @@ from fcos_core.metrics.coco import (
     canonical_order,
     evaluate_boxes,
 )
+from jobs.runtime.summary import incompleteness
 from jobs.storage import absolute, storage_for
 from jobs.tables.coco_json import CocoAnnotations, load_annotations, load_results
 from jobs.tables.detected import DetectedColumns, read_detected
@@ -187,11 +188,7 @@ def _join(directory: RunDirectory, annotations: CocoAnnotations, source: str | N
 def _require_allowed(directory: RunDirectory, proof: Proof, config: EvaluateConfig) -> None:
     if config.allow_incomplete and not proof.duplicated:
         return
-    first = f"; first problem: {proof.problems[0]}" if proof.problems else ""
-    raise IncompleteRunError(
-        f"{directory.uri}: {proof.missing} of {proof.planned} rows are missing and "
-        f"{proof.duplicated} are there twice{first}"
-    )
+    raise IncompleteRunError(f"{directory.uri}: {incompleteness(proof)}")
 
 
 def _to_annotated_ids(detected: DetectedColumns, join: Join) -> DetectedBoxes:

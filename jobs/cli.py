@@ -1,0 +1,318 @@
+"""The ``fcos`` command: parse, build the job's settings, call its ``run()``, say the exit code.
+
+Jobs are imported inside their commands, so that ``fcos --help`` does not wait for torch and Ray.
+Options are None unless given: defaults are those of the settings classes, and ``--config FILE``
+stands between.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from jobs.cli_output import (
+    EXIT_CANNOT_WORK,
+    EXIT_DONE,
+    JobResult,
+    exit_codes,
+    say_error,
+    say_metrics,
+    say_result,
+    write_line,
+)
+
+if TYPE_CHECKING:
+    from jobs.detect import Plan
+    from jobs.pipeline import PipelineResult
+
+app = typer.Typer(
+    name="fcos",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT",
+        help="image, folder, pattern, list file, COCO json, WebDataset tar or Parquet file",
+        show_default=False,
+    ),
+]
+Run = Annotated[str | None, typer.Argument(metavar="RUN", help="directory of a run")]
+RunOut = Annotated[str | None, typer.Option("--out", metavar="RUN", help="directory of the run")]
+Annotations = Annotated[
+    str | None, typer.Option(metavar="FILE", help="COCO annotation file to score against")
+]
+ConfigFile = Annotated[
+    str | None,
+    typer.Option("--config", metavar="FILE", help="YAML or TOML file of settings; flags win"),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(metavar="SPEC", help="coco (torchvision's), demo, or a path or uri  [coco]"),
+]
+ImageRoot = Annotated[
+    str | None, typer.Option(metavar="DIR", help="where the pictures of a COCO json lie")
+]
+ScoreThreshold = Annotated[
+    float | None, typer.Option(metavar="SCORE", help="detections score above this  [0.05]")
+]
+Precision = Annotated[str | None, typer.Option(metavar="auto|fp32|bf16|fp16", help="  [auto]")]
+Engine = Annotated[str | None, typer.Option(metavar="auto|eager", help="  [auto]")]
+BatchSize = Annotated[int | None, typer.Option(metavar="N", help="pictures per forward pass")]
+NumActors = Annotated[
+    str | None, typer.Option(metavar="N", help="workers; auto is one per GPU  [auto]")
+]
+Threads = Annotated[int | None, typer.Option(metavar="N", help="cores of each worker")]
+ShardSize = Annotated[int | None, typer.Option(metavar="N", help="pictures per output file")]
+MaxBad = Annotated[
+    str | None,
+    typer.Option(metavar="N|P%", help="exit 3 when more pictures are quarantined  [no limit]"),
+]
+Limit = Annotated[int | None, typer.Option(metavar="N", help="look only at the first N pictures")]
+DryRun = Annotated[
+    bool | None, typer.Option("--dry-run", help="print the plan and do nothing", show_default=False)
+]
+Address = Annotated[str | None, typer.Option(metavar="RAY", help="of a running Ray cluster")]
+MixedDevices = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-mixed-devices",
+        help="resume on another device; the digest is then no longer exact",
+        show_default=False,
+    ),
+]
+
+
+@app.callback(invoke_without_command=True)
+def _fcos(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
+) -> None:
+    """FCOS detection over whole datasets: verified Parquet out, COCO metrics scored."""
+    if version:
+        from importlib.metadata import version as version_of
+
+        write_line(f"fcos-batch {version_of('fcos-batch')}")
+    elif context.invoked_subcommand is None:
+        write_line(context.get_help())
+
+
+@app.command()
+def detect(
+    *,
+    inputs: Inputs = None,
+    out: RunOut = None,
+    weights: Weights = None,
+    image_root: ImageRoot = None,
+    score_threshold: ScoreThreshold = None,
+    precision: Precision = None,
+    engine: Engine = None,
+    batch_size: BatchSize = None,
+    num_actors: NumActors = None,
+    threads_per_actor: Threads = None,
+    shard_size: ShardSize = None,
+    max_bad: MaxBad = None,
+    limit: Limit = None,
+    dry_run: DryRun = None,
+    config: ConfigFile = None,
+    address: Address = None,
+    allow_mixed_devices: MixedDevices = None,
+) -> None:
+    """Look at every picture once; again to resume.
+
+    Gives a directory with a table of detections, proved complete.
+    """
+    flags = _given(locals())
+    with exit_codes(resumable=True):
+        from jobs.config_file import load_settings
+        from jobs.detect import DetectConfig, run
+
+        _end(run(load_settings(DetectConfig, config, flags)))
+
+
+@app.command()
+def verify(*, run: Run = None) -> None:
+    """Prove that a run is complete.
+
+    Otherwise names what is missing, double, damaged or foreign.
+    """
+    with exit_codes():
+        from jobs.config_file import load_settings
+        from jobs.verify import VerifyConfig
+        from jobs.verify import run as run_verify
+
+        result = run_verify(load_settings(VerifyConfig, None, {"run": run}))
+        for problem in result.proof.problems:
+            sys.stderr.write(f"{problem}\n")
+        _end(result)
+
+
+@app.command()
+def evaluate(
+    *,
+    run: Run = None,
+    annotations: Annotations = None,
+    results: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="score this COCO results json instead of a run"),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="write here, not to RUN/evaluation/metrics.json"),
+    ] = None,
+    allow_incomplete: Annotated[
+        bool | None,
+        typer.Option(
+            "--allow-incomplete",
+            help="missing pictures count as without detections",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Score a run against COCO annotations.
+
+    Gives the twelve numbers, over all classes and for each.
+    """
+    flags = _given(locals())
+    with exit_codes():
+        from jobs.config_file import load_settings
+        from jobs.evaluate import EvaluateConfig
+        from jobs.evaluate import run as run_evaluate
+
+        result = run_evaluate(load_settings(EvaluateConfig, None, flags))
+        say_metrics(result)
+        _end(result)
+
+
+@app.command("run")
+def run_all(
+    *,
+    inputs: Inputs = None,
+    annotations: Annotations = None,
+    out: RunOut = None,
+    weights: Weights = None,
+    image_root: ImageRoot = None,
+    score_threshold: ScoreThreshold = None,
+    precision: Precision = None,
+    engine: Engine = None,
+    batch_size: BatchSize = None,
+    num_actors: NumActors = None,
+    threads_per_actor: Threads = None,
+    shard_size: ShardSize = None,
+    max_bad: MaxBad = None,
+    limit: Limit = None,
+    dry_run: DryRun = None,
+    config: ConfigFile = None,
+    address: Address = None,
+    allow_mixed_devices: MixedDevices = None,
+) -> None:
+    """Do the whole job: detect, verify, evaluate.
+
+    The same command again resumes.
+    """
+    flags = _given(locals())
+    with exit_codes(resumable=True):
+        from jobs.config_file import load_settings
+        from jobs.pipeline import PipelineConfig, run
+
+        _end_pipeline(run(load_settings(PipelineConfig, config, flags)))
+
+
+@app.command()
+def demo(
+    *,
+    out: Annotated[
+        str | None, typer.Option(metavar="RUN", help="directory of the run  [demo-run]")
+    ] = None,
+    num_images: Annotated[
+        int | None, typer.Option(metavar="N", help="pictures to generate  [300]")
+    ] = None,
+    num_actors: NumActors = None,
+) -> None:
+    """Do the whole job on generated pictures.
+
+    The checkpoint comes with the package; nothing is downloaded.
+    """
+    flags = _given(locals())
+    with exit_codes(resumable=True):
+        from jobs.config_file import load_settings
+        from jobs.demo import DemoConfig, run
+
+        _end_pipeline(run(load_settings(DemoConfig, None, flags)))
+
+
+@app.command()
+def train(
+    *,
+    images: Annotated[
+        str | None, typer.Option(metavar="DIR", help="folder of the pictures")
+    ] = None,
+    annotations: Annotated[
+        str | None, typer.Option(metavar="FILE", help="COCO annotation file")
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="where checkpoint and metrics go")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="optimizer steps")] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", help="pictures per step")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="of weights and order")] = None,
+    config: ConfigFile = None,
+) -> None:
+    """Train on COCO-format data.
+
+    The model and the optimizer are set in the config file.
+    """
+    flags = _given(locals())
+    with exit_codes():
+        from jobs.config_file import load_settings
+        from jobs.train import TrainConfig, run
+
+        _end(run(load_settings(TrainConfig, config, flags)))
+
+
+def main() -> int:
+    """Run the command line.
+
+    Returns:
+        The exit code: 0 done, 1 a bug, 2 cannot work, 3 incomplete, 130 interrupted.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("jobs").setLevel(logging.INFO)
+    try:
+        code = app(prog_name="fcos", standalone_mode=False)
+    except TyperException as error:
+        say_error(error.format_message())
+        return EXIT_CANNOT_WORK
+    return code if isinstance(code, int) else EXIT_DONE
+
+
+def _given(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what was not given, and the config file itself."""
+    return {
+        name: value
+        for name, value in arguments.items()
+        if name != "config" and value is not None and value != []
+    }
+
+
+def _end(result: JobResult) -> NoReturn:
+    raise typer.Exit(say_result(result))
+
+
+def _end_pipeline(result: PipelineResult | Plan) -> NoReturn:
+    evaluation = getattr(result, "evaluation", None)
+    if evaluation is not None:
+        say_metrics(evaluation)
+    _end(result)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

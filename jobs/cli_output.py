@@ -1,0 +1,137 @@
+"""How the commands speak: results on stdout, everything else on stderr, and the exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Generator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import typer
+
+if TYPE_CHECKING:
+    from jobs.evaluate import EvaluateResult
+
+EXIT_DONE = 0  # a bug is 1, which is Python's own code for an exception that nobody caught
+EXIT_CANNOT_WORK = 2
+EXIT_INCOMPLETE = 3
+EXIT_INTERRUPTED = 130
+
+
+class JobResult(Protocol):
+    """What every job's result offers the command line."""
+
+    def summary(self) -> dict[str, Any]:
+        """Say the result in one JSON object."""
+        ...
+
+
+@contextlib.contextmanager
+def exit_codes(*, resumable: bool = False) -> Generator[None]:
+    """Turn the errors that answer somebody's input into one line and an exit code.
+
+    Any other error is a bug, and its traceback is what helps.
+
+    Args:
+        resumable: whether the same command goes on where an interrupted one ended.
+
+    Raises:
+        Exit: with the code, once the line is written.
+    """
+    # Here and not above: the package brings torch with it, which ``--help`` does not need.
+    from fcos_core.errors import FcosError, IncompleteRunError
+
+    try:
+        yield
+    except IncompleteRunError as error:
+        say_error(error)
+        raise typer.Exit(EXIT_INCOMPLETE) from error
+    except FcosError as error:
+        say_error(error)
+        raise typer.Exit(EXIT_CANNOT_WORK) from error
+    except KeyboardInterrupt as error:
+        say_error("interrupted" + ("; the same command goes on from here" if resumable else ""))
+        raise typer.Exit(EXIT_INTERRUPTED) from error
+
+
+def say_result(result: JobResult) -> int:
+    """Write the result's line of JSON, and why it is no success if it is none.
+
+    Args:
+        result: of a job.
+
+    Returns:
+        The exit code.
+    """
+    failure: str | None = getattr(result, "failure", None)
+    if failure is not None:
+        say_error(failure)
+    write_line(json.dumps(_without_nan(result.summary()), ensure_ascii=False))
+    return EXIT_DONE if failure is None else EXIT_INCOMPLETE
+
+
+def say_error(message: object) -> None:
+    """Write one line on stderr."""
+    sys.stderr.write(f"error: {' '.join(str(message).split())}\n")
+    sys.stderr.flush()
+
+
+def write_line(text: str) -> None:
+    """Write a line on stdout; a reader that has gone is no error of ours."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _silence(sys.stdout.fileno())
+
+
+def _silence(descriptor: int) -> None:
+    """Let a stream lead nowhere, so that Python's own flush at exit does not fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def say_metrics(result: EvaluateResult) -> None:
+    """Show the twelve numbers and the counts behind them on stderr."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="COCO metrics (boxes)", title_justify="left")
+    names = list(result.headline)
+    half = len(names) // 2
+    for heading in ("average precision", "", "average recall", ""):
+        table.add_column(heading, justify="left" if heading else "right")
+    for precision, recall in zip(names[:half], names[half:], strict=True):
+        table.add_row(
+            precision,
+            _shown(result.headline[precision]),
+            recall,
+            _shown(result.headline[recall]),
+        )
+    console = Console(stderr=True)
+    console.print(table)
+    console.print(_counted(result.metrics["counts"]), markup=False, highlight=False)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    always = ("images", "objects", "detections")
+    return ", ".join(
+        f"{count} {name.replace('_', ' ')}"
+        for name, count in counts.items()
+        if count or name in always
+    )
+
+
+def _shown(value: float) -> str:
+    return "undefined" if value < 0 else f"{value:.4f}"
+
+
+def _without_nan(value: dict[str, Any]) -> dict[str, Any]:
+    """Keep the line JSON: infinities and NaN, which JSON has not, become null."""
+    return {
+        key: None if isinstance(item, float) and item - item != 0 else item
+        for key, item in value.items()
+    }

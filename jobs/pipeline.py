@@ -1,0 +1,146 @@
+"""The whole job: detect, prove the run complete, score it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import Field
+
+from jobs import detect, evaluate, verify
+from jobs.detect import DetectConfig, Plan
+from jobs.evaluate import EvaluateConfig, EvaluateResult
+from jobs.runtime.inputs import enumerate_inputs
+from jobs.runtime.recording import read_model_card
+from jobs.storage.weights import resolve_weights
+from jobs.tables.coco_json import CocoAnnotations, load_annotations
+from jobs.tables.joining import join_annotations, require_same_categories
+from jobs.tables.proof import Proof
+from jobs.tables.run_directory import RunDirectory
+from jobs.verify import VerifyConfig
+
+_log = logging.getLogger(__name__)
+
+
+class PipelineConfig(DetectConfig):
+    """The settings of ``detect``, and what its result is scored against.
+
+    Attributes:
+        annotations: COCO annotation file of the inputs.
+    """
+
+    annotations: str = Field(min_length=1)
+
+
+@dataclass
+class PipelineResult:
+    """What the steps came to so far.
+
+    Attributes:
+        run: uri of the run's directory.
+        summary_fields: what each step had to say, later steps last.
+        paths: uris of the files written beside the run's tables, by what they are.
+        proof: once the run is verified.
+        evaluation: once it is scored.
+        failure: why a step was not a success, in one line; the steps after it were not taken.
+    """
+
+    run: str
+    summary_fields: dict[str, Any] = field(default_factory=dict[str, Any])
+    paths: dict[str, str] = field(default_factory=dict[str, str])
+    proof: Proof | None = None
+    evaluation: EvaluateResult | None = None
+    failure: str | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """What the command's last line on stdout says."""
+        return {**self.summary_fields, "paths": {"run": self.run, **self.paths}}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One job of the pipeline, which adds to the result of those before it."""
+
+    name: str
+    take: Callable[[PipelineConfig, CocoAnnotations, PipelineResult], None]
+
+
+def run(config: PipelineConfig) -> PipelineResult | Plan:
+    """Take every step in turn, until one fails.
+
+    The same command again resumes the run and scores it anew. Annotations that cannot be used are
+    refused before the first picture is looked at.
+
+    Args:
+        config: of ``detect``, and the annotations.
+
+    Returns:
+        The result so far; the plan for a dry run.
+    """
+    annotations = load_annotations(config.annotations)
+    _require_joinable(config, annotations)
+    if config.dry_run:
+        plan = detect.run(_detect_config(config))
+        assert isinstance(plan, Plan)
+        return plan
+    result = PipelineResult(RunDirectory(config.out).uri)
+    for step in STEPS:
+        _log.info("%s", step.name)
+        step.take(config, annotations, result)
+        if result.failure is not None:
+            break
+    return result
+
+
+def _detect(config: PipelineConfig, _: CocoAnnotations, result: PipelineResult) -> None:
+    detected = detect.run(_detect_config(config))
+    assert not isinstance(detected, Plan)
+    result.summary_fields |= detected.summary()
+    result.failure = detected.failure
+
+
+def _verify(config: PipelineConfig, _: CocoAnnotations, result: PipelineResult) -> None:
+    verified = verify.run(VerifyConfig(run=config.out))
+    result.summary_fields |= verified.summary()
+    result.proof = verified.proof
+    result.failure = verified.failure
+
+
+def _evaluate(config: PipelineConfig, annotations: CocoAnnotations, result: PipelineResult) -> None:
+    scored = evaluate.run(
+        EvaluateConfig(run=config.out, annotations=config.annotations),
+        annotations=annotations,
+        proof=result.proof,
+    )
+    result.summary_fields |= scored.headline
+    result.paths |= scored.paths
+    result.evaluation = scored
+
+
+STEPS = (Step("detect", _detect), Step("verify", _verify), Step("evaluate", _evaluate))
+"""In this order; each reads what those before it wrote."""
+
+
+def _detect_config(config: PipelineConfig) -> DetectConfig:
+    return DetectConfig(**config.model_dump(include=set(DetectConfig.model_fields)))
+
+
+def _require_joinable(config: PipelineConfig, annotations: CocoAnnotations) -> None:
+    """Refuse annotations of other pictures or categories now, not after hours of detecting.
+
+    Listing the inputs once more costs little beside looking at them. A run that exists has its
+    manifest, and resuming never lists inputs again.
+    """
+    if RunDirectory(config.out).exists():
+        return
+    card = read_model_card(resolve_weights(config.weights))
+    require_same_categories({c.id: c.name for c in card.categories}, annotations)
+    listing = enumerate_inputs(config.inputs, image_root=config.image_root, limit=config.limit)
+    join_annotations(
+        [n if item.image_id is None else item.image_id for n, item in enumerate(listing.items)],
+        [item.uri for item in listing.items],
+        annotations,
+        input_annotations=listing.annotations,
+    )
