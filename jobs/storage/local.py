@@ -29,6 +29,9 @@ _HOPELESS = {
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 """What file systems without hard links (FAT, exFAT, many FUSE ones) answer."""
 
+_NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+"""What a link says that leads to nothing, or round and round."""
+
 _NO_EXCLUSIVE_RENAME = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
@@ -140,7 +143,7 @@ def _list_folder(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[Ob
             if identity in above:
                 return
             with os.scandir(folder) as entries:
-                found = [(entry.name, entry.is_dir()) for entry in entries]
+                found = [(entry.name, _leads_to_folder(entry)) for entry in entries]
         except FileNotFoundError:
             return  # removed since its parent was listed
     # A folder sorts as "name/", which makes the whole listing ordered by uri, as S3's is.
@@ -155,11 +158,22 @@ def _list_folder(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[Ob
                 yield info
 
 
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno not in _NOWHERE:
+            raise
+        return False
+
+
 def _describe(uri: str, *, dangling: bool) -> ObjectInfo | None:
     with _reading(uri):
         try:
             status = os.stat(uri)  # noqa: PTH116 -- as above
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in _NOWHERE:
+                raise
             if dangling and Path(uri).is_symlink():
                 return ObjectInfo(uri=uri, size_bytes=0, mtime_ns=None, etag=None)
             return None

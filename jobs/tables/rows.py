@@ -105,7 +105,10 @@ class Row:
         frame_index: int | None = None,
         timestamp_s: float | None = None,
     ) -> Row:
-        """Make the row of a picture that cannot be used, with the reason."""
+        """Make the row of a picture that cannot be used, with the reason.
+
+        Whatever a library put into its message: what is no UTF-8 is escaped, for the table to hold.
+        """
         return cls(
             item_id=item_id,
             image_id=image_id,
@@ -116,7 +119,7 @@ class Row:
             height=height,
             status="quarantined",
             error_class=error_class,
-            error=error,
+            error=error.encode(errors="backslashreplace").decode(),
             boxes=np.zeros((0, 4), np.float32),
             scores=np.zeros(0, np.float32),
             category_ids=np.zeros(0, np.int32),

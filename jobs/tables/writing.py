@@ -46,6 +46,7 @@ def encode_shard(
         shard: the shard's number.
         digest_class: ``tolerance`` when this run had to leave bit-for-bit equality.
     """
+    assert rows
     table = rows_to_table(rows)
     footer = ShardFooter(
         run_id=run_id,

@@ -96,11 +96,12 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path):
     (photos / "again" / "up").symlink_to(photos)
     (photos / "link.jpg").symlink_to(photos / "x.jpg")
     (photos / "nowhere.jpg").symlink_to(photos / "gone.jpg")
+    (photos / "itself.jpg").symlink_to("itself.jpg")
     os.mkfifo(photos / "pipe.jpg")
     found = {
         info.uri.removeprefix(f"{photos}/"): info.size_bytes for info in storage.list(str(photos))
     }
-    assert found == {"again/y.jpg": 0, "link.jpg": 3, "nowhere.jpg": 0, "x.jpg": 3}
+    assert found == {"again/y.jpg": 0, "itself.jpg": 0, "link.jpg": 3, "nowhere.jpg": 0, "x.jpg": 3}
 
 
 @pytest.mark.parametrize("name", ["absent", "folder", "pipe", "bad\0name", "\ud800"])

@@ -64,6 +64,12 @@ def test_boxes_and_scores_must_go_together():
         )  # fmt: skip
 
 
+def test_a_message_with_a_name_that_is_not_utf8_is_kept_escaped():
+    row = bad_row(images(1)[0], error="cannot open /photos/\udcff.jpg")
+    (error,) = rows_to_table([row]).column("error").to_pylist()
+    assert error == "cannot open /photos/\\udcff.jpg"
+
+
 def test_the_coordinates_keep_their_names():
     row = Row.ok(
         item_id=0, image_id=1, uri="x", width=9, height=9,
