@@ -5,7 +5,6 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from PIL import UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from fcos_core.errors import ImageError
@@ -23,6 +22,11 @@ _TAGS = {
     *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _ORIENTATION, _SAMPLE_FORMAT),
     *(_STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES),
 }
+_NOT_FOR_PILLOW = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError),
+    *(struct.error, RuntimeError, Warning),
+)
+"""What Pillow raises for tags it does not understand; such a file is left to OpenCV."""
 _SAMPLE_KINDS = {1: "unsigned", 2: "signed", 3: "float"}
 
 
@@ -97,15 +101,22 @@ def explain(data: bytes) -> str:
 
 
 def _unpack(data: bytes) -> None:
+    """Unpack the pixel data and throw it away.
+
+    Raises:
+        ImageError: it does not unpack.
+    """
     try:
         # Not Image.open: its pixel limit is a global of the process; ours was checked before.
         picture = TiffImageFile(io.BytesIO(data))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, KeyError):
-        return  # a kind of TIFF that Pillow does not know: left to OpenCV
+    except _NOT_FOR_PILLOW:
+        return
     try:
         picture.load()
     except OSError as error:
         raise ImageError(f"corrupt TIFF: its pixel data does not unpack: {error}") from error
+    except _NOT_FOR_PILLOW:
+        return
 
 
 def _read_directory(data: bytes) -> _Directory:
