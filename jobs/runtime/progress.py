@@ -8,10 +8,14 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
 
 LINE_EVERY_S = 10.0
+_LEAST_BAR = 10
 _HOUR_S = 3600
 _MINUTE_S = 60
 
@@ -63,6 +67,26 @@ class Pace:
         return f"{text}, {self.quarantined} quarantined" if self.quarantined else text
 
 
+class _Bar:
+    """A pace as one line; on a narrow terminal the bar goes first, then the end of the text."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        del console
+        pace, width = self._pace, options.max_width
+        done, summary = f"{pace.done}/{pace.total}", pace.summary()
+        bar_width = width - len(done) - len(summary) - 2
+        if bar_width < _LEAST_BAR:
+            yield Text(f"{done} {summary}"[:width], no_wrap=True, end="")
+            return
+        line = Table.grid(padding=(0, 1, 0, 0))
+        bar = ProgressBar(total=max(1, pace.total), completed=pace.done, width=bar_width)
+        line.add_row(done, bar, summary)
+        yield line
+
+
 class ProgressReport:
     """Shows a pace while a ``with`` block runs.
 
@@ -88,35 +112,26 @@ class ProgressReport:
         self._line_every_s = line_every_s
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._write_lines, name="progress", daemon=True)
-        self._bar = _bar(self._stream) if self._stream.isatty() else None
+        self._live = _live(self.pace, self._stream) if self._stream.isatty() else None
 
     def __enter__(self) -> ProgressReport:
-        if self._bar is None:
+        if self._live is None:
             self._thread.start()
         else:
-            self._bar.start()
-            self._bar.add_task("detect", total=self.pace.total, completed=self.pace.done, pace="")
-            self._draw()
+            self._live.start(refresh=True)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._bar is None:
+        if self._live is None:
             self._over.set()
             self._thread.join()
             self._write_line()
         else:
-            self._draw()
-            self._bar.stop()
+            self._live.stop()
 
     def add(self, *, rows: int, quarantined: int) -> None:
-        """Count what was done now, and show it."""
+        """Count what was done now."""
         self.pace.add(rows=rows, quarantined=quarantined)
-        if self._bar is not None:
-            self._draw()
-
-    def _draw(self) -> None:
-        assert self._bar is not None
-        self._bar.update(self._bar.task_ids[0], completed=self.pace.done, pace=self.pace.summary())
 
     def _write_lines(self) -> None:
         while not self._over.wait(self._line_every_s):
@@ -132,16 +147,10 @@ class ProgressReport:
         self._stream.flush()
 
 
-def _bar(stream: TextIO) -> Progress:
-    # On a narrow terminal the bar shrinks first, and the texts are cut rather than wrapped.
-    return Progress(
-        TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        BarColumn(bar_width=None),
-        TextColumn("{task.fields[pace]}"),
-        console=Console(file=stream),
-        expand=True,
-        refresh_per_second=4,
-    )
+def _live(pace: Pace, stream: TextIO) -> Live:
+    # stdout is for results, and is not to be drawn upon.
+    console = Console(file=stream)
+    return Live(_Bar(pace), console=console, refresh_per_second=4, redirect_stdout=False)
 
 
 def _rate(per_second: float) -> str:
