@@ -5,11 +5,14 @@ a bare state dict of torchvision's ``fcos_resnet50_fpn`` (safetensors, or ``torc
 ``weights_only=True``).
 """
 
+# safetensors has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 import json
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -116,13 +119,15 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise CheckpointError(
             f"checkpoint {path}: cannot be read with weights_only=True: {reason}"
         ) from error
-    if not isinstance(loaded, dict) or not all(
-        isinstance(v, Tensor) for v in cast("dict[Any, Any]", loaded).values()
-    ):
-        raise CheckpointError(
-            f"checkpoint {path}: a {type(loaded).__name__}, must be a state dict of tensors"
-        )
-    return {str(k): v for k, v in cast("dict[Any, Tensor]", loaded).items()}, {}
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"checkpoint {path}: a {type(loaded).__name__}, must be a state dict")
+    state: dict[str, Tensor] = {}
+    for name, value in cast("dict[object, object]", loaded).items():
+        if not isinstance(value, Tensor):
+            kind = type(value).__name__
+            raise CheckpointError(f"checkpoint {path}: {name} is a {kind}, must be a tensor")
+        state[str(name)] = value
+    return state, {}
 
 
 def _model_from_header(header: Mapping[str, str], path: Path) -> FCOS:

@@ -4,11 +4,15 @@ The order of operations and the rounding are torchvision's (``models/detection/t
 normalise, then bilinear without antialiasing, then zero padding on the right and at the bottom.
 """
 
+# torch leaves the type of from_numpy() partly unknown.
+# pyright: reportUnknownMemberType=false
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +22,9 @@ from fcos_core.config import InputConfig
 from fcos_core.errors import ImageError
 
 CHANNELS = 3
+
+Uint8Image = npt.NDArray[np.uint8]
+"""Upright RGB, height x width x 3."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ def padded_shape(height: int, width: int, config: InputConfig) -> tuple[int, int
     return -(-rows // divisor) * divisor, -(-columns // divisor) * divisor
 
 
-def check_image(image: np.ndarray, place: str) -> None:
+def check_image(image: npt.NDArray[np.generic], place: str) -> None:
     """Refuse what is no picture.
 
     Raises:
@@ -65,7 +72,7 @@ def check_image(image: np.ndarray, place: str) -> None:
 
 
 def make_batch(
-    images: Sequence[np.ndarray], config: InputConfig, device: torch.device, *, batch_size: int
+    images: Sequence[Uint8Image], config: InputConfig, device: torch.device, *, batch_size: int
 ) -> ImageBatch:
     """Resize, normalise and pad pictures that share one padded shape.
 
@@ -76,28 +83,45 @@ def make_batch(
         batch_size: the batch is filled up with zeros to this many, so that every batch of a run has
             one shape.
     """
-    rows, columns = padded_shape(*images[0].shape[:2], config)
-    pixels = torch.zeros((batch_size, CHANNELS, rows, columns), device=device)
-    sizes: list[tuple[int, int]] = []
-    for i, image in enumerate(images):
-        resized = resize(normalize(image, config, device), config)
-        sizes.append((int(resized.shape[-2]), int(resized.shape[-1])))
-        pixels[i, :, : sizes[-1][0], : sizes[-1][1]] = resized
+    resized = [resize(normalize(image, config, device), config) for image in images]
+    sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in resized]
     scales = [
         (image.shape[1] / width, image.shape[0] / height)
         for image, (height, width) in zip(images, sizes, strict=True)
     ]
     return ImageBatch(
-        pixels, torch.tensor(sizes, dtype=torch.float32), torch.tensor(scales, dtype=torch.float32)
+        stack_padded(resized, config.size_divisor, batch_size=batch_size),
+        torch.tensor(sizes, dtype=torch.float32),
+        torch.tensor(scales, dtype=torch.float32),
     )
 
 
+def stack_padded(
+    images: Sequence[Float[Tensor, "3 _ _"]], size_divisor: int, *, batch_size: int
+) -> Float[Tensor, "B 3 H W"]:
+    """Stack pictures into one batch, zero-padded on the right and at the bottom.
+
+    Args:
+        images: normalised; at least one.
+        size_divisor: the largest height and width are rounded up to a multiple of this.
+        batch_size: pictures of zeros fill the batch up to this many.
+    """
+    rows, columns = (
+        -(-max(int(image.shape[axis]) for image in images) // size_divisor) * size_divisor
+        for axis in (-2, -1)
+    )
+    pixels = images[0].new_zeros((batch_size, CHANNELS, rows, columns))
+    for i, image in enumerate(images):
+        pixels[i, :, : image.shape[-2], : image.shape[-1]] = image
+    return pixels
+
+
 def normalize(
-    image: np.ndarray, config: InputConfig, device: torch.device
+    image: Uint8Image, config: InputConfig, device: torch.device
 ) -> Float[Tensor, "3 H W"]:
     """Channels first, 0..1, minus mean, over standard deviation."""
     # A view of numpy memory that is not writable (a decoder's, Arrow's) is only read here.
-    tensor = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device)
+    tensor: Tensor = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device)
     tensor = tensor.permute(2, 0, 1).float().div(255)
     mean = torch.tensor(config.mean, device=device)[:, None, None]
     std = torch.tensor(config.std, device=device)[:, None, None]

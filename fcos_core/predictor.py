@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 
 from fcos_core.config import DecodingConfig
 from fcos_core.decoding import decode
 from fcos_core.errors import ConfigError
-from fcos_core.images import check_image, make_batch, padded_shape
+from fcos_core.images import Uint8Image, check_image, make_batch, padded_shape
 from fcos_core.model.detector import FCOS
 from fcos_core.structures import Detections
 
@@ -66,7 +65,7 @@ class Predictor:
         """Height and width of the network's input for a picture; equal ones may share a batch."""
         return padded_shape(height, width, self.model.config.input)
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
+    def __call__(self, images: Sequence[Uint8Image]) -> list[Detections]:
         """Find objects in any number of pictures of any sizes.
 
         Args:
@@ -81,7 +80,7 @@ class Predictor:
         groups: dict[tuple[int, int], list[int]] = {}
         for i, image in enumerate(images):
             check_image(image, f"image {i}")
-            groups.setdefault(self.padded_shape(*image.shape[:2]), []).append(i)
+            groups.setdefault(self.padded_shape(image.shape[0], image.shape[1]), []).append(i)
         found: dict[int, Detections] = {}
         for indices in groups.values():
             for start in range(0, len(indices), self.batch_size):
@@ -92,7 +91,7 @@ class Predictor:
         return [found[i] for i in range(len(images))]
 
     @torch.inference_mode()
-    def predict_batch(self, images: Sequence[np.ndarray]) -> list[Detections]:
+    def predict_batch(self, images: Sequence[Uint8Image]) -> list[Detections]:
         """Find objects in at most ``batch_size`` pictures that share one padded shape.
 
         Args:
@@ -102,7 +101,7 @@ class Predictor:
             One ``Detections`` each, on the CPU, in pixels of the picture.
         """
         assert len(images) <= self.batch_size
-        assert len({self.padded_shape(*image.shape[:2]) for image in images}) == 1
+        assert len({self.padded_shape(image.shape[0], image.shape[1]) for image in images}) == 1
         count = len(images)
         batch = make_batch(images, self.model.config.input, self.device, batch_size=self.batch_size)
         with torch.autocast(
@@ -121,9 +120,10 @@ class Predictor:
         )
         boxes = (decoded.boxes.cpu() * batch.scales.repeat(1, 2)[:, None]).unbind()
         scores, labels = decoded.scores.cpu(), decoded.labels.cpu()
+        counts = [int(n) for n in decoded.counts]
         return [
             Detections(boxes[i][:n].clone(), scores[i, :n].clone(), labels[i, :n].clone())
-            for i, n in enumerate(decoded.counts.tolist())
+            for i, n in enumerate(counts)
         ]
 
 

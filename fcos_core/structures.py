@@ -63,9 +63,9 @@ class GroundTruth:
         Raises:
             AnnotationError: a box is not finite or has no area, or a label is out of range.
         """
-        for i, (box, label) in enumerate(
-            zip(self.boxes.tolist(), self.labels.tolist(), strict=True)
-        ):
+        for i in range(len(self.boxes)):
+            box = [float(v) for v in self.boxes[i]]
+            label = int(self.labels[i])
             x_min, y_min, x_max, y_max = box
             if not all(map(_is_finite, box)):
                 raise AnnotationError(f"{place}, box {i}: {box} is not finite")

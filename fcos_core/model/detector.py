@@ -74,7 +74,17 @@ class FCOS(nn.Module):
             ground_truths: one per image, in pixels of the padded input.
             num_positives: see :func:`fcos_core.losses.compute_losses`.
         """
-        outputs = self(images)
+        return self.losses_of(images, self(images), ground_truths, num_positives=num_positives)
+
+    def losses_of(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        outputs: HeadOutputs,
+        ground_truths: Sequence[GroundTruth],
+        *,
+        num_positives: Tensor | None = None,
+    ) -> Losses:
+        """The losses of outputs already computed; see :meth:`losses`."""
         grid = self.grid(images, outputs)
         targets = encode(ground_truths, grid, self.config.encoding)
         return compute_losses(
