@@ -1,0 +1,139 @@
+"""Pictures that are files of their own: named, in a folder, of a pattern or in a list.
+
+A folder or pattern takes what is named like a picture and skips the rest; hidden files and folders
+are passed over without being counted. A file that is named, itself or in a list, is always an item.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+
+from fcos_core.errors import ConfigError
+from jobs.media.extensions import is_image_name
+from jobs.runtime import inputs_archive
+from jobs.runtime.input_item import InputItem, Tally, item_of, named_item
+from jobs.storage import ObjectInfo, storage_for
+
+_ANY_DEPTH = "**"
+
+
+def single(info: ObjectInfo, tally: Tally) -> Iterator[InputItem]:
+    """Take a file that was named.
+
+    Yields:
+        Its item.
+    """
+    del tally
+    yield item_of(info)
+
+
+def in_folder(uri: str, tally: Tally) -> Iterator[InputItem]:
+    """Search a folder at any depth.
+
+    Yields:
+        Its pictures, by uri.
+    """
+    yield from _pictures(_visible(uri), tally)
+
+
+def is_pattern(uri: str) -> bool:
+    """Say whether a uri that names nothing may be meant as a pattern."""
+    return glob.has_magic(uri)
+
+
+def matching(pattern: str, tally: Tally) -> Iterator[InputItem]:
+    """Take the files that match ``*``, ``?``, ``[...]`` and ``**``, the last for any depth.
+
+    A pattern that asks for archives by their extension gets what is in them.
+
+    Yields:
+        Their pictures, by uri of the file.
+
+    Raises:
+        ConfigError: no file matches.
+    """
+    num_matches = 0
+    reader = inputs_archive.READERS.get(pattern.rpartition(".")[2].lower())
+    for info in _matches(pattern):
+        num_matches += 1
+        if reader is not None:
+            yield from reader(info, tally)
+        else:
+            yield from _pictures(iter([info]), tally)
+    if not num_matches:
+        raise ConfigError(f"no file matches {pattern!r}")
+
+
+def in_list(uri: str, tally: Tally) -> Iterator[InputItem]:
+    """Read a list: a path or uri per line, relative to the list's own folder.
+
+    Blank lines and those that begin with ``#`` are passed over; space around a name is not part of
+    it. A file that is missing is an item all the same, and so is ``<archive>#<member>``.
+
+    Yields:
+        Items in the order of the lines.
+
+    Raises:
+        ConfigError: the list is not UTF-8, or a line names a folder or a video.
+    """
+    del tally
+    folder = uri.rpartition("/")[0] or "/"
+    try:
+        lines = storage_for(uri).read(uri).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{uri}: not a list in UTF-8: {error}") from error
+    for number, text in enumerate(lines, start=1):
+        name = text.strip()
+        if not name or name.startswith("#"):
+            continue
+        yield named_item(name, folder, place=f"{uri}, line {number}")
+
+
+def _pictures(found: Iterator[ObjectInfo], tally: Tally) -> Iterator[InputItem]:
+    for info in found:
+        if is_image_name(info.uri):
+            yield item_of(info)
+        else:
+            tally.skipped += 1
+
+
+def _visible(folder: str) -> Iterator[ObjectInfo]:
+    """List a folder without what is hidden below it; the folder itself may be hidden.
+
+    Yields:
+        Files by uri.
+    """
+    start = len(folder.rstrip("/"))
+    for info in storage_for(folder).list(folder):
+        if "/." not in info.uri[start:]:
+            yield info
+
+
+def _matches(pattern: str) -> Iterator[ObjectInfo]:
+    parts = pattern.split("/")
+    depth = parts.index(_ANY_DEPTH) if _ANY_DEPTH in parts else len(parts)
+    before, after = "/".join(parts[:depth]) or "/", tuple(parts[depth:])
+    found = glob.glob(before) if glob.has_magic(before) else [before]  # noqa: PTH207 -- a str each
+    for root in sorted(found, key=os.fsencode):
+        if after:
+            # The storage's own listing cannot run in circles where links do, as glob's ** could.
+            start = len(root.rstrip("/")) + 1
+            below = _visible(root)
+            yield from (info for info in below if _fits(info.uri[start:].split("/"), after))
+        else:
+            info = storage_for(root).stat(root)
+            if info is not None:
+                yield info
+
+
+def _fits(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Match a path's parts; ``**`` stands for any number of folders, at the end for anything."""
+    if not patterns:
+        return not names
+    first, rest = patterns[0], patterns[1:]
+    if first != _ANY_DEPTH:
+        return bool(names) and fnmatchcase(names[0], first) and _fits(names[1:], rest)
+    return not rest or any(_fits(names[skip:], rest) for skip in range(len(names)))
