@@ -28,6 +28,13 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # The BGR means of the Caffe models (102.9801, 115.9465, 122.7717 of 255), in RGB order and 0..1.
 CAFFE_MEAN = (122.7717 / 255, 115.9465 / 255, 102.9801 / 255)
 CAFFE_STD = (1 / 255, 1 / 255, 1 / 255)
+PAPER_SIZE_RANGES = (
+    (-1.0, 64.0),
+    (64.0, 128.0),
+    (128.0, 256.0),
+    (256.0, 512.0),
+    (512.0, math.inf),
+)
 # COCO ids run to 90 and torchvision spends one logit on each id and one on 0, the background.
 TORCHVISION_NUM_CLASSES = 91
 
@@ -135,13 +142,7 @@ class EncodingConfig:
     """
 
     strides: tuple[int, ...] = (8, 16, 32, 64, 128)
-    size_ranges: tuple[tuple[float, float], ...] = (
-        (-1, 64),
-        (64, 128),
-        (128, 256),
-        (256, 512),
-        (512, math.inf),
-    )
+    size_ranges: tuple[tuple[float, float], ...] = PAPER_SIZE_RANGES
     range_ends: Literal["closed", "open"] = "closed"
     location_offset: Literal["half_stride", "zero"] = "half_stride"
     location_step: Literal["stride", "grid"] = "stride"
@@ -276,7 +277,7 @@ def torchvision(
         backbone=BackboneConfig(name=backbone),
         head=HeadConfig(is_scaled_per_level=False),
         encoding=EncodingConfig(
-            size_ranges=((0, 64), (64, 128), (128, 256), (256, 512), (512, math.inf)),
+            size_ranges=((0.0, 64.0), *PAPER_SIZE_RANGES[1:]),
             range_ends="open",
             location_offset="zero",
             location_step="grid",

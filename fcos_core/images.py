@@ -10,6 +10,7 @@ normalise, then bilinear without antialiasing, then zero padding on the right an
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +30,7 @@ Uint8Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Pictures ready for the network.
+    """Pictures ready for the network: ``I`` of them, filled up to ``B`` with zeros.
 
     Args:
         pixels: normalised and zero-padded.
@@ -38,8 +39,8 @@ class ImageBatch:
     """
 
     pixels: Float[Tensor, "B 3 H W"]
-    sizes: Float[Tensor, "B 2"]
-    scales: Float[Tensor, "B 2"]
+    sizes: Float[Tensor, "I 2"]
+    scales: Float[Tensor, "I 2"]
 
 
 def resized_shape(height: int, width: int, config: InputConfig) -> tuple[int, int]:
@@ -55,8 +56,11 @@ def padded_shape(height: int, width: int, config: InputConfig) -> tuple[int, int
     return -(-rows // divisor) * divisor, -(-columns // divisor) * divisor
 
 
-def check_image(image: npt.NDArray[np.generic], place: str) -> None:
+def check_image(image: npt.NDArray[np.generic], place: str) -> Uint8Image:
     """Refuse what is no picture.
+
+    Returns:
+        The same array.
 
     Raises:
         ImageError: not height x width x 3 of uint8, or without pixels.
@@ -69,6 +73,7 @@ def check_image(image: npt.NDArray[np.generic], place: str) -> None:
         raise ImageError(
             f"{place}: {image.shape[1]} x {image.shape[0]} pixels, must be at least 1 x 1"
         )
+    return cast("Uint8Image", image)
 
 
 def make_batch(

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from fcos_core.config import DecodingConfig
@@ -42,8 +44,8 @@ class Predictor:
         model: FCOS,
         *,
         device: str | torch.device = "auto",
-        precision: Precision = "fp32",
-        engine: Engine = "eager",
+        precision: str = "fp32",
+        engine: str = "eager",
         batch_size: int = 1,
         score_threshold: float | None = None,
     ) -> None:
@@ -57,7 +59,7 @@ class Predictor:
             raise ConfigError(f"batch_size {batch_size}: must be at least 1")
         self.device = resolve_device(device)
         self.model = model.to(self.device).eval()
-        self.precision: Precision = precision
+        self.precision = precision
         self.batch_size = batch_size
         self.decoding = _with_threshold(model.config.decoding, score_threshold)
 
@@ -65,7 +67,7 @@ class Predictor:
         """Height and width of the network's input for a picture; equal ones may share a batch."""
         return padded_shape(height, width, self.model.config.input)
 
-    def __call__(self, images: Sequence[Uint8Image]) -> list[Detections]:
+    def __call__(self, images: Sequence[npt.NDArray[np.generic]]) -> list[Detections]:
         """Find objects in any number of pictures of any sizes.
 
         Args:
@@ -77,18 +79,19 @@ class Predictor:
         Raises:
             ImageError: an array is no RGB picture.
         """
+        pictures = [check_image(image, f"image {i}") for i, image in enumerate(images)]
         groups: dict[tuple[int, int], list[int]] = {}
-        for i, image in enumerate(images):
-            check_image(image, f"image {i}")
-            groups.setdefault(self.padded_shape(image.shape[0], image.shape[1]), []).append(i)
+        for i, image in enumerate(pictures):
+            shape = self.padded_shape(image.shape[0], image.shape[1])
+            groups.setdefault(shape, []).append(i)
         found: dict[int, Detections] = {}
         for indices in groups.values():
             for start in range(0, len(indices), self.batch_size):
                 batch = indices[start : start + self.batch_size]
                 found.update(
-                    zip(batch, self.predict_batch([images[i] for i in batch]), strict=True)
+                    zip(batch, self.predict_batch([pictures[i] for i in batch]), strict=True)
                 )
-        return [found[i] for i in range(len(images))]
+        return [found[i] for i in range(len(pictures))]
 
     @torch.inference_mode()
     def predict_batch(self, images: Sequence[Uint8Image]) -> list[Detections]:

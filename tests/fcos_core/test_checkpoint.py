@@ -1,0 +1,164 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fcos_core import Category, load_checkpoint, save_checkpoint
+from fcos_core.errors import CheckpointError
+from fcos_core.model.detector import FCOS
+from tests.fcos_core.models import small_config, small_model, torchvision_state_dict
+
+
+@pytest.fixture(scope="module")
+def state():
+    return torchvision_state_dict(num_classes=5, size=64)
+
+
+def test_a_model_survives_being_saved_with_its_config_and_categories(tmp_path):
+    model = FCOS(small_config("paper", 2), [Category(7, "cat"), Category(9, "Hund ü")])
+    save_checkpoint(tmp_path / "m.safetensors", model, extra={"step": "12"})
+    loaded = load_checkpoint(tmp_path / "m.safetensors")
+    assert loaded.config == model.config
+    assert loaded.categories == model.categories
+    assert not loaded.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+    assert [p.name for p in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_float16_storage_halves_the_file_and_loads_as_float32(tmp_path):
+    model = small_model()
+    save_checkpoint(tmp_path / "full.safetensors", model)
+    save_checkpoint(tmp_path / "half.safetensors", model, dtype=torch.float16)
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("half", "full")]
+    assert sizes[0] < 0.55 * sizes[1]
+    weight = load_checkpoint(tmp_path / "half.safetensors").head.regression_head.bbox_reg.weight
+    assert weight.dtype == torch.float32
+    torch.testing.assert_close(
+        weight, model.head.regression_head.bbox_reg.weight, rtol=1e-3, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("with_counters", [False, True], ids=["319 keys", "372 keys"])
+def test_a_bare_torchvision_state_dict_means_its_preset(tmp_path, state, suffix, with_counters):
+    if with_counters:
+        norms = [n for n in state if n.endswith("running_mean")]
+        state = state | {
+            n.replace("running_mean", "num_batches_tracked"): torch.tensor(1) for n in norms
+        }
+        assert len(state) == 372
+    path = tmp_path / f"w{suffix}"
+    save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
+    model = load_checkpoint(path)
+    assert model.config.preset == "torchvision"
+    assert [c.id for c in model.categories] == [0, 1, 2, 3, 4]
+    assert torch.equal(
+        model.state_dict()["backbone.body.conv1.weight"], state["backbone.body.conv1.weight"]
+    )
+
+
+def test_91_classes_get_cocos_names(tmp_path):
+    state = torchvision_state_dict(size=64)
+    torch.save(state, tmp_path / "w.pth")
+    categories = load_checkpoint(tmp_path / "w.pth").categories
+    assert (categories[1], categories[12], categories[90]) == (
+        Category(1, "person"),
+        Category(12, "N/A"),
+        Category(90, "toothbrush"),
+    )
+
+
+class Attack:
+    def __reduce__(self):
+        return os.mkdir, ("attacked",)
+
+
+def broken(change):
+    def make(path: Path, state):
+        torch.save(change(dict(state)), path)
+
+    return make
+
+
+def without_one(state):
+    state.pop("head.regression_head.bbox_reg.bias")
+    return state
+
+
+def with_another_shape(state):
+    state["head.regression_head.bbox_reg.bias"] = torch.zeros(5)
+    return state
+
+
+def with_nan(state):
+    state["backbone.fpn.inner_blocks.0.0.bias"] = torch.full((256,), torch.nan)
+    return state
+
+
+def renamed(state):
+    state["head.regression_head.bbox.bias"] = state.pop("head.regression_head.bbox_reg.bias")
+    return state
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        pytest.param(broken(without_one), "318 tensors beginning with", id="a tensor is missing"),
+        pytest.param(broken(renamed), "lacks head.regression_head.bbox_reg.bias", id="renamed"),
+        pytest.param(broken(with_another_shape), r"has shape \(5,\), must be \(4,\)", id="shape"),
+        pytest.param(broken(with_nan), "value that is not finite", id="nan"),
+        pytest.param(broken(lambda _: [1, 2]), "a list, must be a state dict", id="list"),
+        pytest.param(
+            broken(lambda _: {"epoch": 3}), "epoch is a int, must be a tensor", id="not tensors"
+        ),
+        pytest.param(
+            broken(lambda _: Attack()), "cannot be read with weights_only=True", id="pickle"
+        ),
+        pytest.param(lambda p, _: p.write_bytes(b""), "cannot be read", id="empty"),
+        pytest.param(lambda p, _: p.write_text("hello\n"), "cannot be read", id="text"),
+        pytest.param(lambda p, _: p.mkdir(), "is a folder", id="folder"),
+        pytest.param(lambda _p, _s: None, "No such file", id="missing"),
+    ],
+)
+def test_what_is_no_usable_checkpoint_is_refused_in_one_line(
+    tmp_path, monkeypatch, state, make, message
+):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "w.pth"
+    make(path, state)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert not (tmp_path / "attacked").exists()
+
+
+def test_a_truncated_checkpoint_of_ours_is_refused(tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_checkpoint(path, small_model())
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match="no readable safetensors file"):
+        load_checkpoint(path)
+
+
+def test_a_checkpoint_of_a_later_format_is_refused(tmp_path):
+    save_file(
+        {"x": torch.zeros(1)}, tmp_path / "m.safetensors", metadata={"format": "fcos-batch/2"}
+    )
+    with pytest.raises(
+        CheckpointError, match="format fcos-batch/2, this version reads fcos-batch/1"
+    ):
+        load_checkpoint(tmp_path / "m.safetensors")
+
+
+def test_a_checkpoint_whose_header_disagrees_with_its_weights_is_refused(tmp_path):
+    model = small_model("improved", 3)
+    path = tmp_path / "m.safetensors"
+    model.config = small_config("improved", 4)
+    model.categories = (*model.categories, Category(3, "extra"))
+    save_checkpoint(path, model)
+    with pytest.raises(CheckpointError, match=r"has shape .* must be"):
+        load_checkpoint(path)
