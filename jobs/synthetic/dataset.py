@@ -41,7 +41,7 @@ def generate(out: Path, *, num_images: int, seed: int) -> Path:
             scenes = list(pool.map(partial(_write_scene, images, seed), range(num_images)))
         annotations = out / "annotations.json"
         temporary = annotations.with_name(".tmp-annotations.json")
-        temporary.write_text(json.dumps(_coco(scenes)))
+        temporary.write_text(json.dumps(_coco(scenes, seed)))
         temporary.replace(annotations)
     except OSError as error:
         raise ConfigError(f"{out}: cannot write the dataset: {error.strerror or error}") from error
@@ -60,7 +60,7 @@ def _write_scene(folder: Path, seed: int, index: int) -> list[SceneObject]:
     return objects
 
 
-def _coco(scenes: list[list[SceneObject]]) -> dict[str, Any]:
+def _coco(scenes: list[list[SceneObject]], seed: int) -> dict[str, Any]:
     annotations: list[dict[str, Any]] = []
     for index, objects in enumerate(scenes):
         for item in objects:
@@ -75,7 +75,11 @@ def _coco(scenes: list[list[SceneObject]]) -> dict[str, Any]:
                 }
             )
     return {
-        "info": {"description": "Generated shapes; no rights reserved."},
+        "info": {
+            "description": "Generated shapes; no rights reserved.",
+            "num_images": len(scenes),
+            "seed": seed,
+        },
         "images": [
             {"id": i + 1, "file_name": _file_name(i), "width": SIZE_PX, "height": SIZE_PX}
             for i in range(len(scenes))

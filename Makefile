@@ -1,0 +1,49 @@
+# Every target makes .venv by itself. PYTHON chooses the interpreter (3.11 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.complete
+
+.PHONY: setup demo test test-slow check format lock bench clean
+
+setup: $(STAMP)
+
+# uv installs six gigabytes in seconds; where it cannot reach an index that pip is configured for, pip does it.
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' \
+		|| $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/fcos demo --out demo-run
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+# Slow tests: full-size photos against torchvision.
+test-slow: $(STAMP)
+	$(BIN)/pytest -m slow
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# The installed versions, names and numbers only.
+lock: $(STAMP)
+	head -2 constraints.txt > .tmp-constraints
+	$(BIN)/uv pip freeze | grep -vE '(file:|@ |^-e )' | sort -fu >> .tmp-constraints
+	mv .tmp-constraints constraints.txt
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/bench_detect.py
+
+clean:
+	rm -rf .venv demo-run demo-run-dataset
