@@ -1,4 +1,7 @@
-"""What every test shares: reproducible randomness, one thread budget, the real data where it is at hand."""
+"""What every test shares: reproducible randomness, and the real data where it is at hand."""
+
+# torch leaves the type of manual_seed() partly unknown.
+# pyright: reportUnknownMemberType=false
 
 import os
 from pathlib import Path
@@ -16,9 +19,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real photos and awkward files; tests that need it skip where it is absent."""
+    """Real photos and awkward files; tests that need them skip where they are absent."""
     if not SHARED_DATA.is_dir():
-        pytest.skip("the real photos and awkward files (../shared/data beside the checkout) are absent")
+        pytest.skip("the real photos (../shared/data beside the checkout) are absent")
     return SHARED_DATA
 
 
