@@ -16,19 +16,21 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from fcos_core.checkpoint import save_checkpoint
+from fcos_core.checkpoint import BATCH_COUNTER, load_checkpoint, save_checkpoint
 from fcos_core.config import BackboneConfig, BackboneName, ModelConfig, PresetName, preset_config
-from fcos_core.errors import ConfigError
+from fcos_core.errors import CheckpointError, ConfigError
 from fcos_core.model.detector import FCOS
 from fcos_core.predictor import Precision, resolve_device
 from fcos_core.structures import Category, GroundTruth
 from fcos_core.training import OptimizationConfig, StepReport, Trainer, TrainingExample
 from jobs.media.images import decode_image
 from jobs.storage import absolute, join, storage_for
+from jobs.storage.weights import resolve_weights
 from jobs.tables.coco_json import CocoAnnotations, CocoImage, load_annotations
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 METRICS_NAME = "metrics.jsonl"
+CLASS_PREDICTOR = "head.classification_head.cls_logits."
 # How many batches are decoded ahead of the step that needs them.
 BATCHES_AHEAD = 4
 
@@ -37,7 +39,9 @@ class TrainConfig(BaseModel):
     """Settings of ``fcos train``.
 
     Sizes are in pixels; ``backbone_width``, ``fpn_channels`` and the head's settings make smaller
-    models of the same kind. The defaults train a ResNet-50 as the paper's improved version.
+    models of the same kind. ``weights`` are what to start from: ``coco``, ``demo``, a path or a uri
+    of a model of the same shape; where its classes are others, the class predictor starts anew. The
+    defaults train a ResNet-50 as the paper's improved version.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +51,7 @@ class TrainConfig(BaseModel):
     out: str
     preset: PresetName = "improved"
     backbone: BackboneName = "resnet50"
+    weights: str | None = None
     backbone_width: float = Field(default=1.0, gt=0, le=1)
     backbone_norm: Literal["batch", "frozen"] = "batch"
     fpn_channels: int = Field(default=256, ge=1)
@@ -99,6 +104,7 @@ def run(config: TrainConfig) -> TrainResult:
 
     Raises:
         ConfigError: the data or the output cannot be used.
+        CheckpointError: the weights to start from are of another model.
         AnnotationError: the annotation file is malformed.
         ImageError: a picture cannot be decoded.
         DataError: a loss is not finite.
@@ -112,6 +118,8 @@ def run(config: TrainConfig) -> TrainResult:
         _model_config(config, len(annotations.categories)),
         [Category(id=c.id, name=c.name) for c in annotations.categories],
     )
+    if config.weights is not None:
+        _start_from(model, config.weights)
     trainer = Trainer(model, _optimization_config(config), device)
     examples = ExampleSource(annotations, absolute(config.images), config)
     out = _output_folder(config.out)
@@ -268,6 +276,33 @@ def _model_config(config: TrainConfig, num_classes: int) -> ModelConfig:
         ),
         head=replace(base.head, num_convs=config.head_convs, num_groups=config.head_groups),
     )
+
+
+def _start_from(model: FCOS, weights: str) -> None:
+    """Copy another model's weights; a class predictor of other classes is left out.
+
+    Raises:
+        CheckpointError: they are of a model of another shape.
+    """
+    source = load_checkpoint(resolve_weights(weights).path)
+    given, wanted = source.state_dict(), model.state_dict()
+    if source.categories != model.categories:
+        for name in [name for name in given if name.startswith(CLASS_PREDICTOR)]:
+            given[name] = wanted[name]
+    given = {name: value for name, value in given.items() if not name.endswith(BATCH_COUNTER)}
+    for name, value in wanted.items():
+        if name.endswith(BATCH_COUNTER):
+            given[name] = value
+    for name in sorted(given.keys() ^ wanted.keys()):
+        where = "lacks" if name in wanted else "has"
+        raise CheckpointError(f"weights {weights}: {where} {name}, unlike the model to train")
+    for name, value in given.items():
+        if value.shape != wanted[name].shape:
+            raise CheckpointError(
+                f"weights {weights}: {name} has shape {tuple(value.shape)}, the model to train "
+                f"has {tuple(wanted[name].shape)}"
+            )
+    model.load_state_dict(given)
 
 
 def _optimization_config(config: TrainConfig) -> OptimizationConfig:

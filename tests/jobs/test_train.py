@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from fcos_core import load_checkpoint
-from fcos_core.errors import AnnotationError, ConfigError
+from fcos_core.errors import AnnotationError, CheckpointError, ConfigError
 from jobs.synthetic import CATEGORIES, generate
 from jobs.tables.coco_json import load_annotations
 from jobs.train import ExampleSource, TrainConfig, run
@@ -117,3 +117,28 @@ def test_groups_that_do_not_divide_the_channels_are_refused(dataset, tmp_path):
 def test_unknown_settings_are_refused(dataset, tmp_path):
     with pytest.raises(ValidationError, match="epochs"):
         config(dataset, tmp_path, epochs=3)
+
+
+def test_training_starts_from_given_weights_and_refuses_another_shape(dataset, tmp_path):
+    first = run(config(dataset, tmp_path / "first", steps=30, threads=1))
+    again = run(config(dataset, tmp_path / "again", steps=1, weights=first.checkpoint, threads=1))
+    fresh = run(config(dataset, tmp_path / "fresh", steps=1, threads=1))
+    assert again.last.total < 0.9 * fresh.last.total
+    with pytest.raises(CheckpointError, match=r"first.*has shape .*, the model to train has"):
+        run(config(dataset, tmp_path / "out", weights=first.checkpoint, fpn_channels=16))
+    with pytest.raises(CheckpointError, match=r"first.*(has|lacks) .*, unlike the model to train"):
+        run(config(dataset, tmp_path / "out", weights=first.checkpoint, head_convs=2))
+
+
+def test_other_classes_start_with_a_new_class_predictor(dataset, tmp_path):
+    first = run(config(dataset, tmp_path / "first", steps=5))
+    document = json.loads(dataset.read_text())
+    document["categories"] = [{"id": 3, "name": "thing"}]
+    for annotation in document["annotations"]:
+        annotation["category_id"] = 3
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps(document))
+    result = run(
+        config(dataset, tmp_path / "b", annotations=str(path), weights=first.checkpoint, steps=2)
+    )
+    assert [c.name for c in load_checkpoint(result.checkpoint).categories] == ["thing"]

@@ -1,0 +1,56 @@
+"""What the README shows must work as it stands there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from fcos_core import load_checkpoint
+from jobs.storage.weights import resolve_weights
+from jobs.synthetic import generate
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_python_example_finds_and_draws_objects(tmp_path):
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    annotations = generate(tmp_path, num_images=1, seed=2_000_003)
+    photo = tmp_path / "photo.jpg"
+    (annotations.parent / "images" / "000000.jpg").rename(photo)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
+    before, after = cv2.imread(str(photo)), cv2.imread(str(tmp_path / "found.png"))
+    assert after.shape == before.shape
+    # Boxes are drawn in pure red: in OpenCV's order the last channel.
+    is_red = (after == (0, 0, 255)).all(axis=2)
+    assert is_red.sum() > 100
+
+
+def test_every_link_of_the_readme_leads_somewhere():
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
+
+
+def test_every_command_of_the_readme_is_one_of_ours():
+    from jobs.cli import app
+
+    known = {command.name or command.callback.__name__ for command in app.registered_commands}
+    shown = set(re.findall(r"`fcos ([a-z]+)", (ROOT / "README.md").read_text()))
+    assert shown <= known
+    assert {"run", "detect", "verify", "evaluate", "train", "demo"} <= shown
+
+
+@pytest.mark.parametrize("name", ["train.yaml", "finish.yaml"])
+def test_the_recipe_of_the_bundled_checkpoint_is_valid_and_describes_it(name):
+    from jobs.config_file import load_settings
+    from jobs.train import TrainConfig, _model_config
+
+    file = ROOT / "jobs" / "assets" / "demo" / name
+    config = load_settings(TrainConfig, str(file), {"out": "nowhere"})
+    model = load_checkpoint(resolve_weights("demo").path)
+    assert _model_config(config, len(model.categories)) == model.config
+    assert resolve_weights("demo").path.stat().st_size <= 16_000_000
