@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -278,8 +279,11 @@ def train(
         _end(run(load_settings(TrainConfig, config, flags)))
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
+
+    Args:
+        arguments: what follows ``fcos``; by default those of this process.
 
     Returns:
         The exit code: 0 done, 1 a bug, 2 cannot work, 3 incomplete, 130 interrupted.
@@ -287,7 +291,7 @@ def main() -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("jobs").setLevel(logging.INFO)
     try:
-        code = app(prog_name="fcos", standalone_mode=False)
+        code = app(arguments, prog_name="fcos", standalone_mode=False)
     except TyperException as error:
         say_error(error.format_message())
         return EXIT_CANNOT_WORK

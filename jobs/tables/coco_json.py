@@ -144,7 +144,7 @@ def _load_json(uri: str) -> tuple[object, str]:
         data = storage_for(uri).read(uri)
     except StorageError as error:
         # At a command's start this is a wrong argument, not an item to try again.
-        raise AnnotationError(f"cannot read the annotation file: {error}") from error
+        raise AnnotationError(f"COCO file {error}") from error
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:

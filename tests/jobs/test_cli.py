@@ -1,0 +1,356 @@
+"""The ``fcos`` command as a shell sees it: exit code, one line of error, one line of JSON."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+
+from jobs.cli import main
+from jobs.tables.run_directory import RunDirectory
+
+ROOT = Path(__file__).resolve().parents[2]
+FCOS = (sys.executable, "-m", "jobs.cli")
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def fcos(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*FCOS, *map(str, arguments)],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def result_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def annotate(folder: Path, pictures: Path) -> Path:
+    """Annotate every picture with one box, in the tiny model's categories."""
+    names = sorted(path.name for path in pictures.iterdir())
+    document = {
+        "images": [
+            {"id": 100 + n, "file_name": name, "width": 64, "height": 48}
+            for n, name in enumerate(names)
+        ],
+        "annotations": [
+            {"id": n, "image_id": 100 + n, "category_id": (3, 7, 11)[n % 3], "bbox": [4, 4, 20, 20]}
+            for n in range(len(names))
+        ],
+        "categories": [{"id": id_, "name": f"thing_{id_}"} for id_ in (3, 7, 11)],
+    }
+    path = folder / "instances.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def missing_input(folder: Path) -> list[object]:
+    return ["detect", folder / "none.jpg", "--out", "RUN"]
+
+
+def empty_folder(folder: Path) -> list[object]:
+    (folder / "nothing").mkdir()
+    return ["detect", "nothing", "--out", "RUN"]
+
+
+def truncated_annotations(folder: Path) -> list[object]:
+    (folder / "cut.json").write_text('{"images": [')
+    return ["run", "PICTURES", "--annotations", "cut.json", "--out", "RUN"]
+
+
+def missing_annotations(_: Path) -> list[object]:
+    return ["evaluate", "RUN", "--annotations", "none.json"]
+
+
+def unknown_weights(_: Path) -> list[object]:
+    return ["detect", "PICTURES", "--weights", "nonesuch", "--out", "RUN"]
+
+
+def checkpoint_of_another_model(folder: Path) -> list[object]:
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), folder / "other.pth")
+    return ["detect", "PICTURES", "--weights", "other.pth", "--out", "RUN"]
+
+
+def out_inside_a_file(folder: Path) -> list[object]:
+    (folder / "file").write_text("x")
+    return ["detect", "PICTURES", "--out", "file/RUN"]
+
+
+def unknown_config_key(folder: Path) -> list[object]:
+    (folder / "settings.yaml").write_text("out: RUN\nbatchsize: 4\n")
+    return ["detect", "PICTURES", "--config", "settings.yaml"]
+
+
+def wrong_config_value(folder: Path) -> list[object]:
+    (folder / "settings.toml").write_text('out = "RUN"\nlimit = "few"\n')
+    return ["detect", "PICTURES", "--config", "settings.toml"]
+
+
+def wrong_option_value(_: Path) -> list[object]:
+    return ["detect", "PICTURES", "--out", "RUN", "--precision", "fp7"]
+
+
+def no_run(_: Path) -> list[object]:
+    return ["verify", "nothing-here"]
+
+
+def annotations_of_other_pictures(folder: Path) -> list[object]:
+    document = {
+        "images": [{"id": 1, "file_name": "else.jpg", "width": 1, "height": 1}],
+        "annotations": [],
+        "categories": [{"id": 3, "name": "thing_3"}],
+    }
+    (folder / "other.json").write_text(json.dumps(document))
+    return ["run", "PICTURES", "--annotations", "other.json", "--out", "RUN"]
+
+
+def annotations_of_other_categories(folder: Path) -> list[object]:
+    document = {"images": [], "annotations": [], "categories": [{"id": 3, "name": "cat"}]}
+    (folder / "other.json").write_text(json.dumps(document))
+    return ["run", "PICTURES", "--annotations", "other.json", "--out", "RUN"]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "expected"),
+    [
+        (missing_input, "none.jpg' does not exist"),
+        (empty_folder, "'nothing' holds no picture"),
+        (truncated_annotations, "cut.json: 12 bytes that are not JSON"),
+        (missing_annotations, "none.json' cannot be read"),
+        (unknown_weights, "'nonesuch'"),
+        (checkpoint_of_another_model, "other.pth"),
+        (out_inside_a_file, "file/RUN"),
+        (
+            unknown_config_key,
+            "settings.yaml:2: unknown key 'batchsize'; did you mean 'batch_size'?",
+        ),
+        (wrong_config_value, "settings.toml:2: limit: Input should be a valid integer"),
+        (wrong_option_value, "--precision: Input should be 'auto', 'fp32', 'bf16' or 'fp16'"),
+        (no_run, "is no run directory"),
+        (annotations_of_other_pictures, "of the run's 20 pictures, 20 match no entry"),
+        (annotations_of_other_categories, "1 of 1 category ids have another name"),
+    ],
+)
+def test_what_cannot_work_is_one_clear_line_exit_code_2_and_no_run(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    pictures: Path,
+    tiny_weights: Path,
+    prepare: Callable[[Path], list[object]],
+    expected: str,
+):
+    arguments = [pictures if word == "PICTURES" else word for word in prepare(tmp_path)]
+    if arguments[0] in {"detect", "run"} and "--weights" not in arguments:
+        arguments += ["--weights", tiny_weights]
+
+    monkeypatch.chdir(tmp_path)
+
+    code = main([str(word) for word in arguments])
+
+    out, err = capfd.readouterr()
+    assert (code, out) == (2, "")
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert expected in line
+    assert not (tmp_path / "RUN").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["nonesuch"], "No such command 'nonesuch'"),
+        (["detect", "--bogus"], "No such option: --bogus"),
+        (["detect", "x", "--limit", "few"], "'--limit': Input should be a valid integer"),
+        (["detect", "x"], "--out is missing"),
+        (["detect", "--out", "RUN"], "INPUT is missing"),
+        (["evaluate", "--annotations", "a.json"], "give either a run directory or --results FILE"),
+    ],
+)
+def test_a_usage_error_is_one_line_too(
+    capfd: pytest.CaptureFixture[str], arguments: list[str], expected: str
+):
+    code = main(arguments)
+
+    out, err = capfd.readouterr()
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert err.startswith("error: ")
+    assert expected in err
+
+
+def test_a_process_of_its_own_exits_with_the_code_and_writes_one_line(tmp_path: Path):
+    done = fcos(tmp_path, *unknown_config_key(tmp_path))
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: ")
+
+
+def test_a_bug_is_not_swallowed(monkeypatch: pytest.MonkeyPatch):
+    def broken(_: object) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr("jobs.verify.run", broken)
+    with pytest.raises(TypeError, match="a bug"):
+        main(["verify", "RUN"])
+
+
+def test_help_and_version_wait_for_nothing_heavy(tmp_path: Path):
+    probe = (
+        "import sys, jobs.cli; sys.argv = ['fcos', 'detect', '--help']; jobs.cli.main();"
+        "heavy = {'torch', 'ray', 'pyarrow', 'cv2', 'numpy'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    helped = subprocess.run(
+        [sys.executable, "-c", probe],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert helped.returncode == 0, helped.stderr
+    for option in ("--weights", "--max-bad", "--dry-run", "--config", "--allow-mixed-devices"):
+        assert option in helped.stdout
+    assert fcos(tmp_path, "--version").stdout.startswith("fcos-batch ")
+    assert "evaluate" in fcos(tmp_path).stdout, "no command at all gives the help"
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path, shared_data: Path):
+    folder = shared_data / "coco_results"
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "wb") as nobody_reads:
+        done = subprocess.run(
+            [
+                *FCOS,
+                "evaluate",
+                "--results",
+                str(folder / "instances_val2014_fakebbox100_results.json"),
+                "--annotations",
+                str(folder / "instances_val2014_100.json"),
+            ],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            stdout=nobody_reads,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+def test_the_published_results_are_scored_on_stdout_and_shown_on_stderr(
+    tmp_path: Path, shared_data: Path, capfd: pytest.CaptureFixture[str]
+):
+    folder = shared_data / "coco_results"
+    scores = tmp_path / "scores.json"
+
+    code = main(
+        [
+            *("evaluate", "--results", str(folder / "instances_val2014_fakebbox100_results.json")),
+            *("--annotations", str(folder / "instances_val2014_100.json"), "--out", str(scores)),
+        ]
+    )
+
+    out, err = capfd.readouterr()
+    assert code == 0
+    (line,) = out.splitlines()
+    result = json.loads(line)
+    assert result["AP"] == pytest.approx(0.504581, abs=5e-7)
+    assert result["paths"] == {"metrics": str(scores)}
+    assert json.loads(scores.read_text())["AP"] == result["AP"]
+    assert "0.5046" in err
+    assert "100 images, 830 objects, 9 crowds, 734 detections" in err
+
+
+@pytest.mark.ray
+def test_a_run_is_interrupted_resumed_verified_and_scored(
+    tmp_path: Path, pictures: Path, tiny_weights: Path
+):
+    annotations = annotate(tmp_path, pictures)
+    (tmp_path / "settings.yaml").write_text("shard_size: 4\nnum_actors: 1\nthreads_per_actor: 1\n")
+    command = [
+        *("run", pictures, "--annotations", annotations, "--out", "RUN"),
+        *("--weights", tiny_weights, "--config", "settings.yaml"),
+    ]
+    run = RunDirectory(str(tmp_path / "RUN"))
+
+    interrupted = interrupt_once_begun(tmp_path, command)
+    assert interrupted.returncode == 130, interrupted.stderr
+    assert interrupted.stderr.splitlines()[-1].startswith("error: interrupted")
+    assert run.exists()
+
+    done = fcos(tmp_path, *command)
+    assert done.returncode == 0, done.stderr
+    result = result_of(done)
+    assert result["run"] == run.uri
+    assert (result["planned"], result["ok"], result["quarantined"]) == (20, 18, 2)
+    assert (result["missing"], result["duplicated"], result["skipped"]) == (0, 0, 0)
+    metrics = json.loads((tmp_path / "RUN/evaluation/metrics.json").read_text())
+    assert result["AP"] == metrics["AP"] >= 0
+    assert metrics["counts"]["quarantined"] == 2
+    assert result["paths"]["metrics"] == run.evaluation_uri("metrics.json")
+
+    verified = fcos(tmp_path, "verify", "RUN")
+    assert verified.returncode == 0
+    assert result_of(verified)["digest"] == result["digest"] == metrics["digest"]
+
+    (tmp_path / "RUN/detections/shard-000002.parquet").unlink()
+    verified = fcos(tmp_path, "verify", "RUN")
+    assert verified.returncode == 3
+    assert "shard-000002.parquet" in verified.stderr
+    assert (result_of(verified)["missing"], result_of(verified)["digest"]) == (4, None)
+    refused = fcos(tmp_path, "evaluate", "RUN", "--annotations", annotations)
+    assert (refused.returncode, refused.stdout) == (3, "")
+    allowed = fcos(tmp_path, "evaluate", "RUN", "--annotations", annotations, "--allow-incomplete")
+    assert allowed.returncode == 0
+    assert (result_of(allowed)["missing"], result_of(allowed)["complete"]) == (4, False)
+
+    too_bad = fcos(tmp_path, *command, "--max-bad", "5%")
+    assert too_bad.returncode == 3
+    assert "error: 2 of 20 rows are quarantined, --max-bad 5% allows 1" in too_bad.stderr
+    assert result_of(too_bad)["digest"] == result["digest"], "the hole was filled all the same"
+    assert "AP" not in result_of(too_bad), "the steps after a failed one are not taken"
+
+
+def interrupt_once_begun(
+    folder: Path, command: Sequence[object]
+) -> subprocess.CompletedProcess[str]:
+    """Start a command, and send it what Ctrl-C sends once it says how much there is to do."""
+    words = [*FCOS, *map(str, command)]
+    with subprocess.Popen(
+        words,
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "shards to do" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        out, rest = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(words, process.returncode, out, said + rest)
