@@ -283,7 +283,11 @@ def test_the_published_results_are_scored_on_stdout_and_shown_on_stderr(
 
 @pytest.mark.ray
 def test_a_run_is_interrupted_resumed_verified_and_scored(
-    tmp_path: Path, pictures: Path, tiny_weights: Path
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    pictures: Path,
+    tiny_weights: Path,
 ):
     annotations = annotate(tmp_path, pictures)
     (tmp_path / "settings.yaml").write_text("shard_size: 4\nnum_actors: 1\nthreads_per_actor: 1\n")
@@ -309,26 +313,36 @@ def test_a_run_is_interrupted_resumed_verified_and_scored(
     assert metrics["counts"]["quarantined"] == 2
     assert result["paths"]["metrics"] == run.evaluation_uri("metrics.json")
 
-    verified = fcos(tmp_path, "verify", "RUN")
-    assert verified.returncode == 0
-    assert result_of(verified)["digest"] == result["digest"] == metrics["digest"]
+    # What follows needs no workers, and so no process of its own.
+    monkeypatch.chdir(tmp_path)
+
+    def say(*arguments: object) -> tuple[int, dict[str, Any], str]:
+        code = main([str(word) for word in arguments])
+        out, err = capfd.readouterr()
+        return code, json.loads(out or "{}"), err
+
+    code, verified, _ = say("verify", "RUN")
+    assert code == 0
+    assert verified["digest"] == result["digest"] == metrics["digest"]
+
+    code, too_bad, err = say(*command, "--max-bad", "5%")
+    assert code == 3
+    assert "error: 2 of 20 rows are quarantined, --max-bad 5% allows 1" in err
+    assert too_bad["digest"] == result["digest"]
+    assert "AP" not in too_bad, "the steps after a failed one are not taken"
 
     (tmp_path / "RUN/detections/shard-000002.parquet").unlink()
-    verified = fcos(tmp_path, "verify", "RUN")
-    assert verified.returncode == 3
-    assert "shard-000002.parquet" in verified.stderr
-    assert (result_of(verified)["missing"], result_of(verified)["digest"]) == (4, None)
-    refused = fcos(tmp_path, "evaluate", "RUN", "--annotations", annotations)
-    assert (refused.returncode, refused.stdout) == (3, "")
-    allowed = fcos(tmp_path, "evaluate", "RUN", "--annotations", annotations, "--allow-incomplete")
-    assert allowed.returncode == 0
-    assert (result_of(allowed)["missing"], result_of(allowed)["complete"]) == (4, False)
+    code, verified, err = say("verify", "RUN")
+    assert code == 3
+    assert "shard-000002.parquet" in err
+    assert (verified["missing"], verified["digest"]) == (4, None)
 
-    too_bad = fcos(tmp_path, *command, "--max-bad", "5%")
-    assert too_bad.returncode == 3
-    assert "error: 2 of 20 rows are quarantined, --max-bad 5% allows 1" in too_bad.stderr
-    assert result_of(too_bad)["digest"] == result["digest"], "the hole was filled all the same"
-    assert "AP" not in result_of(too_bad), "the steps after a failed one are not taken"
+    code, refused, err = say("evaluate", "RUN", "--annotations", annotations)
+    assert (code, refused) == (3, {})
+    assert "4 of 20 rows are missing" in err
+    code, allowed, _ = say("evaluate", "RUN", "--annotations", annotations, "--allow-incomplete")
+    assert code == 0
+    assert (allowed["missing"], allowed["complete"]) == (4, False)
 
 
 def interrupt_once_begun(
