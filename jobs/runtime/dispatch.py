@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from fcos_core.errors import ConfigError, FcosError, IncompleteRunError
 from jobs.runtime.commits import Failure, Outcome, Receipt
 from jobs.runtime.devices import Resources, device_model, local_resources, num_cores
 from jobs.runtime.schedule import Patience, Schedule
-from jobs.runtime.scratch import scratch_folder
+from jobs.runtime.scratch import kill_users, scratch_folder
 from jobs.runtime.surroundings import environment, kept_signal_handlers, quiet_stdout
 from jobs.runtime.worker import Shard, Worker, WorkerSettings
 
@@ -29,15 +30,20 @@ _Call = Literal["start", "process", "finish", "nothing"]
 _log = logging.getLogger(__name__)
 
 _ANSWER_TIMEOUT_S = 60.0  # of a result that is ready
+_START_ATTEMPTS = 3
 _PROBE_TIMEOUT_S = 600.0  # a cluster may have to start a node first
 _OBJECT_STORE_BYTES = 128 * 2**20  # pictures never pass through it, only items and receipts
 _TOKEN = secrets.token_hex(32)  # one per process: Ray reads it once
+_imported_by_us: list[bool] = []
 
 _OWN_CLUSTER = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": _TOKEN,
     # The name is historical: 0 keeps all ports on the loopback address, on Linux too.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Spares one idle process per core: every actor gets a fresh one.
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_enable_metrics_collection": "0",
 }
 _ANY_CLUSTER = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -324,9 +330,8 @@ def _session(address: str | None, *, num_cpus: int | None = None) -> Generator[M
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
         yield sys.modules["ray"]
         return
-    settings = _ANY_CLUSTER if address else {**_OWN_CLUSTER, **_ANY_CLUSTER}
     with (
-        environment(settings),
+        environment({**_ANY_CLUSTER, **_own_cluster(address)}),
         scratch_folder() as folder,
         quiet_stdout(),
         kept_signal_handlers() as restore_handlers,
@@ -344,25 +349,50 @@ def _session(address: str | None, *, num_cpus: int | None = None) -> Generator[M
                 "_temp_dir": str(folder),
             }
         try:
-            _connect(ray, where)
+            _connect(ray, where, folder)
             restore_handlers()
             yield ray
         finally:
             ray.shutdown()
 
 
-def _connect(ray: ModuleType, where: Mapping[str, Any]) -> None:
+def _own_cluster(address: str | None) -> Mapping[str, str]:
+    """Choose the environment of a cluster of our own; Ray reads much of it when it is imported."""
+    if address is not None:
+        return {}
+    if "ray" not in sys.modules:
+        _imported_by_us.append(True)
+    elif not _imported_by_us:
+        _log.warning("ray was imported before fcos: its local ports are open without a token")
+        return {}
+    return _OWN_CLUSTER
+
+
+def _connect(ray: ModuleType, where: Mapping[str, Any], folder: Path) -> None:
     """Start or join a cluster.
 
     Raises:
         ConfigError: there is no such cluster.
+        IncompleteRunError: our own one does not come up.
     """
-    try:
-        ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(
-            f"Ray cluster {where['address']!r} cannot be used: {_first_line(error)}"
-        ) from error
+    for attempt in range(1, _START_ATTEMPTS + 1):
+        try:
+            ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise ConfigError(
+                f"Ray cluster {where['address']!r} cannot be used: {_first_line(error)}"
+            ) from error
+        except Exception as error:
+            # A machine so busy that Ray's own limit of 30 s passes; Ray has no class for it.
+            if type(error) is not Exception:
+                raise
+            ray.shutdown()
+            kill_users(folder)
+            if attempt == _START_ATTEMPTS:
+                raise IncompleteRunError(f"Ray did not start: {_first_line(error)}") from error
+            _log.warning("Ray did not start in time, another try: %s", _first_line(error))
+        else:
+            return
 
 
 def _first_line(error: BaseException) -> str:

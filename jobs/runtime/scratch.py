@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -45,3 +46,15 @@ def _remove_left(parent: Path) -> None:
             if os.fstat(lock.fileno()).st_uid == os.getuid():
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(lock_path.parent, ignore_errors=True)
+
+
+def kill_users(folder: Path) -> None:
+    """End the processes that were started with this folder in their command line.
+
+    Its name is unique, so nobody else's are meant; where there is no ``/proc`` they end with us.
+    """
+    needle = os.fsencode(f"{folder}/")
+    for command_line in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it ended while we looked, or is another user's
+            if needle in command_line.read_bytes():
+                os.kill(int(command_line.parent.name), signal.SIGKILL)

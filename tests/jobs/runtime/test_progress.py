@@ -1,3 +1,4 @@
+import contextlib
 import io
 import os
 import pty
@@ -63,6 +64,15 @@ def test_a_run_without_items_has_no_division_by_zero() -> None:
     assert "0/0 images (100 %)" in stream.getvalue()
 
 
+def read_all(descriptor: int) -> str:
+    data = b""
+    with contextlib.suppress(OSError):  # how a pseudo terminal ends
+        while part := os.read(descriptor, 65536):
+            data += part
+    os.close(descriptor)
+    return data.decode()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
 @pytest.mark.parametrize("columns", [20, 40, 120])
 def test_a_terminal_gets_a_bar_that_stays_on_one_line(
@@ -71,12 +81,12 @@ def test_a_terminal_gets_a_bar_that_stays_on_one_line(
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("TERM", "xterm")
     leader, follower = pty.openpty()
-    with os.fdopen(follower, "w") as stream:
-        with ProgressReport(100_000, 0, stream=stream) as progress:
-            progress.add(rows=50_000, quarantined=12_345)
-        stream.flush()
-        shown = os.read(leader, 100_000).decode()
-    os.close(leader)
+    with (
+        os.fdopen(follower, "w") as stream,
+        ProgressReport(100_000, 0, stream=stream) as progress,
+    ):
+        progress.add(rows=50_000, quarantined=12_345)
+    shown = read_all(leader)
     assert shown.count("\n") == 1  # at the end; a line that wraps has one in each drawing
     drawings = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).split("\r")
     assert max(len(drawing.strip()) for drawing in drawings) <= columns

@@ -10,7 +10,7 @@ from typing import IO
 import pytest
 
 from jobs.runtime.devices import device_model, local_resources
-from jobs.runtime.scratch import scratch_folder
+from jobs.runtime.scratch import kill_users, scratch_folder
 from jobs.runtime.surroundings import (
     environment,
     kept_signal_handlers,
@@ -96,13 +96,13 @@ def test_scratch_of_a_killed_session_goes_and_that_of_a_live_one_stays(
         monkeypatch.setattr(tempfile, "tempdir", str(base))
         code = (
             "import os, signal, sys, tempfile; tempfile.tempdir = sys.argv[1]\n"
-            "from jobs.runtime.scratch import scratch_folder\n"
+            "from jobs.runtime.scratch import kill_users, scratch_folder\n"
             "with scratch_folder() as folder:\n"
             "    print(folder, flush=True)\n"
             "    sys.stdin.read()\n"
         )
         sessions = [
-            subprocess.Popen(  # noqa: S603
+            subprocess.Popen(
                 [sys.executable, "-c", code, str(base)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -120,6 +120,23 @@ def test_scratch_of_a_killed_session_goes_and_that_of_a_live_one_stays(
         sessions[1].communicate("")
         assert not folders[1].exists()
         sessions[0].communicate()
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
+def test_only_users_of_a_scratch_folder_are_ended() -> None:
+    code = "import sys; sys.stdin.read()"
+    with scratch_folder() as folder, scratch_folder() as other:
+        users = [
+            subprocess.Popen(
+                [sys.executable, "-c", code, f"--logs={path}/logs"], stdin=subprocess.PIPE
+            )
+            for path in (folder, other)
+        ]
+        kill_users(folder)
+        assert users[0].wait(10) == -signal.SIGKILL
+        assert users[1].poll() is None
+        for user in users:
+            user.communicate()
 
 
 def test_this_machine_has_cores_and_a_named_device() -> None:

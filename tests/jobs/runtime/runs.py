@@ -1,0 +1,52 @@
+"""A run begun by hand, for tests of what computes it."""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jobs.runtime.devices import device_model
+from jobs.runtime.inputs import enumerate_inputs
+from jobs.runtime.plan import make_manifest
+from jobs.runtime.retrying import RetryPolicy
+from jobs.runtime.worker import Shard, WorkerSettings
+from jobs.tables.reading import read_shard
+from jobs.tables.rows import Row, items_to_table, table_to_rows
+from jobs.tables.run_directory import RunDirectory
+
+RUN_ID = "run-of-a-test"
+
+
+def begin_run(out: Path, pictures: Path, *, shard_size: int) -> tuple[RunDirectory, list[Shard]]:
+    """Write a manifest of all pictures in a folder."""
+    run = RunDirectory(str(out))
+    items = make_manifest(enumerate_inputs([str(pictures)]), shard_size)
+    assert run.create_manifest(items_to_table(items), {"run_id": RUN_ID, "fingerprint": "0"})
+    return run, [Shard(number, tuple(group)) for number, group in run.iterate_manifest()]
+
+
+def worker_settings(run: RunDirectory, checkpoint: Path, **changes: Any) -> WorkerSettings:
+    """Settings of a worker of that run on this machine's CPU, with one thread."""
+    settings = WorkerSettings(
+        run_uri=run.uri,
+        run_id=RUN_ID,
+        weights=str(checkpoint),
+        weights_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        device="cpu",
+        device_model=device_model("cpu"),
+        allow_mixed_devices=False,
+        precision="fp32",
+        engine="eager",
+        batch_size=2,
+        threads=1,
+        score_threshold=0.05,
+        max_pixels=10_000,
+        bytes_in_flight=2**20,
+        retry=RetryPolicy(attempts=2, first_delay_s=0.01),
+    )
+    return replace(settings, **changes)
+
+
+def rows_of(run: RunDirectory, shard: int) -> list[Row]:
+    """Read a committed shard back."""
+    return table_to_rows(read_shard(run, shard, run_id=RUN_ID).table)
