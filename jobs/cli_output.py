@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
+from fcos_core.errors import FcosError, IncompleteRunError
+
 if TYPE_CHECKING:
     from jobs.evaluate import EvaluateResult
 
@@ -40,9 +42,6 @@ def exit_codes(*, resumable: bool = False) -> Generator[None]:
     Raises:
         Exit: with the code, once the line is written.
     """
-    # Here and not above: the package brings torch with it, which ``--help`` does not need.
-    from fcos_core.errors import FcosError, IncompleteRunError
-
     try:
         yield
     except IncompleteRunError as error:
@@ -68,7 +67,7 @@ def say_result(result: JobResult) -> int:
     failure: str | None = getattr(result, "failure", None)
     if failure is not None:
         say_error(failure)
-    write_line(json.dumps(_without_nan(result.summary()), ensure_ascii=False))
+    write_line(json.dumps(_without_nan(result.summary())))
     return EXIT_DONE if failure is None else EXIT_INCOMPLETE
 
 

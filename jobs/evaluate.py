@@ -289,6 +289,6 @@ def _write(config: EvaluateConfig, metrics: dict[str, Any]) -> EvaluateResult:
         table = encode_per_category(metrics["per_category"])
         storage_for(directory.uri).write(paths["per_category"], table)
     if "metrics" in paths:
-        document = json.dumps(metrics, indent=2, ensure_ascii=False) + "\n"
+        document = json.dumps(metrics, indent=2) + "\n"
         storage_for(paths["metrics"]).write(paths["metrics"], document.encode())
     return EvaluateResult(metrics, paths)

@@ -389,3 +389,15 @@ def test_a_run_and_its_detections_as_a_results_file_score_alike_to_the_last_bit(
     assert of_run.metrics["per_category"] == of_file.metrics["per_category"]
     assert of_run.headline == of_file.headline
     assert of_file.paths == {}
+
+
+def test_a_path_that_is_no_utf8_ends_up_in_the_file_as_an_escape(tmp_path: Path):
+    folder = tmp_path / "gr\udcfcn"  # the byte FC, as Python names it
+    folder.mkdir()
+    annotations = write_annotations(folder, {5: "a.jpg"}, [(5, 1, CAT_BOX)])
+    uri = make_run(tmp_path, [Picture("/d/a.jpg", [HIT])])
+
+    evaluate(EvaluateConfig(run=uri, annotations=annotations))
+
+    metrics = json.loads((tmp_path / "RUN/evaluation/metrics.json").read_text())
+    assert metrics["annotations"] == annotations

@@ -174,7 +174,7 @@ def test_bytes_that_are_not_json_are_refused_in_one_line(tmp_path: Path, data: b
 
 def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path: Path):
     for path in (tmp_path / "none.json", tmp_path):
-        with pytest.raises(AnnotationError, match="COCO file .* cannot be read") as caught:
+        with pytest.raises(AnnotationError, match=r"COCO file .* cannot be read") as caught:
             load_annotations(str(path))
         assert str(path) in str(caught.value)
     with pytest.raises(ConfigError, match="S3"):
@@ -236,9 +236,9 @@ def test_a_hundred_thousand_boxes_take_seconds_not_minutes(tmp_path: Path):
     }
     uri = write(tmp_path, document)
 
-    start = time.perf_counter()
+    start = time.process_time()
     annotations = load_annotations(uri)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
 
     assert annotations.annotations.boxes.tolist() == boxes
-    assert seconds < 10  # 0.7 s where this was written; train2017 has 8.6 times as many
+    assert seconds < 20  # of one core; about 1 s here, and train2017 has 8.6 times as many

