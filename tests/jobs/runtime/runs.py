@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from jobs.runtime.retrying import RetryPolicy
 from jobs.runtime.worker import Shard, WorkerSettings
 from jobs.tables.reading import read_shard
 from jobs.tables.rows import Row, items_to_table, table_to_rows
-from jobs.tables.run_directory import RunDirectory
+from jobs.tables.run_directory import RunDirectory, RunRecord
 
 RUN_ID = "run-of-a-test"
 
@@ -23,6 +24,23 @@ def begin_run(out: Path, pictures: Path, *, shard_size: int) -> tuple[RunDirecto
     items = make_manifest(enumerate_inputs([str(pictures)]), shard_size)
     assert run.create_manifest(items_to_table(items), {"run_id": RUN_ID, "fingerprint": "0"})
     return run, [Shard(number, tuple(group)) for number, group in run.iterate_manifest()]
+
+
+def record_run(run: RunDirectory) -> None:
+    """Write a ``run.json`` for it."""
+    record = RunRecord(
+        run_id=RUN_ID,
+        fingerprint="0",
+        fingerprint_fields={},
+        config={},
+        versions={},
+        weights_sha256="0",
+        preset="improved",
+        categories=(),
+        device="cpu",
+        created_at=datetime.now(UTC),
+    )
+    assert run.create_run_record(record)
 
 
 def worker_settings(run: RunDirectory, checkpoint: Path, **changes: Any) -> WorkerSettings:
