@@ -163,8 +163,10 @@ def check_is_free(directory: RunDirectory) -> None:
     """Keep a new run from being mixed with what somebody else put there.
 
     Raises:
-        ConfigError: the directory has other files in it.
+        ConfigError: the directory has other files in it, or is none.
     """
+    if storage_for(directory.uri).stat(directory.uri) is not None:
+        raise ConfigError(f"--out {directory.uri!r} is a file, must be a folder")
     start = len(directory.uri.rstrip("/")) + 1
     files = storage_for(directory.uri).list(directory.uri)
     names = (info.uri[start:].split("/")[0] for info in files)

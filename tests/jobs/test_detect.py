@@ -295,6 +295,8 @@ def test_a_folder_with_other_files_is_no_place_for_a_run(
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(ConfigError, match=r"holds other files \(thesis.txt\)"):
         run(changed(config, out=str(tmp_path), dry_run=is_dry))
+    with pytest.raises(ConfigError, match=r"thesis.txt' is a file, must be a folder"):
+        run(changed(config, out=str(tmp_path / "thesis.txt"), dry_run=is_dry))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
