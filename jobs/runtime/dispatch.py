@@ -44,6 +44,8 @@ _OWN_CLUSTER = {
     # Spares one idle process per core: every actor gets a fresh one.
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_metrics_collection": "0",
+    # Ray's 15 would let anything else on the machine starve a command that somebody waits for.
+    "RAY_worker_niceness": "0",
 }
 _ANY_CLUSTER = {
     "RAY_USAGE_STATS_ENABLED": "0",
