@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import sys
 import time
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any, Literal
 from fcos_core.errors import ConfigError, FcosError, IncompleteRunError
 from jobs.runtime.commits import Failure, Outcome, Receipt
 from jobs.runtime.devices import Resources, device_model, local_resources, num_cores
+from jobs.runtime.ray_environment import ray_environment
 from jobs.runtime.schedule import Patience, Schedule
 from jobs.runtime.scratch import kill_users, scratch_folder
 from jobs.runtime.surroundings import environment, kept_signal_handlers, quiet_stdout
@@ -33,25 +33,6 @@ _ANSWER_TIMEOUT_S = 60.0  # of a result that is ready
 _START_ATTEMPTS = 3
 _PROBE_TIMEOUT_S = 600.0  # a cluster may have to start a node first
 _OBJECT_STORE_BYTES = 128 * 2**20  # pictures never pass through it, only items and receipts
-_TOKEN = secrets.token_hex(32)  # one per process: Ray reads it once
-_imported_by_us: list[bool] = []
-
-_OWN_CLUSTER = {
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": _TOKEN,
-    # The name is historical: 0 keeps all ports on the loopback address, on Linux too.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    # Spares one idle process per core: every actor gets a fresh one.
-    "RAY_prestart_worker_first_driver": "0",
-    "RAY_enable_metrics_collection": "0",
-    # Ray's 15 would let anything else on the machine starve a command that somebody waits for.
-    "RAY_worker_niceness": "0",
-}
-_ANY_CLUSTER = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # Keeps Ray from hiding GPUs from actors that ask for none, and from warning about it.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
 
 
 class _WorkerActor:
@@ -333,7 +314,7 @@ def _session(address: str | None, *, num_cpus: int | None = None) -> Generator[M
         yield sys.modules["ray"]
         return
     with (
-        environment({**_ANY_CLUSTER, **_own_cluster(address)}),
+        environment(ray_environment(address)),
         scratch_folder() as folder,
         quiet_stdout(),
         kept_signal_handlers() as restore_handlers,
@@ -356,18 +337,6 @@ def _session(address: str | None, *, num_cpus: int | None = None) -> Generator[M
             yield ray
         finally:
             ray.shutdown()
-
-
-def _own_cluster(address: str | None) -> Mapping[str, str]:
-    """Choose the environment of a cluster of our own; Ray reads much of it when it is imported."""
-    if address is not None:
-        return {}
-    if "ray" not in sys.modules:
-        _imported_by_us.append(True)
-    elif not _imported_by_us:
-        _log.warning("ray was imported before fcos: its local ports are open without a token")
-        return {}
-    return _OWN_CLUSTER
 
 
 def _connect(ray: ModuleType, where: Mapping[str, Any], folder: Path) -> None:
