@@ -11,9 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,9 @@ def main() -> int:
         0, or 1 when ours and the loop found different things.
     """
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if find_spec("pandas") is None:
+        raise SystemExit("the Ray Data peer needs pandas, which Ray's extra 'ray[data]' brings")
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         photos = folder / "photos"
@@ -51,12 +56,13 @@ def main() -> int:
             ray_data_batch=options.ray_data_batch,
         )
         session = Session.begin(setup, plan, options.weights)
-        rounds = [_take_turns(setup, folder, i) for i in range(1, options.rounds + 1)]
-    report = make_report(session, rounds)
-    print(report)
-    options.results.mkdir(parents=True, exist_ok=True)
-    path = options.results / result_name(session)
-    path.write_text(report, encoding="utf-8")
+        rounds: list[Round] = []
+        options.results.mkdir(parents=True, exist_ok=True)
+        path = options.results / result_name(session)
+        for number in range(1, options.rounds + 1):
+            rounds.append(_take_turns(setup, folder, number))
+            path.write_text(make_report(session, rounds), encoding="utf-8")
+    print(make_report(session, rounds))
     _say(f"written to {path}")
     return 0 if all(difference(taken, OURS).is_none for taken in rounds) else 1
 

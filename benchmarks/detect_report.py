@@ -9,7 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,7 +23,7 @@ from jobs.runtime.devices import num_cores
 
 PACKAGES = ("torch", "torchvision", "ray", "opencv-python-headless", "pyarrow")
 _GIB = 2**30
-_BUSY_LOAD = 0.5  # runnable processes of others when the benchmark began
+_BUSY_CORES = 0.2  # kept by other programs
 _WIDE_SPREAD = 1.1  # slowest over fastest round
 
 Round = dict[str, Turn]
@@ -40,6 +40,7 @@ end, without the reading that went before.
 *Own clock*: what the program prints. `fcos detect`: everything but interpreter and imports. Loop:
 its `for` loop. Ray Data: from reading to writing, its actors' start and model included, but not
 `ray.init`.
+*CPU*: core seconds of all processes of a contestant, waiting threads that spin included.
 *Memory*: the most that all processes of a contestant held together, looked at once a
 second (PSS)."""
 
@@ -53,24 +54,21 @@ class Session:
         plan: what ``fcos detect --dry-run`` said.
         weights: where they are from.
         began: when.
-        load: of the machine at that time, over the minute before; None where that is unknown.
     """
 
     setup: Setup
     plan: Mapping[str, Any]
     weights: str
     began: datetime
-    load: float | None
 
     @classmethod
     def begin(cls, setup: Setup, plan: Mapping[str, Any], weights: Path | None) -> Session:
-        """Note date and load before the first round."""
+        """Note the time before the first round."""
         return cls(
             setup=setup,
             plan=plan,
             weights="random, seed 0 (`random_weights.py`)" if weights is None else weights.name,
             began=datetime.now(UTC),
-            load=os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         )
 
     @property
@@ -121,7 +119,6 @@ def _circumstances(session: Session, num_rounds: int) -> str:
     memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / _GIB
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     chosen = "chosen by `fcos detect` itself" if setup.is_auto else "given"
-    load = "unknown" if session.load is None else f"{session.load:.2f}"
     rows = {
         "date": f"{session.began:%Y-%m-%d %H:%M} UTC",
         "command": f"`{shlex.join(['python', 'benchmarks/bench_detect.py', *sys.argv[1:]])}`",
@@ -133,7 +130,6 @@ def _circumstances(session: Session, num_rounds: int) -> str:
         "threads": f"{setup.workers} x {setup.threads} ({chosen}); the loop {_threads(setup)}",
         "batches": f"`fcos detect` {plan['batch_size']}, loop 1, Ray Data {setup.ray_data_batch}",
         "order": f"{', '.join(c.name for c in CONTESTANTS)}; {num_rounds} times in turn",
-        "load before": f"{load} (of the last minute; 0 is an idle machine)",
     }
     return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {text} |" for name, text in rows.items())
 
@@ -144,8 +140,8 @@ def _threads(setup: Setup) -> int:
 
 def _medians(session: Session, rounds: Sequence[Round]) -> str:
     lines = [
-        "| | whole process s | images/s | ratio | at work s | images/s | ratio | memory MiB |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | whole process s | images/s | ratio | at work s | images/s | ratio | CPU s | MiB |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     num_photos = session.setup.num_photos
     for contestant in CONTESTANTS:
@@ -154,11 +150,11 @@ def _medians(session: Session, rounds: Sequence[Round]) -> str:
             mine, ours = _median(rounds, contestant, seconds), _median(rounds, OURS, seconds)
             ratio = "" if contestant is OURS else f"{mine / ours:.2f}"
             cells += [f"{mine:.1f}", f"{num_photos / mine:.3f}", ratio]
-        cells.append(_shown_mib([taken[contestant.name] for taken in rounds]))
+        measured = [taken[contestant.name].measured for taken in rounds]
+        cells += [_largest(m.cpu_s for m in measured), _largest(m.peak_mib for m in measured)]
         lines.append(f"| {' | '.join(cells)} |")
-    lines.append(
-        "\nRatio: how many times as fast `fcos detect` is as that row; above 1 it is faster."
-    )
+    lines.append("\nRatio: how many times as fast `fcos detect` is; above 1 it is faster.")
+    lines.append("CPU and memory are the largest of all rounds.")
     return "\n".join(lines)
 
 
@@ -176,9 +172,9 @@ def _median(
     return median(seconds(taken[contestant.name]) for taken in rounds)
 
 
-def _shown_mib(turns: Sequence[Turn]) -> str:
-    peaks = [turn.measured.peak_mib for turn in turns if turn.measured.peak_mib is not None]
-    return f"{max(peaks):.0f}" if peaks else "unknown"
+def _largest(values: Iterable[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{max(known):.0f}" if known else "unknown"
 
 
 def _sameness(rounds: Sequence[Round]) -> str:
@@ -232,22 +228,34 @@ def _reading(session: Session, rounds: Sequence[Round]) -> str:
     )
     if len(rounds) > 1:
         lines.append(f"Between rounds the time at work varied by {100 * (spread - 1):.0f} %.")
-    if spread > _WIDE_SPREAD or (session.load or 0) > _BUSY_LOAD:
-        lines.append("**The machine was shared or unsteady: ratios near 1 say nothing.**")
+    others = [turn.measured.others_cores or 0.0 for taken in rounds for turn in taken.values()]
+    if max(others) > _BUSY_CORES:
+        lines.append(
+            f"**The machine was shared: other programs kept {min(others):.1f} to {max(others):.1f} "
+            f"of {num_cores()} cores busy. These speeds are no idle machine's.**"
+        )
+    elif spread > _WIDE_SPREAD:
+        lines.append("**The machine was unsteady: ratios near 1 say nothing.**")
     return "\n".join(f"- {line}" for line in lines)
 
 
 def _every_run(rounds: Sequence[Round]) -> str:
     lines = [
-        "| round | | whole process s | at work s | own clock s | memory MiB |",
-        "|---|---|---|---|---|---|",
+        "| round | | whole process s | at work s | own clock s | CPU s | cores of others |",
+        "|---|---|---|---|---|---|---|",
     ]
     for number, taken in enumerate(rounds, 1):
         for name, turn in taken.items():
             seconds = (_wall_s(turn), _steady_s(turn), turn.account.own_s)
             shown = " | ".join(f"{value:.2f}" for value in seconds)
-            lines.append(f"| {number} | {name} | {shown} | {_shown_mib([turn])} |")
+            others = _shown_cores(turn.measured.others_cores)
+            cpu_s = _largest([turn.measured.cpu_s])
+            lines.append(f"| {number} | {name} | {shown} | {cpu_s} | {others} |")
     return "\n".join(lines)
+
+
+def _shown_cores(cores: float | None) -> str:
+    return "unknown" if cores is None else f"{cores:.2f}"
 
 
 def _commands(session: Session) -> str:

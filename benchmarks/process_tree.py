@@ -1,4 +1,4 @@
-"""Runs a command and measures it with all processes that come of it: its time, its most memory."""
+"""Runs a command and measures it, with all processes that come of it, and what disturbed it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from pathlib import Path
 _PROC = Path("/proc")
 _INTERVAL_S = 1.0
 _KIB_PER_MIB = 1024
+_TICKS_PER_S = 100  # of /proc, on every Linux
+
+# Fields of /proc/PID/stat after the name, and of the first line of /proc/stat (proc(5)).
+_PARENT, _USER, _SYSTEM = 1, 11, 12
+_BUSY = (1, 2, 3, 6, 7)  # user, nice, system, irq, softirq
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,11 +27,15 @@ class Measured:
         wall_s: from its start until it ended.
         peak_mib: the most its processes held together, looked at once a second; a page that several
             of them share counts once (PSS). None where there is no ``/proc``.
+        cpu_s: what its processes computed together, looked at once a second. None as above.
+        others_cores: how many cores all other programs kept busy meanwhile. None as above.
         stdout: what it wrote there.
     """
 
     wall_s: float
     peak_mib: float | None
+    cpu_s: float | None
+    others_cores: float | None
     stdout: str
 
 
@@ -41,40 +50,63 @@ def measure(command: Sequence[str], environment: Mapping[str, str], log: Path) -
     Raises:
         SystemExit: it failed; the end of its log is in the message.
     """
+    busy_s = _machine_s()
     started = time.perf_counter()
     with log.open("wb") as errors:
         process = subprocess.Popen(  # noqa: S603 -- our own command
             command, env=dict(environment), stdout=subprocess.PIPE, stderr=errors, text=True
         )
         watch = _Watch(process.pid)
-        stdout, _ = process.communicate()
+        try:
+            stdout, _ = process.communicate()
+        finally:
+            process.terminate()  # whoever interrupts us means it too
+            process.wait()
         wall_s = time.perf_counter() - started
-        peak_mib = watch.end()
+        busy_s = _machine_s() - busy_s
+        watch.end()
     if process.returncode:
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
         raise SystemExit(f"{' '.join(command)}\nended with code {process.returncode}:\n{tail}")
-    return Measured(wall_s=wall_s, peak_mib=peak_mib, stdout=stdout)
+    if not busy_s:
+        return Measured(wall_s=wall_s, peak_mib=None, cpu_s=None, others_cores=None, stdout=stdout)
+    return Measured(
+        wall_s=wall_s,
+        peak_mib=watch.peak_kib / _KIB_PER_MIB,
+        cpu_s=watch.cpu_s,
+        others_cores=max(0.0, busy_s - watch.cpu_s) / wall_s,
+        stdout=stdout,
+    )
 
 
 class _Watch:
-    """Adds up a process tree's memory from a thread, until told to end."""
+    """Adds up a process tree's memory and time from a thread, until told to end."""
 
     def __init__(self, root: int) -> None:
+        self.peak_kib = 0
         self._root = root
-        self._peak_kib = 0
+        self._cpu_s: dict[int, float] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
-    def end(self) -> float | None:
+    @property
+    def cpu_s(self) -> float:
+        return sum(self._cpu_s.values())
+
+    def end(self) -> None:
         self._ended.set()
         self._thread.join()
-        return self._peak_kib / _KIB_PER_MIB or None
 
     def _look(self) -> None:
         while not self._ended.wait(_INTERVAL_S):
-            total = sum(_proportional_kib(process) for process in _descendants(self._root))
-            self._peak_kib = max(self._peak_kib, total)
+            processes = _descendants(self._root)
+            total = sum(_proportional_kib(process) for process in processes)
+            self.peak_kib = max(self.peak_kib, total)
+            for process in processes:
+                if stat := _stat(process):
+                    ticks = int(stat[_USER]) + int(stat[_SYSTEM])
+                    self._cpu_s[process] = ticks / _TICKS_PER_S
 
 
 def _descendants(root: int) -> list[int]:
@@ -82,19 +114,31 @@ def _descendants(root: int) -> list[int]:
     children: dict[int, list[int]] = {}
     for entry in _PROC.iterdir() if _PROC.is_dir() else ():
         if entry.name.isdigit():
-            children.setdefault(_parent(int(entry.name)), []).append(int(entry.name))
+            process = int(entry.name)
+            if stat := _stat(process):
+                children.setdefault(int(stat[_PARENT]), []).append(process)
     found = [root]
     for process in found:  # grows while we walk it
         found.extend(children.get(process, ()))
     return found
 
 
-def _parent(process: int) -> int:
+def _stat(process: int) -> list[str]:
+    """Give the fields after the program's name; none when the process has ended."""
     try:
         stat = (_PROC / str(process) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return 0  # it ended meanwhile
-    return int(stat.rpartition(")")[2].split()[1])
+        return []
+    return stat.rpartition(")")[2].split()
+
+
+def _machine_s() -> float:
+    """Give the seconds that all cores together were busy since the machine's start, or 0."""
+    try:
+        total = (_PROC / "stat").read_text(encoding="utf-8").splitlines()[0].split()
+    except OSError:
+        return 0.0
+    return sum(int(total[i]) for i in _BUSY) / _TICKS_PER_S
 
 
 def _proportional_kib(process: int) -> int:
