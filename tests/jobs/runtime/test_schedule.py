@@ -30,7 +30,7 @@ def receipt(number: int, *, seconds: float = 1.0, num_items: int = 10) -> Receip
 
 
 def schedule_of(num_shards: int, **patience: float) -> Schedule:
-    return Schedule([shard(n) for n in range(num_shards)], Patience(**patience))  # type: ignore[arg-type]
+    return Schedule([shard(n) for n in range(num_shards)], Patience(**patience))
 
 
 def taken(schedule: Schedule) -> Shard:
