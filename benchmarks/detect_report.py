@@ -218,8 +218,9 @@ def _reading(session: Session, rounds: Sequence[Round]) -> str:
             text += " At these rates the whole of ours is slower for any number of photos."
         lines.append(text)
     lines.append(
-        "Ray Data pads the photos of a batch to one shape and decodes JPEG with Pillow, so some of "
-        "its detections differ from those at batch size one."
+        "Ray Data's detections are others: it pads the photos of a batch to one shape, padding takes "
+        "part in the group norms of the head, and Pillow decodes its JPEGs. What each of these "
+        "contributes was not measured."
     )
     spread = max(
         max(seconds) / min(seconds)
