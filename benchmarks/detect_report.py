@@ -99,7 +99,7 @@ def make_report(session: Session, rounds: Sequence[Round]) -> str:
     parts = [
         "# `fcos detect` beside a torchvision loop and a Ray Data pipeline",
         _circumstances(session, len(rounds)),
-        f"## Medians of {len(rounds)} rounds",
+        f"## Medians of all rounds ({len(rounds)})",
         _medians(session, rounds),
         EXPLANATION,
         "## Same detections?",
@@ -218,9 +218,9 @@ def _reading(session: Session, rounds: Sequence[Round]) -> str:
             text += " At these rates the whole of ours is slower for any number of photos."
         lines.append(text)
     lines.append(
-        "Ray Data's detections are others: it pads the photos of a batch to one shape, padding takes "
-        "part in the group norms of the head, and Pillow decodes its JPEGs. What each of these "
-        "contributes was not measured."
+        "Ray Data's detections are others: it pads the photos of a batch to one shape, padding "
+        "takes part in the group norms of the head, and Pillow decodes its JPEGs. What each of "
+        "these contributes was not measured."
     )
     spread = max(
         max(seconds) / min(seconds)
@@ -233,7 +233,7 @@ def _reading(session: Session, rounds: Sequence[Round]) -> str:
     if max(others) > _BUSY_CORES:
         lines.append(
             f"**The machine was shared: other programs kept {min(others):.1f} to {max(others):.1f} "
-            f"of {num_cores()} cores busy. These speeds are no idle machine's.**"
+            f"of {num_cores()} cores busy. The ratios are no measure of the programs.**"
         )
     elif spread > _WIDE_SPREAD:
         lines.append("**The machine was unsteady: ratios near 1 say nothing.**")
