@@ -22,7 +22,12 @@ from jobs.runtime.devices import Resources, device_model, local_resources, num_c
 from jobs.runtime.ray_environment import ray_environment
 from jobs.runtime.schedule import Patience, Schedule
 from jobs.runtime.scratch import kill_users, scratch_folder
-from jobs.runtime.surroundings import environment, kept_signal_handlers, quiet_stdout
+from jobs.runtime.surroundings import (
+    check_interrupted,
+    environment,
+    kept_signal_handlers,
+    quiet_stdout,
+)
 from jobs.runtime.worker import Shard, Worker, WorkerSettings
 
 _Call = Literal["start", "process", "finish", "nothing"]
@@ -169,6 +174,7 @@ class _Crew:
     def run(self) -> None:
         """Keep everybody busy until all shards are done or given up."""
         while self._schedule.num_open:
+            check_interrupted()
             self._fill_up()
             ready, _ = self._ray.wait(list(self._calls), timeout=self._patience.poll_s)
             for reference in ready:

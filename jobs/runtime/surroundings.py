@@ -10,21 +10,41 @@ from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from types import FrameType
 
+_INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+_was_interrupted = threading.Event()
+
 
 @contextlib.contextmanager
 def terminate_as_interrupt() -> Generator[None]:
-    """Let SIGTERM end the job as Ctrl-C does: with a ``KeyboardInterrupt``, and all ``finally``."""
+    """Let SIGTERM end the job as Ctrl-C does: with a ``KeyboardInterrupt``, and all ``finally``.
+
+    Either is remembered as well: an exception that is raised inside somebody's callback, or while
+    Ray starts, may never arrive. ``check_interrupted`` makes up for it.
+    """
+    _was_interrupted.clear()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.signal(number, _interrupt) for number in _INTERRUPTS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_interrupted() -> None:
+    """Raise what was raised before and got lost.
+
+    Raises:
+        KeyboardInterrupt: the job was told to end.
+    """
+    if _was_interrupted.is_set():
+        raise KeyboardInterrupt
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    _was_interrupted.set()
     raise KeyboardInterrupt
 
 
@@ -57,7 +77,7 @@ def kept_signal_handlers() -> Generator[Callable[[], None]]:
     Yields:
         A function that puts them back at once; they are put back at the end as well.
     """
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in _INTERRUPTS}
 
     def restore() -> None:
         with contextlib.suppress(ValueError):  # not in the main thread: Ray replaced nothing

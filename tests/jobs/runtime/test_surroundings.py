@@ -1,9 +1,11 @@
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import IO
 
@@ -12,6 +14,7 @@ import pytest
 from jobs.runtime.devices import device_model, local_resources
 from jobs.runtime.scratch import kill_users, scratch_folder
 from jobs.runtime.surroundings import (
+    check_interrupted,
     environment,
     kept_signal_handlers,
     quiet_stdout,
@@ -145,3 +148,16 @@ def test_this_machine_has_cores_and_a_named_device() -> None:
     assert resources.device == ("cuda" if resources.num_gpus else "cpu")
     assert resources.device_model
     assert device_model("cpu").endswith(")")
+
+
+def test_an_interrupt_that_was_swallowed_is_raised_again_when_asked() -> None:
+    with terminate_as_interrupt():
+        check_interrupted()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(KeyboardInterrupt):  # as a callback inside Ray does
+                os.kill(os.getpid(), number)
+                time.sleep(1)
+            with pytest.raises(KeyboardInterrupt):
+                check_interrupted()
+    with terminate_as_interrupt():
+        check_interrupted()
