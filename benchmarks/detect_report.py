@@ -218,9 +218,8 @@ def _reading(session: Session, rounds: Sequence[Round]) -> str:
             text += " At these rates the whole of ours is slower for any number of photos."
         lines.append(text)
     lines.append(
-        "Ray Data's detections are others: it pads the photos of a batch to one shape, padding "
-        "takes part in the group norms of the head, and Pillow decodes its JPEGs. What each of "
-        "these contributes was not measured."
+        "Ray Data's detections are others where photos of different shapes share a batch: "
+        "torchvision pads them to one shape, and padding takes part in the group norms of the head."
     )
     spread = max(
         max(seconds) / min(seconds)
