@@ -26,26 +26,29 @@ _REQUIRED = object()
 class JsonColumns:
     """The entries of one list of a COCO file."""
 
-    def __init__(self, uri: str, name: str, entries: object) -> None:
+    def __init__(self, uri: str, name: str, entries: object, *, first_position: int = 0) -> None:
         """Check that ``entries`` is a list of objects.
 
         Args:
             uri: the file, for messages.
             name: the list's name in the file, for messages.
-            entries: what the file has there.
+            entries: what the file has there, or a part of it.
+            first_position: where in the file's list ``entries`` begins, for messages.
 
         Raises:
             AnnotationError: it is no list, or an entry is no object.
         """
         self._uri = uri
         self._name = name
+        self._first_position = first_position
         if not isinstance(entries, list):
             raise AnnotationError(f"{uri}: {name} is {reprlib.repr(entries)}, expected a list")
         self._entries = cast("list[dict[str, Any]]", entries)
         if not set(map(type, self._entries)) <= {dict}:
             position = next(i for i, entry in enumerate(self._entries) if type(entry) is not dict)
             value = reprlib.repr(self._entries[position])
-            raise AnnotationError(f"{uri}: {name}[{position}] is {value}, expected an object")
+            place = f"{name}[{first_position + position}]"
+            raise AnnotationError(f"{uri}: {place} is {value}, expected an object")
 
     def values(self, key: str, *, default: object = _REQUIRED) -> list[Any]:
         """One raw column.
@@ -121,6 +124,20 @@ class JsonColumns:
             if not is_good(value):
                 raise self._error(position, f"{key} is {reprlib.repr(value)}, expected {limit}")
 
+    def refuse_key(self, key: str, why: str) -> None:
+        """Raise for the first entry that has a key.
+
+        Args:
+            key: the key that no entry may have.
+            why: what to say about it.
+
+        Raises:
+            AnnotationError: an entry has it.
+        """
+        for position, entry in enumerate(self._entries):
+            if key in entry:
+                raise self._error(position, f"has {key}, {why}")
+
     def require_unique(self, key: str, values: Int64Array) -> None:
         """Raise for the first value that an earlier entry already has.
 
@@ -133,9 +150,8 @@ class JsonColumns:
         for position, value in enumerate(values.tolist()):
             earlier = first_position.setdefault(value, position)
             if earlier != position:
-                raise self._error(
-                    position, f"{key} {value} is also that of {self._name}[{earlier}]"
-                )
+                place = f"{self._name}[{self._first_position + earlier}]"
+                raise self._error(position, f"{key} {value} is also that of {place}")
 
     def require_known(self, key: str, values: Int64Array, known: Iterable[int], where: str) -> None:
         """Raise for the first value that the file's other list does not have.
@@ -151,7 +167,8 @@ class JsonColumns:
     def _error(self, position: int, what: str) -> AnnotationError:
         entry = self._entries[position]
         own_id = f" (id {reprlib.repr(entry['id'])})" if "id" in entry else ""
-        return AnnotationError(f"{self._uri}: {self._name}[{position}]{own_id}: {what}")
+        place = f"{self._name}[{self._first_position + position}]"
+        return AnnotationError(f"{self._uri}: {place}{own_id}: {what}")
 
 
 def _all_finite(values: Sequence[Any], minimum: float = -math.inf) -> bool:
