@@ -1,4 +1,4 @@
-"""Hands shards out to Ray actors, one plain ``Worker`` in each: the only door to Ray."""
+"""Hands shards out to Ray actors, one plain ``Worker`` in each."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
@@ -8,26 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import time
-from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from fcos_core.errors import ConfigError, FcosError, IncompleteRunError
+from fcos_core.errors import FcosError, IncompleteRunError
 from jobs.runtime.commits import Failure, Outcome, Receipt
 from jobs.runtime.devices import Resources, device_model, local_resources, num_cores
-from jobs.runtime.ray_environment import ray_environment
+from jobs.runtime.ray_session import connected, first_line
 from jobs.runtime.schedule import Patience, Schedule
-from jobs.runtime.scratch import kill_users, scratch_folder
-from jobs.runtime.surroundings import (
-    check_interrupted,
-    environment,
-    kept_signal_handlers,
-    quiet_stdout,
-)
+from jobs.runtime.surroundings import check_interrupted
 from jobs.runtime.worker import Shard, Worker, WorkerSettings
 
 _Call = Literal["start", "process", "finish", "nothing"]
@@ -35,9 +27,7 @@ _Call = Literal["start", "process", "finish", "nothing"]
 _log = logging.getLogger(__name__)
 
 _ANSWER_TIMEOUT_S = 60.0  # of a result that is ready
-_START_ATTEMPTS = 3
 _PROBE_TIMEOUT_S = 600.0  # a cluster may have to start a node first
-_OBJECT_STORE_BYTES = 128 * 2**20  # pictures never pass through it, only items and receipts
 
 
 class _WorkerActor:
@@ -98,7 +88,7 @@ def probe(address: str | None) -> Resources:
     """
     if address is None:
         return local_resources()
-    with _session(address) as ray:
+    with connected(address) as ray:
         total: Mapping[str, float] = ray.cluster_resources()
         num_gpus = int(total.get("GPU", 0))
         device = "cuda" if num_gpus else "cpu"
@@ -137,14 +127,14 @@ def dispatch(
         return
     num_actors = min(num_actors, len(shards))
     num_cpus = max(num_cores(), num_actors * settings.threads)
-    with _session(address, num_cpus=num_cpus) as ray:
+    with connected(address, num_cpus=num_cpus) as ray:
         crew = _Crew(ray, shards, settings, num_actors, on_receipt, patience or Patience())
         try:
             crew.run()
         except ray.exceptions.RayTaskError:
             raise  # a bug, with the worker's own traceback
         except ray.exceptions.RayError as error:
-            raise IncompleteRunError(f"Ray failed: {_first_line(error)}") from error
+            raise IncompleteRunError(f"Ray failed: {first_line(error)}") from error
         finally:
             crew.dismiss()
 
@@ -248,7 +238,7 @@ class _Crew:
                 raise error.cause from None  # one line says it; the rest is Ray's
             raise
         except exceptions.RayError as error:
-            self._lose(member, _first_line(error))
+            self._lose(member, first_line(error))
             return
         self._last_progress = time.monotonic()
         call, member.call = member.call, "nothing"
@@ -301,77 +291,3 @@ class _Crew:
                 f"{self._settings.threads} CPUs and a {self._settings.device} device, the cluster "
                 f"has {self._ray.cluster_resources()}"
             )
-
-
-@contextlib.contextmanager
-def _session(address: str | None, *, num_cpus: int | None = None) -> Generator[ModuleType]:
-    """Connect to a cluster, or start one on this machine for the time being.
-
-    A connection that this process has already is used and left as it is.
-
-    Args:
-        address: of the cluster; None for one of our own.
-        num_cpus: of our own one.
-
-    Yields:
-        The ``ray`` module, connected.
-    """
-    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
-        yield sys.modules["ray"]
-        return
-    with (
-        environment(ray_environment(address)),
-        scratch_folder() as folder,
-        quiet_stdout(),
-        kept_signal_handlers() as restore_handlers,
-    ):
-        import ray  # its environment is set only now
-
-        if address:
-            where: dict[str, Any] = {"address": address}
-        else:
-            where = {
-                "address": "local",
-                "num_cpus": num_cpus,
-                "include_dashboard": False,
-                "object_store_memory": _OBJECT_STORE_BYTES,
-                "_temp_dir": str(folder),
-            }
-        try:
-            _connect(ray, where, folder)
-            restore_handlers()
-            yield ray
-        finally:
-            ray.shutdown()
-
-
-def _connect(ray: ModuleType, where: Mapping[str, Any], folder: Path) -> None:
-    """Start or join a cluster.
-
-    Raises:
-        ConfigError: there is no such cluster.
-        IncompleteRunError: our own one does not come up.
-    """
-    for attempt in range(1, _START_ATTEMPTS + 1):
-        try:
-            ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ConfigError(
-                f"Ray cluster {where['address']!r} cannot be used: {_first_line(error)}"
-            ) from error
-        except Exception as error:
-            # A machine so busy that Ray's own limit of 30 s passes; Ray has no class for it.
-            if type(error) is not Exception:
-                raise
-            ray.shutdown()
-            kill_users(folder)
-            if attempt == _START_ATTEMPTS:
-                raise IncompleteRunError(f"Ray did not start: {_first_line(error)}") from error
-            _log.warning("Ray did not start in time, another try: %s", _first_line(error))
-        else:
-            return
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-import jobs.runtime.dispatch as dispatch_module
+from jobs.runtime.ray_session import connected
 from tests.jobs.runtime.tiny import save_tiny
 
 NUM_CPUS = 4
@@ -26,7 +26,7 @@ def ray() -> Generator[ModuleType]:
         with warnings.catch_warnings():
             # On a busy machine a start is given up and tried again; Python finds what it leaves.
             warnings.filterwarnings("ignore", r"subprocess \d+ is still running", ResourceWarning)
-            session = stack.enter_context(dispatch_module._session(None, num_cpus=NUM_CPUS))
+            session = stack.enter_context(connected(None, num_cpus=NUM_CPUS))
             gc.collect()
         yield session
     from ray._private.services import ConsolePopen  # once ray is imported as fcos imports it

@@ -27,7 +27,7 @@ def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         pytest.fail("Ray was started")
 
-    monkeypatch.setattr(dispatch_module, "_session", refuse)
+    monkeypatch.setattr(dispatch_module, "connected", refuse)
 
 
 def detected(config: DetectConfig) -> DetectResult:
