@@ -37,6 +37,8 @@ PAPER_SIZE_RANGES = (
 )
 # COCO ids run to 90 and torchvision spends one logit on each id and one on 0, the background.
 TORCHVISION_NUM_CLASSES = 91
+# Its matcher lets a location learn a box only when 1e8 - area is at least this.
+TORCHVISION_LEAST_QUALITY = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,8 +139,8 @@ class EncodingConfig:
             anywhere inside.
         area_rule: how the smallest of several boxes is found: ``plain`` area, ``inclusive`` (the
             authors' area of ``(w + 1) * (h + 1)``), or ``float32`` (torchvision's ``1e8 - area``,
-            where areas that differ by less than about 8 square pixels tie). The first of equals
-            wins.
+            where areas that differ by less than about 8 square pixels tie, and boxes of 1e8 square
+            pixels are never learnt). The first of equals wins.
     """
 
     strides: tuple[int, ...] = (8, 16, 32, 64, 128)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from fcos_core.boxes import box_areas, boxes_to_ltrb
-from fcos_core.config import EncodingConfig
+from fcos_core.config import TORCHVISION_LEAST_QUALITY, EncodingConfig
 from fcos_core.locations import LocationGrid
 from fcos_core.structures import BACKGROUND, GroundTruth
 
@@ -107,6 +107,8 @@ def candidates(
         is_candidate &= (longest >= low) & (longest <= high)
     else:
         is_candidate &= (longest > low) & (longest < high)
+    if config.area_rule == "float32":
+        is_candidate &= -_area_rank(boxes, config) >= TORCHVISION_LEAST_QUALITY
     return is_candidate
 
 

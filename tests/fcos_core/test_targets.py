@@ -59,6 +59,13 @@ def test_the_first_of_two_equal_boxes_wins():
     assert set(matched.tolist()) == {0, BACKGROUND}
 
 
+def test_torchvisions_matcher_never_learns_a_box_of_a_hundred_million_pixels():
+    config = preset_config("torchvision", 91).encoding
+    grid = grid_of(128, 128, config)
+    assert set(assign(torch.tensor([[-5e3, -5e3, 5.1e3, 5.1e3]]), grid, config).tolist()) == {-1}
+    assert 0 in assign(torch.tensor([[-4e3, -4e3, 4e3, 4e3]]), grid, config)
+
+
 @pytest.mark.parametrize(
     ("ends", "expected"),
     [pytest.param("closed", [0, 1], id="P3 and P4"), pytest.param("open", [], id="neither")],
