@@ -75,7 +75,8 @@ class Refusals:
 
     def positions(self, list_name: str) -> dict[int | None, int]:
         """Where the refused entries of a list are, by their ids, as far as they are described."""
-        return {entry.id: entry.position for entry in self.kept if entry.list_name == list_name}
+        of_list = (entry for entry in reversed(self.kept) if entry.list_name == list_name)
+        return {entry.id: entry.position for entry in of_list}
 
 
 class GatheredList:
@@ -111,16 +112,7 @@ class GatheredList:
         trimmed = map(self._trim, entries)
         first_position = 0
         while batch := list(islice(trimmed, BATCH_ENTRIES)):
-            positions = np.arange(first_position, first_position + len(batch), dtype=np.int64)
-            try:
-                columns = self._convert(batch, first_position)
-            except AnnotationError:
-                if not self.refusals.skip:
-                    raise
-                sound = self._sift(batch, first_position)
-                positions = np.array([position for position, _ in sound], dtype=np.int64)
-                columns = self._convert([entry for _, entry in sound], first_position)
-            self._batches.append({POSITION: positions, **columns})
+            self._add_batch(batch, first_position)
             first_position += len(batch)
 
     def columns(self) -> Columns:
@@ -156,6 +148,18 @@ class GatheredList:
             return entry
         values = cast("Mapping[str, object]", entry)
         return {key: values[key] for key in self._keys if key in values}
+
+    def _add_batch(self, batch: list[object], first_position: int) -> None:
+        positions = np.arange(first_position, first_position + len(batch), dtype=np.int64)
+        try:
+            columns = self._convert(batch, first_position)
+        except AnnotationError:
+            if not self.refusals.skip:
+                raise
+            sound = self._sift(batch, first_position)
+            positions = np.array([position for position, _ in sound], dtype=np.int64)
+            columns = self._convert([entry for _, entry in sound], first_position)
+        self._batches.append({POSITION: positions, **columns})
 
     def _convert(self, batch: list[object], first_position: int) -> Columns:
         uri = self.refusals.uri

@@ -44,7 +44,7 @@ def stream_lists(
             missing.remove(name)
             text.name = name
             if (first := text.peek()) not in {"[", ""}:
-                kind = _KINDS.get(first) or repr(text.value())
+                kind = _KINDS.get(first) or reprlib.repr(text.value())
                 raise AnnotationError(f"{uri}: {name} is {kind}, expected a list")
             entries = _entries(text)
             yield name, entries
@@ -74,8 +74,7 @@ def _members(text: JsonText) -> Iterator[str]:
         return
     separator = ","
     while separator == ",":
-        if text.peek() != '"':
-            text.take('"')
+        text.expect('"')
         name = cast("str", text.value())
         text.take(":")
         yield name

@@ -33,9 +33,15 @@ class JsonText:
     Args:
         chunks: the file's bytes, UTF-8 with or without a byte order mark.
         uri: the file, for messages.
+
+    Attributes:
+        name: the member of the outermost object that is being read, for messages.
+        position: the entry of that member that is being read, for messages.
     """
 
     def __init__(self, chunks: Iterable[bytes], uri: str) -> None:
+        self.name: str | None = None
+        self.position: int | None = None
         self._chunks = iter(chunks)
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._uri = uri
@@ -44,10 +50,6 @@ class JsonText:
         self._num_passed = 0
         self._num_bytes = 0
         self._is_whole = False
-        self.name: str | None = None
-        """The member of the outermost object that is being read, for messages."""
-        self.position: int | None = None
-        """The entry of that member that is being read, for messages."""
 
     def peek(self) -> str:
         """The next character that is no white space, left where it is; empty at the end."""
@@ -60,8 +62,8 @@ class JsonText:
             if not self._grow():
                 return ""
 
-    def take(self, allowed: str) -> str:
-        """Take the next character that is no white space.
+    def expect(self, allowed: str) -> str:
+        """The next character that is no white space, left where it is.
 
         Args:
             allowed: the characters it may be.
@@ -75,6 +77,11 @@ class JsonText:
         if char not in allowed:
             expected = " or ".join(allowed)
             raise self._malformed(f"expected {expected}, found {char!r}", self._at)
+        return char
+
+    def take(self, allowed: str) -> str:
+        """Take the next character that is no white space; see ``expect``."""
+        char = self.expect(allowed)
         self._at += 1
         return char
 
