@@ -306,7 +306,12 @@ def preset_config(name: str, num_classes: int, backbone: str = "resnet50") -> Mo
 
 def config_to_dict(config: ModelConfig) -> dict[str, Any]:
     """Plain lists, numbers and strings, for JSON; infinity becomes the string ``inf``."""
-    return cast("dict[str, Any]", _plain(asdict(config)))
+    return plain_values(asdict(config))
+
+
+def plain_values(values: Mapping[str, object]) -> dict[str, Any]:
+    """Lists for tuples and the string ``inf`` for infinity, at any depth."""
+    return cast("dict[str, Any]", _plain(dict(values)))
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:

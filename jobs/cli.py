@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from fcos_core.errors import ConfigError
 from jobs.cli_output import (
     EXIT_CANNOT_WORK,
     EXIT_DONE,
     JobResult,
     exit_codes,
+    say_bpr,
     say_error,
     say_metrics,
     say_result,
@@ -193,6 +195,84 @@ def evaluate(
         _end(result)
 
 
+@app.command()
+def bpr(
+    *,
+    annotations: Annotated[
+        str | None,
+        typer.Argument(metavar="ANNOTATIONS", help="COCO annotation file", show_default=False),
+    ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--rule",
+            metavar="NAME",
+            help="paper, paper-p4, improved, torchvision, retinanet-none, retinanet-0.4 or "
+            "retinanet-all; several make one table  [paper, improved, torchvision]",
+        ),
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run", metavar="RUN", help="count only this run's pictures, write to RUN/bpr/"
+        ),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="write here, and the lost boxes beside it"),
+    ] = None,
+    skip_invalid: Annotated[
+        bool | None,
+        typer.Option("--skip-invalid", help="leave out malformed entries", show_default=False),
+    ] = None,
+    strides: Annotated[
+        str | None, typer.Option(metavar="S,S,...", help="of a custom rule: pixels per cell")
+    ] = None,
+    size_ranges: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LO:HI,...", help="of a custom rule: sides that each level answers for"
+        ),
+    ] = None,
+    center_radius: Annotated[
+        float | None,
+        typer.Option(metavar="R", help="of a custom rule: centre sampling, in strides"),
+    ] = None,
+    min_size: Annotated[
+        int | None, typer.Option(metavar="PX", help="of a custom rule: the input's shorter side")
+    ] = None,
+    max_size: Annotated[
+        int | None, typer.Option(metavar="PX", help="of a custom rule: limit of its longer side")
+    ] = None,
+    boxes: Annotated[
+        str | None,
+        typer.Option(metavar="legacy|plain", help="of a custom rule: whether x + w - 1 or x + w"),
+    ] = None,
+    num_actors: Annotated[
+        str | None, typer.Option(metavar="N", help="processes; 1 needs no Ray  [auto]")
+    ] = None,
+    config: ConfigFile = None,
+    address: Address = None,
+) -> None:
+    """Measure the best possible recall of annotations.
+
+    Tells which boxes FCOS or RetinaNet could learn at all, and why the others are lost.
+    """
+    flags = _given(locals())
+    with exit_codes():
+        from jobs.bpr import BprConfig
+        from jobs.bpr import run as run_bpr
+        from jobs.config_file import load_settings
+
+        if annotations is None and config is None:
+            raise ConfigError("ANNOTATIONS is missing")
+        if "rule" in flags:
+            flags["rules"] = flags.pop("rule")
+        result = run_bpr(load_settings(BprConfig, config, flags))
+        say_bpr(result)
+        _end(result)
+
+
 @app.command("run")
 def run_all(
     *,
@@ -215,7 +295,7 @@ def run_all(
     address: Address = None,
     allow_mixed_devices: MixedDevices = None,
 ) -> None:
-    """Do the whole job: detect, verify, evaluate.
+    """Do the whole job: detect, verify, evaluate, bpr.
 
     The same command again resumes.
     """
@@ -251,6 +331,34 @@ def demo(
 
 
 @app.command()
+def render(
+    *,
+    targets: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="COCO annotation file whose encoding is drawn"),
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option(metavar="NAME", help="which location learns which box  [paper]")
+    ] = None,
+    out: Annotated[str | None, typer.Option(metavar="DIR", help="where the pages go")] = None,
+    image_root: ImageRoot = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help="draw only the first N pictures  [20]")
+    ] = None,
+) -> None:
+    """Draw what ground-truth encoding makes of pictures.
+
+    One page each: what every location learns, level by level, and which boxes are lost, and why.
+    """
+    flags = _given(locals())
+    with exit_codes():
+        from jobs.config_file import load_settings
+        from jobs.render import RenderConfig, run
+
+        _end(run(load_settings(RenderConfig, None, flags)))
+
+
+@app.command()
 def train(
     *,
     images: Annotated[
@@ -263,16 +371,27 @@ def train(
         str | None, typer.Option(metavar="DIR", help="where checkpoint and metrics go")
     ] = None,
     steps: Annotated[int | None, typer.Option(metavar="N", help="optimizer steps")] = None,
-    batch_size: Annotated[int | None, typer.Option(metavar="N", help="pictures per step")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", help="pictures per step, over all workers")
+    ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="of weights and order")] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="start from coco, demo, or a path or uri  [random]"),
+    ] = None,
+    num_workers: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="share each batch; auto is one per GPU  [auto]"),
+    ] = None,
     config: ConfigFile = None,
+    address: Address = None,
 ) -> None:
-    """Train on COCO-format data.
+    """Train on COCO-format data; again to resume.
 
     The model and the optimizer are set in the config file.
     """
     flags = _given(locals())
-    with exit_codes():
+    with exit_codes(resumable=True):
         from jobs.config_file import load_settings
         from jobs.train import TrainConfig, run
 
@@ -312,9 +431,11 @@ def _end(result: JobResult) -> NoReturn:
 
 
 def _end_pipeline(result: PipelineResult | Plan) -> NoReturn:
-    evaluation = getattr(result, "evaluation", None)
+    evaluation, recall = getattr(result, "evaluation", None), getattr(result, "recall", None)
     if evaluation is not None:
         say_metrics(evaluation)
+    if recall is not None:
+        say_bpr(recall)
     _end(result)
 
 

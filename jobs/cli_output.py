@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
@@ -14,6 +14,9 @@ import typer
 from fcos_core.errors import FcosError, IncompleteRunError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from jobs.bpr import BprResult
     from jobs.evaluate import EvaluateResult
 
 EXIT_DONE = 0  # a bug is 1, which is Python's own code for an exception that nobody caught
@@ -113,6 +116,73 @@ def say_metrics(result: EvaluateResult) -> None:
     console = Console(stderr=True)
     console.print(table)
     console.print(_counted(result.metrics["counts"]), markup=False, highlight=False)
+
+
+def say_bpr(result: BprResult) -> None:
+    """Show what each rule recalls, and why it loses the rest, on stderr."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    rules = result.rules
+    areas = [group["name"] for group in next(iter(rules.values()))["by_area"]]
+    recalled = {
+        name: [
+            _percent(rule["bpr"]),
+            *(_percent(group["bpr"]) for group in rule["by_area"]),
+            _percent(rule["ambiguous_ratio"]),
+            _percent(rule["ambiguous_ratio_cross_class"]),
+        ]
+        for name, rule in rules.items()
+    }
+    headings = ["all", *areas, "ambiguous", "two classes"]
+    console.print(_table("Best possible recall, %", ["rule", *headings], recalled))
+    causes = [cause for cause in _CAUSES if any(rule["lost"].get(cause) for rule in rules.values())]
+    lost = {
+        name: [
+            str(rule["total"] - rule["recalled"]),
+            *(str(rule["lost"].get(cause, "")) for cause in causes),
+        ]
+        for name, rule in rules.items()
+    }
+    total = next(iter(rules.values()))["total"]
+    headings = ["rule", "lost", *(_CAUSES[cause] for cause in causes)]
+    console.print(_table(f"Lost of {total} boxes", headings, lost))
+    document, invalid = result.document, result.document["invalid"]
+    console.print(
+        f"{document['images']} images; {document['crowds']} crowd regions left out",
+        highlight=False,
+    )
+    for reason in invalid["entries"][:_MAX_SHOWN]:
+        console.print(f"left out: {reason}", markup=False, highlight=False)
+    if invalid["count"] > _MAX_SHOWN:
+        console.print(f"left out: {invalid['count'] - _MAX_SHOWN} entries more", highlight=False)
+
+
+_MAX_SHOWN = 10
+_CAUSES = {
+    "no_location": "none inside",
+    "out_of_range": "out of range",
+    "center_empty": "none near centre",
+    "shadowed": "taken by others",
+    "low_iou": "low IoU",
+}
+
+
+def _table(title: str, headings: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for i, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if i else "left", no_wrap=not i)
+    for name, values in rows.items():
+        table.add_row(name, *values)
+    return table
+
+
+def _percent(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "undefined" if value < 0 else f"{100 * value:.2f}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""The whole job: detect, prove the run complete, score it."""
+"""The whole job: detect, prove the run complete, score it, measure what could be recalled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import Field
 
-from jobs import detect, evaluate, verify
+from jobs import bpr, detect, evaluate, verify
+from jobs.bpr import BprConfig, BprResult
 from jobs.detect import DetectConfig, Plan
 from jobs.evaluate import EvaluateConfig, EvaluateResult
 from jobs.runtime.inputs import enumerate_inputs
@@ -44,6 +45,7 @@ class PipelineResult:
         paths: uris of the files written beside the run's tables, by what they are.
         proof: once the run is verified.
         evaluation: once it is scored.
+        recall: once the best possible recall of its pictures is measured.
         failure: why a step was not a success, in one line; the steps after it were not taken.
     """
 
@@ -52,6 +54,7 @@ class PipelineResult:
     paths: dict[str, str] = field(default_factory=dict[str, str])
     proof: Proof | None = None
     evaluation: EvaluateResult | None = None
+    recall: BprResult | None = None
     failure: str | None = None
 
     def summary(self) -> dict[str, Any]:
@@ -119,7 +122,22 @@ def _evaluate(config: PipelineConfig, annotations: CocoAnnotations, result: Pipe
     result.evaluation = scored
 
 
-STEPS = (Step("detect", _detect), Step("verify", _verify), Step("evaluate", _evaluate))
+def _bpr(config: PipelineConfig, annotations: CocoAnnotations, result: PipelineResult) -> None:
+    measured = bpr.run(
+        BprConfig(run=config.out, annotations=config.annotations, address=config.address),
+        annotations=annotations,
+    )
+    result.summary_fields["bpr"] = measured.headline
+    result.paths |= measured.paths
+    result.recall = measured
+
+
+STEPS = (
+    Step("detect", _detect),
+    Step("verify", _verify),
+    Step("evaluate", _evaluate),
+    Step("bpr", _bpr),
+)
 """In this order; each reads what those before it wrote."""
 
 

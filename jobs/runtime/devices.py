@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import sys
@@ -12,9 +11,9 @@ from pathlib import Path
 import torch
 
 from fcos_core.errors import ConfigError
+from jobs.runtime.cores import num_cores
 
 _CPU_INFO = Path("/proc/cpuinfo")
-_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 _PROBE_TIMEOUT_S = 300.0
 
 
@@ -57,19 +56,6 @@ def local_resources() -> Resources:
         device=device,
         device_model=_name_in_another_process() if num_gpus else device_model(device),
     )
-
-
-def num_cores() -> int:
-    """Count the cores this process may keep busy, by affinity and by its container's quota."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    if _CPU_QUOTA.is_file():
-        quota, period = _CPU_QUOTA.read_text(encoding="utf-8").split()
-        if quota != "max":
-            cores = min(cores, max(1, round(int(quota) / int(period))))
-    return cores
 
 
 def _name_in_another_process() -> str:

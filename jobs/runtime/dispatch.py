@@ -16,7 +16,8 @@ from typing import Any, Literal
 
 from fcos_core.errors import FcosError, IncompleteRunError
 from jobs.runtime.commits import Failure, Outcome, Receipt
-from jobs.runtime.devices import Resources, device_model, local_resources, num_cores
+from jobs.runtime.cores import num_cores
+from jobs.runtime.devices import Resources, device_model, local_resources
 from jobs.runtime.ray_session import connected, first_line
 from jobs.runtime.schedule import Patience, Schedule
 from jobs.runtime.surroundings import check_interrupted

@@ -13,7 +13,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,20 @@ UNUSED_CATEGORY = "N/A"
 
 _MAX_EXAMPLES = 3
 _ARCHIVE_MEMBER = re.compile(r"^.*\.(?:tar|tar\.gz|tgz)#(?P<member>.*)$", re.IGNORECASE | re.DOTALL)
+
+
+class AnnotatedImages(Protocol):
+    """What is needed of an annotation file to find a run's pictures in it."""
+
+    @property
+    def uri(self) -> str:
+        """The file."""
+        ...
+
+    @property
+    def images(self) -> Sequence[CocoImage]:
+        """Its images."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +62,7 @@ class Join:
 def join_annotations(
     image_ids: Sequence[int],
     uris: Sequence[str],
-    annotations: CocoAnnotations,
+    annotations: AnnotatedImages,
     *,
     input_annotations: str | None,
 ) -> Join:
@@ -109,7 +123,7 @@ def require_same_categories(
 
 
 def _require_same_images(
-    image_ids: Sequence[int], uris: Sequence[str], annotations: CocoAnnotations
+    image_ids: Sequence[int], uris: Sequence[str], annotations: AnnotatedImages
 ) -> None:
     """Refuse a file that was renumbered since the run read it.
 
@@ -129,7 +143,7 @@ def _require_same_images(
         )
 
 
-def _join_by_file_name(uris: Sequence[str], annotations: CocoAnnotations) -> list[int]:
+def _join_by_file_name(uris: Sequence[str], annotations: AnnotatedImages) -> list[int]:
     entries: defaultdict[str, list[CocoImage]] = defaultdict(list)
     for image in annotations.images:
         entries[_suffix(image.file_name)].append(image)

@@ -124,6 +124,10 @@ class RunDirectory:
         """Name a file that ``fcos evaluate`` writes."""
         return join(self.uri, "evaluation", name)
 
+    def bpr_uri(self, name: str) -> str:
+        """Name a file that ``fcos bpr`` writes."""
+        return join(self.uri, "bpr", name)
+
     def event_uri(self, name: str) -> str:
         """Name a file of timings, retries and devices, which is no part of the result."""
         return join(self.uri, "events", name)

@@ -124,6 +124,32 @@ METRICS_PER_CATEGORY = pa.schema(
 )
 """One row per category of the annotation file, by rising id: how well it is detected."""
 
+LOST_BOXES = pa.schema(
+    [
+        _field("rule", pa.string(), "name of the rule that does not recall the box"),
+        _field("image_id", pa.int64(), "COCO image id of the annotation file"),
+        _field("annotation_id", pa.int64(), "COCO annotation id"),
+        _field("category_id", pa.int64(), "COCO category id of the annotation file"),
+        _field("x", pa.float64(), "left side in the original picture", unit="px"),
+        _field("y", pa.float64(), "top side in the original picture", unit="px"),
+        _field("width", pa.float64(), "as annotated", unit="px"),
+        _field("height", pa.float64(), "as annotated", unit="px"),
+        _field(
+            "cause",
+            pa.string(),
+            "no_location, out_of_range, center_empty, shadowed; low_iou for anchors",
+        ),
+        _field("num_candidates", pa.int64(), "samples that could learn the box, all levels"),
+        _field(
+            "taken_by",
+            pa.list_(pa.field("element", pa.int64(), nullable=False)),
+            "annotation ids of the boxes that took the candidates of a shadowed box",
+        ),
+    ]
+)
+"""One row per rule and box that the rule does not recall."""
+
+
 _SHARD_NAME = re.compile(r"shard-(\d{6,})\.parquet")
 
 

@@ -6,10 +6,10 @@ resized, which pixels a box covers, where locations or anchors lie, and who take
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
 
-from fcos_core.config import PAPER_SIZE_RANGES, EncodingConfig
+from fcos_core.config import PAPER_SIZE_RANGES, EncodingConfig, plain_values
 from fcos_core.errors import ConfigError
 
 DEFAULT_RULES = ("paper", "improved", "torchvision")
@@ -63,6 +63,15 @@ class LocationRule:
     frame: FrameRule = field(default_factory=FrameRule)
     encoding: EncodingConfig
 
+    @property
+    def strides_px(self) -> tuple[int, ...]:
+        """Input pixels per cell, the finest level first."""
+        return self.encoding.strides
+
+    def describe(self) -> dict[str, Any]:
+        """Every choice the rule fixes, in plain values for JSON; infinity is ``inf``."""
+        return plain_values({"source": self.source, **asdict(self.frame), **asdict(self.encoding)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorRule:
@@ -90,6 +99,16 @@ class AnchorRule:
     sizes_px: tuple[int, ...] = (32, 64, 128, 256, 512)
     ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
     scales_per_octave: int = 3
+
+    @property
+    def strides_px(self) -> tuple[int, ...]:
+        """Input pixels per cell, the finest level first."""
+        return self.strides
+
+    def describe(self) -> dict[str, Any]:
+        """Every choice the rule fixes, in plain values for JSON."""
+        own = {name: value for name, value in asdict(self).items() if name not in {"name", "frame"}}
+        return plain_values({**own, **asdict(self.frame)})
 
 
 Rule = LocationRule | AnchorRule

@@ -1,0 +1,374 @@
+"""Best possible recall of an annotation file: which boxes training could recall, and why not all.
+
+Needs boxes and image sizes only: no images, no weights, no GPU. What is added up over blocks of
+images are integer counts, never ratios.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from fcos_core.metrics.bpr import (
+    CUSTOM_RULE,
+    DEFAULT_RULES,
+    BoxBlock,
+    Outcomes,
+    Rule,
+    Shadows,
+    custom_rule,
+    measure,
+    named_rule,
+)
+from fcos_core.metrics.bpr.groups import groupings
+from fcos_core.metrics.bpr.tally import Tally, added, describe, tally
+from jobs.runtime.block_tasks import map_blocks
+from jobs.storage import absolute, storage_for
+from jobs.tables.box_annotations import BoxAnnotations, boxes_of, read_box_annotations
+from jobs.tables.coco_json import CocoAnnotations
+from jobs.tables.joining import join_annotations
+from jobs.tables.json_columns import Int64Array
+from jobs.tables.lost_boxes import LostBoxes, encode_lost_boxes
+from jobs.tables.run_directory import RunDirectory
+
+_log = logging.getLogger(__name__)
+
+_BOXES_PER_BLOCK = 50_000
+# Boxes times rules that one process measures in the time it takes to start Ray and its workers:
+# benchmarks/results has the measurement.
+_WORTH_RAY = 6_000_000
+
+
+class BprConfig(BaseModel):
+    """What to measure, by which rules.
+
+    Attributes:
+        annotations: COCO annotation file.
+        rules: names of rules; by default ``paper``, ``improved`` and ``torchvision``, or ``custom``
+            alone where one of the choices below is made.
+        run: a run's directory: only its pictures count, and the results go there.
+        out: file for the results, with the lost boxes beside it.
+        skip_invalid: leave out malformed entries, counted and listed, instead of refusing the file.
+        num_actors: processes; ``auto`` is one unless there is enough to do for Ray to pay.
+        address: of a Ray cluster; None starts one on this machine when one is needed.
+        strides: of the custom rule: input pixels per cell, the finest level first.
+        size_ranges: of the custom rule: smallest and largest max(ltrb) of each level.
+        center_radius: of the custom rule: centre sampling, in strides.
+        min_size: of the custom rule: length of the input's shorter side.
+        max_size: of the custom rule: limit of its longer side.
+        boxes: of the custom rule: whether the last pixel belongs to a box (``legacy``) or not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    annotations: Annotated[str, Field(min_length=1)]
+    rules: tuple[str, ...] = ()
+    run: str | None = None
+    out: str | None = None
+    skip_invalid: bool = False
+    num_actors: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    address: str | None = None
+    strides: tuple[int, ...] | None = None
+    size_ranges: tuple[tuple[float, float], ...] | None = None
+    center_radius: float | None = None
+    min_size: int | None = None
+    max_size: int | None = None
+    boxes: Literal["legacy", "plain"] | None = None
+
+    @field_validator("strides", mode="before")
+    @classmethod
+    def _split_strides(cls, value: object) -> object:
+        """``8,16`` on the command line is ``[8, 16]`` in a file."""
+        return value.split(",") if isinstance(value, str) else value
+
+    @field_validator("size_ranges", mode="before")
+    @classmethod
+    def _split_ranges(cls, value: object) -> object:
+        """``-1:64,64:inf`` on the command line is ``[[-1, 64], [64, .inf]]`` in a file.
+
+        Raises:
+            ValueError: a part has not two ends.
+        """
+        if not isinstance(value, str):
+            return value
+        ranges = [part.split(":") for part in value.split(",")]
+        for part in ranges:
+            if len(part) != len(("low", "high")):
+                raise ValueError(f"{':'.join(part)!r} must be LOW:HIGH, such as 64:128 or 512:inf")
+        return ranges
+
+    @model_validator(mode="after")
+    def _has_one_place(self) -> Self:
+        if self.run is not None and self.out is not None:
+            raise ValueError("give either --run or --out FILE, the results go to one place")
+        return self
+
+    def chosen_rules(self) -> list[Rule]:
+        """The rules asked for, each once, the custom one last."""
+        choices: dict[str, Any] = {
+            "strides": self.strides,
+            "size_ranges": self.size_ranges,
+            "center_radius": self.center_radius,
+            "min_size_px": self.min_size,
+            "max_size_px": self.max_size,
+            "boxes": self.boxes,
+        }
+        custom = {name: value for name, value in choices.items() if value is not None}
+        names = dict.fromkeys(name for name in self.rules if name != CUSTOM_RULE or not custom)
+        rules = [named_rule(name) for name in names]
+        if custom:
+            rules.append(custom_rule(**custom))
+        return rules or [named_rule(name) for name in DEFAULT_RULES]
+
+
+@dataclass(frozen=True)
+class BprResult:
+    """The results document and where it was written.
+
+    Attributes:
+        document: what ``bpr.json`` holds.
+        paths: uris of the files written, by what they are.
+    """
+
+    document: dict[str, Any]
+    paths: dict[str, str]
+
+    @property
+    def rules(self) -> dict[str, dict[str, Any]]:
+        """The numbers of each rule."""
+        return self.document["rules"]
+
+    @property
+    def headline(self) -> dict[str, dict[str, Any]]:
+        """The numbers of each rule that fit on a line."""
+        return {
+            name: {key: value for key, value in numbers.items() if key in _HEADLINE}
+            for name, numbers in self.rules.items()
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """What the command's last line on stdout says."""
+        counts = {name: self.document[name] for name in ("annotations", "images", "crowds")}
+        return {
+            **counts,
+            "invalid": self.document["invalid"]["count"],
+            "rules": self.headline,
+            "paths": self.paths,
+        }
+
+
+_HEADLINE = {
+    "recalled",
+    "total",
+    "bpr",
+    "positives",
+    "ambiguous_ratio",
+    "ambiguous_ratio_cross_class",
+    "lost",
+}
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Boxes of some images.
+
+    Attributes:
+        boxes: without crowd regions.
+        areas: COCO's, of each box.
+        index: of each box in the annotation file.
+    """
+
+    boxes: BoxBlock
+    areas: npt.NDArray[np.float64]
+    index: Int64Array
+
+
+def run(config: BprConfig, *, annotations: CocoAnnotations | None = None) -> BprResult:
+    """Measure every rule and write what came of it.
+
+    Args:
+        config: what to measure.
+        annotations: the content of ``config.annotations`` where the caller has it already.
+
+    Returns:
+        The results and the paths written.
+    """
+    rules = config.chosen_rules()
+    truth = _read(config) if annotations is None else boxes_of(annotations)
+    images = None if config.run is None else _images_of_run(RunDirectory(config.run), truth)
+    order = _countable(truth, images)
+    _log.info(
+        "%d boxes of %d images, %d crowd regions left out: %s",
+        len(order),
+        len(truth.image_ids) if images is None else int(images.sum()),
+        len(_countable(truth, images, crowd=True)),
+        ", ".join(rule.name for rule in rules),
+    )
+    class_names = [category.name for category in truth.categories]
+    results = list(
+        map_blocks(
+            partial(_measure_block, rules=rules, class_names=class_names),
+            _blocks(truth, order),
+            num_workers=_num_workers(config, len(order) * len(rules)),
+            address=config.address,
+        )
+    )
+    counts = [added([tallies[i] for tallies, _ in results]) for i in range(len(rules))]
+    lost = [_joined([parts[i] for _, parts in results]) for i in range(len(rules))]
+    document = _describe(config, truth, images, dict(zip(rules, counts, strict=True)))
+    return _write(config, document, lost, truth)
+
+
+def _read(config: BprConfig) -> BoxAnnotations:
+    return read_box_annotations(
+        config.annotations,
+        skip_invalid=config.skip_invalid,
+        with_file_names=config.run is not None,
+    )
+
+
+def _images_of_run(directory: RunDirectory, truth: BoxAnnotations) -> npt.NDArray[np.bool_]:
+    """Which of the annotated images the run looked at."""
+    items = directory.read_manifest()
+    join = join_annotations(
+        [item.image_id for item in items],
+        [item.uri for item in items],
+        truth,
+        input_annotations=directory.read_run_record().input_annotations,
+    )
+    return np.isin(truth.image_ids, join.annotated_ids)
+
+
+def _countable(
+    truth: BoxAnnotations, images: npt.NDArray[np.bool_] | None, *, crowd: bool = False
+) -> Int64Array:
+    """Index of every box that counts, image by image, in the file's order within each."""
+    counts = truth.is_crowd == crowd
+    if images is not None:
+        counts &= images[truth.image_index]
+    chosen = np.flatnonzero(counts)
+    return chosen[np.argsort(truth.image_index[chosen], kind="stable")]
+
+
+def _num_workers(config: BprConfig, amount: int) -> int | None:
+    if config.num_actors != "auto":
+        return config.num_actors
+    return 1 if amount < _WORTH_RAY else None
+
+
+def _blocks(truth: BoxAnnotations, order: Int64Array) -> Iterator[_Block]:
+    """Cut the boxes between images.
+
+    Yields:
+        At least one block, so that a file without boxes gives zeros.
+    """
+    images = truth.image_index[order]
+    first = 0
+    while True:
+        last = min(first + _BOXES_PER_BLOCK, len(order))
+        if last < len(order):  # up to the end of the image
+            last = int(np.searchsorted(images, int(images[last - 1]), side="right"))
+        index = order[first:last]
+        begin, end = (int(images[first]), int(images[last - 1]) + 1) if len(index) else (0, 0)
+        boxes = BoxBlock(
+            # A file says width and height, FCOS height and width.
+            image_sizes=truth.image_sizes[begin:end, ::-1],
+            image_index=images[first:last] - begin,
+            boxes=truth.boxes[index],
+            labels=truth.labels[index],
+        )
+        yield _Block(boxes, truth.areas[index], index)
+        first = last
+        if first == len(order):
+            return
+
+
+def _measure_block(
+    block: _Block, *, rules: Sequence[Rule], class_names: Sequence[str]
+) -> tuple[list[Tally], list[LostBoxes]]:
+    """Count what becomes of a block's boxes under every rule, and name those that are lost."""
+    groups = groupings(block.boxes, block.areas, class_names)
+    outcomes = [measure(block.boxes, rule) for rule in rules]
+    return (
+        [tally(outcome, groups) for outcome in outcomes],
+        [_lost(rule, o, block.index) for rule, o in zip(rules, outcomes, strict=True)],
+    )
+
+
+def _lost(rule: Rule, outcomes: Outcomes, index: Int64Array) -> LostBoxes:
+    chosen = np.flatnonzero(~outcomes.is_recalled)
+    shadows = outcomes.shadows
+    return LostBoxes(
+        rule=rule.name,
+        index=index[chosen],
+        causes=outcomes.causes[chosen].astype(np.int64),
+        num_candidates=outcomes.num_candidates[chosen].sum(axis=1),
+        shadows=Shadows(
+            np.searchsorted(chosen, shadows.lost), index[shadows.takers], shadows.num_taken
+        ),
+    )
+
+
+def _joined(parts: Sequence[LostBoxes]) -> LostBoxes:
+    starts = np.cumsum([0, *(len(part.index) for part in parts[:-1])])
+    return LostBoxes(
+        rule=parts[0].rule,
+        index=np.concatenate([part.index for part in parts]),
+        causes=np.concatenate([part.causes for part in parts]),
+        num_candidates=np.concatenate([part.num_candidates for part in parts]),
+        shadows=Shadows(
+            np.concatenate(
+                [p.shadows.lost + start for p, start in zip(parts, starts, strict=True)]
+            ),
+            np.concatenate([part.shadows.takers for part in parts]),
+            np.concatenate([part.shadows.num_taken for part in parts]),
+        ),
+    )
+
+
+def _describe(
+    config: BprConfig,
+    truth: BoxAnnotations,
+    images: npt.NDArray[np.bool_] | None,
+    counts: dict[Rule, Tally],
+) -> dict[str, Any]:
+    about = {} if config.run is None else {"run": RunDirectory(config.run).uri}
+    return {
+        **about,
+        "annotations": truth.uri,
+        "annotations_sha256": truth.sha256,
+        "images": len(truth.image_ids) if images is None else int(images.sum()),
+        "crowds": len(_countable(truth, images, crowd=True)),
+        "areas_filled": truth.num_areas_filled,
+        "invalid": {
+            "count": truth.num_invalid,
+            "entries": [entry.reason for entry in truth.invalid],
+        },
+        "rules": {rule.name: describe(rule, tallied) for rule, tallied in counts.items()},
+    }
+
+
+def _write(
+    config: BprConfig, document: dict[str, Any], lost: Sequence[LostBoxes], truth: BoxAnnotations
+) -> BprResult:
+    paths: dict[str, str] = {}
+    if config.out is not None:
+        paths["bpr"] = absolute(config.out)
+        paths["lost_boxes"] = f"{paths['bpr'].removesuffix('.json')}.lost_boxes.parquet"
+    elif config.run is not None:
+        directory = RunDirectory(config.run)
+        paths["bpr"] = directory.bpr_uri("bpr.json")
+        paths["lost_boxes"] = directory.bpr_uri("lost_boxes.parquet")
+    if paths:
+        storage = storage_for(paths["bpr"])
+        storage.write(paths["lost_boxes"], encode_lost_boxes(lost, truth))
+        storage.write(paths["bpr"], (json.dumps(document, indent=2) + "\n").encode())
+    return BprResult(document, paths)
