@@ -52,6 +52,15 @@ def save_checkpoint(
         dtype: of the stored floating point numbers; float16 halves the file.
         extra: more header entries, such as how the model was made.
     """
+    temporary = path.with_name(f".tmp-{path.name}")
+    temporary.write_bytes(serialize_checkpoint(model, dtype=dtype, extra=extra))
+    temporary.replace(path)
+
+
+def serialize_checkpoint(
+    model: FCOS, *, dtype: torch.dtype = torch.float32, extra: Mapping[str, str] | None = None
+) -> bytes:
+    """The content of the file that :func:`save_checkpoint` writes."""
     state = {
         name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
         for name, value in model.state_dict().items()
@@ -62,9 +71,7 @@ def save_checkpoint(
         "config": json.dumps(config_to_dict(model.config)),
         "categories": json.dumps([{"id": c.id, "name": c.name} for c in model.categories]),
     }
-    temporary = path.with_name(f".tmp-{path.name}")
-    temporary.write_bytes(serialize(state, header))
-    temporary.replace(path)
+    return serialize(state, header)
 
 
 def load_checkpoint(path: str | Path) -> FCOS:

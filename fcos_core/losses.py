@@ -16,6 +16,8 @@ from fcos_core.locations import LocationGrid
 from fcos_core.structures import HeadOutputs
 from fcos_core.targets import Targets
 
+_LEAST_CENTERNESS = 1e-6
+
 
 @dataclass(frozen=True)
 class Losses:
@@ -70,6 +72,39 @@ def box_loss(
     return -torch.log((intersection + 1) / (union + 1))
 
 
+def loss_counts(targets: Targets) -> Float[Tensor, "2"]:
+    """Number of positives, and sum of their centre-ness targets: what losses are divided by."""
+    num_positives = (targets.labels >= 0).sum()
+    return torch.stack([num_positives.float(), targets.centerness.sum()])
+
+
+@dataclass(frozen=True)
+class Normalizers:
+    """What the sums over a batch are divided by.
+
+    Args:
+        positives: of the classification and centre-ness losses, and of an unweighted box loss.
+        centerness: of a box loss that is weighted by centre-ness.
+    """
+
+    positives: Float[Tensor, ""]
+    centerness: Float[Tensor, ""]
+
+    @staticmethod
+    def of(counts: Float[Tensor, "2"], *, num_workers: int = 1) -> "Normalizers":
+        """Divide by what all workers have together, and by one where they have nothing.
+
+        Args:
+            counts: of :func:`loss_counts`, summed over the workers.
+            num_workers: that average their gradients; each one's normaliser is smaller by this
+                factor, so that the mean of their losses is the loss of the whole batch.
+        """
+        return Normalizers(
+            positives=counts[0].clamp(min=1) / num_workers,
+            centerness=counts[1].clamp(min=_LEAST_CENTERNESS) / num_workers,
+        )
+
+
 def compute_losses(
     outputs: HeadOutputs,
     targets: Targets,
@@ -77,7 +112,7 @@ def compute_losses(
     config: LossConfig,
     *,
     unit_px: Float[Tensor, " L"],
-    num_positives: Float[Tensor, ""] | None = None,
+    normalizers: Normalizers | None = None,
 ) -> Losses:
     """The three losses of a batch, computed in float32.
 
@@ -87,21 +122,18 @@ def compute_losses(
         grid: the locations.
         config: which losses, with which constants.
         unit_px: what one unit of ``outputs.distances`` is, in pixels, per location.
-        num_positives: what classification and centre-ness are divided by; by default the batch's
-            own count. A distributed step passes the mean over all workers (the authors'
-            normalisation).
+        normalizers: by default of this batch alone; a distributed step counts over all workers
+            (the authors' normalisation).
 
     Returns:
         Scalars. On a batch without positives the box and centre-ness losses are exactly zero (and
         still part of the graph, so that a distributed step finds a gradient for every parameter).
     """
+    if normalizers is None:
+        normalizers = Normalizers.of(loss_counts(targets))
     cls_logits = outputs.cls_logits.float()
-    is_positive = targets.labels >= 0
-    own_positives = is_positive.sum()
-    normalizer = (own_positives if num_positives is None else num_positives).clamp(min=1)
-
     one_hot = torch.zeros_like(cls_logits)
-    image, location = torch.nonzero(is_positive, as_tuple=True)
+    image, location = torch.nonzero(targets.labels >= 0, as_tuple=True)
     one_hot[image, location, targets.labels[image, location]] = 1.0
     classification = sigmoid_focal_loss(
         cls_logits, one_hot, alpha=config.focal_alpha, gamma=config.focal_gamma
@@ -112,10 +144,10 @@ def compute_losses(
     centerness_targets = targets.centerness[image, location]
     per_box = box_loss(predicted, targets.boxes[image, location], config)
     if config.is_box_loss_centerness_weighted:
-        box = (per_box * centerness_targets).sum() / centerness_targets.sum().clamp(min=1e-6)
+        box = (per_box * centerness_targets).sum() / normalizers.centerness
     else:
-        box = per_box.sum() / normalizer
+        box = per_box.sum() / normalizers.positives
     centerness = F.binary_cross_entropy_with_logits(
         outputs.centerness_logits[image, location].float(), centerness_targets, reduction="sum"
     )
-    return Losses(classification / normalizer, box, centerness / normalizer)
+    return Losses(classification / normalizers.positives, box, centerness / normalizers.positives)

@@ -13,11 +13,11 @@ from fcos_core.config import ModelConfig, preset_config
 from fcos_core.decoding import DecodedBatch, decode
 from fcos_core.errors import ConfigError
 from fcos_core.locations import LocationGrid, location_grid
-from fcos_core.losses import Losses, compute_losses
+from fcos_core.losses import Losses, Normalizers, compute_losses
 from fcos_core.model.fpn import PyramidBackbone
 from fcos_core.model.head import FcosHead
 from fcos_core.structures import Category, GroundTruth, HeadOutputs
-from fcos_core.targets import encode
+from fcos_core.targets import Targets, encode
 
 
 class FCOS(nn.Module):
@@ -61,39 +61,49 @@ class FCOS(nn.Module):
         )
 
     def losses(
-        self,
-        images: Float[Tensor, "B 3 H W"],
-        ground_truths: Sequence[GroundTruth],
-        *,
-        num_positives: Tensor | None = None,
+        self, images: Float[Tensor, "B 3 H W"], ground_truths: Sequence[GroundTruth]
     ) -> Losses:
         """Forward pass, ground-truth encoding and the three losses.
 
         Args:
             images: normalised and padded.
             ground_truths: one per image, in pixels of the padded input.
-            num_positives: see :func:`fcos_core.losses.compute_losses`.
         """
-        return self.losses_of(images, self(images), ground_truths, num_positives=num_positives)
+        outputs = self(images)
+        return self.losses_of(images, outputs, self.targets_of(images, outputs, ground_truths))
+
+    def targets_of(
+        self,
+        images: Float[Tensor, "B 3 H W"],
+        outputs: HeadOutputs,
+        ground_truths: Sequence[GroundTruth],
+    ) -> Targets:
+        """What each location of these outputs is to learn; see :meth:`losses`."""
+        return encode(ground_truths, self.grid(images, outputs), self.config.encoding)
 
     def losses_of(
         self,
         images: Float[Tensor, "B 3 H W"],
         outputs: HeadOutputs,
-        ground_truths: Sequence[GroundTruth],
-        *,
-        num_positives: Tensor | None = None,
+        targets: Targets,
+        normalizers: Normalizers | None = None,
     ) -> Losses:
-        """The losses of outputs already computed; see :meth:`losses`."""
+        """The losses of outputs and targets already computed.
+
+        Args:
+            images: the batch, for its padded shape only.
+            outputs: of :meth:`forward` on it.
+            targets: of :meth:`targets_of`.
+            normalizers: see :func:`fcos_core.losses.compute_losses`.
+        """
         grid = self.grid(images, outputs)
-        targets = encode(ground_truths, grid, self.config.encoding)
         return compute_losses(
             outputs,
             targets,
             grid,
             self.config.loss,
             unit_px=self.distance_unit_px(grid),
-            num_positives=num_positives,
+            normalizers=normalizers,
         )
 
     def decode(

@@ -7,7 +7,7 @@ from torchvision.ops import generalized_box_iou_loss
 from torchvision.ops import sigmoid_focal_loss as torchvision_focal_loss
 
 from fcos_core.config import LossConfig
-from fcos_core.losses import box_loss, sigmoid_focal_loss
+from fcos_core.losses import Normalizers, box_loss, loss_counts, sigmoid_focal_loss
 from fcos_core.structures import GroundTruth
 from tests.fcos_core.models import small_config, small_model
 
@@ -67,15 +67,25 @@ def test_an_empty_image_beside_a_full_one_changes_only_classification():
     assert together.classification > alone.classification
 
 
-def test_passing_the_number_of_positives_divides_by_it():
-    model = small_model("torchvision").eval()
-    images = torch.randn(1, 3, 64, 64)
-    full = GroundTruth(torch.tensor([[5.0, 5, 50, 50]]), torch.tensor([1]))
-    own = model.losses(images, [full])
-    tenfold = model.losses(images, [full], num_positives=torch.tensor(1e3))
-    ratio = own.centerness / tenfold.centerness
-    torch.testing.assert_close(own.box / tenfold.box, ratio, rtol=1e-4, atol=0)
-    assert ratio > 1
+@pytest.mark.parametrize("preset", ["improved", "torchvision"])
+@pytest.mark.parametrize("num_boxes", [(3, 1), (2, 0), (0, 0)], ids=str)
+def test_the_mean_loss_of_workers_is_the_loss_of_the_whole_batch(preset, num_boxes):
+    model = small_model(preset).eval()
+    images = torch.randn(2, 3, 64, 64)
+    truths = [
+        GroundTruth(random_boxes(n) * 0.4, torch.zeros(n, dtype=torch.int64)) for n in num_boxes
+    ]
+    whole = model.losses(images, truths)
+    halves = []
+    for i in range(2):
+        outputs = model(images[i : i + 1])
+        targets = model.targets_of(images[i : i + 1], outputs, truths[i : i + 1])
+        halves.append((images[i : i + 1], outputs, targets))
+    normalizers = Normalizers.of(sum(loss_counts(t) for _, _, t in halves), num_workers=2)
+    losses = [model.losses_of(*half, normalizers) for half in halves]
+    for name in ("classification", "box", "centerness"):
+        mean = sum(getattr(loss, name) for loss in losses) / 2
+        torch.testing.assert_close(mean, getattr(whole, name), rtol=1e-5, atol=1e-7)
 
 
 def test_the_centerness_weighted_loss_follows_the_papers_formula():

@@ -1,5 +1,6 @@
 """Preset ``torchvision`` against the library itself: outputs, detections, targets, losses."""
 
+import numpy as np
 import pytest
 import torch
 from torchvision.models.detection.fcos import FCOS as TORCHVISION_FCOS
@@ -133,3 +134,40 @@ def test_targets_are_exactly_equal_and_losses_within_1e_5(state, counts, monkeyp
     if sum(counts) == 0:
         assert found.box == 0
         assert found.centerness == 0
+
+
+def test_a_training_step_has_torchvisions_losses_and_gradients(state):
+    from fcos_core.training import OptimizationConfig, Trainer, TrainingBatch, TrainingExample
+
+    sizes = {"min_size": 160, "max_size": 256}
+    ours, theirs = our_model(state, **sizes), torchvision_model(state, **sizes).train()
+    # As the trainer does: the layout decides which convolution kernels round how.
+    theirs = theirs.to(memory_format=torch.channels_last)
+    rng = np.random.default_rng(3)
+    shapes = [(180, 240), (200, 150), (160, 160)]
+    images = [rng.integers(0, 256, (*shape, 3), dtype=np.uint8) for shape in shapes]
+    truths = [random_truth(n, *shape, 91) for n, shape in zip((6, 0, 3), shapes, strict=True)]
+    expected = theirs(
+        [as_tensor(image) for image in images],
+        [{"boxes": t.boxes, "labels": t.labels} for t in truths],
+    )
+    sum(expected.values()).backward()
+    norm = torch.stack([p.grad.norm() for p in theirs.parameters()]).norm()
+
+    config = OptimizationConfig(num_steps=1, optimizer="sgd", max_gradient_norm=1e9)
+    trainer = Trainer(ours, config, CPU)
+    examples = [
+        TrainingExample(image, truth, str(i))
+        for i, (image, truth) in enumerate(zip(images, truths, strict=True))
+    ]
+    report = trainer.step(TrainingBatch.of(examples, ours.config.input))
+    assert report.classification == pytest.approx(expected["classification"].item(), rel=1e-4)
+    assert report.box == pytest.approx(expected["bbox_regression"].item(), rel=1e-4)
+    assert report.centerness == pytest.approx(expected["bbox_ctrness"].item(), rel=1e-4)
+    assert report.gradient_norm == pytest.approx(norm.item(), rel=1e-4)
+    gradients = dict(ours.named_parameters())
+    for name, parameter in theirs.named_parameters():
+        # Relative to the largest of its tensor: sums of many terms have no smaller error.
+        scale = parameter.grad.abs().max().item()
+        difference = (gradients[name].grad - parameter.grad).abs().max().item()
+        assert difference <= 1e-4 * scale, name

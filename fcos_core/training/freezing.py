@@ -1,0 +1,41 @@
+"""Which part of the backbone does not learn: its first stages, as detectron2's ``freeze_at``."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from fcos_core.model.detector import FCOS
+
+NUM_STAGES = 5
+
+
+def freeze_stages(model: FCOS, count: int) -> None:
+    """Keep the first stages as they are: no gradients, and batch norm with its fixed statistics.
+
+    Call it after every ``model.train()``.
+
+    Args:
+        model: in training mode.
+        count: 0 freezes nothing, 1 the stem, 2 the stem and C2, ... 5 the whole body. The
+            torchvision models' ``trainable_layers`` is 5 minus this.
+    """
+    for module in [m for stage in backbone_stages(model)[:count] for m in stage]:
+        module.requires_grad_(False).eval()  # noqa: FBT003 (torch's)
+
+
+def backbone_stages(model: FCOS) -> list[Sequence[nn.Module]]:
+    """The body's modules by stage; each stage halves the resolution: the stem, then C2 to C5.
+
+    A ResNet's pooling belongs to its stem, which so halves it twice.
+    """
+    named = dict(model.backbone.body.named_children())
+    if "layer1" in named:
+        stem = [module for name, module in named.items() if not name.startswith("layer")]
+        return [stem, *([named[f"layer{i}"]] for i in range(1, NUM_STAGES))]
+    stages: list[list[nn.Module]] = []
+    for i, block in enumerate(named.values()):
+        # torchvision marks the blocks of a MobileNet that have stride 2; its stem is not marked.
+        if i == 0 or getattr(block, "_is_cn", False):
+            stages.append([])
+        stages[-1].append(block)
+    return [tuple(stage) for stage in stages]

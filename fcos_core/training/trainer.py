@@ -1,0 +1,180 @@
+"""One optimisation step: forward, losses over all workers, backward, one move of the weights."""
+
+# torch leaves the type of backward() partly unknown.
+# pyright: reportUnknownMemberType=false
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from fcos_core.errors import DataError
+from fcos_core.losses import Losses, Normalizers, loss_counts
+from fcos_core.model.detector import FCOS
+from fcos_core.predictor import AUTOCAST_DTYPES
+from fcos_core.training.average import MovingAverage
+from fcos_core.training.examples import TrainingBatch
+from fcos_core.training.freezing import freeze_stages
+from fcos_core.training.optimization import (
+    OptimizationConfig,
+    make_optimizer,
+    optimizer_tensors,
+    rate_factor,
+    restore_optimizer,
+)
+from fcos_core.training.peers import Peers
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one step did, over all workers; losses are plain numbers."""
+
+    step: int
+    learning_rate: float
+    classification: float
+    box: float
+    centerness: float
+    gradient_norm: float
+
+    @property
+    def total(self) -> float:
+        """The sum that is minimised."""
+        return self.classification + self.box + self.centerness
+
+
+class Trainer:
+    """Moves a model's weights, one batch at a time.
+
+    Several workers, each with a trainer, move alike: ``n`` of them with a batch of ``b`` do what
+    one does with ``n * b``, up to rounding.
+
+    Args:
+        model: put into training mode on the device.
+        config: optimiser, schedule and precision.
+        device: where the work is done.
+        peers: who else trains the same model.
+    """
+
+    def __init__(
+        self,
+        model: FCOS,
+        config: OptimizationConfig,
+        device: torch.device,
+        peers: Peers | None = None,
+    ) -> None:
+        self.peers = peers or Peers()
+        self.config = config
+        self.device = device
+        model = model.to(memory_format=torch.channels_last).to(device)
+        self._average = MovingAverage(model, config.average_decay)
+        if self.peers.count > 1 and device.type == "cuda":
+            # Same names of parameters, statistics over all workers.
+            model = cast("FCOS", nn.SyncBatchNorm.convert_sync_batchnorm(model))
+        self.model: FCOS = model.train()
+        freeze_stages(self.model, config.freeze_stages)
+        self.optimizer = make_optimizer(self.model, config)
+        self.num_done = 0
+        # Only float16 needs it: small gradients would vanish.
+        self._scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+        self._network = self.peers.join(self.model, device)
+
+    @property
+    def average(self) -> FCOS:
+        """The model of averaged weights, in evaluation mode."""
+        return self._average.model
+
+    def step(self, batch: TrainingBatch) -> StepReport:
+        """Forward, backward and one move of the weights.
+
+        Args:
+            batch: this worker's share.
+
+        Returns:
+            The losses before the move, over all workers.
+        """
+        learning_rate = self.config.learning_rate * rate_factor(self.num_done, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        losses = self._losses(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(losses.total()).backward()
+        self._scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_gradient_norm)
+        parts = torch.stack([losses.classification, losses.box, losses.centerness]).detach()
+        # The one place where the device is waited for.
+        means = self.peers.sum(parts) / self.peers.count
+        numbers = cast("list[float]", torch.cat([means, norm[None]]).tolist())
+        classification, box, centerness, gradient_norm = numbers
+        self._check_finite(batch, parts, numbers)
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        self._average.update(self.model, self.num_done)
+        self.num_done += 1
+        return StepReport(
+            self.num_done, learning_rate, classification, box, centerness, gradient_norm
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """All that a later trainer needs to go on as this one would, bit for bit."""
+        scaler = self._scaler.state_dict()
+        return {
+            **{f"model/{name}": value for name, value in self.model.state_dict().items()},
+            **{f"average/{name}": value for name, value in self.average.state_dict().items()},
+            **{
+                f"optimizer/{name}": value
+                for name, value in optimizer_tensors(self.optimizer, self.model).items()
+            },
+            **{f"scaler/{k}": torch.tensor(v, dtype=torch.float64) for k, v in scaler.items()},
+        }
+
+    def load_state(self, state: Mapping[str, Tensor], *, num_done: int) -> None:
+        """Go on from another trainer's state.
+
+        Args:
+            state: of a trainer of the same model and configuration.
+            num_done: the steps it had done.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"average": {}, "model": {}, "optimizer": {}}
+        for key, value in state.items():
+            part, _, name = key.partition("/")
+            parts.setdefault(part, {})[name] = value
+        self.model.load_state_dict(parts["model"])
+        self.average.load_state_dict(parts["average"])
+        restore_optimizer(self.optimizer, self.model, parts["optimizer"])
+        if "scaler" in parts:
+            numbers = {name: float(value) for name, value in parts["scaler"].items()}
+            counts = {name: int(numbers[name]) for name in ("growth_interval", "_growth_tracker")}
+            self._scaler.load_state_dict(numbers | counts)
+        self.num_done = num_done
+
+    def _losses(self, batch: TrainingBatch) -> Losses:
+        """Losses whose mean over the workers is that of the whole batch."""
+        images, ground_truths = batch.tensors(self.device)
+        with torch.autocast(
+            self.device.type,
+            dtype=AUTOCAST_DTYPES.get(self.config.precision),
+            enabled=self.config.precision in AUTOCAST_DTYPES,
+        ):
+            outputs = self._network(images)
+        targets = self.model.targets_of(images, outputs, ground_truths)
+        counts = self.peers.sum(loss_counts(targets))
+        normalizers = Normalizers.of(counts, num_workers=self.peers.count)
+        return self.model.losses_of(images, outputs, targets, normalizers)
+
+    def _check_finite(self, batch: TrainingBatch, parts: Tensor, numbers: list[float]) -> None:
+        """Stop all workers alike, before the weights are spoilt.
+
+        Raises:
+            DataError: a loss or the gradient is not finite; the message names the pictures.
+        """
+        *losses, norm = numbers
+        if all(map(math.isfinite, losses)) and (math.isfinite(norm) or self._scaler.is_enabled()):
+            return
+        is_ours = all(map(math.isfinite, losses)) or not bool(torch.isfinite(parts).all())
+        places = [example.place for example in batch.examples] if is_ours else []
+        named = ", ".join(place for found in self.peers.gather(places) for place in found)
+        what = f"gradient norm {norm}" if all(map(math.isfinite, losses)) else f"losses {losses}"
+        raise DataError(f"step {self.num_done}: {what} on {named}")

@@ -1,0 +1,144 @@
+"""Annotated pictures as training examples, decoded ahead of the step that needs them."""
+
+# torch leaves the type of from_numpy() partly unknown.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+import torch
+
+from fcos_core.config import InputConfig
+from fcos_core.errors import AnnotationError
+from fcos_core.images import Uint8Image
+from fcos_core.structures import GroundTruth
+from fcos_core.training import Peers, TrainingBatch, TrainingExample
+from jobs.media.images import decode_image
+from jobs.storage import absolute, join, storage_for
+from jobs.tables.coco_json import CocoAnnotations, CocoImage
+from jobs.training.sampling import BatchPlan, plan_batches
+from jobs.training.settings import TrainConfig
+
+_BATCHES_AHEAD = 4
+
+
+class ExampleSource:
+    """Batches of decoded pictures, read ahead in threads.
+
+    Args:
+        annotations: of the pictures.
+        config: where they lie; batch size, number of steps, augmentation, seed.
+    """
+
+    def __init__(self, annotations: CocoAnnotations, config: TrainConfig) -> None:
+        self.annotations = annotations
+        self.config = config
+        self.ground_truths = ground_truths(annotations, skip_invalid=config.skip_invalid)
+
+    def batches(
+        self, input_config: InputConfig, peers: Peers, *, first_step: int = 0
+    ) -> Generator[TrainingBatch]:
+        """Load this worker's share of every step that is left.
+
+        Args:
+            input_config: of the model.
+            peers: who shares each batch.
+            first_step: steps before this one are done.
+
+        Yields:
+            One batch per step.
+        """
+        sizes = [(image.height, image.width) for image in self.annotations.images]
+        plans = plan_batches(sizes, self.config, input_config, first_step=first_step)
+        pool = ThreadPoolExecutor(self.config.loader_threads, thread_name_prefix="loader")
+
+        def begin(plan: BatchPlan) -> tuple[BatchPlan, list[Future[TrainingExample]]]:
+            choices = list(zip(plan.indices, plan.is_flipped, strict=True))
+            return plan, [
+                pool.submit(self.load, index, is_flipped=is_flipped)
+                for index, is_flipped in peers.share(choices)
+            ]
+
+        try:
+            pending = deque(begin(plan) for plan in islice(plans, _BATCHES_AHEAD))
+            while pending:
+                plan, futures = pending.popleft()
+                examples = tuple(future.result() for future in futures)
+                pending.extend(begin(following) for following in islice(plans, 1))
+                yield TrainingBatch(examples, plan.input(input_config), plan.padded_shape)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def load(self, index: int, *, is_flipped: bool = False) -> TrainingExample:
+        """Decode one picture, and mirror it with its boxes if it is to be."""
+        described = self.annotations.images[index]
+        image, uri = read_image(self.annotations, described, self.config.images)
+        truth = self.ground_truths[index]
+        if is_flipped:
+            image = np.ascontiguousarray(image[:, ::-1])
+            boxes = truth.boxes.clone()
+            boxes[:, [0, 2]] = image.shape[1] - truth.boxes[:, [2, 0]]
+            truth = replace(truth, boxes=boxes)
+        return TrainingExample(image, truth, uri)
+
+
+def read_image(
+    annotations: CocoAnnotations, described: CocoImage, folder: str
+) -> tuple[Uint8Image, str]:
+    """Decode the picture of an annotation entry.
+
+    Args:
+        annotations: the file, for messages.
+        described: its entry.
+        folder: that ``file_name`` is relative to.
+
+    Returns:
+        The picture, and its uri.
+
+    Raises:
+        AnnotationError: it has another size than its entry, whose boxes would be wrong.
+    """
+    uri = join(absolute(folder), described.file_name)
+    image = decode_image(storage_for(uri).read(uri), place=uri)
+    height, width = image.shape[:2]
+    if (height, width) != (described.height, described.width):
+        raise AnnotationError(
+            f"{uri}: has {width} x {height} pixels, {annotations.uri} says {described.width} x "
+            f"{described.height} (image {described.id}): its boxes would be wrong"
+        )
+    return image, uri
+
+
+def ground_truths(annotations: CocoAnnotations, *, skip_invalid: bool) -> Sequence[GroundTruth]:
+    """Boxes as xyxy and labels of every image; crowd regions are no examples of one object.
+
+    Args:
+        annotations: boxes of whatever kind.
+        skip_invalid: leave out boxes without area, which are refused otherwise.
+    """
+    label_of = {c.id: label for label, c in enumerate(annotations.categories)}
+    found = annotations.annotations
+    is_used = ~found.is_crowd
+    if skip_invalid:
+        is_used &= (found.boxes[:, 2:] > 0).all(axis=1)
+    by_image: dict[int, list[int]] = {image.id: [] for image in annotations.images}
+    for i in np.flatnonzero(is_used):
+        by_image[int(found.image_ids[i])].append(int(i))
+    truths: list[GroundTruth] = []
+    for image in annotations.images:
+        chosen = by_image[image.id]
+        boxes = torch.from_numpy(found.boxes[chosen]).float().reshape(-1, 4)
+        labels = [label_of[int(c)] for c in found.category_ids[chosen]]
+        truth = GroundTruth(
+            torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1),
+            torch.tensor(labels, dtype=torch.int64),
+        )
+        truth.check(f"{annotations.uri}, image {image.id} ({image.file_name})", len(label_of))
+        truths.append(truth)
+    return truths

@@ -1,0 +1,73 @@
+"""The model a training begins with: new, or with what another model knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from fcos_core.checkpoint import BATCH_COUNTER, load_checkpoint
+from fcos_core.config import BackboneConfig, ModelConfig, preset_config
+from fcos_core.errors import CheckpointError
+from fcos_core.model.detector import FCOS
+from fcos_core.structures import Category
+from jobs.storage.weights import ResolvedWeights
+from jobs.training.settings import TrainConfig
+
+_CLASS_PREDICTOR = "head.classification_head.cls_logits."
+
+
+def first_model(
+    config: TrainConfig, categories: Sequence[Category], weights: ResolvedWeights | None
+) -> FCOS:
+    """Build the model, from the random state that torch is in.
+
+    Args:
+        config: its shape.
+        categories: one per label.
+        weights: of a model of the same shape, or None.
+    """
+    model = FCOS(_model_config(config, len(categories)), categories)
+    if weights is not None:
+        _start_from(model, weights)
+    return model
+
+
+def _model_config(config: TrainConfig, num_classes: int) -> ModelConfig:
+    base = preset_config(config.preset, num_classes, config.backbone)
+    return replace(
+        base,
+        input=replace(base.input, min_size_px=config.min_size, max_size_px=config.max_size),
+        backbone=BackboneConfig(
+            name=config.backbone,
+            width=config.backbone_width,
+            norm=config.backbone_norm,
+            fpn_channels=config.fpn_channels,
+        ),
+        head=replace(base.head, num_convs=config.head_convs, num_groups=config.head_groups),
+    )
+
+
+def _start_from(model: FCOS, weights: ResolvedWeights) -> None:
+    """Copy another model's weights; a class predictor of other classes is left out.
+
+    Raises:
+        CheckpointError: they are of a model of another shape.
+    """
+    source = load_checkpoint(weights.path)
+    given, wanted = source.state_dict(), model.state_dict()
+    if source.categories != model.categories:
+        for name in [name for name in given if name.startswith(_CLASS_PREDICTOR)]:
+            given[name] = wanted[name]
+    # Frozen batch norm has no counter; trainable batch norm begins to count anew.
+    given = {name: value for name, value in given.items() if not name.endswith(BATCH_COUNTER)}
+    given |= {name: value for name, value in wanted.items() if name.endswith(BATCH_COUNTER)}
+    for name in sorted(given.keys() ^ wanted.keys()):
+        where = "lacks" if name in wanted else "has"
+        raise CheckpointError(f"weights {weights.spec}: {where} {name}, unlike the model to train")
+    for name, value in given.items():
+        if value.shape != wanted[name].shape:
+            raise CheckpointError(
+                f"weights {weights.spec}: {name} has shape {tuple(value.shape)}, the model to "
+                f"train has {tuple(wanted[name].shape)}"
+            )
+    model.load_state_dict(given)

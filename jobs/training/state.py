@@ -1,0 +1,75 @@
+"""``state.safetensors``: all that an interrupted training goes on from, replaced as a whole.
+
+Random numbers need no state: data order and augmentation follow from the seed and the step.
+"""
+
+# safetensors has no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as serialize
+
+from fcos_core.errors import CheckpointError
+from fcos_core.training import Trainer
+from jobs.storage import join, storage_for
+from jobs.training.record import STATE_NAME, code_version
+
+_FORMAT = "fcos-batch-training/1"
+
+
+def save_state(out: str, trainer: Trainer) -> None:
+    """Write the state; when this returns, it survives whatever happens to the machine."""
+    tensors = {name: value.cpu().contiguous() for name, value in trainer.state().items()}
+    header = {"format": _FORMAT, "step": str(trainer.num_done), "version": code_version()}
+    uri = join(out, STATE_NAME)
+    storage_for(uri).write(uri, serialize(tensors, header))
+
+
+def saved_step(out: str) -> int:
+    """How many steps the saved state has done; 0 where there is none.
+
+    Raises:
+        CheckpointError: the state is damaged.
+    """
+    path = Path(join(out, STATE_NAME))
+    if not path.is_file():
+        return 0
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _step_of(path, file.metadata())
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(_unreadable(path, error)) from error
+
+
+def load_state(out: str, trainer: Trainer) -> None:
+    """Put a new trainer where the saved state was; leave it new where there is none.
+
+    Raises:
+        CheckpointError: the state is damaged or of another model.
+    """
+    path = Path(join(out, STATE_NAME))
+    if not path.is_file():
+        return
+    try:
+        with safe_open(path, framework="pt") as file:
+            step = _step_of(path, file.metadata())
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        trainer.load_state(tensors, num_done=step)
+    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+        raise CheckpointError(_unreadable(path, error)) from error
+
+
+def _step_of(path: Path, header: dict[str, str] | None) -> int:
+    if header is None or header.get("format") != _FORMAT:
+        raise CheckpointError(f"{path}: is no state of a training that this version reads")
+    return int(header["step"])
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    return f"{path}: cannot be resumed from: {reason}; choose another --out"

@@ -1,0 +1,98 @@
+import io
+import json
+import math
+
+from fcos_core.training import StepReport
+from jobs.training.metrics_log import (
+    MetricsLog,
+    MetricsTail,
+    last_records,
+    record_of,
+    report_of,
+)
+from jobs.training.progress import TrainingProgress
+
+
+def record(step, **evaluation):
+    return record_of(StepReport(step, 0.1, 1.0, 0.5, 0.25, 2.0), evaluation)
+
+
+def steps(path):
+    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
+
+
+def test_a_resumed_log_holds_each_step_once(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path, num_done=0) as log:
+        for step in range(1, 8):
+            log.append(record(step))
+    with path.open("a") as file:
+        file.write('{"step": 8, "los')  # the process died here
+    with MetricsLog(path, num_done=5) as log:
+        log.append(record(6))
+        log.sync()
+    assert steps(path) == [1, 2, 3, 4, 5, 6]
+    with MetricsLog(path, num_done=0):
+        pass
+    assert steps(path) == []
+
+
+def test_a_reader_follows_the_log_and_its_cuts(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    tail = MetricsTail(path)
+    assert tail.new_records() == []
+    with MetricsLog(path, num_done=0) as log:
+        log.append(record(1))
+        log.append(record(2))
+        assert [line["step"] for line in tail.new_records()] == [1, 2]
+        assert tail.new_records() == []
+    with MetricsLog(path, num_done=1) as log:
+        assert tail.new_records() == []
+        log.append(record(2))
+        assert [line["step"] for line in tail.new_records()] == [2]
+
+
+def test_what_is_not_finite_is_null_in_the_file():
+    report = StepReport(1, 0.1, 1.0, 0.5, 0.25, math.inf)
+    line = record_of(report, None)
+    assert line["gradient_norm"] is None
+    assert math.isnan(report_of(line).gradient_norm)
+    assert report_of(line).total == report.total
+
+
+def test_the_last_evaluation_is_found(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path, num_done=0) as log:
+        log.append(record(1, AP=0.5))
+        log.append(record(2))
+    last, evaluated = last_records(path)
+    assert last["step"] == 2
+    assert evaluated is not None
+    assert evaluated["AP"] == 0.5
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_a_line_now_and_then_and_every_evaluation():
+    stream, now = io.StringIO(), [0.0]
+    with TrainingProgress(100, 40, 4, stream=stream, clock=lambda: now[0]) as progress:
+        for step in range(41, 101):
+            now[0] += 0.5
+            progress.show(record(step, **({"AP": 0.25} if step == 50 else {})))
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("step 41/100  loss 1.750 (class 1.000, box 0.500, centre 0.250)")
+    assert lines[0].endswith("8.0 images/s  0.5 min left")
+    assert lines[1] == "evaluation at step 50:  AP 0.2500"
+    assert lines[-1].startswith("step 100/100")
+    assert len(lines) == 5
+
+
+def test_progress_is_a_bar_on_a_terminal():
+    stream = Terminal()
+    with TrainingProgress(10, 0, 4, stream=stream) as progress:
+        progress.show(record(5, AP=0.25))
+    assert "5/10" in stream.getvalue()
+    assert "evaluation at step 5:  AP 0.2500" in stream.getvalue()

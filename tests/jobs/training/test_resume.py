@@ -1,0 +1,149 @@
+"""Trainings that are killed, interrupted and given again, in processes of their own."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from fcos_core import load_checkpoint
+from fcos_core.errors import CheckpointError, ConfigError
+from jobs.train import TrainConfig, run
+from tests.jobs.training.small import small_settings, small_training
+
+ROOT = Path(__file__).parents[3]
+TIMEOUT_S = 300
+
+
+def start(settings: dict, folder: Path) -> subprocess.Popen[str]:
+    """``fcos train``, as a shell starts it."""
+    file = folder / "settings.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs.cli", "train", "--config", str(file)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for_step(training: subprocess.Popen[str], out: Path, step: int) -> None:
+    metrics, give_up_at = out / "metrics.jsonl", time.monotonic() + TIMEOUT_S
+    while time.monotonic() < give_up_at and training.poll() is None:
+        if metrics.is_file() and metrics.read_text().count("\n") >= step:
+            return
+        time.sleep(0.01)
+    raise AssertionError(training.communicate())
+
+
+@pytest.fixture(scope="module")
+def settings(dataset, tmp_path_factory) -> dict:
+    """Several scales and flips, trainable batch norm, evaluation: whatever could lose its state."""
+    return small_settings(
+        dataset,
+        tmp_path_factory.mktemp("whole") / "out",
+        steps=40,
+        min_sizes=[64, 80, 96],
+        val_annotations=str(dataset),
+        val_images=str(dataset.parent / "images"),
+        evaluate_every=25,
+        checkpoint_every=7,
+        backbone_norm="batch",
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(settings) -> Path:
+    """The folder of a training that nothing disturbed."""
+    assert run(TrainConfig(**settings)).last.step == 40
+    return Path(settings["out"])
+
+
+def test_a_kill_changes_no_bit(settings, whole, tmp_path):
+    out, again = tmp_path / "out", settings | {"out": str(tmp_path / "out")}
+    training = start(again, tmp_path)
+    wait_for_step(training, out, random.randint(1, 30))  # noqa: S311
+    os.killpg(training.pid, signal.SIGKILL)
+    training.communicate()
+    assert training.returncode == -signal.SIGKILL
+    assert run(TrainConfig(**again)).last.step == 40
+    assert (out / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
+    for name in ("checkpoint.safetensors", "state.safetensors"):
+        expected, found = load_file(whole / name), load_file(out / name)
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[key], value) for key, value in expected.items())
+    assert not list(out.glob(".tmp*"))
+
+
+def test_an_interrupted_training_exits_with_130_and_can_be_resumed(settings, tmp_path):
+    out = tmp_path / "out"
+    training = start(settings | {"out": str(out), "steps": 4000}, tmp_path)
+    wait_for_step(training, out, 8)
+    training.send_signal(signal.SIGTERM)
+    stdout, err = training.communicate(timeout=TIMEOUT_S)
+    assert training.returncode == 130, err
+    assert stdout == ""
+    assert "Traceback" not in err
+    assert err.splitlines()[-1] == "error: interrupted; the same command goes on from here"
+    assert load_checkpoint(out / "checkpoint.safetensors").config.num_classes == 8
+
+
+def test_a_finished_training_is_reported_and_other_settings_are_refused(dataset, tmp_path):
+    config = small_training(dataset, tmp_path / "out", steps=3)
+    first = run(config)
+    written = (tmp_path / "out" / "checkpoint.safetensors").stat().st_mtime_ns
+    again = run(config)
+    assert again.last == first.last
+    assert again.images_per_s == 0
+    assert (tmp_path / "out" / "checkpoint.safetensors").stat().st_mtime_ns == written
+    with pytest.raises(ConfigError, match=r"other settings \(seed: 0 in the run, 5 now\)"):
+        run(config.model_copy(update={"seed": 5}))
+    # Where it is computed, and how often it is kept, are no settings of the result.
+    run(config.model_copy(update={"threads": 2, "checkpoint_every": 1}))
+
+
+def test_a_training_that_runs_already_is_not_joined(dataset, tmp_path, monkeypatch):
+    import fcntl
+
+    from jobs.training import recorder
+
+    config = small_training(dataset, tmp_path / "out", steps=2)
+    run(config)
+    (tmp_path / "out" / "state.safetensors").unlink()
+    monkeypatch.setattr(recorder, "_LOCK_WAIT_S", 0.0)
+    with (tmp_path / "out" / "training.json").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(ConfigError, match="another process trains there"):
+            run(config)
+
+
+def test_a_folder_with_something_else_in_it_is_refused(dataset, tmp_path):
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(ConfigError, match=r"holds a metrics.jsonl but no training.json"):
+        run(small_training(dataset, tmp_path))
+
+
+def test_a_training_that_kept_nothing_gives_way(dataset, tmp_path):
+    config = small_training(dataset, tmp_path / "out", steps=2)
+    with pytest.raises(ConfigError, match="num_groups 7"):
+        run(config.model_copy(update={"head_groups": 7}))
+    assert run(config).last.step == 2
+
+
+def test_a_damaged_state_is_named(dataset, tmp_path):
+    config = small_training(dataset, tmp_path / "out", steps=2)
+    run(config)
+    state = tmp_path / "out" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match=r"state.safetensors: cannot be resumed from"):
+        run(config)
