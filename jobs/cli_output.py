@@ -182,7 +182,7 @@ def _table(title: str, headings: Sequence[str], rows: Mapping[str, Sequence[str]
 def _percent(value: float | None) -> str:
     if value is None:
         return ""
-    return "undefined" if value < 0 else f"{100 * value:.2f}"
+    return "-" if value < 0 else f"{100 * value:.2f}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -69,7 +69,8 @@ def _map_with(
     blocks: Iterable[Block],
     num_ahead: int,
 ) -> Iterator[Result]:
-    task = ray.remote(function).options(num_cpus=1, max_retries=_MAX_RETRIES)
+    task = ray.remote(_apply).options(num_cpus=1, max_retries=_MAX_RETRIES)
+    shared = ray.put(function)
     coming = enumerate(blocks)
     running: dict[Hashable, int] = {}
     done: dict[int, Result] = {}
@@ -79,7 +80,7 @@ def _map_with(
         # What is done but not yet wanted counts too: memory stays bounded when one block is slow.
         room = num_ahead - len(running) - len(done)
         for number, block in itertools.islice(coming, max(0, room)):
-            running[task.remote(block)] = number
+            running[task.remote(shared, block)] = number
         if not running and not done:
             return
         check_interrupted()
@@ -91,6 +92,11 @@ def _map_with(
             yield done.pop(wanted)
             wanted += 1
         _require_progress(ray, last_progress, len(running))
+
+
+def _apply(function: Callable[[Block], Result], block: Block) -> Result:
+    """What a task runs; Ray takes no partial functions."""
+    return function(block)
 
 
 def _require_progress(ray: ModuleType, last_progress: float, num_running: int) -> None:

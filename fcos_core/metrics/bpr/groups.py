@@ -59,8 +59,8 @@ def groupings(
     crowded = np.searchsorted(np.array(CROWDING_EDGES), crowding(block), side="left")
     return (
         Grouping("area", AREA_NAMES, _between(areas, _AREA_EDGES)),
-        Grouping("side", _names(0, SIDE_EDGES_PX, " px"), _between(longer, SIDE_EDGES_PX)),
-        Grouping("aspect", _names(1, ASPECT_EDGES, ""), _between(aspect, ASPECT_EDGES)),
+        Grouping("side", _names(0.0, SIDE_EDGES_PX, " px"), _between(longer, SIDE_EDGES_PX)),
+        Grouping("aspect", _names(1.0, ASPECT_EDGES, ""), _between(aspect, ASPECT_EDGES)),
         Grouping(
             "crowding",
             ("alone", *(f"IoU {low:g}-{high:g}" for low, high in pairwise((*CROWDING_EDGES, 1.0)))),
