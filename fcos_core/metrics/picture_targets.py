@@ -1,0 +1,195 @@
+"""What ground-truth encoding makes of one picture, level by level; sections 3.1 and 3.2.
+
+Training needs targets as flat tensors and the best possible recall needs counts; here is the same
+for the eye: maps that say which location learns which box, and what became of every box.
+
+Letters: ``G`` ground-truth boxes of the picture, ``L`` locations over all levels, ``H`` and ``W``
+rows and columns of one level's map.
+"""
+
+# torch leaves the type of from_numpy() partly unknown.
+# pyright: reportUnknownMemberType=false
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Float64, Int64
+from torch import Tensor
+
+from fcos_core.boxes import boxes_to_ltrb
+from fcos_core.config import EncodingConfig
+from fcos_core.locations import LocationGrid, location_grid, map_sizes
+from fcos_core.metrics.bpr.frames import boxes_in_frame, frames_of
+from fcos_core.metrics.bpr.locations import measure_locations
+from fcos_core.metrics.bpr.rules import LocationRule
+from fcos_core.metrics.bpr.structures import BoxBlock, Outcomes
+from fcos_core.structures import BACKGROUND
+from fcos_core.targets import assign, centerness
+
+# Pairs of a location and a box that are looked at together: bounds the memory of a crowded picture.
+_PAIRS_AT_ONCE = 1_000_000
+
+
+@dataclass(frozen=True)
+class LevelTargets:
+    """What the locations of one pyramid level learn.
+
+    Args:
+        stride: input pixels per cell.
+        size_range: smallest and largest max(ltrb) the level answers for, in pixels.
+        x: of each column, in pixels of the padded input.
+        y: of each row.
+        matched: index of the box each location learns, ``BACKGROUND`` where none.
+        centerness: 0..1; zero where no box is learned.
+    """
+
+    stride: int
+    size_range: tuple[float, float]
+    x: Float[np.ndarray, " W"]
+    y: Float[np.ndarray, " H"]
+    matched: Int64[np.ndarray, "H W"]
+    centerness: Float[np.ndarray, "H W"]
+
+    @property
+    def name(self) -> str:
+        """``P3`` for stride 8, and so on: a level's stride is two to the power of its number."""
+        return f"P{round(math.log2(self.stride))}"
+
+    @property
+    def is_positive(self) -> Bool[np.ndarray, "H W"]:
+        """Which locations learn a box."""
+        return self.matched != BACKGROUND
+
+    @property
+    def num_positive(self) -> int:
+        """How many locations learn a box."""
+        return int(self.is_positive.sum())
+
+
+@dataclass(frozen=True)
+class PictureTargets:
+    """What every location of one picture learns, and what became of every box.
+
+    Args:
+        rule: that decided.
+        image_shape: height and width of the picture in pixels.
+        resized_shape: of the picture after resizing.
+        padded_shape: of the network's input.
+        boxes: xyxy in pixels of the padded input.
+        labels: class index of each box.
+        outcomes: cause of loss, candidates and kept locations of each box.
+        levels: P3 first, as far as the rule has them.
+    """
+
+    rule: LocationRule
+    image_shape: tuple[int, int]
+    resized_shape: tuple[int, int]
+    padded_shape: tuple[int, int]
+    boxes: Float[np.ndarray, "G 4"]
+    labels: Int64[np.ndarray, " G"]
+    outcomes: Outcomes
+    levels: tuple[LevelTargets, ...]
+
+    @property
+    def num_locations(self) -> int:
+        """Over all levels."""
+        return sum(level.matched.size for level in self.levels)
+
+    @property
+    def num_positive(self) -> int:
+        """Locations of all levels that learn a box."""
+        return sum(level.num_positive for level in self.levels)
+
+
+def picture_targets(
+    image_shape: tuple[int, int],
+    boxes: Float64[np.ndarray, "G 4"],
+    labels: Int64[np.ndarray, " G"],
+    rule: LocationRule,
+) -> PictureTargets:
+    """Encode the ground truth of one picture.
+
+    Args:
+        image_shape: height and width of the picture in pixels.
+        boxes: COCO's x, y, width, height in pixels of the picture; no crowd regions.
+        labels: class index of each box.
+        rule: where locations are and who takes which box.
+    """
+    block = BoxBlock(
+        image_sizes=np.array([image_shape], np.int64),
+        image_index=np.zeros(len(boxes), np.int64),
+        boxes=boxes,
+        labels=labels,
+    )
+    frames = frames_of(block.image_sizes, rule.frame)
+    resized, padded = _pair(frames.resized), _pair(frames.padded)
+    in_frame = boxes_in_frame(block.boxes, block.image_index, block.image_sizes, rule.frame)
+    return PictureTargets(
+        rule=rule,
+        image_shape=image_shape,
+        resized_shape=resized,
+        padded_shape=padded,
+        boxes=in_frame,
+        labels=labels,
+        outcomes=measure_locations(block, rule),
+        levels=_levels(in_frame, padded, rule.encoding),
+    )
+
+
+def _pair(shapes: Int64[np.ndarray, "1 2"]) -> tuple[int, int]:
+    height, width = shapes[0].tolist()
+    return height, width
+
+
+def _levels(
+    boxes: Float[np.ndarray, "G 4"], padded: tuple[int, int], encoding: EncodingConfig
+) -> tuple[LevelTargets, ...]:
+    rows, columns = (map_sizes(side, encoding.strides) for side in padded)
+    shapes = tuple(zip(rows, columns, strict=True))
+    grid = location_grid(padded, shapes, encoding, torch.device("cpu"))
+    truth = torch.from_numpy(boxes)
+    matched = _assign_in_parts(truth, grid, encoding)
+    is_positive = matched != BACKGROUND
+    scores = truth.new_zeros(len(matched))
+    scores[is_positive] = centerness(
+        boxes_to_ltrb(grid.points[is_positive], truth[matched[is_positive]])
+    )
+    levels: list[LevelTargets] = []
+    first = 0
+    for stride, size_range, shape in zip(
+        encoding.strides, encoding.size_ranges, shapes, strict=True
+    ):
+        cells = slice(first, first + shape[0] * shape[1])
+        points = grid.points[cells].view(*shape, 2).numpy()
+        levels.append(
+            LevelTargets(
+                stride=stride,
+                size_range=size_range,
+                x=points[0, :, 0],
+                y=points[:, 0, 1],
+                matched=matched[cells].view(shape).numpy(),
+                centerness=scores[cells].view(shape).numpy(),
+            )
+        )
+        first = cells.stop
+    return tuple(levels)
+
+
+def _assign_in_parts(
+    boxes: Float[Tensor, "G 4"], grid: LocationGrid, encoding: EncodingConfig
+) -> Int64[Tensor, " L"]:
+    """Assign as training does, a bounded number of locations at a time."""
+    size = max(1, _PAIRS_AT_ONCE // max(1, len(boxes)))
+    parts: list[Tensor] = []
+    for first in range(0, len(grid.points), size):
+        some = slice(first, first + size)
+        part = replace(
+            grid,
+            points=grid.points[some],
+            strides=grid.strides[some],
+            size_ranges=grid.size_ranges[some],
+        )
+        parts.append(assign(boxes, part, encoding))
+    return torch.cat(parts)

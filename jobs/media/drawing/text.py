@@ -1,0 +1,98 @@
+"""Text on pictures, in the typeface OpenCV brings along: Latin, Greek, Cyrillic, Arabic, Chinese.
+
+What cannot be drawn becomes a question mark; nothing that a name may hold can break a picture.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+
+from jobs.media.drawing.colors import INK, Color, Pixels
+
+_TYPEFACE = "sans"
+_LINE_HEIGHT = 1.35
+_ELLIPSIS = "…"
+TIMES = "\u00d7"
+"""The sign between a width and a height."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextStyle:
+    """How text looks.
+
+    Attributes:
+        size_px: height of its letters, with ascenders and descenders.
+        weight: 400 is regular, 600 semibold.
+        color: of its strokes.
+    """
+
+    size_px: int = 14
+    weight: int = 400
+    color: Color = INK
+
+    @property
+    def line_px(self) -> int:
+        """From one line to the next."""
+        return round(_LINE_HEIGHT * self.size_px)
+
+
+def draw_text(image: Pixels, text: str, x: int, y: int, style: TextStyle) -> None:
+    """Write one line.
+
+    Args:
+        image: what to write on; the text is cut off at its sides.
+        text: anything.
+        x: left end.
+        y: upper end; the line takes ``style.line_px``.
+        style: size, weight and colour.
+    """
+    face, baseline = cv2.FontFace(_TYPEFACE), y + style.size_px
+    cv2.putText(
+        image,
+        _drawable(text),
+        (x, baseline),
+        style.color,
+        face,
+        style.size_px,
+        weight=style.weight,
+    )
+
+
+def text_width(text: str, style: TextStyle) -> int:
+    """Pixels that a line takes."""
+    face = cv2.FontFace(_TYPEFACE)
+    _, _, width, _ = cv2.getTextSize(
+        (0, 0), _drawable(text), (0, 0), face, style.size_px, weight=style.weight
+    )
+    return width
+
+
+def shortened(text: str, style: TextStyle, width_px: int) -> str:
+    """The text, or as much of its beginning as fits, with an ellipsis."""
+    if text_width(text, style) <= width_px:
+        return text
+    fits, too_long = 0, len(text)
+    while too_long - fits > 1:
+        middle = (fits + too_long) // 2
+        if text_width(text[:middle] + _ELLIPSIS, style) <= width_px:
+            fits = middle
+        else:
+            too_long = middle
+    return text[:fits].rstrip() + _ELLIPSIS
+
+
+def wrapped(text: str, style: TextStyle, width_px: int) -> list[str]:
+    """Break text into lines at its spaces; a word that is too long is shortened."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer, style) <= width_px:
+            lines[-1] = longer
+        else:
+            lines.append(shortened(word, style, width_px))
+    return lines
+
+
+def _drawable(text: str) -> str:
+    """Leave no line ends, control characters or halves of a character: OpenCV crashes on some."""
+    return "".join(character if character.isprintable() else "?" for character in text)

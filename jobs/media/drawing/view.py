@@ -1,0 +1,68 @@
+"""A picture at the size it is drawn at, and where the network's input lies on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from jobs.media.drawing.colors import Pixels, dimmed
+from jobs.media.drawing.outlines import Corners
+
+
+@dataclass(frozen=True)
+class View:
+    """What is drawn on.
+
+    Attributes:
+        pixels: the picture, resized for the eye; drawing changes it.
+        scale_x: its pixels per pixel of the network's input.
+        scale_y: likewise.
+    """
+
+    pixels: Pixels
+    scale_x: float
+    scale_y: float
+
+    @classmethod
+    def of(cls, picture: Pixels, input_shape: tuple[int, int], max_shape: tuple[int, int]) -> View:
+        """Resize a picture to the largest size that fits.
+
+        Args:
+            picture: as decoded; it is not changed.
+            input_shape: height and width it has in the network's input, padding left out.
+            max_shape: height and width to fit into.
+        """
+        height, width = fitted(picture.shape[:2], max_shape)
+        method = cv2.INTER_AREA if height < picture.shape[0] else cv2.INTER_CUBIC
+        pixels = cast("Pixels", cv2.resize(picture, (width, height), interpolation=method))
+        return cls(pixels, width / input_shape[1], height / input_shape[0])
+
+    def dimmed(self) -> View:
+        """The same view in dark grey, on pixels of its own."""
+        return replace(self, pixels=dimmed(self.pixels))
+
+    def point(self, x: float, y: float) -> tuple[int, int]:
+        """The pixel in which a point of the network's input lies."""
+        return int(np.floor(x * self.scale_x)), int(np.floor(y * self.scale_y))
+
+    def corners(self, box: npt.NDArray[np.floating]) -> Corners:
+        """The pixels in which the corners of a box lie, those on the far sides moved inside."""
+        height, width = self.pixels.shape[:2]
+        (x_min, y_min), (x_max, y_max) = self.point(box[0], box[1]), self.point(box[2], box[3])
+        return (
+            x_min if x_min != width else width - 1,
+            y_min if y_min != height else height - 1,
+            x_max if x_max != width else width - 1,
+            y_max if y_max != height else height - 1,
+        )
+
+
+def fitted(shape: tuple[int, int], max_shape: tuple[int, int]) -> tuple[int, int]:
+    """The largest height and width with a picture's aspect that fit into others."""
+    height, width = shape
+    factor = min(max_shape[0] / height, max_shape[1] / width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
