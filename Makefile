@@ -44,6 +44,7 @@ lock: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/bench_detect.py
+	$(BIN)/python benchmarks/bench_bpr.py
 
 clean:
 	rm -rf .venv demo-run demo-run-dataset

@@ -32,8 +32,7 @@ from fcos_core.metrics.bpr.groups import groupings
 from fcos_core.metrics.bpr.tally import Tally, added, describe, tally
 from jobs.runtime.block_tasks import map_blocks
 from jobs.storage import absolute, storage_for
-from jobs.tables.box_annotations import BoxAnnotations, boxes_of, read_box_annotations
-from jobs.tables.coco_json import CocoAnnotations
+from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
 from jobs.tables.joining import join_annotations
 from jobs.tables.json_columns import Int64Array
 from jobs.tables.lost_boxes import LostBoxes, encode_lost_boxes
@@ -191,18 +190,18 @@ class _Block:
     index: Int64Array
 
 
-def run(config: BprConfig, *, annotations: CocoAnnotations | None = None) -> BprResult:
+def run(config: BprConfig, *, truth: BoxAnnotations | None = None) -> BprResult:
     """Measure every rule and write what came of it.
 
     Args:
         config: what to measure.
-        annotations: the content of ``config.annotations`` where the caller has it already.
+        truth: the content of ``config.annotations`` where the caller has it already.
 
     Returns:
         The results and the paths written.
     """
     rules = config.chosen_rules()
-    truth = _read(config) if annotations is None else boxes_of(annotations)
+    truth = truth or _read(config)
     images = None if config.run is None else _images_of_run(RunDirectory(config.run), truth)
     order = _countable(truth, images)
     _log.info(

@@ -16,6 +16,7 @@ from jobs.evaluate import EvaluateConfig, EvaluateResult
 from jobs.runtime.inputs import enumerate_inputs
 from jobs.runtime.recording import read_model_card
 from jobs.storage.weights import resolve_weights
+from jobs.tables.box_annotations import boxes_of
 from jobs.tables.coco_json import CocoAnnotations, load_annotations
 from jobs.tables.joining import join_annotations, require_same_categories
 from jobs.tables.proof import Proof
@@ -125,7 +126,7 @@ def _evaluate(config: PipelineConfig, annotations: CocoAnnotations, result: Pipe
 def _bpr(config: PipelineConfig, annotations: CocoAnnotations, result: PipelineResult) -> None:
     measured = bpr.run(
         BprConfig(run=config.out, annotations=config.annotations, address=config.address),
-        annotations=annotations,
+        truth=boxes_of(annotations),
     )
     result.summary_fields["bpr"] = measured.headline
     result.paths |= measured.paths
