@@ -1,6 +1,7 @@
 """Pictures in, detections out: the one door through which a job runs the network."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -107,10 +108,13 @@ class Predictor:
         assert len({self.padded_shape(image.shape[0], image.shape[1]) for image in images}) == 1
         count = len(images)
         batch = make_batch(images, self.model.config.input, self.device, batch_size=self.batch_size)
-        with torch.autocast(
-            self.device.type,
-            dtype=AUTOCAST_DTYPES.get(self.precision),
-            enabled=self.precision in AUTOCAST_DTYPES,
+        with (
+            _exact_convolutions(),
+            torch.autocast(
+                self.device.type,
+                dtype=AUTOCAST_DTYPES.get(self.precision),
+                enabled=self.precision in AUTOCAST_DTYPES,
+            ),
         ):
             outputs = self.model(batch.pixels)
         grid = self.model.grid(batch.pixels, outputs)
@@ -147,6 +151,13 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices"
         )
     return resolved
+
+
+def _exact_convolutions() -> AbstractContextManager[None]:
+    """On CUDA: TF32 would take half the bits of fp32, other kernels may add in another order."""
+    return torch.backends.cudnn.flags(
+        enabled=torch.backends.cudnn.enabled, deterministic=True, allow_tf32=False
+    )
 
 
 def _with_threshold(config: DecodingConfig, score_threshold: float | None) -> DecodingConfig:

@@ -89,9 +89,6 @@ class Worker:
     def __init__(self, settings: WorkerSettings) -> None:
         torch.set_num_threads(settings.threads)
         cv2.setNumThreads(1)  # pictures are decoded in threads already, one each
-        # TF32 would take half the bits of fp32, and other kernels may add in another order.
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.deterministic = True
         self.device_model = _check_device(settings)
         self._settings = settings
         self._predictor = _load_predictor(settings)
