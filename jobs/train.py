@@ -15,7 +15,7 @@ from fcos_core.errors import ConfigError
 from fcos_core.metrics.coco import METRIC_NAMES
 from fcos_core.predictor import resolve_device
 from fcos_core.training import StepReport
-from jobs.runtime.devices import num_cores
+from jobs.runtime.cores import num_cores
 from jobs.runtime.dispatch import probe
 from jobs.runtime.ray_train import WorkerGroup, run_workers
 from jobs.runtime.surroundings import terminate_as_interrupt

@@ -10,23 +10,25 @@ import contextlib
 import logging
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from fcos_core.errors import FcosError, IncompleteRunError
-from jobs.runtime.devices import num_cores
+from jobs.runtime.cores import num_cores
 from jobs.runtime.ray_session import connected, first_line
 from jobs.runtime.surroundings import check_interrupted
 
-_log = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    import torch
 
-WorkerFunction = Callable[[Mapping[str, Any], torch.device], None]
+    WorkerFunction = Callable[[Mapping[str, Any], torch.device], None]
+
+_log = logging.getLogger(__name__)
 
 _POLL_S = 0.2
 _START_TIMEOUT_S = 1800
@@ -37,6 +39,7 @@ _RAY_TRAIN_ENVIRONMENT = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(_START_TIMEOUT_S),
 }
+_OWN_CLUSTER = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # nobody takes our own machine back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +84,12 @@ def run_workers(
     """
     num_cpus = max(num_cores(), group.count * group.threads)
     with connected(address, num_cpus=num_cpus) as ray:
+        call = ray.cloudpickle.dumps((function, dict(arguments)))
+        task = _Task(call=call, group=group, folder=str(folder), is_own_cluster=address is None)
         failure = None
         for num_losses in range(1, _MAX_LOSSES + 1):
             try:
-                failure = _run_once(ray, function, arguments, group, folder, on_poll)
+                failure = _run_once(ray, task, on_poll)
             except ray.exceptions.RayTaskError:
                 raise  # a bug, with its own traceback
             except ray.exceptions.RayError as error:
@@ -100,17 +105,27 @@ def run_workers(
         )
 
 
-def _run_once(
-    ray: ModuleType,
-    function: WorkerFunction,
-    arguments: Mapping[str, Any],
-    group: WorkerGroup,
-    folder: Path,
-    on_poll: Callable[[], None],
-) -> str | None:
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What Ray Train is to do.
+
+    Attributes:
+        call: function and arguments, pickled: only the workers need what they import.
+        group: the workers.
+        folder: for Ray Train's own files.
+        is_own_cluster: all is on this machine.
+    """
+
+    call: bytes
+    group: WorkerGroup
+    folder: str
+    is_own_cluster: bool
+
+
+def _run_once(ray: ModuleType, task: _Task, on_poll: Callable[[], None]) -> str | None:
     """Start the workers once; None when they are done, else how one was lost."""
     trainer = ray.remote(_RayTrainer).options(num_cpus=0, max_restarts=0).remote()
-    call = trainer.fit.remote(function, dict(arguments), group, str(folder))
+    call = trainer.fit.remote(task)
     try:
         while not ray.wait([call], timeout=_POLL_S)[0]:
             check_interrupted()
@@ -121,7 +136,7 @@ def _run_once(
         # Everything else of the training is owned by this actor, and ends with it.
         with contextlib.suppress(ray.exceptions.RayError):
             ray.kill(trainer)
-    return _judge(ray, failures, group)
+    return _judge(ray, failures, task.group)
 
 
 def _judge(ray: ModuleType, failures: list[Exception], group: WorkerGroup) -> str | None:
@@ -160,27 +175,22 @@ class _RayTrainer:
     In our own process it would take the signals, and leave its workers to themselves.
     """
 
-    def fit(
-        self,
-        function: WorkerFunction,
-        arguments: Mapping[str, Any],
-        group: WorkerGroup,
-        folder: str,
-    ) -> list[Exception]:
+    def fit(self, task: _Task) -> list[Exception]:
         """Run the workers; see ``run_workers``.
 
         Returns:
             The failures by rank; none when all went well.
         """
-        os.environ.update(_RAY_TRAIN_ENVIRONMENT)
+        os.environ.update(_RAY_TRAIN_ENVIRONMENT | (_OWN_CLUSTER if task.is_own_cluster else {}))
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
         from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
+        group = task.group
         is_cuda = group.device == "cuda"
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"function": function, "arguments": arguments},
+            train_loop_config={"call": task.call},
             scaling_config=ScalingConfig(
                 num_workers=group.count,
                 use_gpu=is_cuda,
@@ -188,7 +198,8 @@ class _RayTrainer:
             ),
             run_config=RunConfig(
                 name=f"fcos-{uuid.uuid4().hex}",
-                storage_path=folder,
+                storage_path=task.folder,
+                worker_runtime_env={"env_vars": _worker_environment(task)},
                 failure_config=FailureConfig(
                     max_failures=0, controller_failure_limit=0, max_preemption_failures=0
                 ),
@@ -204,8 +215,18 @@ class _RayTrainer:
         return []
 
 
-def _work(config: Mapping[str, Any]) -> None:
+def _worker_environment(task: _Task) -> dict[str, str]:
+    """Keep the workers' own connections on the loopback address where all are on one machine."""
+    if not task.is_own_cluster:
+        return {}
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    return {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
+
+
+def _work(config: Mapping[str, bytes]) -> None:
     """What Ray Train runs in each worker."""
+    from ray import cloudpickle
     from ray.train.torch import get_device
 
-    config["function"](config["arguments"], get_device())
+    function, arguments = cloudpickle.loads(config["call"])
+    function(arguments, get_device())
