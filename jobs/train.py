@@ -20,7 +20,6 @@ from jobs.runtime.dispatch import probe
 from jobs.runtime.ray_train import WorkerGroup, run_workers
 from jobs.runtime.surroundings import terminate_as_interrupt
 from jobs.storage import absolute
-from jobs.storage.weights import resolve_weights
 from jobs.training.data import TrainingData, load_data
 from jobs.training.loop import train
 from jobs.training.metrics_log import MetricsTail, last_records, report_of
@@ -34,6 +33,7 @@ __all__ = ["TrainConfig", "TrainResult", "run"]
 _log = logging.getLogger(__name__)
 
 _MOST_GPU_THREADS = 8
+_NAMED_WEIGHTS = {"coco", "demo"}
 
 
 @dataclass(frozen=True)
@@ -136,12 +136,14 @@ def _train_in_worker(arguments: Mapping[str, Any], device: torch.device) -> None
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
     """A worker has another current folder."""
-    names = ("images", "annotations", "out", "val_images", "val_annotations")
+    names = ("images", "annotations", "out", "val_images", "val_annotations", "weights")
     given = {name: getattr(config, name) for name in names}
-    if config.weights is not None:
-        given["weights"] = str(resolve_weights(config.weights).path)
     return config.model_copy(
-        update={name: absolute(value) for name, value in given.items() if value is not None}
+        update={
+            name: absolute(value)
+            for name, value in given.items()
+            if value is not None and (name != "weights" or value not in _NAMED_WEIGHTS)
+        }
     )
 
 

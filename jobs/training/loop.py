@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 
 from fcos_core.errors import ConfigError
-from fcos_core.training import OptimizationConfig, Peers, Trainer
+from fcos_core.training import OptimizationConfig, Peers, StepReport, Trainer, TrainingBatch
 from jobs.runtime.fingerprint import explain_difference
 from jobs.storage import absolute
 from jobs.training.data import TrainingData
@@ -63,12 +63,28 @@ def train(
         batches = source.batches(model.config.input, peers, first_step=trainer.num_done)
         with contextlib.closing(batches):
             for batch in batches:
-                report = trainer.step(batch)
+                report = _step(trainer, batch)
                 evaluation = None
                 if validation and config.is_evaluated_at(report.step):
                     evaluation = validation.evaluate(trainer.average)
                 if recorder is not None:
                     recorder.add(record_of(report, evaluation))
+
+
+def _step(trainer: Trainer, batch: TrainingBatch) -> StepReport:
+    """Do a step.
+
+    Raises:
+        ConfigError: the device has not enough memory for it.
+    """
+    try:
+        return trainer.step(batch)
+    except torch.OutOfMemoryError as error:
+        rows, columns = batch.padded_shape
+        raise ConfigError(
+            f"step {trainer.num_done}: {len(batch.examples)} pictures of {columns} x {rows} pixels "
+            f"do not fit into the memory of {trainer.device}; a smaller batch_size may"
+        ) from error
 
 
 def _optimization_config(config: TrainConfig) -> OptimizationConfig:

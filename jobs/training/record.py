@@ -30,6 +30,7 @@ _POLL_S = 0.2
 def deciding_fields(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
     """All that the result depends on: settings, content of the files they name, our version."""
     settings = config.deciding()
+    settings.pop("weights")  # their content decides, not where they lie
     for name in ("images", "annotations", "val_images", "val_annotations"):
         if settings[name] is not None:
             settings[name] = absolute(settings[name])

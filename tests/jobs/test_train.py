@@ -112,6 +112,9 @@ def test_training_starts_from_given_weights_and_refuses_another_shape(dataset, t
     again = run(config(dataset, tmp_path / "again", steps=1, weights=first.checkpoint))
     fresh = run(config(dataset, tmp_path / "fresh", steps=1))
     assert again.last.total < 0.9 * fresh.last.total
+    # The same weights by another name are the same training.
+    same = run(config(dataset, tmp_path / "again", steps=1, weights=f"file://{first.checkpoint}"))
+    assert same.last == again.last
     with pytest.raises(CheckpointError, match=r"first.*has shape .*, the model to train has"):
         run(config(dataset, tmp_path / "out", weights=first.checkpoint, fpn_channels=16))
     with pytest.raises(CheckpointError, match=r"first.*(has|lacks) .*, unlike the model to train"):
