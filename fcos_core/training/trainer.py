@@ -104,7 +104,7 @@ class Trainer:
         self._scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_gradient_norm)
         parts = torch.stack([losses.classification, losses.box, losses.centerness]).detach()
-        # The one place where the device is waited for.
+        # Fetched together: each look at the device waits for it.
         means = self.peers.sum(parts) / self.peers.count
         numbers = cast("list[float]", torch.cat([means, norm[None]]).tolist())
         classification, box, centerness, gradient_norm = numbers
