@@ -54,7 +54,7 @@ def groupings(
     """
     longer = block.boxes[:, 2:].max(axis=1, initial=0.0)
     shorter = block.boxes[:, 2:].min(axis=1, initial=np.inf)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         aspect = np.nan_to_num(longer / shorter, nan=np.inf, posinf=np.inf)
     crowded = np.searchsorted(np.array(CROWDING_EDGES), crowding(block), side="left")
     return (
