@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from fcos_core.metrics.bpr.frames import boxes_in_frame, frames_of
-from fcos_core.metrics.bpr.rectangles import Intervals, count_up, list_cells
+from fcos_core.metrics.bpr.rectangles import Intervals, list_cells
 from fcos_core.metrics.bpr.rules import AnchorRule
 from fcos_core.metrics.bpr.structures import (
     BoxBlock,
@@ -25,6 +25,7 @@ from fcos_core.metrics.bpr.structures import (
     joined,
     parts_of,
 )
+from fcos_core.metrics.counting import count_up
 
 # Rounding moves an overlap by far less than this; what may be equal is compared exactly.
 _NEARLY = 1 - 1e-9

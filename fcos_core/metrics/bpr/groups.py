@@ -11,8 +11,8 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from fcos_core.metrics.bpr.rectangles import count_up
 from fcos_core.metrics.bpr.structures import BoxBlock
+from fcos_core.metrics.counting import count_up
 
 AREA_NAMES = ("small", "medium", "large")
 _AREA_EDGES = (32.0**2, 96.0**2)  # COCO's, of the annotation's area

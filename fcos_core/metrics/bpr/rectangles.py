@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
+from fcos_core.metrics.counting import count_up
+
 Floats = Float[np.ndarray, " P"]
 Indices = Int64[np.ndarray, " P"]
 
@@ -162,22 +164,3 @@ def _first_index(
         if not (is_late.any() or is_early.any()):
             return index
         index = index - is_late + is_early
-
-
-def count_up(
-    starts: Int64[np.ndarray, " K"], lengths: Int64[np.ndarray, " K"]
-) -> tuple[Int64[np.ndarray, " T"], Int64[np.ndarray, " T"]]:
-    """Count up from every start as often as its length says.
-
-    Args:
-        starts: the first numbers.
-        lengths: how many numbers from each; may be zero.
-
-    Returns:
-        Which start each number comes from, and the numbers.
-    """
-    ends = np.cumsum(lengths)
-    which = np.repeat(np.arange(len(starts)), lengths)
-    numbers = np.arange(ends[-1] if len(ends) else 0)
-    numbers += np.repeat(starts - (ends - lengths), lengths)
-    return which, numbers

@@ -1,0 +1,119 @@
+"""COCO's evaluation of boxes, bit for bit pycocotools' own, at any scale.
+
+:func:`match` works on a block of images, :func:`accumulate` on one category of all blocks, so the
+work can be spread and memory grows with the largest category. Shapes: ``T R K A M`` are the axes of
+pycocotools' curves.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fcos_core.metrics.coco.accumulation import (
+    CategoryMatches,
+    Curves,
+    accumulate,
+    by_category,
+    joined,
+)
+from fcos_core.metrics.coco.matching import NOTHING, Matches, match
+from fcos_core.metrics.coco.structures import (
+    CANONICAL_ORDER,
+    MAX_DETECTIONS,
+    METRIC_NAMES,
+    DetectedBoxes,
+    Settings,
+    TrueBoxes,
+    canonical_order,
+)
+from fcos_core.metrics.coco.summary import summarize
+
+__all__ = [
+    "CANONICAL_ORDER",
+    "MAX_DETECTIONS",
+    "METRIC_NAMES",
+    "NOTHING",
+    "CategoryMatches",
+    "CocoMetrics",
+    "Curves",
+    "DetectedBoxes",
+    "Matches",
+    "Settings",
+    "TrueBoxes",
+    "accumulate",
+    "by_category",
+    "canonical_order",
+    "evaluate_boxes",
+    "joined",
+    "match",
+    "metrics_of",
+    "summarize",
+]
+
+
+@dataclass(frozen=True)
+class CocoMetrics:
+    """The twelve numbers by ``METRIC_NAMES``, in 0..1, and -1 where COCO leaves them undefined.
+
+    Args:
+        overall: over all categories.
+        per_category: by category id.
+        curves: that they are the means of; categories by rising id.
+    """
+
+    overall: dict[str, float]
+    per_category: dict[int, dict[str, float]]
+    curves: Curves
+
+
+def evaluate_boxes(
+    true_boxes: TrueBoxes,
+    detections: DetectedBoxes,
+    *,
+    category_ids: Sequence[int],
+    settings: Settings | None = None,
+) -> CocoMetrics:
+    """Score detections against ground truth as COCO does.
+
+    Every image that either side names is scored; an image that neither names changes nothing.
+
+    Args:
+        true_boxes: ground truth; crowds are regions where detections do not count.
+        detections: in the order that decides between equal scores within an image.
+        category_ids: the categories that are scored, each once; others are passed over.
+        settings: COCO's unless given.
+
+    Returns:
+        The twelve numbers over all categories and for each.
+    """
+    settings = settings or Settings()
+    ordered = sorted(category_ids)
+    matches = match(true_boxes, detections, np.array(ordered, np.int64), settings)
+    return metrics_of(by_category(matches), ordered, settings)
+
+
+def metrics_of(
+    matches: Sequence[CategoryMatches], category_ids: Sequence[int], settings: Settings
+) -> CocoMetrics:
+    """Turn the matches of all images into numbers.
+
+    Args:
+        matches: of each category.
+        category_ids: theirs, rising.
+        settings: that they were matched under.
+    """
+    curves = accumulate(matches, settings)
+    return CocoMetrics(
+        overall=summarize(curves, settings),
+        per_category={
+            category_id: summarize(
+                Curves(
+                    curves.precision[:, :, [k]], curves.recall[:, [k]], curves.scores[:, :, [k]]
+                ),
+                settings,
+            )
+            for k, category_id in enumerate(category_ids)
+        },
+        curves=curves,
+    )

@@ -1,0 +1,210 @@
+"""From matches to COCO's curves: precision at recall, and recall, of one category at a time.
+
+pycocotools writes out precision behind every detection. It is read off only where a detection finds
+a box, so only these places are computed, with the same arithmetic: the curves are the same bit for
+bit. Letters: ``D`` detections of one category, ``H`` those that overlap a box, ``T R K A M`` the
+axes of the curves: IoU thresholds, recalls, categories, area ranges, detection limits.
+
+Source: ``cocoeval.py`` of pycocotools 2.0.11.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from fcos_core.metrics.coco.matching import NOTHING, Matches
+from fcos_core.metrics.coco.structures import Settings
+
+UNDEFINED = -1.0
+
+
+@dataclass(frozen=True)
+class Curves:
+    """pycocotools' ``precision``, ``recall`` and ``scores``; -1 where there is nothing to find."""
+
+    precision: Float64[np.ndarray, "T R K A M"]
+    recall: Float64[np.ndarray, "T K A M"]
+    scores: Float64[np.ndarray, "T R K A M"]
+
+    @classmethod
+    def undefined(cls, num_categories: int, settings: Settings) -> "Curves":
+        """Curves of categories that nothing is known of."""
+        t, r = len(settings.iou_thresholds), len(settings.recall_thresholds)
+        a, m = len(settings.area_ranges), len(settings.max_detections)
+        return cls(
+            np.full((t, r, num_categories, a, m), UNDEFINED),
+            np.full((t, num_categories, a, m), UNDEFINED),
+            np.full((t, r, num_categories, a, m), UNDEFINED),
+        )
+
+
+@dataclass(frozen=True)
+class CategoryMatches:
+    """What became of one category's detections, image by image, small enough to be sent.
+
+    Args:
+        scores: of the detections, as they are ranked.
+        rank: place of each among those of its image, from 0.
+        is_outside: whether its own area is outside of each range.
+        hits: those that overlap a box: indices into ``scores``, rising.
+        is_found: whether each of these finds a box.
+        is_ignored: whether each of these counts for nothing.
+        num_boxes: boxes to find in each area range.
+    """
+
+    scores: Float64[np.ndarray, " D"]
+    rank: Int64[np.ndarray, " D"]
+    is_outside: Bool[np.ndarray, "D A"]
+    hits: Int64[np.ndarray, " H"]
+    is_found: Bool[np.ndarray, "H T A"]
+    is_ignored: Bool[np.ndarray, "H T A"]
+    num_boxes: Int64[np.ndarray, " A"]
+
+
+def by_category(matches: Matches) -> list[CategoryMatches]:
+    """Take matches apart.
+
+    Args:
+        matches: of any number of categories.
+
+    Returns:
+        One part per category.
+    """
+    edges = np.arange(len(matches.num_boxes) + 1)
+    bounds = np.searchsorted(matches.category, edges).tolist()
+    hit_bounds = np.searchsorted(matches.category[matches.hits], edges).tolist()
+    return [
+        CategoryMatches(
+            scores=matches.scores[first:last],
+            rank=matches.rank[first:last],
+            is_outside=matches.is_outside[first:last],
+            hits=matches.hits[first_hit:last_hit] - first,
+            is_found=matches.found[first_hit:last_hit] != NOTHING,
+            is_ignored=matches.is_ignored[first_hit:last_hit],
+            num_boxes=num_boxes,
+        )
+        for first, last, first_hit, last_hit, num_boxes in zip(
+            bounds, bounds[1:], hit_bounds, hit_bounds[1:], matches.num_boxes, strict=False
+        )
+    ]
+
+
+def joined(parts: Sequence[CategoryMatches]) -> CategoryMatches:
+    """Put the matches of one category in consecutive blocks of images together.
+
+    Args:
+        parts: by rising image id; at least one.
+    """
+    starts = np.cumsum([0, *(len(part.scores) for part in parts[:-1])])
+    return CategoryMatches(
+        scores=np.concatenate([part.scores for part in parts]),
+        rank=np.concatenate([part.rank for part in parts]),
+        is_outside=np.concatenate([part.is_outside for part in parts]),
+        hits=np.concatenate([p.hits + start for p, start in zip(parts, starts, strict=True)]),
+        is_found=np.concatenate([part.is_found for part in parts]),
+        is_ignored=np.concatenate([part.is_ignored for part in parts]),
+        num_boxes=np.sum([part.num_boxes for part in parts], axis=0),
+    )
+
+
+def accumulate(matches: Sequence[CategoryMatches], settings: Settings) -> Curves:
+    """Compute the curves.
+
+    Args:
+        matches: of each category, all images.
+        settings: that they were matched under.
+    """
+    curves = Curves.undefined(len(matches), settings)
+    for k, of_category in enumerate(matches):
+        _put_category(curves, k, of_category, settings)
+    return curves
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """Detections of one category by falling score, those beyond a limit per image left out.
+
+    Args:
+        scores: falling.
+        counts: detections up to each place, itself included, whose own area is in each range.
+        place: of each hit.
+        hits: which hits these are.
+    """
+
+    scores: Float64[np.ndarray, " D"]
+    counts: Int64[np.ndarray, "D A"]
+    place: Int64[np.ndarray, " H"]
+    hits: Int64[np.ndarray, " H"]
+
+
+def _put_category(curves: Curves, k: int, matches: CategoryMatches, settings: Settings) -> None:
+    if not matches.num_boxes.any():
+        return
+    # The sort is stable, as pycocotools' is: equal scores stay image by image.
+    order = np.argsort(-matches.scores, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    hits = np.argsort(place[matches.hits])
+    for m, limit in enumerate(settings.max_detections):
+        ranked = _rank(matches, order, place, hits, limit)
+        for a in np.flatnonzero(matches.num_boxes).tolist():
+            _put_range(curves, (k, a, m), matches, ranked, settings)
+
+
+def _rank(
+    matches: CategoryMatches,
+    order: Int64[np.ndarray, " D"],
+    place: Int64[np.ndarray, " D"],
+    hits: Int64[np.ndarray, " H"],
+    limit: int,
+) -> _Ranked:
+    is_within = matches.rank[order] < limit
+    within = order[is_within]
+    new_place = np.cumsum(is_within) - 1
+    hits = hits[matches.rank[matches.hits[hits]] < limit]
+    return _Ranked(
+        scores=matches.scores[within],
+        counts=np.cumsum(~matches.is_outside[within], axis=0),
+        place=new_place[place[matches.hits[hits]]],
+        hits=hits,
+    )
+
+
+def _put_range(
+    curves: Curves,
+    at: tuple[int, int, int],
+    matches: CategoryMatches,
+    ranked: _Ranked,
+    settings: Settings,
+) -> None:
+    """Fill in the curves of one category, area range and limit, for all thresholds."""
+    k, a, m = at
+    num_boxes = int(matches.num_boxes[a])
+    counts = ~matches.is_ignored[ranked.hits, :, a]
+    is_true = matches.is_found[ranked.hits, :, a] & counts
+    # Behind each hit: how many detections count. Own areas decide for all but the hits themselves.
+    by_own_area = ~matches.is_outside[matches.hits[ranked.hits], a]
+    correction = np.cumsum(counts.astype(np.int64) - by_own_area[:, None], axis=0)
+    num_counted = ranked.counts[ranked.place, a][:, None] + correction
+    num_true = np.cumsum(is_true, axis=0)
+    recalls = np.array(settings.recall_thresholds)
+    for t in range(len(settings.iou_thresholds)):
+        chosen = np.flatnonzero(is_true[:, t])
+        true = num_true[chosen, t].astype(np.float64)
+        false = num_counted[chosen, t] - true
+        recall = true / num_boxes
+        precision = true / (false + true + np.spacing(1))
+        # Precision at a recall is the best at it or beyond.
+        precision = np.maximum.accumulate(precision[::-1])[::-1]
+        where = np.searchsorted(recall, recalls, side="left")
+        is_reached = where < len(recall)
+        reached = where[is_reached]
+        curves.recall[t, k, a, m] = recall[-1] if len(recall) else 0.0
+        curves.precision[t, :, k, a, m] = 0.0
+        curves.precision[t, is_reached, k, a, m] = precision[reached]
+        curves.scores[t, :, k, a, m] = 0.0
+        curves.scores[t, is_reached, k, a, m] = ranked.scores[ranked.place[chosen[reached]]]
+        if len(ranked.scores):  # recall 0 is reached by the first detection, true or not
+            curves.scores[t, recalls <= 0, k, a, m] = ranked.scores[0]

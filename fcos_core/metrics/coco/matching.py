@@ -1,0 +1,277 @@
+"""Which detection finds which ground-truth box: COCO's greedy matching, all pairs at once.
+
+pycocotools walks through images, categories, area ranges, IoU thresholds, detections and boxes one
+by one. Here only pairs that overlap by the lowest threshold are looked at, and the r-th such
+detection of every image and category is matched in one step, for all thresholds and area ranges.
+Every comparison is pycocotools' own, in float64, so the outcome is the same bit for bit.
+
+Letters: ``G`` ground-truth boxes, ``D`` detections that count, ``K`` categories, ``E`` pairs that
+overlap, ``H`` detections with such a pair, ``T`` IoU thresholds, ``A`` area ranges.
+
+Source: ``cocoeval.py`` and ``maskApi.c`` of pycocotools 2.0.11.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from fcos_core.metrics.coco.structures import DetectedBoxes, Settings, TrueBoxes
+from fcos_core.metrics.counting import count_up, ranks_within, run_starts
+
+NOTHING = -1
+# Pairs of a detection and a box looked at together.
+_PAIRS_AT_ONCE = 1_000_000
+# pycocotools asks for no more than this, even where a threshold is 1.
+_LARGEST_THRESHOLD = 1 - 1e-10
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What became of the detections of some images, and how many boxes there were to find.
+
+    Detections are sorted by category, image and falling score; only those within the largest
+    number of detections per image and category are there.
+
+    Args:
+        rows: of each detection in what was given.
+        category: index of its category.
+        rank: its place among the detections of its image and category, from 0.
+        scores: of each.
+        is_outside: whether its own area is outside of each range.
+        hits: detections that overlap a box by the lowest threshold: indices into ``rows``, rising.
+        found: row of the ground-truth box each of these finds, or ``NOTHING``.
+        is_ignored: whether each of these counts for nothing, having found a box that counts for
+            nothing, or none while its own area is outside of the range.
+        num_boxes: boxes to find.
+    """
+
+    rows: Int64[np.ndarray, " D"]
+    category: Int64[np.ndarray, " D"]
+    rank: Int64[np.ndarray, " D"]
+    scores: Float64[np.ndarray, " D"]
+    is_outside: Bool[np.ndarray, "D A"]
+    hits: Int64[np.ndarray, " H"]
+    found: Int64[np.ndarray, "H T A"]
+    is_ignored: Bool[np.ndarray, "H T A"]
+    num_boxes: Int64[np.ndarray, "K A"]
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """Rows by category and image; the key tells both."""
+
+    rows: Int64[np.ndarray, " N"]
+    key: Int64[np.ndarray, " N"]
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Overlapping pairs of one image and category each, by detection, then in the boxes' order."""
+
+    detection: Int64[np.ndarray, " E"]
+    box: Int64[np.ndarray, " E"]
+    iou: Float64[np.ndarray, " E"]
+
+
+def match(
+    truth: TrueBoxes,
+    detections: DetectedBoxes,
+    category_ids: Int64[np.ndarray, " K"],
+    settings: Settings,
+) -> Matches:
+    """Match the detections of some images.
+
+    Args:
+        truth: ground truth of these images.
+        detections: of these images, in the order that decides between equal scores.
+        category_ids: rising; what has another category is passed over.
+        settings: thresholds and ranges.
+    """
+    image_ids = np.union1d(truth.image_ids, detections.image_ids)
+    no_order = np.zeros(len(truth))
+    true = _sort(truth.image_ids, truth.category_ids, no_order, image_ids, category_ids)
+    own = _sort(
+        detections.image_ids,
+        detections.category_ids,
+        -detections.scores,
+        image_ids,
+        category_ids,
+    )
+    rank = ranks_within(own.key)
+    counts = rank < max(settings.max_detections)
+    own, rank = _Sorted(own.rows[counts], own.key[counts]), rank[counts]
+
+    is_crowd = truth.is_crowd[true.rows]
+    # pycocotools ignores a box that is a crowd, or whose area is outside of the range.
+    is_passed_over = is_crowd[:, None] | _is_outside(truth.areas[true.rows], settings)
+    boxes = detections.boxes[own.rows]
+    is_outside = _is_outside(boxes[:, 2] * boxes[:, 3], settings)
+
+    pairs = _overlapping(boxes, own.key, truth.boxes[true.rows], is_crowd, true.key, settings)
+    hits = pairs.detection[run_starts(pairs.detection)]
+    found = _find(pairs, own.key[hits], is_crowd, is_passed_over, settings)
+    num_images = max(1, len(image_ids))
+    num_boxes = np.zeros((len(category_ids), len(settings.area_ranges)), np.int64)
+    np.add.at(num_boxes, true.key // num_images, ~is_passed_over)
+    return Matches(
+        rows=own.rows,
+        category=own.key // num_images,
+        rank=rank,
+        scores=detections.scores[own.rows],
+        is_outside=is_outside,
+        hits=hits,
+        found=_rows_of(found, true.rows),
+        is_ignored=_is_ignored(found, is_passed_over, is_outside[hits]),
+        num_boxes=num_boxes,
+    )
+
+
+def _sort(
+    image_ids: Int64[np.ndarray, " N"],
+    row_categories: Int64[np.ndarray, " N"],
+    order: Float64[np.ndarray, " N"],
+    known_images: Int64[np.ndarray, " I"],
+    category_ids: Int64[np.ndarray, " K"],
+) -> _Sorted:
+    """Rows of known categories by category, image and order; in the given order among equals."""
+    if not len(category_ids):
+        return _Sorted(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    category = np.minimum(np.searchsorted(category_ids, row_categories), len(category_ids) - 1)
+    rows = np.flatnonzero(category_ids[category] == row_categories)
+    key = category[rows] * len(known_images) + np.searchsorted(known_images, image_ids[rows])
+    by_key = np.lexsort((order[rows], key))
+    return _Sorted(rows[by_key], key[by_key])
+
+
+def _is_outside(areas: Float64[np.ndarray, " N"], settings: Settings) -> Bool[np.ndarray, "N A"]:
+    low, high = np.array(settings.area_ranges).T
+    return (areas[:, None] < low) | (areas[:, None] > high)
+
+
+def _overlapping(
+    boxes: Float64[np.ndarray, "D 4"],
+    key: Int64[np.ndarray, " D"],
+    true_boxes: Float64[np.ndarray, "G 4"],
+    is_crowd: Bool[np.ndarray, " G"],
+    true_key: Int64[np.ndarray, " G"],
+    settings: Settings,
+) -> _Pairs:
+    """All pairs that overlap by the lowest threshold, a bounded number of pairs at a time."""
+    first = np.searchsorted(true_key, key)
+    count = np.searchsorted(true_key, key, side="right") - first
+    ends = np.cumsum(count)
+    total = int(ends[-1]) if len(ends) else 0
+    cuts = np.searchsorted(ends, np.arange(0, total, _PAIRS_AT_ONCE)).tolist()
+    least = min(*settings.iou_thresholds, _LARGEST_THRESHOLD)
+    parts = [_Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    for begin, end in pairwise([*cuts, len(key)]):
+        detection, box = count_up(first[begin:end], count[begin:end])
+        detection += begin
+        iou = _iou(boxes[detection], true_boxes[box], is_crowd[box])
+        kept = np.flatnonzero(iou >= least)
+        parts.append(_Pairs(detection[kept], box[kept], iou[kept]))
+    return _Pairs(
+        np.concatenate([part.detection for part in parts]),
+        np.concatenate([part.box for part in parts]),
+        np.concatenate([part.iou for part in parts]),
+    )
+
+
+def _iou(
+    found: Float64[np.ndarray, "E 4"],
+    true: Float64[np.ndarray, "E 4"],
+    is_crowd: Bool[np.ndarray, " E"],
+) -> Float64[np.ndarray, " E"]:
+    """``bbIou`` of maskApi.c: of a crowd, the share of the detection that lies in it."""
+    width = np.minimum(found[:, 2] + found[:, 0], true[:, 2] + true[:, 0])
+    width -= np.maximum(found[:, 0], true[:, 0])
+    height = np.minimum(found[:, 3] + found[:, 1], true[:, 3] + true[:, 1])
+    height -= np.maximum(found[:, 1], true[:, 1])
+    shared = width * height
+    area = found[:, 2] * found[:, 3]
+    union = np.where(is_crowd, area, area + true[:, 2] * true[:, 3] - shared)
+    meets = (width > 0) & (height > 0)
+    return np.divide(shared, union, out=np.zeros_like(shared), where=meets)
+
+
+def _find(
+    pairs: _Pairs,
+    hit_key: Int64[np.ndarray, " H"],
+    is_crowd: Bool[np.ndarray, " G"],
+    is_passed_over: Bool[np.ndarray, "G A"],
+    settings: Settings,
+) -> Int64[np.ndarray, "H T A"]:
+    """The box each detection finds: those of one rank in all images and categories at once."""
+    thresholds = np.minimum(settings.iou_thresholds, _LARGEST_THRESHOLD)
+    lanes = (len(thresholds), is_passed_over.shape[1])
+    found = np.full((len(hit_key), *lanes), NOTHING, np.int64)
+    is_free = np.ones((len(is_crowd), *lanes), np.bool_)
+    starts = run_starts(pairs.detection)
+    hit = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(pairs.detection))))
+    turn = ranks_within(hit_key)[hit]
+    by_turn = np.argsort(turn, kind="stable")
+    bounds = np.searchsorted(turn[by_turn], np.arange(turn.max(initial=-1) + 2)).tolist()
+    for first, last in pairwise(bounds):
+        chosen = by_turn[first:last]
+        box, own_hit = pairs.box[chosen], hit[chosen]
+        best = _best_of_each(
+            pairs.iou[chosen],
+            thresholds,
+            is_free[box] | is_crowd[box][:, None, None],
+            is_passed_over[box],
+            run_starts(own_hit),
+        )
+        finds = np.where(best == NOTHING, NOTHING, box[best])
+        found[own_hit[run_starts(own_hit)]] = finds
+        _, threshold, area = taken = np.nonzero(best != NOTHING)
+        is_free[finds[taken], threshold, area] = False
+    return found
+
+
+def _best_of_each(
+    iou: Float64[np.ndarray, " E"],
+    thresholds: Float64[np.ndarray, " T"],
+    is_open: Bool[np.ndarray, "E T A"],
+    is_passed_over: Bool[np.ndarray, "E A"],
+    starts: Int64[np.ndarray, " H"],
+) -> Int64[np.ndarray, "H T A"]:
+    """The pair each detection takes: of the boxes that count if any will do, else of the others.
+
+    The largest IoU, and of equal ones the last.
+    """
+    may = is_open & (iou[:, None] >= thresholds)[..., None]
+    counts = ~is_passed_over[:, None]
+    best = _last_largest(iou, may & counts, starts)
+    return np.where(best == NOTHING, _last_largest(iou, may & ~counts, starts), best)
+
+
+def _last_largest(
+    iou: Float64[np.ndarray, " E"],
+    may: Bool[np.ndarray, "E T A"],
+    starts: Int64[np.ndarray, " H"],
+) -> Int64[np.ndarray, "H T A"]:
+    value = np.where(may, iou[:, None, None], -1.0)
+    largest = np.maximum.reduceat(value, starts, axis=0)
+    lengths = np.diff(np.append(starts, len(iou)))
+    is_largest = may & (value == np.repeat(largest, lengths, axis=0))
+    place = np.where(is_largest, np.arange(len(iou))[:, None, None], NOTHING)
+    return np.maximum.reduceat(place, starts, axis=0)
+
+
+def _is_ignored(
+    found: Int64[np.ndarray, "H T A"],
+    is_passed_over: Bool[np.ndarray, "G A"],
+    is_outside: Bool[np.ndarray, "H A"],
+) -> Bool[np.ndarray, "H T A"]:
+    if not len(is_passed_over):
+        return np.zeros(found.shape, np.bool_)
+    of_found = is_passed_over[found, np.arange(is_passed_over.shape[1])]
+    return np.where(found == NOTHING, is_outside[:, None], of_found)
+
+
+def _rows_of(
+    found: Int64[np.ndarray, "H T A"], rows: Int64[np.ndarray, " G"]
+) -> Int64[np.ndarray, "H T A"]:
+    return np.where(found == NOTHING, NOTHING, rows[found]) if len(rows) else found

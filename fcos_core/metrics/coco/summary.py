@@ -1,0 +1,42 @@
+"""COCO's twelve numbers from its curves, with pycocotools' own means."""
+
+import numpy as np
+from jaxtyping import Float64
+
+from fcos_core.metrics.coco.accumulation import UNDEFINED, Curves
+from fcos_core.metrics.coco.structures import METRIC_NAMES, Settings
+
+_AREAS = ("all", "small", "medium", "large")
+
+
+def summarize(curves: Curves, settings: Settings) -> dict[str, float]:
+    """Average the curves.
+
+    Args:
+        curves: of any number of categories.
+        settings: that they were computed under.
+
+    Returns:
+        The numbers by ``METRIC_NAMES``, in 0..1, and -1 where nothing is defined.
+    """
+    first, second, largest = range(len(settings.max_detections))
+    precision, recall = curves.precision, curves.recall
+    thresholds = np.array(settings.iou_thresholds)
+
+    def at(iou: float) -> Float64[np.ndarray, "..."]:
+        return precision[np.flatnonzero(thresholds == iou)][:, :, :, 0, largest]
+
+    numbers = (
+        _mean(precision[:, :, :, 0, largest]),
+        _mean(at(0.5)),
+        _mean(at(0.75)),
+        *(_mean(precision[:, :, :, area, largest]) for area in range(1, len(_AREAS))),
+        *(_mean(recall[:, :, 0, limit]) for limit in (first, second, largest)),
+        *(_mean(recall[:, :, area, largest]) for area in range(1, len(_AREAS))),
+    )
+    return dict(zip(METRIC_NAMES, numbers, strict=True))
+
+
+def _mean(values: Float64[np.ndarray, "..."]) -> float:
+    defined = values[values > UNDEFINED]
+    return float(np.mean(defined)) if len(defined) else UNDEFINED

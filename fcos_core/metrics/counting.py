@@ -1,0 +1,48 @@
+"""Runs of numbers, all at once: the loops that numpy has no word for.
+
+Letters: ``K`` runs, ``N`` numbers of all of them.
+"""
+
+import numpy as np
+from jaxtyping import Int64
+
+
+def count_up(
+    starts: Int64[np.ndarray, " K"], lengths: Int64[np.ndarray, " K"]
+) -> tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, " N"]]:
+    """Count up from every start as often as its length says.
+
+    Args:
+        starts: the first numbers.
+        lengths: how many numbers from each; may be zero.
+
+    Returns:
+        Which start each number comes from, and the numbers.
+    """
+    ends = np.cumsum(lengths)
+    which = np.repeat(np.arange(len(starts)), lengths)
+    numbers = np.arange(ends[-1] if len(ends) else 0)
+    numbers += np.repeat(starts - (ends - lengths), lengths)
+    return which, numbers
+
+
+def run_starts(keys: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " K"]:
+    """Where each run of equal keys begins.
+
+    Args:
+        keys: sorted.
+    """
+    is_first = np.ones(len(keys), np.bool_)
+    is_first[1:] = keys[1:] != keys[:-1]
+    return np.flatnonzero(is_first)
+
+
+def ranks_within(keys: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
+    """The place of each element in its run of equal keys, from 0.
+
+    Args:
+        keys: sorted.
+    """
+    starts = run_starts(keys)
+    lengths = np.diff(np.append(starts, len(keys)))
+    return np.arange(len(keys)) - np.repeat(starts, lengths)
