@@ -229,9 +229,9 @@ class _Field:
         near = self._reaching(columns, rows, best, best.max(axis=1))
         highest = np.zeros(self.num_boxes)
         np.maximum.at(highest, near.box, near.iou)
-        is_enough = np.greater_equal(highest, self.rule.low_quality_iou or 0.0)
         is_best = np.equal(near.iou, highest[near.box])
-        return near.only(np.flatnonzero(is_best & is_enough[near.box]))
+        is_enough = np.greater_equal(near.iou, self.rule.low_quality_iou or 0.0)
+        return near.only(np.flatnonzero(np.logical_and(is_best, is_enough)))
 
     def _among_all(self, matches: _Matches) -> _Matches:
         """Pairs of each anchor with every box of its picture."""

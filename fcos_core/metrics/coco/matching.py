@@ -212,7 +212,8 @@ def _find(
     hit = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(pairs.detection))))
     turn = ranks_within(hit_key)[hit]
     by_turn = np.argsort(turn, kind="stable")
-    bounds = np.searchsorted(turn[by_turn], np.arange(turn.max(initial=-1) + 2)).tolist()
+    num_turns = int(turn.max(initial=-1)) + 1
+    bounds = np.searchsorted(turn[by_turn], np.arange(num_turns + 1)).tolist()
     for first, last in pairwise(bounds):
         chosen = by_turn[first:last]
         box, own_hit = pairs.box[chosen], hit[chosen]
