@@ -253,7 +253,7 @@ class _Field:
 
     def _outcomes(self, eligible: _Matches, matched: _Matches) -> Outcomes:
         num_candidates, num_kept = self._per_level(eligible), self._per_level(matched)
-        is_recalled = num_kept.any(axis=1)
+        is_recalled = num_kept.sum(axis=1) > 0
         causes = np.where(num_candidates.any(axis=1), Cause.SHADOWED, Cause.LOW_IOU)
         causes[is_recalled] = Cause.RECALLED
         lost = eligible.only(np.flatnonzero(~is_recalled[eligible.box]))
