@@ -1,11 +1,11 @@
 """COCO's evaluation of boxes, bit for bit pycocotools' own, at any scale.
 
-:func:`match` works on a block of images, :func:`accumulate` on one category of all blocks, so the
-work can be spread and memory grows with the largest category. Shapes: ``T R K A M`` are the axes of
-pycocotools' curves.
+:func:`match` works on a block of images, :func:`accumulate` on one category of all blocks at a
+time, so the work can be spread, and what is packed in between takes few bytes per detection.
+Shapes: ``T R K A M`` are the axes of pycocotools' curves.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,9 @@ from fcos_core.metrics.coco.accumulation import (
     Curves,
     accumulate,
     by_category,
-    joined,
 )
 from fcos_core.metrics.coco.matching import NOTHING, Matches, match
+from fcos_core.metrics.coco.packing import PackedMatches, of_category, pack, unpacked
 from fcos_core.metrics.coco.structures import (
     CANONICAL_ORDER,
     MAX_DETECTIONS,
@@ -39,16 +39,19 @@ __all__ = [
     "Curves",
     "DetectedBoxes",
     "Matches",
+    "PackedMatches",
     "Settings",
     "TrueBoxes",
     "accumulate",
     "by_category",
     "canonical_order",
     "evaluate_boxes",
-    "joined",
     "match",
     "metrics_of",
+    "of_category",
+    "pack",
     "summarize",
+    "unpacked",
 ]
 
 
@@ -94,16 +97,16 @@ def evaluate_boxes(
 
 
 def metrics_of(
-    matches: Sequence[CategoryMatches], category_ids: Sequence[int], settings: Settings
+    matches: Iterable[CategoryMatches], category_ids: Sequence[int], settings: Settings
 ) -> CocoMetrics:
     """Turn the matches of all images into numbers.
 
     Args:
-        matches: of each category.
+        matches: of each category, looked at one at a time.
         category_ids: theirs, rising.
         settings: that they were matched under.
     """
-    curves = accumulate(matches, settings)
+    curves = accumulate(matches, len(category_ids), settings)
     return CocoMetrics(
         overall=summarize(curves, settings),
         per_category={

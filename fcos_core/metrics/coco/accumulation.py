@@ -8,7 +8,7 @@ axes of the curves: IoU thresholds, recalls, categories, area ranges, detection 
 Source: ``cocoeval.py`` of pycocotools 2.0.11.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,10 +42,11 @@ class Curves:
 
 @dataclass(frozen=True)
 class CategoryMatches:
-    """What became of one category's detections, image by image, small enough to be sent.
+    """What became of one category's detections, image by image, the best of each first.
 
     Args:
-        scores: of the detections, as they are ranked.
+        scores: of the detections.
+        image: index of each detection's image among those of the dataset.
         rank: place of each among those of its image, from 0.
         is_outside: whether its own area is outside of each range.
         hits: those that overlap a box: indices into ``scores``, rising.
@@ -55,6 +56,7 @@ class CategoryMatches:
     """
 
     scores: Float64[np.ndarray, " D"]
+    image: Int64[np.ndarray, " D"]
     rank: Int64[np.ndarray, " D"]
     is_outside: Bool[np.ndarray, "D A"]
     hits: Int64[np.ndarray, " H"]
@@ -78,6 +80,7 @@ def by_category(matches: Matches) -> list[CategoryMatches]:
     return [
         CategoryMatches(
             scores=matches.scores[first:last],
+            image=matches.image[first:last],
             rank=matches.rank[first:last],
             is_outside=matches.is_outside[first:last],
             hits=matches.hits[first_hit:last_hit] - first,
@@ -91,32 +94,17 @@ def by_category(matches: Matches) -> list[CategoryMatches]:
     ]
 
 
-def joined(parts: Sequence[CategoryMatches]) -> CategoryMatches:
-    """Put the matches of one category in consecutive blocks of images together.
-
-    Args:
-        parts: by rising image id; at least one.
-    """
-    starts = np.cumsum([0, *(len(part.scores) for part in parts[:-1])])
-    return CategoryMatches(
-        scores=np.concatenate([part.scores for part in parts]),
-        rank=np.concatenate([part.rank for part in parts]),
-        is_outside=np.concatenate([part.is_outside for part in parts]),
-        hits=np.concatenate([p.hits + start for p, start in zip(parts, starts, strict=True)]),
-        is_found=np.concatenate([part.is_found for part in parts]),
-        is_ignored=np.concatenate([part.is_ignored for part in parts]),
-        num_boxes=np.sum([part.num_boxes for part in parts], axis=0),
-    )
-
-
-def accumulate(matches: Sequence[CategoryMatches], settings: Settings) -> Curves:
+def accumulate(
+    matches: Iterable[CategoryMatches], num_categories: int, settings: Settings
+) -> Curves:
     """Compute the curves.
 
     Args:
-        matches: of each category, all images.
+        matches: of each category, all images; looked at one at a time.
+        num_categories: how many there are.
         settings: that they were matched under.
     """
-    curves = Curves.undefined(len(matches), settings)
+    curves = Curves.undefined(num_categories, settings)
     for k, of_category in enumerate(matches):
         _put_category(curves, k, of_category, settings)
     return curves

@@ -37,6 +37,7 @@ class Matches:
     Args:
         rows: of each detection in what was given.
         category: index of its category.
+        image: index of its image among all image ids.
         rank: its place among the detections of its image and category, from 0.
         scores: of each.
         is_outside: whether its own area is outside of each range.
@@ -49,6 +50,7 @@ class Matches:
 
     rows: Int64[np.ndarray, " D"]
     category: Int64[np.ndarray, " D"]
+    image: Int64[np.ndarray, " D"]
     rank: Int64[np.ndarray, " D"]
     scores: Float64[np.ndarray, " D"]
     is_outside: Bool[np.ndarray, "D A"]
@@ -80,6 +82,8 @@ def match(
     detections: DetectedBoxes,
     category_ids: Int64[np.ndarray, " K"],
     settings: Settings,
+    *,
+    image_ids: Int64[np.ndarray, " I"] | None = None,
 ) -> Matches:
     """Match the detections of some images.
 
@@ -88,8 +92,10 @@ def match(
         detections: of these images, in the order that decides between equal scores.
         category_ids: rising; what has another category is passed over.
         settings: thresholds and ranges.
+        image_ids: of the whole dataset, rising, these images among them; without it these alone.
     """
-    image_ids = np.union1d(truth.image_ids, detections.image_ids)
+    if image_ids is None:
+        image_ids = np.union1d(truth.image_ids, detections.image_ids)
     no_order = np.zeros(len(truth))
     true = _sort(truth.image_ids, truth.category_ids, no_order, image_ids, category_ids)
     own = _sort(
@@ -118,6 +124,7 @@ def match(
     return Matches(
         rows=own.rows,
         category=own.key // num_images,
+        image=own.key % num_images,
         rank=rank,
         scores=detections.scores[own.rows],
         is_outside=is_outside,
