@@ -1,0 +1,231 @@
+"""Where recall is lost between ground truth and the final numbers: a ladder with counted steps.
+
+Each step asks more of a ground-truth box than the one before, and a box is on a step only if it is
+on all steps below it, so what is lost between two steps has one cause:
+
+1. ``ground_truth``: every box that COCO wants found: no crowd, of a scored category, with an area
+   in the first range ("all").
+2. ``assignable``: training could have taught it, as the best possible recall has it (section 4.1
+   of FCOS, arXiv 1904.01355). Given from outside; left out when it is not.
+3. ``found``: a detection of its image overlaps it by IoU 0.5, whatever its class and its score; one
+   detection may find several boxes.
+4. ``right_class``: COCO's greedy matching of its category at IoU 0.5, area "all", gives it a
+   detection, whatever the score. IoU and threshold are those of ``found``, which it implies.
+5. ``over_threshold``: the score of that detection is the threshold or more.
+6. ``top_100``: that detection is one of the 100 best of its image, over all classes; of equal
+   scores the first given ranks first. COCO's limit of 100 holds for each category on its own and
+   is part of step 4. A detector that keeps 100 detections per image loses nothing here.
+
+Letters: ``G`` ground-truth boxes, ``D`` detections, ``K`` categories, ``S`` steps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from fcos_core.metrics.coco import NOTHING, DetectedBoxes, Matches, Settings, TrueBoxes
+from fcos_core.metrics.counting import count_up, ranks_within
+
+AREA_NAMES = ("small", "medium", "large")
+IOU_THRESHOLD = 0.5
+# Pairs of a detection and a box looked at together.
+_PAIRS_AT_ONCE = 1_000_000
+
+
+@dataclass(frozen=True)
+class LadderCounts:
+    """Boxes on each step, in integers that add up over blocks of images.
+
+    Args:
+        names: of the steps, the lowest first.
+        boxes: on each step, by category and ``AREA_NAMES``.
+        assignable_by_found: boxes by whether they are assignable and whether they are found, each
+            asked on its own, "no" first; zeros where assignability is not known.
+    """
+
+    names: tuple[str, ...]
+    boxes: Int64[np.ndarray, "S K 3"]
+    assignable_by_found: Int64[np.ndarray, "2 2"]
+
+    def __add__(self, other: "LadderCounts") -> "LadderCounts":
+        """The counts of both, which must have the same steps and categories."""
+        assert self.names == other.names
+        return LadderCounts(
+            self.names,
+            self.boxes + other.boxes,
+            self.assignable_by_found + other.assignable_by_found,
+        )
+
+
+def count_steps(
+    truth: TrueBoxes,
+    detections: DetectedBoxes,
+    matches: Matches,
+    category_ids: Int64[np.ndarray, " K"],
+    settings: Settings,
+    *,
+    score_threshold: float,
+    is_assignable: Bool[np.ndarray, " G"] | None = None,
+) -> LadderCounts:
+    """Count the boxes of some images on every step.
+
+    Args:
+        truth: ground truth of these images.
+        detections: of these images, all that the run kept.
+        matches: of both, under the same categories and settings.
+        category_ids: that are scored, rising.
+        settings: whose IoU thresholds hold 0.5, whose area ranges are all, small, medium, large,
+            and whose largest number of detections is the last step's.
+        score_threshold: of the step ``over_threshold``; an equal score is enough.
+        is_assignable: of each row of ``truth``; what it says of crowds does not matter.
+    """
+    limit = max(settings.max_detections)
+    detection = _detection_of_each(matches, len(truth), settings)
+    is_found = _is_overlapped(truth, detections)
+    # NOTHING is -1 and picks what is appended.
+    scores = np.append(matches.scores, -np.inf)[detection]
+    places = np.append(_places_in_image(detections)[matches.rows], limit)[detection]
+    claims = {
+        "ground_truth": _is_wanted(truth, category_ids, settings),
+        "assignable": is_assignable,
+        "found": is_found,
+        "right_class": detection != NOTHING,
+        "over_threshold": scores >= score_threshold,
+        f"top_{limit}": places < limit,
+    }
+    steps = {name: claim for name, claim in claims.items() if claim is not None}
+    is_on = np.logical_and.accumulate(list(steps.values()), axis=0)
+
+    boxes = np.zeros((len(steps), len(category_ids), len(AREA_NAMES)), np.int64)
+    step, box = np.nonzero(is_on)
+    category = np.searchsorted(category_ids, truth.category_ids[box])
+    # A box with an area on an edge is in both of COCO's ranges; here it is in the upper one.
+    edges = np.array([low for low, _ in settings.area_ranges[2:]])
+    area = np.searchsorted(edges, truth.areas[box], side="right")
+    np.add.at(boxes, (step, category, area), 1)
+
+    table = np.zeros((2, 2), np.int64)
+    if is_assignable is not None:
+        wanted = is_on[0]
+        np.add.at(table, (is_assignable[wanted].astype(int), is_found[wanted].astype(int)), 1)
+    return LadderCounts(tuple(steps), boxes, table)
+
+
+def added(counts: Sequence[LadderCounts]) -> LadderCounts:
+    """Add up the counts of all blocks.
+
+    Args:
+        counts: at least one, all with the same steps and categories.
+    """
+    return reduce(lambda one, other: one + other, counts)
+
+
+def describe(
+    counts: LadderCounts, class_names: Sequence[str], averages: dict[str, float]
+) -> dict[str, Any]:
+    """Say the counts in plain numbers for JSON.
+
+    Args:
+        counts: of the whole dataset.
+        class_names: of the categories, in their order.
+        averages: what the ladder ends in, such as AR100 and AP: no counts of boxes, but means over
+            categories and IoU thresholds that no score threshold enters. Handed through.
+    """
+    assert counts.boxes.shape[1] == len(class_names)
+    # Nothing is lost on the way to the first step.
+    before = np.concatenate([counts.boxes[:1], counts.boxes[:-1]])
+    return {
+        "classes": list(class_names),
+        "steps": [
+            {
+                "name": name,
+                "boxes": int(boxes.sum()),
+                "boxes_by_area": _by_area(boxes),
+                "boxes_by_class": boxes.sum(axis=1).tolist(),
+                "lost": int(lost.sum()),
+                "lost_by_area": _by_area(lost),
+                "lost_by_class": lost.sum(axis=1).tolist(),
+            }
+            for name, boxes, lost in zip(
+                counts.names, counts.boxes, before - counts.boxes, strict=True
+            )
+        ],
+        "averages": dict(averages),
+        "assignable_by_found": _describe_table(counts),
+    }
+
+
+def _by_area(boxes: Int64[np.ndarray, "K 3"]) -> dict[str, int]:
+    return dict(zip(AREA_NAMES, boxes.sum(axis=0).tolist(), strict=True))
+
+
+def _describe_table(counts: LadderCounts) -> dict[str, dict[str, int]] | None:
+    if "assignable" not in counts.names:
+        return None
+    return {
+        row: dict(zip(("not_found", "found"), numbers, strict=True))
+        for row, numbers in zip(
+            ("not_assignable", "assignable"), counts.assignable_by_found.tolist(), strict=True
+        )
+    }
+
+
+def _is_wanted(
+    truth: TrueBoxes, category_ids: Int64[np.ndarray, " K"], settings: Settings
+) -> Bool[np.ndarray, " G"]:
+    low, high = settings.area_ranges[0]
+    is_inside = (truth.areas >= low) & (truth.areas <= high)
+    return ~truth.is_crowd & is_inside & np.isin(truth.category_ids, category_ids)
+
+
+def _detection_of_each(
+    matches: Matches, num_boxes: int, settings: Settings
+) -> Int64[np.ndarray, " G"]:
+    """The detection that COCO's matching gives each box: an index into ``matches.rows``."""
+    found = matches.found[:, settings.iou_thresholds.index(IOU_THRESHOLD), 0]
+    is_hit = found != NOTHING
+    detection = np.full(num_boxes, NOTHING, np.int64)
+    detection[found[is_hit]] = matches.hits[is_hit]
+    return detection
+
+
+def _places_in_image(detections: DetectedBoxes) -> Int64[np.ndarray, " D"]:
+    order = np.lexsort((-detections.scores, detections.image_ids))
+    places = np.empty(len(detections), np.int64)
+    places[order] = ranks_within(detections.image_ids[order])
+    return places
+
+
+def _is_overlapped(truth: TrueBoxes, detections: DetectedBoxes) -> Bool[np.ndarray, " G"]:
+    """Whether a detection of any class overlaps each box, a bounded number of pairs at a time."""
+    order = np.argsort(detections.image_ids, kind="stable")
+    image_ids, boxes = detections.image_ids[order], detections.boxes[order]
+    first = np.searchsorted(image_ids, truth.image_ids)
+    count = np.searchsorted(image_ids, truth.image_ids, side="right") - first
+    ends = np.cumsum(count)
+    cuts = np.searchsorted(ends, np.arange(0, int(count.sum()), _PAIRS_AT_ONCE)).tolist()
+    is_overlapped = np.zeros(len(truth), np.bool_)
+    for begin, end in pairwise([*cuts, len(truth)]):
+        box, detection = count_up(first[begin:end], count[begin:end])
+        box += begin
+        is_enough = _is_enough(boxes[detection], truth.boxes[box])
+        is_overlapped[box[is_enough]] = True
+    return is_overlapped
+
+
+def _is_enough(
+    one: Float64[np.ndarray, "P 4"], two: Float64[np.ndarray, "P 4"]
+) -> Bool[np.ndarray, " P"]:
+    """Whether boxes overlap by the threshold, in the arithmetic of maskApi.c's ``bbIou``."""
+    (x, y, width, height), (other_x, other_y, other_width, other_height) = one.T, two.T
+    shared_width = np.minimum(width + x, other_width + other_x) - np.maximum(x, other_x)
+    shared_height = np.minimum(height + y, other_height + other_y) - np.maximum(y, other_y)
+    shared = shared_width * shared_height
+    union = width * height + other_width * other_height - shared
+    meets = (shared_width > 0) & (shared_height > 0)
+    return np.divide(shared, union, out=np.zeros_like(shared), where=meets) >= IOU_THRESHOLD
