@@ -179,6 +179,10 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    num_actors: Annotated[
+        str | None, typer.Option(metavar="N", help="processes; 1 needs no Ray  [auto]")
+    ] = None,
+    address: Address = None,
 ) -> None:
     """Score a run against COCO annotations.
 

@@ -7,33 +7,43 @@ results file in its own order, as pycocotools scores it.
 from __future__ import annotations
 
 import json
+import logging
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Self, cast
+from functools import partial
+from typing import Annotated, Any, Literal, Self, cast
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fcos_core.errors import ConfigError, IncompleteRunError
 from fcos_core.metrics.coco import (
     CANONICAL_ORDER,
     MAX_DETECTIONS,
     METRIC_NAMES,
-    DetectedBoxes,
-    TrueBoxes,
-    canonical_order,
-    evaluate_boxes,
+    Settings,
+    metrics_of,
+    unpacked,
 )
+from jobs.runtime.block_tasks import map_blocks
 from jobs.runtime.summary import incompleteness
+from jobs.scoring.blocks import ScoringBlock, blocks_of_results, blocks_of_run
+from jobs.scoring.measuring import BlockScores, measure_block
 from jobs.storage import absolute, storage_for
-from jobs.tables.coco_json import CocoAnnotations, load_annotations, load_results
-from jobs.tables.detected import DetectedColumns, read_detected
+from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
+from jobs.tables.coco_json import load_results
 from jobs.tables.joining import Join, join_annotations, require_same_categories
+from jobs.tables.json_columns import Int64Array
 from jobs.tables.per_category import encode_per_category
 from jobs.tables.proof import Proof, prove
 from jobs.tables.run_directory import RunDirectory
 
+_log = logging.getLogger(__name__)
+
 _FILE_ORDER = "the results file's own"
+# Images that one process scores in the time it takes to start Ray and its workers.
+_WORTH_RAY = 100_000
 
 
 class EvaluateConfig(BaseModel):
@@ -45,6 +55,8 @@ class EvaluateConfig(BaseModel):
         results: COCO results file to score instead of a run.
         out: file for the metrics; by default the run's ``evaluation/metrics.json``.
         allow_incomplete: score a run with missing rows; their images count as without detections.
+        num_actors: processes; ``auto`` is one unless there is enough to do for Ray to pay.
+        address: of a Ray cluster; None starts one on this machine when one is needed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +66,8 @@ class EvaluateConfig(BaseModel):
     results: str | None = None
     out: str | None = None
     allow_incomplete: bool = False
+    num_actors: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    address: str | None = None
 
     @model_validator(mode="after")
     def _has_one_subject(self) -> Self:
@@ -89,10 +103,10 @@ class EvaluateResult:
 
 @dataclass(frozen=True)
 class _Subject:
-    """What is scored: detections in the order that counts, on the images that count."""
+    """What is scored: blocks of the images that count, with their detections."""
 
-    detections: DetectedBoxes
-    image_ids: npt.NDArray[np.int64]
+    blocks: Iterable[ScoringBlock]
+    image_ids: Int64Array
     order: str
     counts: dict[str, int]
     about: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -101,50 +115,61 @@ class _Subject:
 def run(
     config: EvaluateConfig,
     *,
-    annotations: CocoAnnotations | None = None,
+    truth: BoxAnnotations | None = None,
     proof: Proof | None = None,
 ) -> EvaluateResult:
     """Score detections and write the metrics.
 
     Args:
         config: what to score.
-        annotations: the content of ``config.annotations`` where the caller has it already.
+        truth: the content of ``config.annotations``, file names included, where the caller has it.
         proof: of the run, where the caller has it already.
 
     Returns:
         The metrics and the paths written.
     """
-    annotations = annotations or load_annotations(config.annotations)
+    truth = truth or read_box_annotations(
+        config.annotations, with_file_names=config.run is not None
+    )
+    _say_what_is_filled_in(truth)
     if config.run is not None:
-        subject = _subject_of_run(RunDirectory(config.run), annotations, config, proof)
+        subject = _subject_of_run(RunDirectory(config.run), truth, config, proof)
     else:
         assert config.results is not None
-        subject = _subject_of_results(config.results, annotations)
-    return _write(config, _score(subject, annotations))
+        subject = _subject_of_results(config.results, truth)
+    return _write(config, _score(subject, truth, config))
+
+
+def _say_what_is_filled_in(truth: BoxAnnotations) -> None:
+    if (truth.ids == 0).any():
+        # pycocotools keeps the id of the box a detection found, and takes 0 for none.
+        _log.info("%s: has an annotation of id 0; ids are counted from 1 anew", truth.uri)
+    if truth.num_areas_filled:
+        _log.info(
+            "%s: %d annotations have no area; it is taken from their boxes",
+            truth.uri,
+            truth.num_areas_filled,
+        )
 
 
 def _subject_of_run(
-    directory: RunDirectory,
-    annotations: CocoAnnotations,
-    config: EvaluateConfig,
-    proof: Proof | None,
+    directory: RunDirectory, truth: BoxAnnotations, config: EvaluateConfig, proof: Proof | None
 ) -> _Subject:
     record = directory.read_run_record()
-    require_same_categories({c.id: c.name for c in record.categories}, annotations)
-    join = _join(directory, annotations, record.input_annotations)
+    require_same_categories({c.id: c.name for c in record.categories}, truth)
+    join, item_shards = _join(directory, truth, record.input_annotations)
     proof = proof or prove(directory)
     if not proof.complete:
         _require_allowed(directory, proof, config)
-    detected = read_detected(directory)
     return _Subject(
-        detections=_to_annotated_ids(detected, join),
-        image_ids=join.annotated_ids,
+        blocks=blocks_of_run(directory, join, item_shards, truth),
+        image_ids=np.sort(join.annotated_ids),
         order=CANONICAL_ORDER,
         counts={
             "quarantined": proof.quarantined,
             "missing": proof.missing,
             "not_in_run": join.num_not_in_run,
-            "size_mismatches": _count_size_mismatches(detected, join, annotations),
+            "size_mismatches": 0,  # counted with the blocks
         },
         about={
             "run": directory.uri,
@@ -158,21 +183,25 @@ def _subject_of_run(
     )
 
 
-def _subject_of_results(uri: str, annotations: CocoAnnotations) -> _Subject:
-    results = load_results(uri, annotations)
-    detections = DetectedBoxes(
-        results.image_ids, results.category_ids, results.boxes, results.scores
-    )
+def _subject_of_results(uri: str, truth: BoxAnnotations) -> _Subject:
+    results = load_results(uri, truth)
     return _Subject(
-        detections=detections,
-        image_ids=np.array([image.id for image in annotations.images], np.int64),
+        blocks=blocks_of_results(results, truth),
+        image_ids=np.sort(truth.image_ids),
         order=_FILE_ORDER,
         counts={},
         about={"results": results.uri, "results_sha256": results.sha256, "complete": True},
     )
 
 
-def _join(directory: RunDirectory, annotations: CocoAnnotations, source: str | None) -> Join:
+def _join(
+    directory: RunDirectory, truth: BoxAnnotations, source: str | None
+) -> tuple[Join, Int64Array]:
+    """Find the annotated image of every picture, and the shard that holds it.
+
+    Raises:
+        ConfigError: the run has videos.
+    """
     manifest = cast("Any", directory).read_manifest_table()  # pyarrow has no types
     columns: dict[str, list[Any]] = manifest.select(["kind", "image_id", "uri"]).to_pydict()
     num_segments = sum(kind != "image" for kind in columns["kind"])
@@ -180,9 +209,8 @@ def _join(directory: RunDirectory, annotations: CocoAnnotations, source: str | N
         raise ConfigError(
             f"{directory.uri}: has {num_segments} video segments; this version scores pictures only"
         )
-    return join_annotations(
-        columns["image_id"], columns["uri"], annotations, input_annotations=source
-    )
+    join = join_annotations(columns["image_id"], columns["uri"], truth, input_annotations=source)
+    return join, manifest.column("shard").to_numpy().astype(np.int64)
 
 
 def _require_allowed(directory: RunDirectory, proof: Proof, config: EvaluateConfig) -> None:
@@ -191,91 +219,72 @@ def _require_allowed(directory: RunDirectory, proof: Proof, config: EvaluateConf
     raise IncompleteRunError(f"{directory.uri}: {incompleteness(proof)}")
 
 
-def _to_annotated_ids(detected: DetectedColumns, join: Join) -> DetectedBoxes:
-    order = np.argsort(join.image_ids)
-    places = order[np.searchsorted(join.image_ids[order], detected.image_ids)]
-    corners = detected.boxes.astype(np.float64)
-    found = DetectedBoxes(
-        image_ids=join.annotated_ids[places],
-        category_ids=detected.category_ids.astype(np.int64),
-        boxes=np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1),
-        scores=detected.scores.astype(np.float64),
+def _score(subject: _Subject, truth: BoxAnnotations, config: EvaluateConfig) -> dict[str, Any]:
+    names = {category.id: category.name for category in truth.categories}
+    category_ids = sorted(names)
+    settings = Settings()
+    parts = list(
+        map_blocks(
+            partial(
+                measure_block,
+                category_ids=np.array(category_ids, np.int64),
+                image_ids=subject.image_ids,
+                settings=settings,
+            ),
+            subject.blocks,
+            num_workers=_num_workers(config, len(subject.image_ids)),
+            address=config.address,
+        )
     )
-    ranked = canonical_order(found)
-    return DetectedBoxes(
-        image_ids=found.image_ids[ranked],
-        category_ids=found.category_ids[ranked],
-        boxes=found.boxes[ranked],
-        scores=found.scores[ranked],
-    )
-
-
-def _count_size_mismatches(
-    detected: DetectedColumns, join: Join, annotations: CocoAnnotations
-) -> int:
-    """Count pictures whose annotations were drawn on a picture of another size, or turned."""
-    sizes = {image.id: (image.width, image.height) for image in annotations.images}
-    annotated = dict(zip(join.image_ids.tolist(), join.annotated_ids.tolist(), strict=True))
-    rows = zip(
-        detected.row_image_ids.tolist(),
-        detected.row_widths.tolist(),
-        detected.row_heights.tolist(),
-        detected.row_is_ok.tolist(),
-        strict=True,
-    )
-    return sum(ok and sizes[annotated[id_]] != (width, height) for id_, width, height, ok in rows)
-
-
-def _score(subject: _Subject, annotations: CocoAnnotations) -> dict[str, Any]:
-    boxes = annotations.annotations
-    scored = np.isin(boxes.image_ids, subject.image_ids)
-    truth = TrueBoxes(
-        image_ids=boxes.image_ids[scored],
-        category_ids=boxes.category_ids[scored],
-        boxes=boxes.boxes[scored],
-        areas=boxes.areas[scored],
-        is_crowd=boxes.is_crowd[scored],
-    )
-    names = {category.id: category.name for category in annotations.categories}
-    metrics = evaluate_boxes(truth, subject.detections, category_ids=list(names))
-    num_objects = _count_by_value(truth.category_ids[~truth.is_crowd])
-    num_detections = _count_by_value(subject.detections.category_ids)
-    counts = {
-        "images": len(subject.image_ids),
-        **subject.counts,
-        "objects": sum(num_objects.values()),
-        "crowds": int(truth.is_crowd.sum()),
-        "detections": sum(num_detections.values()),
-        "detections_of_other_categories": sum(
-            count for category_id, count in num_detections.items() if category_id not in names
-        ),
-    }
-    per_category = [
-        {
-            "category_id": category_id,
-            "name": names[category_id],
-            "num_objects": num_objects.get(category_id, 0),
-            "num_detections": num_detections.get(category_id, 0),
-            **numbers,
-        }
-        for category_id, numbers in metrics.per_category.items()
-    ]
+    matches = unpacked([part.matches for part in parts])
+    metrics = metrics_of(matches, category_ids, settings)
+    num_objects = sum((part.num_objects for part in parts), Counter[int]())
+    num_detections = sum((part.num_detections for part in parts), Counter[int]())
     return {
         **metrics.overall,
         **subject.about,
-        "annotations": annotations.uri,
-        "annotations_sha256": annotations.sha256,
-        "areas_filled": boxes.num_areas_filled,
+        "annotations": truth.uri,
+        "annotations_sha256": truth.sha256,
+        "areas_filled": truth.num_areas_filled,
         "order": subject.order,
         "max_detections": list(MAX_DETECTIONS),
-        "counts": counts,
-        "per_category": per_category,
+        "counts": _counts(subject, parts, names),
+        "per_category": [
+            {
+                "category_id": category_id,
+                "name": names[category_id],
+                "num_objects": num_objects[category_id],
+                "num_detections": num_detections[category_id],
+                **numbers,
+            }
+            for category_id, numbers in metrics.per_category.items()
+        ],
     }
 
 
-def _count_by_value(values: npt.NDArray[np.int64]) -> dict[int, int]:
-    found, counts = np.unique(values, return_counts=True)
-    return dict(zip(found.tolist(), counts.tolist(), strict=True))
+def _num_workers(config: EvaluateConfig, num_images: int) -> int | None:
+    if config.num_actors != "auto":
+        return config.num_actors
+    return 1 if num_images < _WORTH_RAY else None
+
+
+def _counts(
+    subject: _Subject, parts: Iterable[BlockScores], names: dict[int, str]
+) -> dict[str, int]:
+    counts = {"images": len(subject.image_ids), **subject.counts}
+    counts |= dict.fromkeys(
+        ("objects", "crowds", "detections", "detections_of_other_categories"), 0
+    )
+    for part in parts:
+        if "size_mismatches" in counts:
+            counts["size_mismatches"] += part.num_size_mismatches
+        counts["objects"] += part.num_objects.total()
+        counts["crowds"] += part.num_crowds
+        counts["detections"] += part.num_detections.total()
+        counts["detections_of_other_categories"] += sum(
+            count for category_id, count in part.num_detections.items() if category_id not in names
+        )
+    return counts
 
 
 def _write(config: EvaluateConfig, metrics: dict[str, Any]) -> EvaluateResult:

@@ -16,8 +16,7 @@ from jobs.evaluate import EvaluateConfig, EvaluateResult
 from jobs.runtime.inputs import enumerate_inputs
 from jobs.runtime.recording import read_model_card
 from jobs.storage.weights import resolve_weights
-from jobs.tables.box_annotations import boxes_of
-from jobs.tables.coco_json import CocoAnnotations, load_annotations
+from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
 from jobs.tables.joining import join_annotations, require_same_categories
 from jobs.tables.proof import Proof
 from jobs.tables.run_directory import RunDirectory
@@ -68,7 +67,7 @@ class Step:
     """One job of the pipeline, which adds to the result of those before it."""
 
     name: str
-    take: Callable[[PipelineConfig, CocoAnnotations, PipelineResult], None]
+    take: Callable[[PipelineConfig, BoxAnnotations, PipelineResult], None]
 
 
 def run(config: PipelineConfig) -> PipelineResult | Plan:
@@ -83,7 +82,7 @@ def run(config: PipelineConfig) -> PipelineResult | Plan:
     Returns:
         The result so far; the plan for a dry run.
     """
-    annotations = load_annotations(config.annotations)
+    annotations = read_box_annotations(config.annotations, with_file_names=True)
     _require_joinable(config, annotations)
     if config.dry_run:
         plan = detect.run(_detect_config(config))
@@ -98,24 +97,24 @@ def run(config: PipelineConfig) -> PipelineResult | Plan:
     return result
 
 
-def _detect(config: PipelineConfig, _: CocoAnnotations, result: PipelineResult) -> None:
+def _detect(config: PipelineConfig, _: BoxAnnotations, result: PipelineResult) -> None:
     detected = detect.run(_detect_config(config))
     assert not isinstance(detected, Plan)
     result.summary_fields |= detected.summary()
     result.failure = detected.failure
 
 
-def _verify(config: PipelineConfig, _: CocoAnnotations, result: PipelineResult) -> None:
+def _verify(config: PipelineConfig, _: BoxAnnotations, result: PipelineResult) -> None:
     verified = verify.run(VerifyConfig(run=config.out))
     result.summary_fields |= verified.summary()
     result.proof = verified.proof
     result.failure = verified.failure
 
 
-def _evaluate(config: PipelineConfig, annotations: CocoAnnotations, result: PipelineResult) -> None:
+def _evaluate(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineResult) -> None:
     scored = evaluate.run(
-        EvaluateConfig(run=config.out, annotations=config.annotations),
-        annotations=annotations,
+        EvaluateConfig(run=config.out, annotations=config.annotations, address=config.address),
+        truth=annotations,
         proof=result.proof,
     )
     result.summary_fields |= scored.headline
@@ -123,10 +122,10 @@ def _evaluate(config: PipelineConfig, annotations: CocoAnnotations, result: Pipe
     result.evaluation = scored
 
 
-def _bpr(config: PipelineConfig, annotations: CocoAnnotations, result: PipelineResult) -> None:
+def _bpr(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineResult) -> None:
     measured = bpr.run(
         BprConfig(run=config.out, annotations=config.annotations, address=config.address),
-        truth=boxes_of(annotations),
+        truth=annotations,
     )
     result.summary_fields["bpr"] = measured.headline
     result.paths |= measured.paths
@@ -146,7 +145,7 @@ def _detect_config(config: PipelineConfig) -> DetectConfig:
     return DetectConfig(**config.model_dump(include=set(DetectConfig.model_fields)))
 
 
-def _require_joinable(config: PipelineConfig, annotations: CocoAnnotations) -> None:
+def _require_joinable(config: PipelineConfig, annotations: BoxAnnotations) -> None:
     """Refuse annotations of other pictures or categories now, not after hours of detecting.
 
     Listing the inputs once more costs little beside looking at them. A run that exists has its

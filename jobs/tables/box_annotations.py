@@ -13,7 +13,7 @@ import numpy as np
 from fcos_core.errors import AnnotationError, StorageError
 from jobs.storage import absolute
 from jobs.storage.chunks import HashedChunks
-from jobs.tables.coco_json import CocoAnnotations, CocoCategory, CocoImage
+from jobs.tables.coco_json import CocoCategory, CocoImage
 from jobs.tables.gathering import BoolArray, Columns, GatheredList, InvalidEntry, Refusals
 from jobs.tables.json_columns import Float64Array, Int64Array, JsonColumns
 from jobs.tables.json_stream import stream_lists
@@ -74,42 +74,6 @@ class BoxAnnotations:
         assert self.file_names is not None
         ids, (widths, heights) = self.image_ids.tolist(), self.image_sizes.T.tolist()
         return tuple(map(CocoImage, ids, self.file_names, widths, heights))
-
-
-def boxes_of(annotations: CocoAnnotations) -> BoxAnnotations:
-    """Take the boxes of a file that was read whole.
-
-    Args:
-        annotations: of any size that fits into memory.
-    """
-    boxes = annotations.annotations
-    image_ids = np.array([image.id for image in annotations.images], np.int64)
-    category_ids = np.array([category.id for category in annotations.categories], np.int64)
-    return BoxAnnotations(
-        uri=annotations.uri,
-        sha256=annotations.sha256,
-        image_ids=image_ids,
-        image_sizes=np.array(
-            [(image.width, image.height) for image in annotations.images], np.int64
-        ).reshape(-1, 2),
-        file_names=tuple(image.file_name for image in annotations.images),
-        categories=annotations.categories,
-        ids=boxes.ids,
-        image_index=_places(boxes.image_ids, image_ids),
-        labels=_places(boxes.category_ids, category_ids),
-        boxes=boxes.boxes,
-        areas=boxes.areas,
-        is_crowd=boxes.is_crowd,
-        num_areas_filled=boxes.num_areas_filled,
-        num_invalid=0,
-        invalid=(),
-    )
-
-
-def _places(values: Int64Array, among: Int64Array) -> Int64Array:
-    """The index of each value, all of which are there and unique."""
-    order = np.argsort(among)
-    return order[np.searchsorted(among, values, sorter=order)]
 
 
 def read_box_annotations(

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,25 @@ class CocoAnnotations:
     categories: tuple[CocoCategory, ...]
     annotations: CocoBoxes
 
+    @property
+    def image_ids(self) -> Int64Array:
+        """Of the images, in the file's order."""
+        return np.array([image.id for image in self.images], np.int64)
+
+
+class KnownImages(Protocol):
+    """What is needed of an annotation file to read results about it."""
+
+    @property
+    def uri(self) -> str:
+        """The file."""
+        ...
+
+    @property
+    def image_ids(self) -> Int64Array:
+        """Of its images."""
+        ...
+
 
 @dataclass(frozen=True)
 class CocoResults:
@@ -111,7 +130,7 @@ def load_images(uri: str) -> tuple[CocoImage, ...]:
     return _read_images(uri, document)
 
 
-def load_results(uri: str, annotations: CocoAnnotations) -> CocoResults:
+def load_results(uri: str, annotations: KnownImages) -> CocoResults:
     """Read a COCO results file: a list of ``image_id, category_id, bbox, score``.
 
     Categories the annotations do not have are kept; scoring passes over them as pycocotools does.
@@ -127,7 +146,7 @@ def load_results(uri: str, annotations: CocoAnnotations) -> CocoResults:
     entries, sha256 = _load_json(uri)
     table = JsonColumns(uri, "results", entries)
     image_ids = table.integers("image_id")
-    known = (image.id for image in annotations.images)
+    known = annotations.image_ids.tolist()
     table.require_known("image_id", image_ids, known, f"images of {annotations.uri}")
     return CocoResults(
         uri=uri,

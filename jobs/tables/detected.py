@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -45,16 +46,17 @@ class DetectedColumns:
     boxes: npt.NDArray[np.float32]
 
 
-def read_detected(run: RunDirectory) -> DetectedColumns:
+def read_detected(run: RunDirectory, *, shards: Collection[int] | None = None) -> DetectedColumns:
     """Read the committed rows of a run; whether they are all is for ``proof.prove`` to say.
 
     Args:
         run: the run.
+        shards: numbers of those to read, as far as they are there; None for all.
 
     Returns:
         Its rows and detections as columns; 28 bytes per detection.
     """
-    parts = [_flatten(table) for table in iterate_rows(run, columns=_COLUMNS)]
+    parts = [_flatten(table) for table in iterate_rows(run, columns=_COLUMNS, shards=shards)]
     parts = parts or [_flatten(DETECTIONS.empty_table())]
     return DetectedColumns(
         **{

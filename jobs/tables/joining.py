@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fcos_core.errors import ConfigError
-from jobs.tables.coco_json import CocoAnnotations, CocoImage
+from jobs.tables.coco_json import CocoCategory, CocoImage
 
 UNUSED_CATEGORY = "N/A"
 """What run.json calls the ids that a head has an output for and nobody a name."""
@@ -90,8 +90,22 @@ def join_annotations(
     )
 
 
+class AnnotatedCategories(Protocol):
+    """What is needed of an annotation file to compare its categories."""
+
+    @property
+    def uri(self) -> str:
+        """The file."""
+        ...
+
+    @property
+    def categories(self) -> Sequence[CocoCategory]:
+        """Its categories."""
+        ...
+
+
 def require_same_categories(
-    run_categories: Mapping[int, str], annotations: CocoAnnotations
+    run_categories: Mapping[int, str], annotations: AnnotatedCategories
 ) -> None:
     """Refuse annotations whose category ids mean something else than the run's.
 

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -66,7 +66,12 @@ def read_shard(
         raise DamagedShardError(f"{uri!r}: {error}") from error
 
 
-def iterate_rows(run: RunDirectory, *, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+def iterate_rows(
+    run: RunDirectory,
+    *,
+    columns: Sequence[str] | None = None,
+    shards: Collection[int] | None = None,
+) -> Iterator[pa.Table]:
     """Read the rows of all committed shards in manifest order, one shard at a time.
 
     Whether all shards are there is for ``proof.prove`` to say.
@@ -74,13 +79,17 @@ def iterate_rows(run: RunDirectory, *, columns: Sequence[str] | None = None) -> 
     Args:
         run: where they lie.
         columns: what to read; None for all.
+        shards: numbers of those to read, as far as they are there; None for all.
 
     Yields:
         A shard's rows; where retries succeeded, theirs.
     """
     run_id = run.read_manifest_metadata()["run_id"]
     listing = run.list_shards()
+    wanted = None if shards is None else set(shards)
     for shard, _ in listing.shards:
+        if wanted is not None and shard not in wanted:
+            continue
         attempts = [attempt for attempt, _ in listing.retries.get(shard, ())]
         if not attempts:
             yield read_shard(run, shard, run_id=run_id, columns=columns).table

@@ -1,0 +1,189 @@
+"""Cuts a run, or a results file, and its ground truth into blocks of images to be scored apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fcos_core.metrics.coco import DetectedBoxes, TrueBoxes, canonical_order
+from fcos_core.metrics.counting import count_up
+from jobs.tables.box_annotations import BoxAnnotations
+from jobs.tables.coco_json import CocoResults
+from jobs.tables.detected import read_detected
+from jobs.tables.joining import Join
+from jobs.tables.json_columns import Int64Array
+from jobs.tables.run_directory import RunDirectory
+
+# Enough for the work to outweigh its overhead, few enough to fit beside others in memory.
+_IMAGES_PER_BLOCK = 4_000
+_DETECTIONS_PER_BLOCK = 400_000
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """Some shards of a run, and the annotated images that their rows are.
+
+    Attributes:
+        run: uri of its directory.
+        shards: numbers, rising.
+        image_ids: of the run's pictures in these shards.
+        annotated_ids: the id of each in the annotation file.
+        annotated_sizes: width and height there, in pixels.
+    """
+
+    run: str
+    shards: tuple[int, ...]
+    image_ids: Int64Array
+    annotated_ids: Int64Array
+    annotated_sizes: Int64Array
+
+
+@dataclass(frozen=True)
+class ScoringBlock:
+    """Some images.
+
+    Attributes:
+        truth: their ground truth.
+        found: their detections in the order that counts, or where these are to be read.
+    """
+
+    truth: TrueBoxes
+    found: DetectedBoxes | RunPart
+
+
+class TruthByImage:
+    """An annotation file's boxes, to be taken out image by image.
+
+    Args:
+        annotations: the whole file.
+    """
+
+    def __init__(self, annotations: BoxAnnotations) -> None:
+        self._annotations = annotations
+        self._category_ids = np.array([c.id for c in annotations.categories], np.int64)
+        self._order = np.argsort(annotations.image_index, kind="stable")
+        self._sorted = annotations.image_index[self._order]
+        self._by_id = np.argsort(annotations.image_ids)
+
+    def places(self, image_ids: Int64Array) -> Int64Array:
+        """Where known images are in the file."""
+        ids = self._annotations.image_ids
+        return self._by_id[np.searchsorted(ids, image_ids, sorter=self._by_id)]
+
+    def of(self, places: Int64Array) -> TrueBoxes:
+        """The boxes of some images, each image's in the file's order."""
+        first = np.searchsorted(self._sorted, places)
+        count = np.searchsorted(self._sorted, places, side="right") - first
+        _, chosen = count_up(first, count)
+        rows = self._order[chosen]
+        whole = self._annotations
+        return TrueBoxes(
+            image_ids=whole.image_ids[whole.image_index[rows]],
+            category_ids=self._category_ids[whole.labels[rows]],
+            boxes=whole.boxes[rows],
+            areas=whole.areas[rows],
+            is_crowd=whole.is_crowd[rows],
+        )
+
+
+def blocks_of_run(
+    directory: RunDirectory, join: Join, item_shards: Int64Array, annotations: BoxAnnotations
+) -> Iterator[ScoringBlock]:
+    """Cut a run between shards.
+
+    Args:
+        directory: the run.
+        join: its pictures and the annotated images they are, in manifest order.
+        item_shards: the shard of each, never falling.
+        annotations: the ground truth.
+
+    Yields:
+        Blocks of whole shards, which together are the run.
+    """
+    truth = TruthByImage(annotations)
+    shards, starts = np.unique(item_shards, return_index=True)
+    bounds = [*starts.tolist(), len(item_shards)]
+    first = 0
+    for last in range(1, len(shards) + 1):
+        if last < len(shards) and bounds[last + 1] - bounds[first] <= _IMAGES_PER_BLOCK:
+            continue
+        rows = slice(bounds[first], bounds[last])
+        places = truth.places(join.annotated_ids[rows])
+        part = RunPart(
+            run=directory.uri,
+            shards=tuple(shards[first:last].tolist()),
+            image_ids=join.image_ids[rows],
+            annotated_ids=join.annotated_ids[rows],
+            annotated_sizes=annotations.image_sizes[places],
+        )
+        yield ScoringBlock(truth.of(places), part)
+        first = last
+
+
+def blocks_of_results(results: CocoResults, annotations: BoxAnnotations) -> Iterator[ScoringBlock]:
+    """Cut a results file between images; within an image its own order stays.
+
+    Args:
+        results: the file's content.
+        annotations: the ground truth.
+
+    Yields:
+        At least one block; images by rising id, which together are all of the annotations.
+    """
+    truth = TruthByImage(annotations)
+    order = np.argsort(results.image_ids, kind="stable")
+    image_ids = np.sort(annotations.image_ids)
+    ends = np.searchsorted(results.image_ids[order], image_ids, side="right")
+    first = 0
+    while first < max(1, len(image_ids)):
+        begin = int(ends[first - 1]) if first else 0
+        reach = int(np.searchsorted(ends, begin + _DETECTIONS_PER_BLOCK, side="right"))
+        last = min(max(first + 1, reach), first + _IMAGES_PER_BLOCK)
+        rows = order[begin : int(ends[:last][-1]) if len(ends) else 0]
+        found = DetectedBoxes(
+            results.image_ids[rows],
+            results.category_ids[rows],
+            results.boxes[rows],
+            results.scores[rows],
+        )
+        yield ScoringBlock(truth.of(truth.places(image_ids[first:last])), found)
+        first = last
+
+
+def read_found(part: RunPart) -> tuple[DetectedBoxes, int]:
+    """Read a block's detections from its shards.
+
+    Args:
+        part: which shards, and whose images they hold.
+
+    Returns:
+        The detections by annotated image id in canonical order, and how many pictures have another
+        size than their annotation says.
+    """
+    detected = read_detected(RunDirectory(part.run), shards=part.shards)
+    order = np.argsort(part.image_ids)
+    places = order[np.searchsorted(part.image_ids[order], detected.image_ids)]
+    corners = detected.boxes.astype(np.float64)
+    found = DetectedBoxes(
+        image_ids=part.annotated_ids[places],
+        category_ids=detected.category_ids.astype(np.int64),
+        boxes=np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1),
+        scores=detected.scores.astype(np.float64),
+    )
+    rows = order[np.searchsorted(part.image_ids[order], detected.row_image_ids)]
+    sizes = np.stack([detected.row_widths, detected.row_heights], axis=1)
+    is_other: npt.NDArray[np.bool_] = (sizes != part.annotated_sizes[rows]).any(axis=1)
+    return _ranked(found), int((is_other & detected.row_is_ok).sum())
+
+
+def _ranked(found: DetectedBoxes) -> DetectedBoxes:
+    order = canonical_order(found)
+    return DetectedBoxes(
+        image_ids=found.image_ids[order],
+        category_ids=found.category_ids[order],
+        boxes=found.boxes[order],
+        scores=found.scores[order],
+    )
