@@ -13,13 +13,16 @@ _CROWD_SHARE = 0.012
 _MEAN_BOXES = 7.3  # per image, as in COCO; geometric, so that some are crowded
 
 
-def write_coco_like(path: Path, num_images: int, *, seed: int = 0) -> int:
+def write_coco_like(
+    path: Path, num_images: int, *, seed: int = 0, with_polygons: bool = True
+) -> int:
     """Write an annotation file image by image.
 
     Args:
         path: of the file.
         num_images: how many.
         seed: of everything in it.
+        with_polygons: as COCO has; most of a file's bytes.
 
     Returns:
         The number of boxes.
@@ -38,6 +41,8 @@ def write_coco_like(path: Path, num_images: int, *, seed: int = 0) -> int:
         for i, (width, height) in enumerate(sizes.tolist()):
             for box in _boxes(random, int(num_boxes[i]), width, height):
                 entry = _annotation(random, written + 1, i + 1, box)
+                if not with_polygons:
+                    del entry["segmentation"]
                 file.write((", " if written else "") + json.dumps(entry))
                 written += 1
         file.write(f'], "categories": {json.dumps(categories)}}}')
