@@ -299,7 +299,7 @@ def run_all(
     address: Address = None,
     allow_mixed_devices: MixedDevices = None,
 ) -> None:
-    """Do the whole job: detect, verify, evaluate, bpr.
+    """Do the whole job: detect, verify, evaluate, bpr, report.
 
     The same command again resumes.
     """
@@ -360,6 +360,39 @@ def render(
         from jobs.render import RenderConfig, run
 
         _end(run(load_settings(RenderConfig, None, flags)))
+
+
+@app.command()
+def report(
+    *,
+    run: Run = None,
+    annotations: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="COCO annotation file to choose pictures by  [what the run was scored against]",
+        ),
+    ] = None,
+    image_root: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="where the pictures lie now  [where they lay]"),
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="write here, not to RUN/report/index.html"),
+    ] = None,
+) -> None:
+    """Write one HTML page about a run.
+
+    How good it is, on what, where it fails and how fast it was; a single file that loads nothing.
+    """
+    flags = _given(locals())
+    with exit_codes():
+        from jobs.config_file import load_settings
+        from jobs.report import ReportConfig
+        from jobs.report import run as run_report
+
+        _end(run_report(load_settings(ReportConfig, None, flags)))
 
 
 @app.command()

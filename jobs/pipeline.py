@@ -1,4 +1,4 @@
-"""The whole job: detect, prove the run complete, score it, measure what could be recalled."""
+"""The whole job: detect, prove complete, score, measure what could be recalled, report."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 from pydantic import Field
 
-from jobs import bpr, detect, evaluate, verify
+from jobs import bpr, detect, evaluate, report, verify
 from jobs.bpr import BprConfig, BprResult
 from jobs.detect import DetectConfig, Plan
 from jobs.evaluate import EvaluateConfig, EvaluateResult
+from jobs.report import ReportConfig
 from jobs.runtime.inputs import enumerate_inputs
 from jobs.runtime.recording import read_model_card
 from jobs.storage.weights import resolve_weights
@@ -132,11 +133,21 @@ def _bpr(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineRe
     result.recall = measured
 
 
+def _report(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineResult) -> None:
+    written = report.run(
+        ReportConfig(run=config.out, annotations=config.annotations),
+        truth=annotations,
+        proof=result.proof,
+    )
+    result.paths["report"] = written.report
+
+
 STEPS = (
     Step("detect", _detect),
     Step("verify", _verify),
     Step("evaluate", _evaluate),
     Step("bpr", _bpr),
+    Step("report", _report),
 )
 """In this order; each reads what those before it wrote."""
 

@@ -1,0 +1,245 @@
+"""One HTML page about a run: how good it is, on what, where it fails and how fast it was.
+
+The page is a single file of at most five megabytes, whatever the size of the run: rows are read one
+shard at a time, and only the pictures that stand out are drawn.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from fcos_core.errors import AnnotationError, ConfigError
+from jobs.reporting import formats
+from jobs.reporting.breakdowns import breakdowns_section
+from jobs.reporting.classes import classes_section, curves_section
+from jobs.reporting.contents import contents_section, quarantine_section
+from jobs.reporting.documents import (
+    Metrics,
+    read_curves,
+    read_metrics,
+    read_recall,
+)
+from jobs.reporting.headline import headline_section
+from jobs.reporting.locating import reader
+from jobs.reporting.mistakes import confusions_section, errors_section
+from jobs.reporting.page import MAX_BYTES, Page, render
+from jobs.reporting.panels import DrawnPanel, draw_panels, panels_section, without_last
+from jobs.reporting.pictures import Drawer
+from jobs.reporting.provenance import provenance_section
+from jobs.reporting.recall import ladder_section, recall_section
+from jobs.reporting.scan import Scan, scan
+from jobs.reporting.scores import calibration_section, thresholds_section
+from jobs.reporting.section import Section
+from jobs.reporting.throughput import read_work, throughput_section
+from jobs.reporting.truth import Truth
+from jobs.storage import absolute, join, storage_for
+from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
+from jobs.tables.joining import require_same_categories
+from jobs.tables.proof import Proof, prove
+from jobs.tables.run_directory import RunDirectory, RunRecord
+
+_log = logging.getLogger(__name__)
+
+PROJECT = "fcos-batch"
+USUAL_SCORE = 0.5
+"""From which on detections count where no better threshold is known."""
+
+
+class ReportConfig(BaseModel):
+    """What to report on.
+
+    Attributes:
+        run: the run's directory.
+        annotations: COCO annotation file, to choose pictures by; by default the one that the run
+            was scored against, if it is still there and the same.
+        image_root: folder of the pictures, where they lie elsewhere than when they were looked at.
+        out: file of the page; by default the run's ``report/index.html``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str
+    annotations: str | None = None
+    image_root: str | None = None
+    out: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportResult:
+    """The page that was written.
+
+    Attributes:
+        run: uri of the run's directory.
+        report: uri of the page.
+        num_bytes: of the page.
+    """
+
+    run: str
+    report: str
+    num_bytes: int
+
+    def summary(self) -> dict[str, Any]:
+        """What the command's last line on stdout says."""
+        return {"run": self.run, "report": self.report, "bytes": self.num_bytes}
+
+
+def run(
+    config: ReportConfig,
+    *,
+    truth: BoxAnnotations | None = None,
+    proof: Proof | None = None,
+) -> ReportResult:
+    """Write the page.
+
+    Args:
+        config: what to report on.
+        truth: the content of ``config.annotations``, file names included, where the caller has it.
+        proof: of the run, where the caller has it already.
+    """
+    directory = RunDirectory(config.run)
+    record = directory.read_run_record()
+    metrics = read_metrics(directory)
+    annotations = truth or _annotations(config, metrics)
+    joined = None if annotations is None else _joined(directory, record, annotations, metrics)
+    found = scan(directory, joined, _score(metrics))
+    names = {category.id: category.name for category in record.categories}
+    panels = draw_panels(found.panels, Drawer(reader(config.image_root), names, found.score))
+    proof = proof or prove(directory)
+    sections = _Sections(directory, record, metrics, proof, found, is_judged=joined is not None)
+    data = _within_budget(sections, panels)
+    uri = absolute(config.out) if config.out else join(directory.uri, "report", "index.html")
+    storage_for(uri).write(uri, data)
+    return ReportResult(run=directory.uri, report=uri, num_bytes=len(data))
+
+
+@dataclass(frozen=True, kw_only=False)
+class _Sections:
+    """Everything that the page is made of, but for its pictures."""
+
+    directory: RunDirectory
+    record: RunRecord
+    metrics: Metrics | None
+    proof: Proof
+    found: Scan
+    is_judged: bool
+
+    def page(self, panels: Sequence[DrawnPanel], num_left_out: int) -> bytes:
+        """Write the page with these pictures."""
+        metrics, proof, found = self.metrics, self.proof, self.found
+        names = {category.id: category.name for category in self.record.categories}
+        pictures = panels_section(
+            panels,
+            is_judged=self.is_judged,
+            num_frames=found.num_frames,
+            num_left_out=num_left_out,
+        )
+        sections: list[Section] = [
+            headline_section(metrics, proof),
+            classes_section(metrics),
+            curves_section(read_curves(self.directory), metrics),
+            pictures,
+            breakdowns_section(found),
+            errors_section(metrics),
+            confusions_section(metrics, names),
+            thresholds_section(metrics),
+            calibration_section(metrics),
+            ladder_section(metrics),
+            recall_section(read_recall(self.directory)),
+            contents_section(found, names),
+            throughput_section(read_work(self.directory)),
+            quarantine_section(found),
+            provenance_section(self.directory, self.record, proof, metrics),
+        ]
+        return render(
+            Page(
+                title=formats.text(self.directory.uri.rstrip("/").rsplit("/", 1)[-1], 80),
+                subtitle=_subtitle(self.record, metrics),
+                state=_state(proof),
+                is_complete=proof.complete and not proof.quarantined,
+                sections=sections,
+                version=importlib.metadata.version(PROJECT),
+            )
+        )
+
+
+def _within_budget(sections: _Sections, panels: Sequence[DrawnPanel]) -> bytes:
+    """Leave out pictures until the page is small enough."""
+    num_left_out = 0
+    data = sections.page(panels, num_left_out)
+    while len(data) > MAX_BYTES and any(panel.thumbnails for panel in panels):
+        panels, num_left_out = without_last(panels), num_left_out + 1
+        data = sections.page(panels, num_left_out)
+    return data
+
+
+def _annotations(config: ReportConfig, metrics: Metrics | None) -> BoxAnnotations | None:
+    """Read the annotations that were asked for, or those that the run was scored against."""
+    if config.annotations is not None:
+        return read_box_annotations(config.annotations, with_file_names=True)
+    if metrics is None:
+        return None
+    try:
+        annotations = read_box_annotations(metrics.annotations, with_file_names=True)
+    except (AnnotationError, ConfigError) as error:
+        _log.warning("pictures are chosen without ground truth: %s", error)
+        return None
+    if annotations.sha256 != metrics.annotations_sha256:
+        _log.warning(
+            "pictures are chosen without ground truth: %s has changed since the run was scored",
+            annotations.uri,
+        )
+        return None
+    return annotations
+
+
+def _joined(
+    directory: RunDirectory,
+    record: RunRecord,
+    annotations: BoxAnnotations,
+    metrics: Metrics | None,
+) -> Truth:
+    """Join the annotations to the run.
+
+    Raises:
+        ConfigError: the run was scored against others.
+    """
+    if metrics is not None and metrics.annotations_sha256 != annotations.sha256:
+        raise ConfigError(
+            f"{annotations.uri}: {directory.uri} was scored against other annotations "
+            f"({metrics.annotations}); score it against these first: fcos evaluate"
+        )
+    require_same_categories({c.id: c.name for c in record.categories}, annotations)
+    return Truth(directory, annotations, record.input_annotations)
+
+
+def _score(metrics: Metrics | None) -> float:
+    """From which on detections count: the best threshold where one was worked out."""
+    if metrics is None or metrics.thresholds is None:
+        return USUAL_SCORE
+    return metrics.thresholds.score
+
+
+def _subtitle(record: RunRecord, metrics: Metrics | None) -> str:
+    weights = formats.text(record.config.get("weights", "unknown weights"), 80)
+    inputs = record.config.get("inputs") or ()
+    data = metrics.annotations if metrics is not None else next(iter(inputs), "unknown pictures")
+    return (
+        f"FCOS ({formats.text(record.preset, 40)}, weights {weights}) on {formats.text(data, 120)}"
+    )
+
+
+def _state(proof: Proof) -> str:
+    planned, ok = formats.count(proof.planned), formats.count(proof.ok)
+    if proof.missing:
+        return f"Incomplete: {formats.count(proof.missing)} of {planned} pictures are missing"
+    if not proof.complete:
+        return "Not proved complete: see what was run"
+    if proof.quarantined:
+        return f"Complete, {formats.count(proof.quarantined)} of {planned} pictures quarantined"
+    return f"Complete: all {ok} pictures looked at"

@@ -1,0 +1,132 @@
+"""A picture, or the part of it around a box, at the size of a thumbnail: drawn on, then a JPEG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from jobs.media.drawing.colors import Pixels
+from jobs.media.drawing.labels import LabelWish, draw_label, place_labels
+from jobs.media.drawing.outlines import Corners, Outline, draw_outline, hatch
+from jobs.media.drawing.text import TextStyle
+from jobs.media.drawing.view import View
+
+LONGEST_BYTES = 80_000
+"""Of one JPEG."""
+
+Box = npt.NDArray[np.floating]
+"""x_min, y_min, x_max, y_max in pixels of the picture."""
+
+_MAX_SHAPE = (480, 640)
+_STYLE = TextStyle(size_px=20, weight=500)
+# A crop shows this many times the box, and at least so many pixels of the picture.
+_CROP_FACTOR = 3.0
+_LEAST_CROP_PX = 160
+_ASPECT = _MAX_SHAPE[1] / _MAX_SHAPE[0]
+_QUALITIES = (86, 74, 60, 45, 30)
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A view of a picture or of a part of it.
+
+    Attributes:
+        view: what is drawn on.
+        x: left side of the part, in pixels of the picture.
+        y: its top side.
+    """
+
+    view: View
+    x: float
+    y: float
+
+    @classmethod
+    def of(cls, pixels: Pixels, focus: Box | None) -> Canvas:
+        """Cut out what is to be seen.
+
+        Args:
+            pixels: the picture.
+            focus: the box to show with its surroundings; None for all of the picture.
+        """
+        height, width = pixels.shape[:2]
+        x_min, y_min, x_max, y_max = (
+            (0, 0, width, height) if focus is None else _crop(focus, (height, width))
+        )
+        part = np.ascontiguousarray(pixels[y_min:y_max, x_min:x_max])
+        return cls(View.of(part, part.shape[:2], _MAX_SHAPE), x_min, y_min)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width in its own pixels."""
+        height, width = self.view.pixels.shape[:2]
+        return height, width
+
+    def corners(self, box: Box) -> Corners:
+        """Where a box lies on it."""
+        return self.view.corners(box - np.array([self.x, self.y, self.x, self.y]))
+
+    def outline(self, box: Box, outline: Outline) -> None:
+        """Draw a box."""
+        draw_outline(self.view.pixels, self.corners(box), outline)
+
+    def hatch(self, box: Box) -> None:
+        """Cover a region that does not count."""
+        hatch(self.view.pixels, self.corners(box))
+
+    def label(self, wishes: Sequence[LabelWish]) -> None:
+        """Write beside the boxes that can be seen, the most important first."""
+        height, width = self.shape
+        seen = [wish for wish in wishes if _meets(wish.box, (height, width))]
+        inside = [replace(wish, box=_within(wish.box, (height, width))) for wish in seen]
+        for label in place_labels(inside, (height, width), _STYLE):
+            draw_label(self.view.pixels, label, _STYLE)
+
+    def jpeg(self) -> bytes:
+        """What was drawn, in at most ``LONGEST_BYTES``."""
+        return encoded(self.view.pixels)
+
+
+def encoded(pixels: Pixels) -> bytes:
+    """Write a JPEG of at most ``LONGEST_BYTES``: less exact first, then smaller.
+
+    Args:
+        pixels: RGB.
+    """
+    blue_first = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    while True:
+        for quality in _QUALITIES:
+            _, data = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])
+            if len(data) <= LONGEST_BYTES:
+                return cast("npt.NDArray[np.uint8]", data).tobytes()
+        blue_first = cv2.resize(blue_first, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+
+
+def _crop(box: Box, shape: tuple[int, int]) -> tuple[int, int, int, int]:
+    """A region of the view's aspect around a box, moved inside of the picture where it fits."""
+    height, width = shape
+    box_width, box_height = max(box[2] - box[0], 1.0), max(box[3] - box[1], 1.0)
+    wanted = max(box_width / _ASPECT, box_height) * _CROP_FACTOR
+    crop_height = min(height, max(_LEAST_CROP_PX / _ASPECT, wanted))
+    crop_width = min(width, crop_height * _ASPECT)
+    x = np.clip((box[0] + box[2] - crop_width) / 2, 0, width - crop_width)
+    y = np.clip((box[1] + box[3] - crop_height) / 2, 0, height - crop_height)
+    return (
+        int(x),
+        int(y),
+        min(width, int(np.ceil(x + crop_width))),
+        min(height, int(np.ceil(y + crop_height))),
+    )
+
+
+def _meets(box: Corners, shape: tuple[int, int]) -> bool:
+    return box[0] < shape[1] and box[1] < shape[0] and box[2] >= 0 and box[3] >= 0
+
+
+def _within(box: Corners, shape: tuple[int, int]) -> Corners:
+    right, bottom = shape[1] - 1, shape[0] - 1
+    return max(box[0], 0), max(box[1], 0), min(box[2], right), min(box[3], bottom)

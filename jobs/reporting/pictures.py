@@ -1,0 +1,199 @@
+"""Pictures of a run as small JPEGs, with what was found and what is there drawn on them.
+
+Solid boxes are detections, in the colour of their class when they find an object and red when they
+find none; dashed boxes are annotated objects, red when they are missed. Regions that do not count
+are hatched.
+"""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import SupportsInt
+
+import numpy as np
+
+from fcos_core.errors import DataError, StorageError
+from jobs.media.drawing.colors import LOST, PAPER, class_color
+from jobs.media.drawing.labels import LabelWish
+from jobs.media.drawing.outlines import Outline
+from jobs.media.images import decode_image
+from jobs.reporting import formats
+from jobs.reporting.canvas import Box, Canvas
+from jobs.reporting.choosing import Choice
+from jobs.reporting.truth import RIGHT, UNCOUNTED, JudgedPicture
+from jobs.tables.rows import Row
+
+_log = logging.getLogger(__name__)
+
+_LONGEST_NAME = 24
+_WIDTH_PX, _FOCUS_WIDTH_PX = 2, 4
+
+Read = Callable[[Row], bytes]
+"""Gives the file of a row's picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thumbnail:
+    """A drawn picture.
+
+    Attributes:
+        jpeg: its bytes.
+        width: pixels.
+        height: pixels.
+        caption: what it is called.
+        about: what can be seen on it, in words.
+    """
+
+    jpeg: bytes
+    width: int
+    height: int
+    caption: str
+    about: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Mark:
+    """A box to draw; ``texts`` are what may stand beside it, from long to short."""
+
+    box: Box
+    outline: Outline
+    texts: Sequence[str] = ()
+    is_focus: bool = False
+
+
+class Drawer:
+    """Draws chosen pictures.
+
+    Args:
+        read: gives a picture's file.
+        names: of the categories, by id.
+        score: from which on detections are drawn.
+    """
+
+    def __init__(self, read: Read, names: Mapping[int, str], score: float) -> None:
+        self._read = read
+        self._names = names
+        self._score = score
+
+    def draw(self, choice: Choice) -> Thumbnail | None:
+        """Draw one picture; None when it cannot be read here, or is not what it was."""
+        row = choice.row
+        try:
+            pixels = decode_image(self._read(row), place=row.uri)
+        except (DataError, StorageError) as error:
+            _log.warning("not shown in the report: %s", error)
+            return None
+        if pixels.shape[:2] != (row.height, row.width):
+            _log.warning("not shown in the report: %s: its size has changed since", row.uri)
+            return None
+        marks = [*self._objects(choice), *self._detections(choice)]
+        focus = next((mark.box for mark in marks if mark.is_focus), None)
+        canvas = Canvas.of(pixels, focus)
+        for crowd in () if choice.judged is None else choice.judged.crowds:
+            canvas.hatch(crowd)
+        for mark in marks:
+            canvas.outline(mark.box, mark.outline)
+        canvas.label(_wishes(canvas, marks, focus))
+        height, width = canvas.shape
+        return Thumbnail(
+            jpeg=canvas.jpeg(),
+            width=width,
+            height=height,
+            caption=formats.text(posixpath.basename(row.uri), 60),
+            about=self._about(choice),
+        )
+
+    def _objects(self, choice: Choice) -> Iterator[_Mark]:
+        """What is annotated.
+
+        Yields:
+            A dashed box for each object.
+        """
+        judged = choice.judged
+        if judged is None:
+            return
+        for i, box in enumerate(judged.boxes):
+            if judged.found_at[i] >= self._score:
+                outline = Outline(color=PAPER, is_dashed=True, has_shadow=True)
+                yield _Mark(box=box, outline=outline)
+                continue
+            is_focus = i == choice.box
+            name = self._name(judged.category_ids[i])
+            yield _Mark(
+                box=box,
+                outline=Outline(
+                    color=LOST,
+                    width_px=_FOCUS_WIDTH_PX if is_focus else _WIDTH_PX,
+                    is_dashed=True,
+                    has_shadow=True,
+                ),
+                texts=(f"missed {name}", f"{name}?", "?"),
+                is_focus=is_focus,
+            )
+
+    def _detections(self, choice: Choice) -> Iterator[_Mark]:
+        """What was found, the least confident first: the others lie on top of them.
+
+        Yields:
+            A solid box for each detection that counts.
+        """
+        row, verdicts = choice.row, None if choice.judged is None else choice.judged.verdicts
+        is_shown = row.scores >= self._score
+        if verdicts is not None:
+            is_shown &= verdicts != UNCOUNTED
+        if choice.detection is not None:
+            is_shown[choice.detection] = True
+        for i in np.flatnonzero(is_shown)[::-1].tolist():
+            is_right = verdicts is None or verdicts[i] == RIGHT
+            is_focus = i == choice.detection
+            score = f"{row.scores[i]:.2f}"
+            yield _Mark(
+                box=row.boxes[i],
+                outline=Outline(
+                    color=class_color(int(row.category_ids[i])) if is_right else LOST,
+                    width_px=_FOCUS_WIDTH_PX if is_focus else _WIDTH_PX,
+                    has_shadow=True,
+                ),
+                texts=(f"{self._name(row.category_ids[i])} {score}", score),
+                is_focus=is_focus,
+            )
+
+    def _name(self, category_id: SupportsInt) -> str:
+        name = self._names.get(int(category_id), f"category {category_id}")
+        return formats.text(name, _LONGEST_NAME)
+
+    def _about(self, choice: Choice) -> str:
+        row, judged = choice.row, choice.judged
+        if judged is None:
+            num_found = int((row.scores >= self._score).sum())
+            return f"{formats.count(num_found)} detection{'' if num_found == 1 else 's'}"
+        if choice.detection is not None:
+            name = self._name(row.category_ids[choice.detection])
+            return f"{name} {row.scores[choice.detection]:.2f} finds no annotated {name}"
+        if choice.box is not None:
+            name = self._name(judged.category_ids[choice.box])
+            x_min, y_min, x_max, y_max = judged.boxes[choice.box]
+            return f"{name} missed, {x_max - x_min:.0f} by {y_max - y_min:.0f} px"
+        return self._counted(judged)
+
+    def _counted(self, judged: JudgedPicture) -> str:
+        num_found, num_wrong, num_missed = judged.counts_at(self._score)
+        found = f"{num_found} of {num_found + num_missed} found, {num_wrong} wrong"
+        return f"F1 {judged.f1_at(self._score):.2f}: {found}"
+
+
+def _wishes(canvas: Canvas, marks: Sequence[_Mark], focus: Box | None) -> list[LabelWish]:
+    """What to write: about every box, or only about those that overlap what the picture is for."""
+    told = [mark for mark in marks if mark.texts and (focus is None or _meet(mark.box, focus))]
+    told.sort(key=lambda mark: not mark.is_focus)
+    return [
+        LabelWish(box=canvas.corners(mark.box), texts=mark.texts, color=mark.outline.color)
+        for mark in told
+    ]
+
+
+def _meet(box: Box, other: Box) -> bool:
+    return bool((box[:2] < other[2:]).all() and (other[:2] < box[2:]).all())
