@@ -1,0 +1,210 @@
+"""The rankings that COCO's numbers are read off, laid out once to be counted under any weights.
+
+When every image counts as often as an integer weight says, precision behind a true positive is a
+quotient of two weighted counts, and what is counted does not depend on the weights. So all that can
+be sorted is sorted here, and cumulative sums are left to do.
+
+A *lane* is one category, area range and IoU threshold: lane ``(k * A + a) * T + t``. Lists go lane
+by lane, each by falling score. Letters: ``K A T`` categories, area ranges and IoU thresholds, ``L``
+lanes, ``D`` detections, ``H`` those that overlap a box, ``G`` ground-truth boxes, ``B`` boxes to
+find, ``N`` detections that count by their own area, ``C`` corrections, ``P`` places in the lists of
+true positives.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int64
+
+from fcos_core.metrics.coco import CategoryMatches, Settings, TrueBoxes
+
+
+@dataclass(frozen=True)
+class WantedBoxes:
+    """Boxes to find, one entry for each area range that a box is in.
+
+    Args:
+        image: index of the box's image in the dataset.
+        key: index of its category times the number of area ranges, plus that of the range.
+    """
+
+    image: Int64[np.ndarray, " B"]
+    key: Int64[np.ndarray, " B"]
+
+
+@dataclass(frozen=True)
+class Rankings:
+    """True positives of every lane, and what counts ahead of them.
+
+    Args:
+        num_images: of the dataset.
+        num_categories: that are scored.
+        settings: that were matched under.
+        counted: image of each detection whose own area is in the range; these lists are the same
+            for all thresholds, so there is one for ``T`` lanes.
+        counted_starts: where each of these lists begins.
+        corrected: image of each detection that the matching lets count though its own area is
+            outside of the range, or lets not count though it is inside.
+        correction: 1 for the former, -1 for the latter.
+        corrected_starts: where each lane's list begins.
+        true: image of each true positive; each lane's list ends in a place that belongs to no image
+            and holds ``num_images``.
+        true_rank: its rank among the detections of its image and category, from 0.
+        true_starts: where each lane's list begins.
+        counted_until: end, in ``counted``, of what is not behind the true positive.
+        corrected_until: the same in ``corrected``.
+        wanted: the boxes to find.
+    """
+
+    num_images: int
+    num_categories: int
+    settings: Settings
+    counted: Int64[np.ndarray, " N"]
+    counted_starts: Int64[np.ndarray, " KA"]
+    corrected: Int64[np.ndarray, " C"]
+    correction: Int64[np.ndarray, " C"]
+    corrected_starts: Int64[np.ndarray, " L"]
+    true: Int64[np.ndarray, " P"]
+    true_rank: Int64[np.ndarray, " P"]
+    true_starts: Int64[np.ndarray, " L"]
+    counted_until: Int64[np.ndarray, " P"]
+    corrected_until: Int64[np.ndarray, " P"]
+    wanted: WantedBoxes
+
+
+def wanted_boxes(
+    truth: TrueBoxes,
+    image_ids: Int64[np.ndarray, " I"],
+    category_ids: Int64[np.ndarray, " K"],
+    settings: Settings,
+) -> WantedBoxes:
+    """Choose the boxes that COCO wants found: no crowds, of scored categories.
+
+    Args:
+        truth: ground truth of some images.
+        image_ids: of the whole dataset, rising.
+        category_ids: that are scored, rising.
+        settings: whose area ranges, ends included, the boxes are sorted by.
+    """
+    low, high = np.array(settings.area_ranges).T
+    is_inside = (truth.areas[:, None] >= low) & (truth.areas[:, None] <= high)
+    is_wanted = ~truth.is_crowd & np.isin(truth.category_ids, category_ids)
+    box, area = np.nonzero(is_inside & is_wanted[:, None])
+    category = np.searchsorted(category_ids, truth.category_ids[box])
+    return WantedBoxes(np.searchsorted(image_ids, truth.image_ids[box]), category * len(low) + area)
+
+
+def joined(parts: Sequence[WantedBoxes]) -> WantedBoxes:
+    """Put the boxes of all blocks together.
+
+    Args:
+        parts: of disjoint sets of images, in any order; at least one.
+    """
+    return WantedBoxes(
+        np.concatenate([part.image for part in parts]), np.concatenate([part.key for part in parts])
+    )
+
+
+def rank(
+    matches: Iterable[CategoryMatches], wanted: WantedBoxes, num_images: int, settings: Settings
+) -> Rankings:
+    """Lay out the rankings.
+
+    Args:
+        matches: of each category, all images; looked at one at a time.
+        wanted: the boxes to find in these images.
+        num_images: of the dataset; images without boxes and detections count too.
+        settings: that were matched under.
+    """
+    num_ranges, num_thresholds = len(settings.area_ranges), len(settings.iou_thresholds)
+    lanes = [lane for of_category in matches for lane in _lanes_of(of_category, num_images)]
+
+    def joined_lists(name: str) -> Int64[np.ndarray, " _"]:
+        return np.concatenate([np.zeros(0, np.int64), *(getattr(lane, name) for lane in lanes)])
+
+    true_lengths = joined_lists("true_lengths")
+    counted_starts = _starts(np.array([len(lane.counted) for lane in lanes], np.int64))
+    corrected_starts = _starts(joined_lists("corrected_lengths"))
+    counted_offsets = np.repeat(counted_starts, num_thresholds)
+    return Rankings(
+        num_images=num_images,
+        num_categories=len(lanes) // num_ranges,
+        settings=settings,
+        counted=joined_lists("counted"),
+        counted_starts=counted_starts,
+        corrected=joined_lists("corrected"),
+        correction=joined_lists("correction"),
+        corrected_starts=corrected_starts,
+        true=joined_lists("true"),
+        true_rank=joined_lists("true_rank"),
+        true_starts=_starts(true_lengths),
+        counted_until=joined_lists("counted_until") + np.repeat(counted_offsets, true_lengths),
+        corrected_until=joined_lists("corrected_until") + np.repeat(corrected_starts, true_lengths),
+        wanted=wanted,
+    )
+
+
+@dataclass(frozen=True)
+class _Lanes:
+    """The lanes of one category and area range; ``until`` counts from each list's beginning."""
+
+    counted: Int64[np.ndarray, " N"]
+    corrected: Int64[np.ndarray, " C"]
+    correction: Int64[np.ndarray, " C"]
+    corrected_lengths: Int64[np.ndarray, " T"]
+    true: Int64[np.ndarray, " P"]
+    true_rank: Int64[np.ndarray, " P"]
+    true_lengths: Int64[np.ndarray, " T"]
+    counted_until: Int64[np.ndarray, " P"]
+    corrected_until: Int64[np.ndarray, " P"]
+
+
+def _lanes_of(matches: CategoryMatches, num_images: int) -> list[_Lanes]:
+    # The sort is stable, as pycocotools' is: equal scores stay image by image.
+    order = np.argsort(-matches.scores, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    hits = np.argsort(place[matches.hits])
+    return [
+        _lanes_of_range(matches, num_images, order, place, hits, area)
+        for area in range(len(matches.num_boxes))
+    ]
+
+
+def _lanes_of_range(
+    matches: CategoryMatches,
+    num_images: int,
+    order: Int64[np.ndarray, " D"],
+    place: Int64[np.ndarray, " D"],
+    hits: Int64[np.ndarray, " H"],
+    area: int,
+) -> _Lanes:
+    detection = matches.hits[hits]
+    is_inside = ~matches.is_outside[order, area]
+    counts = ~matches.is_ignored[hits, :, area]
+    is_true = matches.is_found[hits, :, area] & counts
+    correction = counts.astype(np.int64) - is_inside[place[detection], None]
+    is_corrected = correction != 0
+
+    # One more row than there are hits: the place that ends each list, with nothing ahead of it.
+    one_row = np.ones((1, is_true.shape[1]), np.bool_)
+    threshold, hit = np.nonzero(np.concatenate([is_true, one_row]).T)
+    corrected_threshold, corrected_hit = np.nonzero(is_corrected.T)
+    counted_until = np.append(np.cumsum(is_inside)[place[detection]], 0)
+    corrected_until = np.concatenate([np.cumsum(is_corrected, axis=0), 0 * one_row])
+    return _Lanes(
+        counted=matches.image[order[is_inside]],
+        corrected=matches.image[detection[corrected_hit]],
+        correction=correction[corrected_hit, corrected_threshold],
+        corrected_lengths=is_corrected.sum(axis=0),
+        true=np.append(matches.image[detection], num_images)[hit],
+        true_rank=np.append(matches.rank[detection], 0)[hit],
+        true_lengths=is_true.sum(axis=0) + 1,
+        counted_until=counted_until[hit],
+        corrected_until=corrected_until[hit, threshold],
+    )
+
+
+def _starts(lengths: Int64[np.ndarray, " L"]) -> Int64[np.ndarray, " L"]:
+    return np.cumsum(lengths) - lengths
