@@ -25,7 +25,7 @@ from tests.jobs.runtime.tiny import save_tiny
 
 pytestmark = pytest.mark.ray
 
-NUM_PICTURES = 240
+NUM_PICTURES = 160
 SHARD_SIZE = 2
 TIMEOUT_S = 600  # of anything: a busy machine takes a minute to start Ray
 ROOT = Path(__file__).parents[2]
@@ -134,7 +134,7 @@ def test_five_kills_at_random_moments_change_no_bit(
     moments = random.Random(5)  # noqa: S311
     for _ in range(5):
         before = num_committed(tmp_path)
-        aim = before + moments.randrange(12)  # with 0 it dies while Ray or the worker starts
+        aim = before + moments.randrange(10)  # with 0 it dies while Ray or the worker starts
         driver = start()
         wait_until(
             lambda driver=driver, aim=aim: (

@@ -47,7 +47,8 @@ def test_every_command_of_the_readme_is_one_of_ours():
 @pytest.mark.parametrize("name", ["train.yaml", "finish.yaml"])
 def test_the_recipe_of_the_bundled_checkpoint_is_valid_and_describes_it(name):
     from jobs.config_file import load_settings
-    from jobs.train import TrainConfig, _model_config
+    from jobs.train import TrainConfig
+    from jobs.training.starting import _model_config
 
     file = ROOT / "jobs" / "assets" / "demo" / name
     config = load_settings(TrainConfig, str(file), {"out": "nowhere"})
