@@ -1,0 +1,53 @@
+"""Average recall by number of detections per image and by size of the objects.
+
+Letters: ``T K A M`` are the axes of COCO's recall.
+
+Source: Hosang et al., PAMI 2016 (arXiv 1502.05082), in COCO's version: the mean over the IoU
+thresholds, of detections per image and category.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from fcos_core.metrics.coco import Curves, Settings
+from fcos_core.metrics.coco.accumulation import UNDEFINED
+
+AREA_NAMES = ("all", "small", "medium", "large")
+
+
+def describe(curves: Curves, category_ids: Sequence[int], settings: Settings) -> dict[str, Any]:
+    """Say average recall in plain numbers for JSON, in 0..1, and -1 without boxes to find.
+
+    Args:
+        curves: of all categories.
+        category_ids: theirs.
+        settings: that they were computed under, with COCO's four area ranges.
+
+    Returns:
+        Over all categories, and of each, by area range, then by the largest number of detections.
+    """
+    limits = [str(limit) for limit in settings.max_detections]
+    return {
+        "overall": _table(curves.recall, limits),
+        "per_category": [
+            {"category_id": category_id, **_table(curves.recall[:, [k]], limits)}
+            for k, category_id in enumerate(category_ids)
+        ],
+    }
+
+
+def _table(
+    recall: Float64[np.ndarray, "T K A M"], limits: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    return {
+        area: {limit: _mean(recall[:, :, a, m]) for m, limit in enumerate(limits)}
+        for a, area in enumerate(AREA_NAMES)
+    }
+
+
+def _mean(recall: Float64[np.ndarray, "T K"]) -> float:
+    defined = recall[recall > UNDEFINED]
+    return float(np.mean(defined)) if len(defined) else UNDEFINED
