@@ -19,8 +19,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/fcos demo --out demo-run
 
+# Two processes: one starts Ray and the command again and again, the other computes meanwhile.
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 # Slow tests: full-size photos against torchvision.
 test-slow: $(STAMP)
@@ -43,8 +44,10 @@ lock: $(STAMP)
 	mv .tmp-constraints constraints.txt
 
 bench: $(STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,bench]'
 	$(BIN)/python benchmarks/bench_detect.py
 	$(BIN)/python benchmarks/bench_bpr.py
+	$(BIN)/python benchmarks/bench_evaluate.py
 
 clean:
 	rm -rf .venv demo-run demo-run-dataset
