@@ -16,6 +16,9 @@ on all steps below it, so what is lost between two steps has one cause:
    scores the first given ranks first. COCO's limit of 100 holds for each category on its own and
    is part of step 4. A detector that keeps 100 detections per image loses nothing here.
 
+:func:`climb` looks at a block of images and knows no score threshold, so one that follows from the
+whole run needs no second look at the images. Counts are integers that add up over blocks.
+
 Letters: ``G`` ground-truth boxes, ``D`` detections, ``K`` categories, ``S`` steps.
 """
 
@@ -35,6 +38,63 @@ AREA_NAMES = ("small", "medium", "large")
 IOU_THRESHOLD = 0.5
 # Pairs of a detection and a box looked at together.
 _PAIRS_AT_ONCE = 1_000_000
+_NO_PLACE = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True)
+class Climbers:
+    """How far each box that COCO wants found can get, whatever the score threshold.
+
+    Args:
+        category: index of its category.
+        area: index into ``AREA_NAMES``.
+        is_assignable: as given; None where it is not known.
+        is_found: whether any detection overlaps it.
+        score: of the detection that the matching gives it; -inf where there is none.
+        place: of that detection in its image, from 0; the lowest of all where there is none.
+    """
+
+    category: Int64[np.ndarray, " G"]
+    area: Int64[np.ndarray, " G"]
+    is_assignable: Bool[np.ndarray, " G"] | None
+    is_found: Bool[np.ndarray, " G"]
+    score: Float64[np.ndarray, " G"]
+    place: Int64[np.ndarray, " G"]
+
+
+def climb(
+    truth: TrueBoxes,
+    detections: DetectedBoxes,
+    matches: Matches,
+    category_ids: Int64[np.ndarray, " K"],
+    settings: Settings,
+    *,
+    is_assignable: Bool[np.ndarray, " G"] | None = None,
+) -> Climbers:
+    """Find out how far the boxes of some images get.
+
+    Args:
+        truth: ground truth of these images.
+        detections: of these images, all that the run kept.
+        matches: of both, under the same categories and settings.
+        category_ids: that are scored, rising.
+        settings: whose IoU thresholds hold 0.5 and whose area ranges are all, small, medium, large.
+        is_assignable: of each row of ``truth``; what it says of crowds does not matter.
+    """
+    wanted = np.flatnonzero(_is_wanted(truth, category_ids, settings))
+    detection = _detection_of_each(matches, len(truth), settings)[wanted]
+    # A box with an area on an edge is in both of COCO's ranges; here it is in the upper one.
+    edges = np.array([low for low, _ in settings.area_ranges[2:]])
+    # NOTHING is -1 and picks what is appended.
+    places = np.append(_places_in_image(detections)[matches.rows], _NO_PLACE)
+    return Climbers(
+        category=np.searchsorted(category_ids, truth.category_ids[wanted]),
+        area=np.searchsorted(edges, truth.areas[wanted], side="right"),
+        is_assignable=None if is_assignable is None else is_assignable[wanted],
+        is_found=_is_overlapped(truth, detections)[wanted],
+        score=np.append(matches.scores, -np.inf)[detection],
+        place=places[detection],
+    )
 
 
 @dataclass(frozen=True)
@@ -63,56 +123,34 @@ class LadderCounts:
 
 
 def count_steps(
-    truth: TrueBoxes,
-    detections: DetectedBoxes,
-    matches: Matches,
-    category_ids: Int64[np.ndarray, " K"],
-    settings: Settings,
-    *,
-    score_threshold: float,
-    is_assignable: Bool[np.ndarray, " G"] | None = None,
+    climbers: Climbers, num_categories: int, *, score_threshold: float, limit: int = 100
 ) -> LadderCounts:
     """Count the boxes of some images on every step.
 
     Args:
-        truth: ground truth of these images.
-        detections: of these images, all that the run kept.
-        matches: of both, under the same categories and settings.
-        category_ids: that are scored, rising.
-        settings: whose IoU thresholds hold 0.5, whose area ranges are all, small, medium, large,
-            and whose largest number of detections is the last step's.
+        climbers: the boxes.
+        num_categories: that are scored.
         score_threshold: of the step ``over_threshold``; an equal score is enough.
-        is_assignable: of each row of ``truth``; what it says of crowds does not matter.
+        limit: detections per image, over all classes, of the last step.
     """
-    limit = max(settings.max_detections)
-    detection = _detection_of_each(matches, len(truth), settings)
-    is_found = _is_overlapped(truth, detections)
-    # NOTHING is -1 and picks what is appended.
-    scores = np.append(matches.scores, -np.inf)[detection]
-    places = np.append(_places_in_image(detections)[matches.rows], limit)[detection]
     claims = {
-        "ground_truth": _is_wanted(truth, category_ids, settings),
-        "assignable": is_assignable,
-        "found": is_found,
-        "right_class": detection != NOTHING,
-        "over_threshold": scores >= score_threshold,
-        f"top_{limit}": places < limit,
+        "ground_truth": np.ones(len(climbers.category), np.bool_),
+        "assignable": climbers.is_assignable,
+        "found": climbers.is_found,
+        "right_class": climbers.place < _NO_PLACE,
+        "over_threshold": climbers.score >= score_threshold,
+        f"top_{limit}": climbers.place < limit,
     }
     steps = {name: claim for name, claim in claims.items() if claim is not None}
     is_on = np.logical_and.accumulate(list(steps.values()), axis=0)
-
-    boxes = np.zeros((len(steps), len(category_ids), len(AREA_NAMES)), np.int64)
     step, box = np.nonzero(is_on)
-    category = np.searchsorted(category_ids, truth.category_ids[box])
-    # A box with an area on an edge is in both of COCO's ranges; here it is in the upper one.
-    edges = np.array([low for low, _ in settings.area_ranges[2:]])
-    area = np.searchsorted(edges, truth.areas[box], side="right")
-    np.add.at(boxes, (step, category, area), 1)
+    boxes = np.zeros((len(steps), num_categories, len(AREA_NAMES)), np.int64)
+    np.add.at(boxes, (step, climbers.category[box], climbers.area[box]), 1)
 
     table = np.zeros((2, 2), np.int64)
-    if is_assignable is not None:
-        wanted = is_on[0]
-        np.add.at(table, (is_assignable[wanted].astype(int), is_found[wanted].astype(int)), 1)
+    if climbers.is_assignable is not None:
+        answers = (climbers.is_assignable.astype(int), climbers.is_found.astype(int))
+        np.add.at(table, answers, 1)
     return LadderCounts(tuple(steps), boxes, table)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fcos_core.metrics import ladder as ladder_module
 from fcos_core.metrics.coco import DetectedBoxes, Settings, TrueBoxes, match
-from fcos_core.metrics.ladder import AREA_NAMES, added, count_steps, describe
+from fcos_core.metrics.ladder import AREA_NAMES, added, climb, count_steps, describe
 
 CATEGORY_IDS = np.array([2, 5, 9])
 CLASS_NAMES = ["cat", "dog", "owl"]
@@ -132,15 +132,15 @@ def slow_ladder(truth, found, is_assignable, score_threshold, limit):
 def fast_ladder(truth, found, is_assignable=None, *, score_threshold=0.5, limit=100):
     coco = Settings(max_detections=(1, 2, limit))
     true, detections = true_boxes(truth), detected_boxes(found)
-    return count_steps(
+    climbers = climb(
         true,
         detections,
         match(true, detections, CATEGORY_IDS, coco),
         CATEGORY_IDS,
         coco,
-        score_threshold=score_threshold,
         is_assignable=None if is_assignable is None else np.array(is_assignable, np.bool_),
     )
+    return count_steps(climbers, len(CATEGORY_IDS), score_threshold=score_threshold, limit=limit)
 
 
 @settings(max_examples=20)
