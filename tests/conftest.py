@@ -17,7 +17,7 @@ settings.register_profile("ci", parent=settings.get_profile("local"), derandomiz
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
-def pytest_configure(config: pytest.Config) -> None:
+def pytest_configure() -> None:
     """Give each of several test processes its share of the cores."""
     if num_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_workers))
