@@ -19,7 +19,7 @@ of the own category is a duplicate, since COCO's matching would have taken that 
 Letters: ``D`` detections, ``B`` boxes to find, ``E`` pairs that overlap, ``K`` categories, ``R``
 detections given to another category.
 
-Source: TIDE, Bolya et al., ECCV 2020 (arXiv 2008.08115), section 2.2; the order is tidecv 1.0's.
+Source: TIDE, Bolya et al., ECCV 2020 (arXiv 2008.08115), section 2; the order is tidecv 1.0's.
 """
 
 from collections.abc import Sequence

@@ -9,19 +9,21 @@ An oracle mends all errors of one kind:
 ``MISS``  lowers the number of boxes to find by those missed
 ========  ========================================================================
 
-Of several errors that mean one box, and of those that mean a box already found, all but the best
-are removed. Two further oracles: ``FALSE_POSITIVE`` removes all errors, ``FALSE_NEGATIVE`` lowers
-the boxes to find to those found. dAP do not add up to what is missing from 1: oracles overlap.
+Of several errors that mean one box all but the best are removed, and all that mean a box already
+found, be it by a worse detection. Two further oracles: ``FALSE_POSITIVE`` removes all errors,
+``FALSE_NEGATIVE`` lowers the boxes to find to those found. dAP do not add up to what is missing
+from 1, since each is measured alone.
 
-Where this departs from tidecv 1.0: the best error is the best of its own kind, as in the paper; a
-category that an oracle leaves without a box to find keeps an AP of 0 and stays in the mean, so that
-the dAP of all categories is the mean of theirs. A detection given to another category ranks behind
-that category's own of equal score. Precision and its mean are computed as COCO's are, bit for bit.
+Where this departs from tidecv 1.0: the best error is the best of its own kind, as in the paper. The
+mean is over the categories with a box to find, as in COCO, where tidecv counts those that are
+merely detected as 0; one that an oracle leaves without a box keeps an AP of 0 and stays, so that
+the dAP over all categories is the mean of theirs. A detection given to another category ranks
+behind that category's own of equal score. Precision and its mean are COCO's, bit for bit.
 
 Letters: ``D`` detections of one category, ``N`` those one oracle leaves, ``O`` oracles, ``R``
 recall thresholds, ``V`` verdicts.
 
-Source: TIDE, Bolya et al., ECCV 2020 (arXiv 2008.08115), section 2.3.
+Source: TIDE, Bolya et al., ECCV 2020 (arXiv 2008.08115), section 2.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """Each false positive has the error TIDE gives it, and mending gives back what it should."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,35 @@ def test_mending_each_kind_of_error_gives_back_what_paper_and_pencil_say():
     assert named["cls"] == pytest.approx(1 - half), "found in the category it is given to"
     duplicate = regained(Found(1, 1, HERE, 0.9), Found(1, 1, THERE, 0.1))
     assert duplicate["dupe"] == pytest.approx(1 - (half + 50 / 101 * 2 / 3))
+
+
+def test_a_spoiled_published_results_file_has_the_errors_that_tidecv_counts(shared_data: Path):
+    """Counted with tidecv 1.0.1, without crowds: it gives errors to what it ignores, too."""
+    folder = shared_data / "coco_results"
+    dataset = json.loads((folder / "instances_val2014_100.json").read_text())
+    results = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
+    categories = [category["id"] for category in dataset["categories"]]
+    found: list[Found] = []
+    for n, result in enumerate(results):
+        x, y, width, height = result["bbox"]
+        moved = (x + width * (n % 10) / 10, y, width, height) if n % 3 == 0 else result["bbox"]
+        category = categories[n % len(categories)] if n % 5 == 0 else result["category_id"]
+        found.append(Found(result["image_id"], category, moved, result["score"]))
+        if n % 4 == 0:
+            found.append(
+                Found(
+                    result["image_id"], result["category_id"], result["bbox"], result["score"] / 2
+                )
+            )
+    things = [
+        Thing(a["image_id"], a["category_id"], a["bbox"])
+        for a in dataset["annotations"]
+        if not a["iscrowd"]
+    ]
+
+    assert counts(Scene(things, found, tuple(sorted(categories)))) == {
+        "found": 478, "cls": 199, "loc": 79, "both": 35, "dupe": 107, "bkg": 20, "miss": 160,
+    }  # fmt: skip
 
 
 def test_of_two_errors_that_mean_one_box_the_worse_is_removed():
