@@ -237,9 +237,9 @@ def _subtitle(record: RunRecord, metrics: Metrics | None) -> str:
 def _state(proof: Proof) -> str:
     planned, ok = formats.count(proof.planned), formats.count(proof.ok)
     if proof.missing:
-        return f"Incomplete: {formats.count(proof.missing)} of {planned} pictures are missing"
+        return f"Incomplete: {formats.count(proof.missing)} of {planned} pictures missing"
     if not proof.complete:
         return "Not proved complete: see what was run"
     if proof.quarantined:
         return f"Complete, {formats.count(proof.quarantined)} of {planned} pictures quarantined"
-    return f"Complete: all {ok} pictures looked at"
+    return f"Complete: {ok} of {planned} pictures looked at"

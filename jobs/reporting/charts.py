@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from jobs.reporting import formats
-from jobs.reporting.svg import Axis, Frame, element, even_ticks, line, path, rounded_up
+from jobs.reporting.svg import Axis, Frame, axis_from_zero, element, line, path
 from jobs.reporting.tabular import Cell, Column, Table, count_cell, share_cell, table
 
 NUM_COLORS = 8
@@ -71,12 +71,6 @@ def share_axis(title: str) -> Axis:
     """An axis from 0 to 1."""
     ticks = [(i / 5, f"{i / 5:g}") for i in range(6)]
     return Axis(title=title, low=0, high=1, ticks=ticks)
-
-
-def count_axis(title: str, largest: float) -> Axis:
-    """An axis from 0 to the next round number."""
-    high = rounded_up(largest)
-    return Axis(title=title, low=0, high=high, ticks=even_ticks(high))
 
 
 def line_chart(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> Figure:
@@ -143,7 +137,7 @@ def histogram(title: str, x_title: str, bars: Sequence[Bar], *, y_title: str) ->
     ticks = [(i * width, end) for i, end in enumerate(ends) if i % every == 0]
     frame = Frame(
         x=Axis(title=x_title, low=0, high=1, ticks=ticks),
-        y=count_axis(y_title, max((bar.count for bar in bars), default=0)),
+        y=axis_from_zero(y_title, max((bar.count for bar in bars), default=0), is_whole=True),
     )
     columns = [
         _column(

@@ -20,10 +20,10 @@ def contents_section(scan: Scan, names: Mapping[int, str]) -> Section:
         return Section(name=name, title=title, absent="No picture was looked at.")
     num_counted = sum(scan.counted.values())
     lead = (
-        f"{formats.count(sum(scan.detections.values()))} detections on "
-        f"{formats.count(scan.num_ok)} pictures, {formats.count(num_counted)} of them with a score "
-        f"of {scan.score:.2f} or more; {formats.count(scan.num_empty)} pictures have none of that "
-        "score."
+        f"{formats.counted(sum(scan.detections.values()), 'detection')} on "
+        f"{formats.counted(scan.num_ok, 'picture')}, {formats.count(num_counted)} of them with a "
+        f"score of {scan.score:.2f} or more. Without any of that score: "
+        f"{formats.counted(scan.num_empty, 'picture')}."
     )
     scores = [
         Bar(low=f"{low:.2g}", high=f"{high:.2g}", count=count)
@@ -79,8 +79,8 @@ def quarantine_section(scan: Scan) -> Section:
     return Section(
         name=name,
         title=title,
-        lead=f"{formats.count(num_refused)} pictures ({share}) could not be used.{more} All are in "
-        "the run's tables, as rows of status quarantined.",
+        lead=f"{formats.counted(num_refused, 'picture')} ({share}) could not be used.{more} All "
+        "are in the run's tables, as rows of status quarantined.",
         data={
             "classes": table(
                 "By class of error",

@@ -38,6 +38,11 @@ def count(value: float) -> str:
     return f"{value:,.0f}".replace(",", _THIN_SPACE)
 
 
+def counted(value: int, noun: str) -> str:
+    """Write how many of something: ``1 picture``, ``2 pictures``."""
+    return f"{count(value)} {noun}{'' if value == 1 else 's'}"
+
+
 def rate(value: float) -> str:
     """Write so many per second to about three digits."""
     return count(value) if value >= _FIRST_OF_THREE_DIGITS else f"{value:.3g}"

@@ -107,21 +107,21 @@ def _doubts(metrics: Metrics, proof: Proof) -> list[str]:
             "that of the run as it is now."
         )
     if proof.missing:
-        doubts.append(f"{formats.count(proof.missing)} pictures are missing from the run.")
+        doubts.append(f"Missing from the run: {formats.counted(proof.missing, 'picture')}.")
     if proof.quarantined:
         doubts.append(
-            f"{formats.count(proof.quarantined)} pictures could not be used; they count as "
-            "pictures without detections."
+            f"{formats.counted(proof.quarantined, 'picture')} could not be used and counted as "
+            "without detections."
         )
     counts = metrics.counts
     if counts.get("size_mismatches"):
         doubts.append(
-            f"{formats.count(counts['size_mismatches'])} pictures have another size than their "
-            "annotations say."
+            "Of another size than their annotations say: "
+            f"{formats.counted(counts['size_mismatches'], 'picture')}."
         )
     if counts.get("not_in_run"):
         doubts.append(
-            f"{formats.count(counts['not_in_run'])} annotated pictures are not in this run and not "
+            f"{formats.counted(counts['not_in_run'], 'annotated picture')} not in this run and not "
             "scored."
         )
     if metrics.score_threshold is not None and metrics.score_threshold > _LATE_CUT:

@@ -12,6 +12,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -68,8 +69,10 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["count"] = formats.count  # instead of Jinja's own, which is length
-    environment.filters["data_uri"] = data_uri
+    filters = cast("dict[str, Any]", environment.filters)  # whose type names Jinja's own only
+    filters["count"] = formats.count  # Jinja's own is the length of a list
+    filters["counted"] = formats.counted
+    filters["data_uri"] = data_uri
     return environment
 
 

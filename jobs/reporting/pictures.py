@@ -169,7 +169,7 @@ class Drawer:
         row, judged = choice.row, choice.judged
         if judged is None:
             num_found = int((row.scores >= self._score).sum())
-            return f"{formats.count(num_found)} detection{'' if num_found == 1 else 's'}"
+            return formats.counted(num_found, "detection")
         if choice.detection is not None:
             name = self._name(row.category_ids[choice.detection])
             return f"{name} {row.scores[choice.detection]:.2f} finds no annotated {name}"

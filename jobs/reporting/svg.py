@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
 Value = str | float | None
+
+_MOST_STEPS = 5
+_ROUNDING = 1e-9
 
 
 def element(name: str, *children: Markup | str, **attributes: Value) -> Markup:
@@ -113,32 +117,26 @@ def line(x1: float, y1: float, x2: float, y2: float, style: str) -> Markup:
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=style)
 
 
-def even_ticks(high: float) -> list[tuple[float, str]]:
-    """Three to six round values from 0 up to ``high``."""
-    step = _round_step(high)
-    return [(i * step, f"{i * step:,.6g}") for i in range(int(high / step * (1 + 1e-9)) + 1)]
+def axis_from_zero(title: str, largest: float, *, is_whole: bool = False) -> Axis:
+    """An axis from 0 to a round value, with a named tick at every round step and at its end.
+
+    Args:
+        title: what is measured, with its unit.
+        largest: value that it must reach.
+        is_whole: whether only whole numbers make sense.
+    """
+    step = _round_step(largest) if largest > 0 else 1.0
+    step = max(1.0, step) if is_whole else step
+    num_steps = max(1, math.ceil(largest / step - _ROUNDING))
+    ticks = [(i * step, f"{i * step:,.6g}") for i in range(num_steps + 1)]
+    return Axis(title=title, low=0, high=num_steps * step, ticks=ticks)
 
 
-def rounded_up(high: float) -> float:
-    """The next round value, for an axis to end at."""
-    if high <= 0:
-        return 1.0
-    step = _round_step(high)
-    return step * max(1, -(-high // step))
-
-
-def _round_step(high: float) -> float:
-    """1, 2 or 5 times a power of ten, three to six of which make ``high``."""
-    if high <= 0:
-        return 1.0
-    magnitude = 10.0 ** (len(f"{int(high)}") - 1) if high >= 1 else 1.0
-    while magnitude > high:
-        magnitude /= 10
-    return next(
-        magnitude * factor
-        for factor in (0.2, 0.25, 0.5, 1, 2)
-        if high / (magnitude * factor) <= 6  # noqa: PLR2004
-    )
+def _round_step(largest: float) -> float:
+    """The smallest of 1, 2, 2.5 and 5 times a power of ten that goes at most five times into it."""
+    magnitude = 10.0 ** math.floor(math.log10(largest) - 1)
+    steps = (magnitude * factor for factor in (1, 2, 2.5, 5, 10, 20, 25))
+    return next(step for step in steps if largest <= _MOST_STEPS * step)
 
 
 def _share(value: float, axis: Axis) -> float:

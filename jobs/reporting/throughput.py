@@ -12,9 +12,9 @@ from typing import Any
 
 from fcos_core.errors import StorageError
 from jobs.reporting import formats
-from jobs.reporting.charts import Series, count_axis, line_chart
+from jobs.reporting.charts import Series, line_chart
 from jobs.reporting.section import Section
-from jobs.reporting.svg import Axis
+from jobs.reporting.svg import Axis, axis_from_zero
 from jobs.reporting.tabular import Cell, Column, Table, count_cell, name_cell, table
 from jobs.storage import storage_for
 from jobs.tables.run_directory import RunDirectory
@@ -97,7 +97,7 @@ def throughput_section(work: Work) -> Section:
     starts = formats.count(work.num_invocations)
     per_second = formats.rate(num_rows / work.seconds) if work.seconds else formats.UNDEFINED
     lead = (
-        f"{formats.count(num_rows)} pictures in {formats.seconds(work.seconds)}, start of the "
+        f"{formats.counted(num_rows, 'picture')} in {formats.seconds(work.seconds)}, start of the "
         f"workers included: {per_second} per second. "
         + (f"The run was started {starts} times; the pauses are left out." if starts != "1" else "")
     )
@@ -172,8 +172,8 @@ def _rates(work: Work) -> tuple[Axis, Axis, list[Series]]:
         for device, counts in sorted(per_device.items())
     ]
     largest = max(y for one in series for _, y in one.points)
-    time_axis = count_axis(f"{unit} of work", work.seconds / in_s)
-    return time_axis, count_axis("pictures per second", largest), series
+    time_axis = axis_from_zero(f"{unit} of work", work.seconds / in_s)
+    return time_axis, axis_from_zero("pictures per second", largest), series
 
 
 def _devices(commits: Iterable[Commit]) -> Table:
