@@ -179,6 +179,10 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    resamples: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="bootstrap intervals from so many resamples  [0]"),
+    ] = None,
     num_actors: Annotated[
         str | None, typer.Option(metavar="N", help="processes; 1 needs no Ray  [auto]")
     ] = None,

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fcos_core.errors import ConfigError, IncompleteRunError
+from fcos_core.metrics.bpr import DEFAULT_RULES
 from fcos_core.metrics.coco import (
     CANONICAL_ORDER,
     MAX_DETECTIONS,
@@ -29,13 +30,14 @@ from fcos_core.metrics.coco import (
 from jobs.runtime.block_tasks import map_blocks
 from jobs.runtime.summary import incompleteness
 from jobs.scoring.blocks import ScoringBlock, blocks_of_results, blocks_of_run
+from jobs.scoring.explaining import Explanation, explain, resampled_intervals
 from jobs.scoring.measuring import BlockScores, measure_block
 from jobs.storage import absolute, storage_for
 from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
 from jobs.tables.coco_json import load_results
 from jobs.tables.joining import Join, join_annotations, require_same_categories
 from jobs.tables.json_columns import Int64Array
-from jobs.tables.per_category import encode_per_category
+from jobs.tables.per_category import encode_curves, encode_per_category
 from jobs.tables.proof import Proof, prove
 from jobs.tables.run_directory import RunDirectory
 
@@ -55,6 +57,7 @@ class EvaluateConfig(BaseModel):
         results: COCO results file to score instead of a run.
         out: file for the metrics; by default the run's ``evaluation/metrics.json``.
         allow_incomplete: score a run with missing rows; their images count as without detections.
+        resamples: of the images, for intervals around the numbers; 0 gives none.
         num_actors: processes; ``auto`` is one unless there is enough to do for Ray to pay.
         address: of a Ray cluster; None starts one on this machine when one is needed.
     """
@@ -66,6 +69,7 @@ class EvaluateConfig(BaseModel):
     results: str | None = None
     out: str | None = None
     allow_incomplete: bool = False
+    resamples: Annotated[int, Field(ge=0, le=100_000)] = 0
     num_actors: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     address: str | None = None
 
@@ -82,10 +86,12 @@ class EvaluateResult:
 
     Attributes:
         metrics: what ``metrics.json`` holds.
+        curves: what ``curves.parquet`` holds.
         paths: uris of the files written, by what they are.
     """
 
     metrics: dict[str, Any]
+    curves: dict[str, Any]
     paths: dict[str, str]
 
     @property
@@ -108,6 +114,7 @@ class _Subject:
     blocks: Iterable[ScoringBlock]
     image_ids: Int64Array
     order: str
+    rule: str
     counts: dict[str, int]
     about: dict[str, Any] = field(default_factory=dict[str, Any])
 
@@ -137,7 +144,7 @@ def run(
     else:
         assert config.results is not None
         subject = _subject_of_results(config.results, truth)
-    return _write(config, _score(subject, truth, config))
+    return _write(config, *_score(subject, truth, config))
 
 
 def _say_what_is_filled_in(truth: BoxAnnotations) -> None:
@@ -165,6 +172,7 @@ def _subject_of_run(
         blocks=blocks_of_run(directory, join, item_shards, truth),
         image_ids=np.sort(join.annotated_ids),
         order=CANONICAL_ORDER,
+        rule=record.preset if record.preset in DEFAULT_RULES else DEFAULT_RULES[0],
         counts={
             "quarantined": proof.quarantined,
             "missing": proof.missing,
@@ -189,6 +197,7 @@ def _subject_of_results(uri: str, truth: BoxAnnotations) -> _Subject:
         blocks=blocks_of_results(results, truth),
         image_ids=np.sort(truth.image_ids),
         order=_FILE_ORDER,
+        rule=DEFAULT_RULES[0],
         counts={},
         about={"results": results.uri, "results_sha256": results.sha256, "complete": True},
     )
@@ -219,28 +228,45 @@ def _require_allowed(directory: RunDirectory, proof: Proof, config: EvaluateConf
     raise IncompleteRunError(f"{directory.uri}: {incompleteness(proof)}")
 
 
-def _score(subject: _Subject, truth: BoxAnnotations, config: EvaluateConfig) -> dict[str, Any]:
-    names = {category.id: category.name for category in truth.categories}
-    category_ids = sorted(names)
+def _score(
+    subject: _Subject, truth: BoxAnnotations, config: EvaluateConfig
+) -> tuple[dict[str, Any], Explanation]:
+    names = {c.id: c.name for c in sorted(truth.categories, key=lambda category: category.id)}
+    category_ids = list(names)
     settings = Settings()
+    num_images = len(subject.image_ids)
+    spread = partial(
+        map_blocks, num_workers=_num_workers(config, num_images), address=config.address
+    )
     parts = list(
-        map_blocks(
+        spread(
             partial(
                 measure_block,
                 category_ids=np.array(category_ids, np.int64),
                 image_ids=subject.image_ids,
+                rule=subject.rule,
                 settings=settings,
             ),
             subject.blocks,
-            num_workers=_num_workers(config, len(subject.image_ids)),
-            address=config.address,
         )
     )
-    matches = unpacked([part.matches for part in parts])
-    metrics = metrics_of(matches, category_ids, settings)
+    matches = [part.matches for part in parts]
+    metrics = metrics_of(unpacked(matches), category_ids, settings)
+    explained = explain([part.explanation for part in parts], matches, metrics, names, settings)
+    intervals: dict[str, Any] = {}
+    if config.resamples and num_images:
+        intervals = resampled_intervals(
+            matches,
+            [part.wanted for part in parts],
+            category_ids,
+            num_images=num_images,
+            num_resamples=config.resamples,
+            settings=settings,
+            spread=spread,
+        )
     num_objects = sum((part.num_objects for part in parts), Counter[int]())
     num_detections = sum((part.num_detections for part in parts), Counter[int]())
-    return {
+    document = {
         **metrics.overall,
         **subject.about,
         "annotations": truth.uri,
@@ -249,17 +275,22 @@ def _score(subject: _Subject, truth: BoxAnnotations, config: EvaluateConfig) -> 
         "order": subject.order,
         "max_detections": list(MAX_DETECTIONS),
         "counts": _counts(subject, parts, names),
+        **intervals,
+        "assignable_by": subject.rule,
+        **explained.summary,
         "per_category": [
             {
                 "category_id": category_id,
                 "name": names[category_id],
                 "num_objects": num_objects[category_id],
                 "num_detections": num_detections[category_id],
+                **explained.per_category[category_id],
                 **numbers,
             }
             for category_id, numbers in metrics.per_category.items()
         ],
     }
+    return document, explained
 
 
 def _num_workers(config: EvaluateConfig, num_images: int) -> int | None:
@@ -287,17 +318,23 @@ def _counts(
     return counts
 
 
-def _write(config: EvaluateConfig, metrics: dict[str, Any]) -> EvaluateResult:
+def _write(
+    config: EvaluateConfig, metrics: dict[str, Any], explained: Explanation
+) -> EvaluateResult:
     paths: dict[str, str] = {}
     if config.out is not None:
         paths["metrics"] = absolute(config.out)
     elif config.run is not None:
         directory = RunDirectory(config.run)
-        paths["per_category"] = directory.evaluation_uri("per_category.parquet")
+        tables = {
+            "per_category": encode_per_category(metrics["per_category"]),
+            "curves": encode_curves(explained.curves),
+        }
+        for name, table in tables.items():
+            paths[name] = directory.evaluation_uri(f"{name}.parquet")
+            storage_for(directory.uri).write(paths[name], table)
         paths["metrics"] = directory.evaluation_uri("metrics.json")
-        table = encode_per_category(metrics["per_category"])
-        storage_for(directory.uri).write(paths["per_category"], table)
     if "metrics" in paths:
         document = json.dumps(metrics, indent=2) + "\n"
         storage_for(paths["metrics"]).write(paths["metrics"], document.encode())
-    return EvaluateResult(metrics, paths)
+    return EvaluateResult(metrics, explained.curves, paths)

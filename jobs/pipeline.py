@@ -25,6 +25,10 @@ from jobs.verify import VerifyConfig
 
 _log = logging.getLogger(__name__)
 
+# Intervals take seconds for thousands of images; ``fcos evaluate --resamples`` gives them for more.
+_RESAMPLES = 200
+_MOST_RESAMPLED = 20_000
+
 
 class PipelineConfig(DetectConfig):
     """The settings of ``detect``, and what its result is scored against.
@@ -114,7 +118,12 @@ def _verify(config: PipelineConfig, _: BoxAnnotations, result: PipelineResult) -
 
 def _evaluate(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineResult) -> None:
     scored = evaluate.run(
-        EvaluateConfig(run=config.out, annotations=config.annotations, address=config.address),
+        EvaluateConfig(
+            run=config.out,
+            annotations=config.annotations,
+            resamples=_RESAMPLES if len(annotations.image_ids) <= _MOST_RESAMPLED else 0,
+            address=config.address,
+        ),
         truth=annotations,
         proof=result.proof,
     )

@@ -24,21 +24,17 @@ _DETECTIONS_PER_BLOCK = 400_000
 
 @dataclass(frozen=True)
 class RunPart:
-    """Some shards of a run, and the annotated images that their rows are.
+    """Some shards of a run.
 
     Attributes:
         run: uri of its directory.
         shards: numbers, rising.
-        image_ids: of the run's pictures in these shards.
-        annotated_ids: the id of each in the annotation file.
-        annotated_sizes: width and height there, in pixels.
+        image_ids: of the run's pictures in these shards, in the order of the block's.
     """
 
     run: str
     shards: tuple[int, ...]
     image_ids: Int64Array
-    annotated_ids: Int64Array
-    annotated_sizes: Int64Array
 
 
 @dataclass(frozen=True)
@@ -48,10 +44,14 @@ class ScoringBlock:
     Attributes:
         truth: their ground truth.
         found: their detections in the order that counts, or where these are to be read.
+        image_ids: in the annotation file.
+        image_sizes: width and height there, in pixels.
     """
 
     truth: TrueBoxes
     found: DetectedBoxes | RunPart
+    image_ids: Int64Array
+    image_sizes: Int64Array
 
 
 class TruthByImage:
@@ -116,10 +116,9 @@ def blocks_of_run(
             run=directory.uri,
             shards=tuple(shards[first:last].tolist()),
             image_ids=join.image_ids[rows],
-            annotated_ids=join.annotated_ids[rows],
-            annotated_sizes=annotations.image_sizes[places],
         )
-        yield ScoringBlock(truth.of(places), part)
+        sizes = annotations.image_sizes[places]
+        yield ScoringBlock(truth.of(places), part, join.annotated_ids[rows], sizes)
         first = last
 
 
@@ -149,33 +148,38 @@ def blocks_of_results(results: CocoResults, annotations: BoxAnnotations) -> Iter
             results.boxes[rows],
             results.scores[rows],
         )
-        yield ScoringBlock(truth.of(truth.places(image_ids[first:last])), found)
+        places = truth.places(image_ids[first:last])
+        sizes = annotations.image_sizes[places]
+        yield ScoringBlock(truth.of(places), found, image_ids[first:last], sizes)
         first = last
 
 
-def read_found(part: RunPart) -> tuple[DetectedBoxes, int]:
-    """Read a block's detections from its shards.
+def read_found(block: ScoringBlock) -> tuple[DetectedBoxes, int]:
+    """Read a block's detections from its shards, where they are not at hand.
 
     Args:
-        part: which shards, and whose images they hold.
+        block: some images.
 
     Returns:
         The detections by annotated image id in canonical order, and how many pictures have another
         size than their annotation says.
     """
+    part = block.found
+    if isinstance(part, DetectedBoxes):
+        return part, 0
     detected = read_detected(RunDirectory(part.run), shards=part.shards)
     order = np.argsort(part.image_ids)
     places = order[np.searchsorted(part.image_ids[order], detected.image_ids)]
     corners = detected.boxes.astype(np.float64)
     found = DetectedBoxes(
-        image_ids=part.annotated_ids[places],
+        image_ids=block.image_ids[places],
         category_ids=detected.category_ids.astype(np.int64),
         boxes=np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1),
         scores=detected.scores.astype(np.float64),
     )
     rows = order[np.searchsorted(part.image_ids[order], detected.row_image_ids)]
     sizes = np.stack([detected.row_widths, detected.row_heights], axis=1)
-    is_other: npt.NDArray[np.bool_] = (sizes != part.annotated_sizes[rows]).any(axis=1)
+    is_other: npt.NDArray[np.bool_] = (sizes != block.image_sizes[rows]).any(axis=1)
     return _ranked(found), int((is_other & detected.row_is_ok).sum())
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fcos_core.metrics.coco import PackedMatches, Settings, match, pack
-from jobs.scoring.blocks import RunPart, ScoringBlock, read_found
+from fcos_core.metrics.ranking import WantedBoxes, wanted_boxes
+from jobs.scoring.blocks import ScoringBlock, read_found
+from jobs.scoring.explaining import BlockExplanation, explain_block
 from jobs.tables.json_columns import Int64Array
 
 
@@ -22,6 +24,8 @@ class BlockScores:
         num_crowds: crowd regions.
         num_detections: by category id, of categories nobody annotates too.
         num_size_mismatches: pictures with another size than their annotation says.
+        wanted: boxes to find, for resampling.
+        explanation: of the matches.
     """
 
     matches: PackedMatches
@@ -29,6 +33,8 @@ class BlockScores:
     num_crowds: int
     num_detections: Counter[int]
     num_size_mismatches: int
+    wanted: WantedBoxes
+    explanation: BlockExplanation
 
 
 def measure_block(
@@ -36,6 +42,7 @@ def measure_block(
     *,
     category_ids: Int64Array,
     image_ids: Int64Array,
+    rule: str,
     settings: Settings,
 ) -> BlockScores:
     """Match a block's detections to its ground truth.
@@ -44,18 +51,29 @@ def measure_block(
         block: some images.
         category_ids: rising.
         image_ids: of all blocks, rising.
+        rule: by which a box is assignable in training.
         settings: thresholds and ranges.
     """
-    found, num_size_mismatches = (
-        read_found(block.found) if isinstance(block.found, RunPart) else (block.found, 0)
-    )
+    found, num_size_mismatches = read_found(block)
     truth = block.truth
+    matches = match(truth, found, category_ids, settings, image_ids=image_ids)
     return BlockScores(
-        matches=pack(match(truth, found, category_ids, settings, image_ids=image_ids)),
+        matches=pack(matches),
         num_objects=_count(truth.category_ids[~truth.is_crowd]),
         num_crowds=int(truth.is_crowd.sum()),
         num_detections=_count(found.category_ids),
         num_size_mismatches=num_size_mismatches,
+        wanted=wanted_boxes(truth, image_ids, category_ids, settings),
+        explanation=explain_block(
+            truth,
+            found,
+            matches,
+            category_ids=category_ids,
+            image_ids=block.image_ids,
+            image_sizes=block.image_sizes,
+            rule=rule,
+            settings=settings,
+        ),
     )
 
 

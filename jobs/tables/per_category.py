@@ -1,7 +1,7 @@
-"""The metrics of each category as a Parquet file."""
+"""The metrics and the curves of each category as Parquet files."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
 # pyarrow has no types
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.tables.schemas import METRICS_PER_CATEGORY
+from jobs.tables.schemas import CURVES, METRICS_PER_CATEGORY
 
 
 def encode_per_category(rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -21,7 +21,34 @@ def encode_per_category(rows: Sequence[Mapping[str, Any]]) -> bytes:
     Args:
         rows: values by the column names of ``METRICS_PER_CATEGORY``.
     """
+    return _encode(list(rows), METRICS_PER_CATEGORY)
+
+
+_IOUS = {"iou_50": 0.5, "iou_75": 0.75, "iou_mean": None}
+
+
+def encode_curves(curves: Mapping[str, Any]) -> bytes:
+    """Write precision over recall as a Parquet file in memory.
+
+    Args:
+        curves: what ``fcos_core.metrics.explain.curves`` says.
+    """
+    owners = [{"category_id": None, **curves["overall"]}, *curves["per_category"]]
+    rows: list[Mapping[str, Any]] = [
+        {
+            "category_id": own["category_id"],
+            "iou": iou,
+            "recall": curves["recall"] if own[name] else [],
+            "precision": own[name],
+        }
+        for own in owners
+        for name, iou in _IOUS.items()
+    ]
+    return _encode(rows, CURVES)
+
+
+def _encode(rows: list[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     sink = pa.BufferOutputStream()
-    table = pa.Table.from_pylist(list(rows), schema=METRICS_PER_CATEGORY)
+    table = pa.Table.from_pylist(rows, schema=schema)
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue().to_pybytes()

@@ -119,10 +119,32 @@ METRICS_PER_CATEGORY = pa.schema(
         _field("name", pa.string(), "name of the category in the annotation file"),
         _field("num_objects", pa.int64(), "scored ground-truth boxes that are no crowds"),
         _field("num_detections", pa.int64(), "detections on the scored images"),
+        _field(
+            "best_threshold",
+            pa.float64(),
+            "score with the largest F1 at IoU 0.5; null without objects or detections",
+            nullable=True,
+        ),
+        _field("best_f1", pa.float64(), "F1 at that score", nullable=True),
+        _field("precision", pa.float64(), "at that score", nullable=True),
+        _field("recall", pa.float64(), "at that score", nullable=True),
         *(_field(name, pa.float64(), "as COCO defines it; -1 if undefined") for name in _METRICS),
     ]
 )
 """One row per category of the annotation file, by rising id: how well it is detected."""
+
+_SHARES = pa.list_(pa.field("element", pa.float64(), nullable=False))
+
+CURVES = pa.schema(
+    [
+        _field("category_id", pa.int64(), "COCO category id; null: mean over all", nullable=True),
+        _field("iou", pa.float64(), "threshold; null: mean over 0.5 to 0.95", nullable=True),
+        _field("recall", _SHARES, "0 to 1 in hundredths"),
+        _field("precision", _SHARES, "the best at this recall or beyond"),
+    ]
+)
+"""One row per category with objects, and one over all, for each of two IoUs and their mean."""
+
 
 LOST_BOXES = pa.schema(
     [

@@ -20,7 +20,7 @@ from jobs.tables.coco_json import load_annotations
 from jobs.tables.reading import DamagedShardError
 from jobs.tables.rows import ManifestItem, Row, items_to_table
 from jobs.tables.run_directory import Category, RunDirectory, RunRecord
-from jobs.tables.schemas import METRICS_PER_CATEGORY
+from jobs.tables.schemas import CURVES, METRICS_PER_CATEGORY
 from jobs.tables.writing import commit_shard, encode_shard
 
 CATEGORIES = {1: "cat", 2: "N/A", 3: "dog"}
@@ -181,8 +181,43 @@ def test_the_files_written_say_what_was_scored_and_how(tmp_path: Path):
     assert set(summary["paths"].values()) == {
         f"{uri}/evaluation/metrics.json",
         f"{uri}/evaluation/per_category.parquet",
+        f"{uri}/evaluation/curves.parquet",
     }
     json.dumps(summary)
+
+
+def test_a_score_comes_with_its_explanation(tmp_path: Path):
+    # Two cats, one found; a dog that is nowhere; the second cat's detection is called a dog.
+    away = [60.0, 60.0, 20.0, 20.0]
+    annotations = write_annotations(
+        tmp_path, {5: "a.jpg"}, [(5, 1, CAT_BOX), (5, 1, away)], categories={1: "cat", 3: "dog"}
+    )
+    found = [HIT, (3, 0.6, [60.0, 60.0, 80.0, 80.0])]
+    uri = make_run(tmp_path, [Picture("/d/a.jpg", found)])
+
+    metrics = evaluate(EvaluateConfig(run=uri, annotations=annotations, resamples=20)).metrics
+
+    assert metrics["errors"]["counts"] == {
+        "class": 1, "localisation": 0, "both": 0, "duplicate": 0, "background": 0, "missed": 0,
+    }  # fmt: skip
+    assert metrics["errors"]["shares"]["class"] == pytest.approx(1 - 51 / 101)
+    assert metrics["confusions"][0]["true"] == "cat"
+    assert metrics["confusions"][0]["predicted"] == "dog"
+    steps = {step["name"]: step["boxes"] for step in metrics["ladder"]["steps"]}
+    assert steps == {
+        "ground_truth": 2, "assignable": 2, "found": 2, "right_class": 1, "over_threshold": 1,
+        "top_100": 1,
+    }  # fmt: skip
+    assert metrics["thresholds"]["score"] == pytest.approx(0.9)
+    assert sum(row["count"] for row in metrics["calibration"]["bins"]) == 2
+    # One image only: every resample is the dataset itself.
+    assert metrics["intervals"]["AP"] == pytest.approx([metrics["AP"]] * 2)
+    assert metrics["bootstrap"]["resamples"] == 20
+    curves = pq.read_table(tmp_path / "RUN/evaluation/curves.parquet")
+    assert curves.schema.equals(CURVES)
+    mean = next(r for r in curves.to_pylist() if r["category_id"] is None and r["iou"] is None)
+    assert sum(mean["precision"]) / 101 == pytest.approx(metrics["AP"])
+    json.dumps(metrics, allow_nan=False)
 
 
 def test_the_columns_of_the_table_are_the_metrics_by_their_names():
