@@ -1,0 +1,263 @@
+"""Why a score is what it is: what each block contributes, and what the driver makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fcos_core.metrics import intervals, ladder, ranking, resampling
+from fcos_core.metrics.bpr import BoxBlock, measure, named_rule
+from fcos_core.metrics.coco import (
+    CocoMetrics,
+    DetectedBoxes,
+    Matches,
+    PackedMatches,
+    Settings,
+    TrueBoxes,
+    of_category,
+)
+from fcos_core.metrics.explain import calibration, confusion, curves, errors, gains, recall
+from fcos_core.metrics.explain import thresholds as score_thresholds
+from jobs.tables.json_columns import Int64Array
+
+RESAMPLES_SEED = 0
+_RANGES = 20  # of resamples, each computed in one go
+_ERROR_NAMES = {
+    "class": "cls",
+    "localisation": "loc",
+    "both": "both",
+    "duplicate": "dupe",
+    "background": "bkg",
+    "missed": "miss",
+}
+
+
+@dataclass(frozen=True)
+class BlockExplanation:
+    """What a block contributes; all of it adds up or is put together."""
+
+    errors: errors.BlockErrors
+    confusion: confusion.Confusion
+    calibration: calibration.Calibration
+    climbers: ladder.Climbers
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What is written of it.
+
+    Attributes:
+        summary: by the keys of ``metrics.json``.
+        per_category: more columns, by category id.
+        curves: precision over recall: of all categories and of each, at two IoUs and on average.
+    """
+
+    summary: dict[str, Any]
+    per_category: dict[int, dict[str, float | None]]
+    curves: dict[str, Any]
+
+
+def explain_block(
+    truth: TrueBoxes,
+    found: DetectedBoxes,
+    matches: Matches,
+    *,
+    category_ids: Int64Array,
+    image_ids: Int64Array,
+    image_sizes: Int64Array,
+    rule: str,
+    settings: Settings,
+) -> BlockExplanation:
+    """Explain the matches of some images.
+
+    Args:
+        truth: their ground truth.
+        found: their detections.
+        matches: of the two.
+        category_ids: rising.
+        image_ids: of these images.
+        image_sizes: their width and height in pixels.
+        rule: by which a box is assignable in training.
+        settings: that they were matched under.
+    """
+    is_assignable = _assignable(truth, image_ids, image_sizes, rule)
+    return BlockExplanation(
+        errors=errors.classify(truth, found, matches, category_ids, settings),
+        confusion=confusion.tally(truth, found, matches, category_ids, settings),
+        calibration=calibration.tally(matches, settings),
+        climbers=ladder.climb(
+            truth, found, matches, category_ids, settings, is_assignable=is_assignable
+        ),
+    )
+
+
+def explain(
+    blocks: Sequence[BlockExplanation],
+    matches: Sequence[PackedMatches],
+    metrics: CocoMetrics,
+    names: dict[int, str],
+    settings: Settings,
+) -> Explanation:
+    """Put the explanations of all blocks together.
+
+    Args:
+        blocks: at least one.
+        matches: of the same blocks.
+        metrics: what they came to.
+        names: of the categories, by rising id.
+        settings: that were matched under.
+    """
+    category_ids = list(names)
+    mended: list[gains.CategoryGains] = []
+    steps: list[score_thresholds.ScoreSteps] = []
+    for k in range(len(category_ids)):
+        own = of_category(matches, k)
+        wrong = errors.of_category([block.errors for block in blocks], matches, k)
+        mended.append(gains.measure(own, wrong, settings))
+        steps.append(score_thresholds.steps(own, settings))
+    best = score_thresholds.describe(steps, category_ids)
+    overall = best["overall"] and best["overall"]["best"]
+    climbed = [
+        ladder.count_steps(
+            block.climbers,
+            len(category_ids),
+            score_threshold=overall["threshold"] if overall else 0.0,
+        )
+        for block in blocks
+    ]
+    confused = sum((block.confusion for block in blocks[1:]), blocks[0].confusion)
+    calibrated = sum((block.calibration for block in blocks[1:]), blocks[0].calibration)
+    averages = {name: metrics.overall[name] for name in ("AR100", "AP")}
+    return Explanation(
+        summary={
+            "errors": _describe_errors(gains.describe(mended, category_ids)),
+            "confusions": _describe_confusions(confused.describe(category_ids), names),
+            "calibration": _describe_calibration(calibrated.describe(category_ids)),
+            "thresholds": overall and {"score": overall["threshold"], **_without(overall)},
+            "ladder": ladder.describe(ladder.added(climbed), list(names.values()), averages),
+            "recall": recall.describe(metrics.curves, category_ids, settings)["overall"],
+        },
+        per_category={
+            row["category_id"]: _best_columns(row["best"]) for row in best["per_category"]
+        },
+        curves=curves.describe(metrics.curves, category_ids, settings),
+    )
+
+
+def resampled_intervals(
+    parts: Sequence[PackedMatches],
+    wanted: Sequence[ranking.WantedBoxes],
+    category_ids: Sequence[int],
+    *,
+    num_images: int,
+    num_resamples: int,
+    settings: Settings,
+    spread: Callable[..., Iterator[npt.NDArray[np.float64]]],
+) -> dict[str, Any]:
+    """Bootstrap over images: how much the numbers would move with other images of the same kind.
+
+    Args:
+        parts: matches of all blocks.
+        wanted: the boxes to find in them.
+        category_ids: rising.
+        num_images: of the dataset.
+        num_resamples: how many.
+        settings: that were matched under.
+        spread: maps a function over ranges of resamples, here or elsewhere.
+    """
+    rankings = ranking.rank(
+        (of_category(parts, k) for k in range(len(category_ids))),
+        ranking.joined(wanted),
+        num_images,
+        settings,
+    )
+    observed = resampling.weighted_numbers(rankings, np.ones(num_images, np.int64))
+    cuts = np.linspace(0, num_resamples, min(num_resamples, _RANGES) + 1).astype(int).tolist()
+    parts_of_all = spread(partial(_resample, rankings), list(pairwise(cuts)))
+    resampled = np.concatenate(list(parts_of_all))
+    told = intervals.describe(observed, resampled, category_ids)
+    return {
+        "intervals": {name: [own["low"], own["high"]] for name, own in told["overall"].items()},
+        "intervals_per_category": {
+            category_id: [own["low"], own["high"]]
+            for category_id, own in told["per_category"].items()
+        },
+        "bootstrap": {
+            "resamples": num_resamples,
+            "seed": RESAMPLES_SEED,
+            "level": told["confidence"],
+            "bias": {name: own["bias"] for name, own in told["overall"].items()},
+        },
+    }
+
+
+def _resample(rankings: ranking.Rankings, part: tuple[int, int]) -> npt.NDArray[np.float64]:
+    return resampling.resample(rankings, RESAMPLES_SEED, *part)
+
+
+def _assignable(
+    truth: TrueBoxes, image_ids: Int64Array, image_sizes: Int64Array, rule: str
+) -> npt.NDArray[np.bool_]:
+    """Which boxes training could recall; crowd regions take part in nothing."""
+    by_id = np.argsort(image_ids)
+    place = np.searchsorted(image_ids[by_id], truth.image_ids)
+    rows = np.flatnonzero(~truth.is_crowd)
+    rows = rows[np.argsort(place[rows], kind="stable")]
+    block = BoxBlock(
+        image_sizes=image_sizes[by_id][:, ::-1],
+        image_index=place[rows],
+        boxes=truth.boxes[rows],
+        labels=truth.category_ids[rows],
+    )
+    is_assignable = np.zeros(len(truth), np.bool_)
+    is_assignable[rows] = measure(block, named_rule(rule)).is_recalled
+    return is_assignable
+
+
+def _describe_errors(told: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "iou": told["foreground_iou"],
+        "shares": {name: told["dap"][key] for name, key in _ERROR_NAMES.items()},
+        "counts": {name: told["counts"][key] for name, key in _ERROR_NAMES.items()},
+    }
+
+
+def _describe_confusions(told: dict[str, Any], names: dict[int, str]) -> list[dict[str, Any]]:
+    return [
+        {**pair, "true": names[pair["true"]], "predicted": names[pair["predicted"]]}
+        for pair in told["top"]
+    ]
+
+
+def _describe_calibration(told: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "iou": told["iou"],
+        "ece": told["ece"],
+        "mce": told["mce"],
+        "bins": [
+            {
+                "low": row["from"],
+                "high": row["to"],
+                "count": row["detections"],
+                "mean_score": row["mean_score"],
+                "precision": row["precision"],
+            }
+            for row in told["bins"]
+        ],
+    }
+
+
+def _without(best: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in best.items() if name != "threshold"}
+
+
+def _best_columns(best: dict[str, float] | None) -> dict[str, float | None]:
+    names = {"best_threshold": "threshold", "best_f1": "f1"}
+    names |= {"precision": "precision", "recall": "recall"}
+    return {column: None if best is None else best[name] for column, name in names.items()}
