@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: setup demo test test-slow check format lock bench clean
+.PHONY: setup demo test test-slow check format lock bench browser clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,12 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The report in a real browser; Debian's and Ubuntu's chromium unless one is there.
+browser: $(STAMP)
+	command -v chromium chromium-browser || { apt-get update && apt-get install -y chromium; }
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,browser]'
+	$(BIN)/pytest tests/end_to_end/test_report_in_a_browser.py
 
 # The installed versions, names and numbers only.
 lock: $(STAMP)

@@ -129,13 +129,14 @@ class JudgedChoices:
             Panel(
                 title="Most confident false positives",
                 lead="The detection of highest score that finds no annotated object, one per "
-                "picture. Some are objects that nobody annotated.",
+                "picture. Some are objects that nobody annotated. Only boxes beside it are drawn.",
                 empty="Every detection finds an annotated object.",
                 choices=self._wrong.choices(),
             ),
             Panel(
                 title="Missed objects",
-                lead=f"The largest annotated object that no detection finds {at}, one per picture.",
+                lead=f"The largest annotated object that no detection finds {at}, one per "
+                "picture. Only boxes beside it are drawn.",
                 empty="No annotated object is missed.",
                 choices=self._missed.choices(),
             ),

@@ -135,9 +135,10 @@ class LadderStep(_Part):
 
 
 class Ladder(_Part):
-    """Where recall is lost, step by step."""
+    """Where recall is lost, step by step; and how many objects are found, by what training can."""
 
     steps: tuple[LadderStep, ...]
+    assignable_by_found: dict[str, dict[str, int]] = Field(default_factory=dict)
 
 
 class Metrics(_Part):

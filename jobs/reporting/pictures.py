@@ -30,6 +30,8 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_NAME = 24
 _WIDTH_PX, _FOCUS_WIDTH_PX = 2, 4
+# A picture that is shown for one box shows the boxes that overlap it so much.
+_LEAST_IOU = 0.1
 
 Read = Callable[[Row], bytes]
 """Gives the file of a row's picture."""
@@ -91,12 +93,14 @@ class Drawer:
             return None
         marks = [*self._objects(choice), *self._detections(choice)]
         focus = next((mark.box for mark in marks if mark.is_focus), None)
+        if focus is not None:
+            marks = [mark for mark in marks if _iou(mark.box, focus) >= _LEAST_IOU]
         canvas = Canvas.of(pixels, focus)
         for crowd in () if choice.judged is None else choice.judged.crowds:
             canvas.hatch(crowd)
         for mark in marks:
             canvas.outline(mark.box, mark.outline)
-        canvas.label(_wishes(canvas, marks, focus))
+        canvas.label(_wishes(canvas, marks))
         height, width = canvas.shape
         return Thumbnail(
             jpeg=canvas.jpeg(),
@@ -185,15 +189,18 @@ class Drawer:
         return f"F1 {judged.f1_at(self._score):.2f}: {found}"
 
 
-def _wishes(canvas: Canvas, marks: Sequence[_Mark], focus: Box | None) -> list[LabelWish]:
-    """What to write: about every box, or only about those that overlap what the picture is for."""
-    told = [mark for mark in marks if mark.texts and (focus is None or _meet(mark.box, focus))]
-    told.sort(key=lambda mark: not mark.is_focus)
+def _wishes(canvas: Canvas, marks: Sequence[_Mark]) -> list[LabelWish]:
+    """What to write beside the boxes: first of all what the picture is shown for."""
+    told = sorted((mark for mark in marks if mark.texts), key=lambda mark: not mark.is_focus)
     return [
         LabelWish(box=canvas.corners(mark.box), texts=mark.texts, color=mark.outline.color)
         for mark in told
     ]
 
 
-def _meet(box: Box, other: Box) -> bool:
-    return bool((box[:2] < other[2:]).all() and (other[:2] < box[2:]).all())
+def _iou(box: Box, other: Box) -> float:
+    """How much two boxes overlap, 0 for two without area."""
+    low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
+    shared = float(np.prod(np.maximum(high - low, 0)))
+    whole = float(np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2])) - shared
+    return shared / whole if whole > 0 else float(box is other)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from jobs.reporting import formats
 from jobs.reporting.documents import Metrics, Recall, RecallGroup, RecallRule
 from jobs.reporting.section import Section
@@ -21,6 +23,14 @@ _CAUSES = {
     "center_empty": ("none near centre", "no location is near enough to its centre"),
     "shadowed": ("taken by others", "smaller objects take all its locations"),
     "low_iou": ("low IoU", "no anchor overlaps it enough"),
+}
+_STEPS = {
+    "ground_truth": "annotated",
+    "assignable": "assignable in training",
+    "found": "overlapped by a detection of any class",
+    "right_class": "by one of its class",
+    "over_threshold": "by one over the score threshold",
+    "top_100": "among a picture's hundred best",
 }
 _GROUPS = {
     "by_area": "By area",
@@ -44,7 +54,7 @@ def ladder_section(metrics: Metrics | None) -> Section:
     areas = list(dict.fromkeys(area for step in ladder.steps for area in step.lost_by_area))
     rows: list[list[Cell]] = [
         [
-            name_cell(step.name.replace("_", " ")),
+            _step_cell(step.name),
             count_cell(step.boxes),
             percent_cell(step.boxes / whole, has_bar=True),
             count_cell(step.lost),
@@ -63,7 +73,10 @@ def ladder_section(metrics: Metrics | None) -> Section:
         name=name,
         title=title,
         lead="From all annotated objects down to those that end up found: what each step loses.",
-        data={"table": table("Steps", columns, rows, is_sortable=False)},
+        data={
+            "table": table("Steps", columns, rows, is_sortable=False),
+            "crossed": _crossed(ladder.assignable_by_found),
+        },
     )
 
 
@@ -90,6 +103,35 @@ def recall_section(recall: Recall | None) -> Section:
         "object.",
         data={"table": _rules(recall), "groups": groups},
     )
+
+
+def _step_cell(name: str) -> Cell:
+    label = _STEPS.get(name, name.replace("_", " "))
+    return Cell(text=formats.text(label), value=label)
+
+
+def _crossed(counts: Mapping[str, Mapping[str, int]]) -> Table | None:
+    """Whether objects are found, by whether training could assign them: neither implies the other.
+
+    Args:
+        counts: by assignable or not, then by found or not.
+    """
+    if not counts:
+        return None
+    rows = [
+        (
+            name_cell(label),
+            count_cell(counts.get(key, {}).get("found", 0)),
+            count_cell(counts.get(key, {}).get("not_found", 0)),
+        )
+        for key, label in (("assignable", "assignable"), ("not_assignable", "not assignable"))
+    ]
+    columns = (
+        Column(title="in training", is_text=True),
+        Column(title="found"),
+        Column(title="not found"),
+    )
+    return table("Found at all, by what training can assign", columns, rows, is_sortable=False)
 
 
 def _rules(recall: Recall) -> Table:

@@ -48,8 +48,12 @@ OPTIONAL: dict[str, dict[str, Any]] = {
         "ladder": {
             "steps": [
                 {"name": "ground_truth", "boxes": 4, "lost": 0, "lost_by_area": {"small": 0}},
-                {"name": "assigned", "boxes": 3, "lost": 1, "lost_by_area": {"small": 1}},
-            ]
+                {"name": "assignable", "boxes": 3, "lost": 1, "lost_by_area": {"small": 1}},
+            ],
+            "assignable_by_found": {
+                "assignable": {"found": 3, "not_found": 0},
+                "not_assignable": {"found": 1, "not_found": 0},
+            },
         }
     },
 }
@@ -71,7 +75,17 @@ def make_scored_run(folder: Path) -> tuple[RunDirectory, str]:
     boxes += [(3, 3, (20, 20, 50, 30))]
     annotations = write_annotations(folder / "instances.json", rows, boxes)
     evaluate(EvaluateConfig(run=run.uri, annotations=annotations))
+    _leave_out_what_is_optional(run)
     return run, annotations
+
+
+def _leave_out_what_is_optional(run: RunDirectory) -> None:
+    path = Path(run.evaluation_uri("metrics.json"))
+    metrics = json.loads(path.read_text())
+    for part in ("intervals", "bootstrap", *(key for one in OPTIONAL.values() for key in one)):
+        metrics.pop(part, None)
+    path.write_text(json.dumps(metrics))
+    Path(run.evaluation_uri("curves.parquet")).unlink(missing_ok=True)
 
 
 def page_of(run: RunDirectory, **settings: Any) -> Document:
@@ -118,7 +132,7 @@ def test_a_scored_run_shows_pictures_of_four_kinds_with_what_is_on_them(tmp_path
 
     page = page_of(run)
 
-    assert page.sections >= ALWAYS | SCORED | {"quarantine"}
+    assert page.sections == ALWAYS | SCORED | {"quarantine", "absent"}
     pictures = [one.attributes for one in page.named("img") if "src" in one.attributes]
     assert all(one["src"].startswith("data:image/jpeg;base64,") for one in pictures)
     told = [one["alt"] for one in pictures]
@@ -233,6 +247,20 @@ def test_a_part_of_the_metrics_that_cannot_be_understood_is_left_out_with_a_warn
 
     assert not page.sections & {"thresholds", "calibration"}
     assert "thresholds is left out of the report" in caplog.text
+
+
+def test_all_that_evaluate_and_bpr_write_is_understood(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    run, annotations = make_scored_run(tmp_path)
+    evaluate(EvaluateConfig(run=run.uri, annotations=annotations))
+    bpr(BprConfig(run=run.uri, annotations=annotations, num_actors=1))
+
+    with caplog.at_level(logging.WARNING):
+        page = page_of(run)
+
+    assert "left out of the report" not in caplog.text
+    assert page.sections >= SCORED | {"recall"}
 
 
 def test_nothing_in_names_or_messages_becomes_markup(tmp_path: Path):
