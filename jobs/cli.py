@@ -167,6 +167,10 @@ def evaluate(
         str | None,
         typer.Option(metavar="FILE", help="score this COCO results json instead of a run"),
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="RUN_B", help="compare to another run over the same pictures"),
+    ] = None,
     out: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="write here, not to RUN/evaluation/metrics.json"),

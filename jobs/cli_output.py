@@ -115,7 +115,30 @@ def say_metrics(result: EvaluateResult) -> None:
         )
     console = Console(stderr=True)
     console.print(table)
+    if "comparison" in result.metrics:
+        console.print(_comparison(result.metrics["comparison"]))
     console.print(_counted(result.metrics["counts"]), markup=False, highlight=False)
+
+
+def _comparison(told: Mapping[str, Any]) -> Table:
+    """Every number under both runs; an interval without 0 in it is a difference to believe."""
+    rows = {
+        name: [
+            _shown(one),
+            _shown(other),
+            _signed(difference["difference"]),
+            f"{_signed(difference['low'])} to {_signed(difference['high'])}",
+        ]
+        for (name, (one, other)), difference in zip(
+            told["numbers"].items(), told["overall"].values(), strict=True
+        )
+    }
+    headings = ["", "this run", "the other", "difference", f"{told['confidence']:.0%} interval"]
+    return _table("Against the other run", headings, rows)
+
+
+def _signed(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.4f}"
 
 
 def say_bpr(result: BprResult) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fcos_core.metrics import intervals, ladder, ranking, resampling
+from fcos_core.metrics import ladder
 from fcos_core.metrics.bpr import BoxBlock, measure, named_rule
 from fcos_core.metrics.coco import (
     CocoMetrics,
@@ -26,8 +24,6 @@ from fcos_core.metrics.explain import calibration, confusion, curves, errors, ga
 from fcos_core.metrics.explain import thresholds as score_thresholds
 from jobs.tables.json_columns import Int64Array
 
-RESAMPLES_SEED = 0
-_RANGES = 20  # of resamples, each computed in one go
 _ERROR_NAMES = {
     "class": "cls",
     "localisation": "loc",
@@ -148,57 +144,6 @@ def explain(
         },
         curves=curves.describe(metrics.curves, category_ids, settings),
     )
-
-
-def resampled_intervals(
-    parts: Sequence[PackedMatches],
-    wanted: Sequence[ranking.WantedBoxes],
-    category_ids: Sequence[int],
-    *,
-    num_images: int,
-    num_resamples: int,
-    settings: Settings,
-    spread: Callable[..., Iterator[npt.NDArray[np.float64]]],
-) -> dict[str, Any]:
-    """Bootstrap over images: how much the numbers would move with other images of the same kind.
-
-    Args:
-        parts: matches of all blocks.
-        wanted: the boxes to find in them.
-        category_ids: rising.
-        num_images: of the dataset.
-        num_resamples: how many.
-        settings: that were matched under.
-        spread: maps a function over ranges of resamples, here or elsewhere.
-    """
-    rankings = ranking.rank(
-        (of_category(parts, k) for k in range(len(category_ids))),
-        ranking.joined(wanted),
-        num_images,
-        settings,
-    )
-    observed = resampling.weighted_numbers(rankings, np.ones(num_images, np.int64))
-    cuts = np.linspace(0, num_resamples, min(num_resamples, _RANGES) + 1).astype(int).tolist()
-    parts_of_all = spread(partial(_resample, rankings), list(pairwise(cuts)))
-    resampled = np.concatenate(list(parts_of_all))
-    told = intervals.describe(observed, resampled, category_ids)
-    return {
-        "intervals": {name: [own["low"], own["high"]] for name, own in told["overall"].items()},
-        "intervals_per_category": {
-            category_id: [own["low"], own["high"]]
-            for category_id, own in told["per_category"].items()
-        },
-        "bootstrap": {
-            "resamples": num_resamples,
-            "seed": RESAMPLES_SEED,
-            "level": told["confidence"],
-            "bias": {name: own["bias"] for name, own in told["overall"].items()},
-        },
-    }
-
-
-def _resample(rankings: ranking.Rankings, part: tuple[int, int]) -> npt.NDArray[np.float64]:
-    return resampling.resample(rankings, RESAMPLES_SEED, *part)
 
 
 def _assignable(

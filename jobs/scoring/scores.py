@@ -1,0 +1,200 @@
+"""The scores of one subject: blocks measured, put together, and written out as a document."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fcos_core.metrics import intervals, ranking, resampling
+from fcos_core.metrics.coco import (
+    MAX_DETECTIONS,
+    CategoryMatches,
+    CocoMetrics,
+    PackedMatches,
+    Settings,
+    metrics_of,
+    unpacked,
+)
+from jobs.scoring.explaining import Explanation, explain
+from jobs.scoring.measuring import BlockScores, measure_block
+from jobs.scoring.subjects import Subject
+from jobs.tables.box_annotations import BoxAnnotations
+
+RESAMPLES_SEED = 0
+_RANGES = 20  # of resamples, each computed in one go
+
+Spread = Callable[..., Iterator[Any]]
+"""Maps a function over blocks, in this process or elsewhere, and gives the results in order."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """The twelve numbers and each category's AP, of the dataset and of its resamples."""
+
+    observed: Floats
+    resampled: Floats
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All that is known of one subject.
+
+    Attributes:
+        subject: what was scored.
+        names: of the categories, by rising id.
+        parts: of all blocks, at least one.
+        settings: that they were measured under.
+    """
+
+    subject: Subject
+    names: dict[int, str]
+    parts: Sequence[BlockScores]
+    settings: Settings
+
+    @property
+    def category_ids(self) -> list[int]:
+        """Rising."""
+        return list(self.names)
+
+    @property
+    def num_images(self) -> int:
+        """Of the dataset, with or without boxes."""
+        return len(self.subject.image_ids)
+
+    @cached_property
+    def matches(self) -> list[PackedMatches]:
+        """Of all blocks."""
+        return [part.matches for part in self.parts]
+
+    def by_category(self) -> Iterator[CategoryMatches]:
+        """Unpack the matches, one category at a time."""
+        return unpacked(self.matches)
+
+    @cached_property
+    def metrics(self) -> CocoMetrics:
+        """COCO's numbers."""
+        return metrics_of(self.by_category(), self.category_ids, self.settings)
+
+    @cached_property
+    def explanation(self) -> Explanation:
+        """Why they are what they are."""
+        explanations = [part.explanation for part in self.parts]
+        return explain(explanations, self.matches, self.metrics, self.names, self.settings)
+
+    @cached_property
+    def wanted(self) -> ranking.WantedBoxes:
+        """The boxes to find."""
+        return ranking.joined([part.wanted for part in self.parts])
+
+    def resample(self, num_resamples: int, spread: Spread) -> Resamples:
+        """Score resamples of the images; the same ones for every subject with as many images.
+
+        Args:
+            num_resamples: how many.
+            spread: where ranges of them are computed.
+        """
+        rankings = ranking.rank(self.by_category(), self.wanted, self.num_images, self.settings)
+        cuts = np.linspace(0, num_resamples, min(num_resamples, _RANGES) + 1).astype(int).tolist()
+        ranges = spread(partial(_resample, rankings), list(pairwise(cuts)))
+        return Resamples(
+            observed=resampling.weighted_numbers(rankings, np.ones(self.num_images, np.int64)),
+            resampled=np.concatenate(list(ranges)),
+        )
+
+    def document(self, truth: BoxAnnotations, resamples: Resamples | None) -> dict[str, Any]:
+        """Write out what ``metrics.json`` holds.
+
+        Args:
+            truth: that was scored against.
+            resamples: for the intervals; None for none.
+        """
+        num_objects = sum((part.num_objects for part in self.parts), Counter[int]())
+        num_detections = sum((part.num_detections for part in self.parts), Counter[int]())
+        return {
+            **self.metrics.overall,
+            **self.subject.about,
+            "annotations": truth.uri,
+            "annotations_sha256": truth.sha256,
+            "areas_filled": truth.num_areas_filled,
+            "order": self.subject.order,
+            "max_detections": list(MAX_DETECTIONS),
+            "counts": self._counts(),
+            **({} if resamples is None else _describe(resamples, self.category_ids)),
+            "assignable_by": self.subject.rule,
+            **self.explanation.summary,
+            "per_category": [
+                {
+                    "category_id": category_id,
+                    "name": self.names[category_id],
+                    "num_objects": num_objects[category_id],
+                    "num_detections": num_detections[category_id],
+                    **self.explanation.per_category[category_id],
+                    **numbers,
+                }
+                for category_id, numbers in self.metrics.per_category.items()
+            ],
+        }
+
+    def _counts(self) -> dict[str, int]:
+        counts = {"images": self.num_images, **self.subject.counts}
+        if "size_mismatches" in counts:
+            counts["size_mismatches"] = sum(part.num_size_mismatches for part in self.parts)
+        found = sum((part.num_detections for part in self.parts), Counter[int]())
+        return counts | {
+            "objects": sum(part.num_objects.total() for part in self.parts),
+            "crowds": sum(part.num_crowds for part in self.parts),
+            "detections": found.total(),
+            "detections_of_other_categories": sum(
+                count for category_id, count in found.items() if category_id not in self.names
+            ),
+        }
+
+
+def score(subject: Subject, truth: BoxAnnotations, spread: Spread) -> Scores:
+    """Measure all blocks.
+
+    Args:
+        subject: whose blocks are taken.
+        truth: that it is joined to.
+        spread: where blocks are measured.
+    """
+    names = {c.id: c.name for c in sorted(truth.categories, key=lambda category: category.id)}
+    settings = Settings()
+    measure = partial(
+        measure_block,
+        category_ids=np.array(list(names), np.int64),
+        image_ids=subject.image_ids,
+        rule=subject.rule,
+        settings=settings,
+    )
+    return Scores(subject, names, list(spread(measure, subject.blocks)), settings)
+
+
+def _resample(rankings: ranking.Rankings, part: tuple[int, int]) -> Floats:
+    return resampling.resample(rankings, RESAMPLES_SEED, *part)
+
+
+def _describe(resamples: Resamples, category_ids: Sequence[int]) -> dict[str, Any]:
+    told = intervals.describe(resamples.observed, resamples.resampled, category_ids)
+    return {
+        "intervals": {name: [own["low"], own["high"]] for name, own in told["overall"].items()},
+        "intervals_per_category": {
+            category_id: [own["low"], own["high"]]
+            for category_id, own in told["per_category"].items()
+        },
+        "bootstrap": {
+            "resamples": told["resamples"],
+            "seed": RESAMPLES_SEED,
+            "level": told["confidence"],
+            "bias": {name: own["bias"] for name, own in told["overall"].items()},
+        },
+    }

@@ -1,0 +1,151 @@
+"""What is scored: a run, or a results file, joined to its ground truth and cut into blocks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from fcos_core.errors import ConfigError, IncompleteRunError
+from fcos_core.metrics.bpr import DEFAULT_RULES
+from fcos_core.metrics.coco import CANONICAL_ORDER
+from jobs.runtime.summary import incompleteness
+from jobs.scoring.blocks import ScoringBlock, blocks_of_results, blocks_of_run
+from jobs.tables.box_annotations import BoxAnnotations
+from jobs.tables.coco_json import load_results
+from jobs.tables.joining import Join, join_annotations, require_same_categories
+from jobs.tables.json_columns import Int64Array
+from jobs.tables.proof import Proof, prove
+from jobs.tables.run_directory import RunDirectory
+
+_log = logging.getLogger(__name__)
+
+_FILE_ORDER = "the results file's own"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Blocks of the images that count, with their detections.
+
+    Attributes:
+        blocks: to be taken once.
+        image_ids: of all of them, rising.
+        order: that decides between equal scores, in words.
+        rule: by which a box is assignable in training.
+        counts: of what has a place beside the numbers.
+        about: where the detections are from.
+    """
+
+    blocks: Iterable[ScoringBlock]
+    image_ids: Int64Array
+    order: str
+    rule: str
+    counts: dict[str, int]
+    about: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def say_what_is_filled_in(truth: BoxAnnotations) -> None:
+    """Log what the annotation file does not say, or says oddly."""
+    if (truth.ids == 0).any():
+        # pycocotools keeps the id of the box a detection found, and takes 0 for none.
+        _log.info("%s: has an annotation of id 0; ids are counted from 1 anew", truth.uri)
+    if truth.num_areas_filled:
+        _log.info(
+            "%s: %d annotations have no area; it is taken from their boxes",
+            truth.uri,
+            truth.num_areas_filled,
+        )
+
+
+def subject_of_run(
+    directory: RunDirectory,
+    truth: BoxAnnotations,
+    *,
+    allow_incomplete: bool,
+    proof: Proof | None = None,
+) -> Subject:
+    """Join a run to its ground truth.
+
+    Args:
+        directory: the run.
+        truth: with file names.
+        allow_incomplete: take a run with missing rows, but none with double ones.
+        proof: of the run, where the caller has it already.
+    """
+    record = directory.read_run_record()
+    require_same_categories({c.id: c.name for c in record.categories}, truth)
+    join, item_shards = _join(directory, truth, record.input_annotations)
+    proof = proof or prove(directory)
+    if not proof.complete:
+        _require_allowed(directory, proof, allow_incomplete=allow_incomplete)
+    return Subject(
+        blocks=blocks_of_run(directory, join, item_shards, truth),
+        image_ids=np.sort(join.annotated_ids),
+        order=CANONICAL_ORDER,
+        rule=record.preset if record.preset in DEFAULT_RULES else DEFAULT_RULES[0],
+        counts={
+            "quarantined": proof.quarantined,
+            "missing": proof.missing,
+            "not_in_run": join.num_not_in_run,
+            "size_mismatches": 0,  # counted with the blocks
+        },
+        about={
+            "run": directory.uri,
+            "run_id": record.run_id,
+            "digest": proof.digest,
+            "digest_class": proof.digest_class,
+            "complete": proof.complete,
+            "joined_by": join.by,
+            "score_threshold": record.config.get("score_threshold"),
+        },
+    )
+
+
+def subject_of_results(uri: str, truth: BoxAnnotations) -> Subject:
+    """Take a COCO results file.
+
+    Args:
+        uri: of the file.
+        truth: that it is about.
+    """
+    results = load_results(uri, truth)
+    return Subject(
+        blocks=blocks_of_results(results, truth),
+        image_ids=np.sort(truth.image_ids),
+        order=_FILE_ORDER,
+        rule=DEFAULT_RULES[0],
+        counts={},
+        about={"results": results.uri, "results_sha256": results.sha256, "complete": True},
+    )
+
+
+def _join(
+    directory: RunDirectory, truth: BoxAnnotations, source: str | None
+) -> tuple[Join, Int64Array]:
+    """Find the annotated image of every picture, and the shard that holds it.
+
+    Raises:
+        ConfigError: the run has videos.
+    """
+    manifest = cast("Any", directory).read_manifest_table()  # pyarrow has no types
+    columns: dict[str, list[Any]] = manifest.select(["kind", "image_id", "uri"]).to_pydict()
+    num_segments = sum(kind != "image" for kind in columns["kind"])
+    if num_segments:
+        raise ConfigError(
+            f"{directory.uri}: has {num_segments} video segments; this version scores pictures only"
+        )
+    join = join_annotations(columns["image_id"], columns["uri"], truth, input_annotations=source)
+    return join, manifest.column("shard").to_numpy().astype(np.int64)
+
+
+def _require_allowed(directory: RunDirectory, proof: Proof, *, allow_incomplete: bool) -> None:
+    """Refuse an incomplete run.
+
+    Raises:
+        IncompleteRunError: rows are missing, or there twice.
+    """
+    if not allow_incomplete or proof.duplicated:
+        raise IncompleteRunError(f"{directory.uri}: {incompleteness(proof)}")
