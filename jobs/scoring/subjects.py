@@ -51,10 +51,10 @@ def say_what_is_filled_in(truth: BoxAnnotations) -> None:
     """Log what the annotation file does not say, or says oddly."""
     if (truth.ids == 0).any():
         # pycocotools keeps the id of the box a detection found, and takes 0 for none.
-        _log.info("%s: has an annotation of id 0; ids are counted from 1 anew", truth.uri)
+        _log.info("%r: has an annotation of id 0; ids are counted from 1 anew", truth.uri)
     if truth.num_areas_filled:
         _log.info(
-            "%s: %d annotations have no area; it is taken from their boxes",
+            "%r: %d annotations have no area; it is taken from their boxes",
             truth.uri,
             truth.num_areas_filled,
         )
