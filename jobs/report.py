@@ -229,6 +229,7 @@ def _subtitle(record: RunRecord, metrics: Metrics | None) -> str:
     weights = formats.text(record.config.get("weights", "unknown weights"), 80)
     inputs = record.config.get("inputs") or ()
     data = metrics.annotations if metrics is not None else next(iter(inputs), "unknown pictures")
+    data = "/".join(str(data).rstrip("/").split("/")[-2:])  # the whole path is said below
     return (
         f"FCOS ({formats.text(record.preset, 40)}, weights {weights}) on {formats.text(data, 120)}"
     )

@@ -18,7 +18,7 @@ _PRECISION = {
     "APl": "above 96² px",
 }
 _RECALL = {
-    "AR1": "one per class and picture",
+    "AR1": "one per class",
     "AR10": "ten",
     "AR100": "a hundred",
     "ARs": "objects below 32² px",
