@@ -20,14 +20,14 @@ def provenance_section(
         name="provenance",
         title="What was run",
         lead="All that decides these results. The same model, settings and data give the same "
-        "digest.",
+        "digest on the same kind of device.",
         data={
             "groups": [
                 ("Model", _model(record)),
                 ("Data", _data(run, record, metrics)),
                 ("Settings", _settings(record)),
-                ("Software and device", _surroundings(record)),
                 ("Completeness", _completeness(proof)),
+                ("Software and device", _surroundings(record)),
             ],
             "problems": [formats.text(problem) for problem in proof.problems[:_MOST_PROBLEMS]],
             "num_more_problems": max(0, len(proof.problems) - _MOST_PROBLEMS),

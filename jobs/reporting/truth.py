@@ -71,7 +71,7 @@ class Truth:
     """Annotations, by the pictures of a run.
 
     Args:
-        run: the run; it must have no video segments.
+        run: the run; its pictures are joined, the frames of its videos are not.
         annotations: the file, with its file names.
         input_annotations: uri of the COCO file that was the run's input, if it was one.
     """
@@ -80,9 +80,13 @@ class Truth:
         self, run: RunDirectory, annotations: BoxAnnotations, input_annotations: str | None
     ) -> None:
         manifest = cast("Any", run).read_manifest_table()  # pyarrow has no types
-        columns: dict[str, list[Any]] = manifest.select(["image_id", "uri"]).to_pydict()
+        columns = [manifest.column(name).to_pylist() for name in ("kind", "image_id", "uri")]
+        stills = [(id_, uri) for kind, id_, uri in zip(*columns, strict=True) if kind == "image"]
         join = join_annotations(
-            columns["image_id"], columns["uri"], annotations, input_annotations=input_annotations
+            [id_ for id_, _ in stills],
+            [uri for _, uri in stills],
+            annotations,
+            input_annotations=input_annotations,
         )
         self._annotated = dict(
             zip(join.image_ids.tolist(), join.annotated_ids.tolist(), strict=True)

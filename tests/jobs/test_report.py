@@ -431,6 +431,24 @@ def test_frames_of_videos_are_counted_but_not_shown(tmp_path: Path):
     assert "panels" not in page.sections
 
 
+def test_pictures_are_judged_beside_videos(tmp_path: Path):
+    path = tmp_path / "a.jpg"
+    write_picture(path)
+    rows = [
+        found(0, str(path), [(1, 0.9, (10, 10, 40, 40))]),
+        found(1, "/d/v.mp4", [(1, 0.9, (1, 1, 9, 9))], frame_index=0, timestamp_s=0.0),
+    ]
+    run = write_run(tmp_path / "RUN", rows)
+    annotations = write_annotations(tmp_path / "a.json", rows[:1], [(1, 1, (10, 10, 30, 30))])
+
+    page = page_of(run, annotations=annotations)
+
+    assert "1 video frame counted in this report, but not shown" in page.text
+    assert "a.jpg: F1 1.00: 1 of 1 found, 0 wrong" in [
+        one.attributes["alt"] for one in page.named("img")
+    ]
+
+
 def test_the_first_quarantined_pictures_are_listed_and_all_are_counted(tmp_path: Path):
     rows = [refused(i, f"/d/{i}.jpg", error_class="ImageError") for i in range(70)]
     rows += [refused(70, "/d/v", error_class="VideoError")]

@@ -55,9 +55,11 @@ def write_run(
         ManifestItem(
             item_id=row.item_id,
             shard=row.item_id // shard_size,
-            kind="image",
+            kind="image" if row.frame_index is None else "video_segment",
             uri=row.uri,
             image_id=row.image_id,
+            first_frame=row.frame_index,
+            num_frames=None if row.frame_index is None else 1,
         )
         for row in rows
     ]
