@@ -127,7 +127,7 @@ def annotations_of_other_categories(folder: Path) -> list[object]:
     [
         (missing_input, "none.jpg' does not exist"),
         (empty_folder, "'nothing' holds no picture"),
-        (truncated_annotations, "cut.json: 12 bytes that are not JSON"),
+        (truncated_annotations, "cut.json: ends in the middle of images[0], after 12 bytes"),
         (missing_annotations, "none.json' cannot be read"),
         (unknown_weights, "'nonesuch'"),
         (checkpoint_of_another_model, "other.pth"),
