@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +63,8 @@ def _pycocotools(truth: str, results: str) -> tuple[float, list[float]]:
 
 
 def _faster(truth: str, results: str) -> tuple[float, list[float]]:
-    from faster_coco_eval import COCO, COCOeval_faster
-
-    return _judge(COCO, COCOeval_faster, truth, results)
+    package = import_module("faster_coco_eval")  # installed for benchmarks only
+    return _judge(package.COCO, package.COCOeval_faster, truth, results)
 
 
 def _judge(coco: Any, evaluator: Any, truth: str, results: str) -> tuple[float, list[float]]:
