@@ -16,6 +16,27 @@ import typer
 from typer.exceptions import TyperException
 
 from fcos_core.errors import ConfigError
+from jobs.cli_options import (
+    Address,
+    Annotations,
+    BatchSize,
+    ConfigFile,
+    DryRun,
+    Engine,
+    ImageRoot,
+    Inputs,
+    Limit,
+    MaxBad,
+    MixedDevices,
+    NumActors,
+    Precision,
+    Run,
+    RunOut,
+    ScoreThreshold,
+    ShardSize,
+    Threads,
+    Weights,
+)
 from jobs.cli_output import (
     EXIT_CANNOT_WORK,
     EXIT_DONE,
@@ -38,59 +59,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Inputs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="INPUT",
-        help="image, folder, pattern, list file, COCO json, WebDataset tar or Parquet file",
-        show_default=False,
-    ),
-]
-Run = Annotated[str | None, typer.Argument(metavar="RUN", help="directory of a run")]
-RunOut = Annotated[str | None, typer.Option("--out", metavar="RUN", help="directory of the run")]
-Annotations = Annotated[
-    str | None, typer.Option(metavar="FILE", help="COCO annotation file to score against")
-]
-ConfigFile = Annotated[
-    str | None,
-    typer.Option("--config", metavar="FILE", help="YAML or TOML file of settings; flags win"),
-]
-Weights = Annotated[
-    str | None,
-    typer.Option(metavar="SPEC", help="coco (torchvision's), demo, or a path or uri  [coco]"),
-]
-ImageRoot = Annotated[
-    str | None, typer.Option(metavar="DIR", help="where the pictures of a COCO json lie")
-]
-ScoreThreshold = Annotated[
-    float | None, typer.Option(metavar="SCORE", help="detections score above this  [0.05]")
-]
-Precision = Annotated[str | None, typer.Option(metavar="auto|fp32|bf16|fp16", help="  [auto]")]
-Engine = Annotated[str | None, typer.Option(metavar="auto|eager", help="  [auto]")]
-BatchSize = Annotated[int | None, typer.Option(metavar="N", help="pictures per forward pass")]
-NumActors = Annotated[
-    str | None, typer.Option(metavar="N", help="workers; auto is one per GPU  [auto]")
-]
-Threads = Annotated[int | None, typer.Option(metavar="N", help="cores of each worker")]
-ShardSize = Annotated[int | None, typer.Option(metavar="N", help="pictures per output file")]
-MaxBad = Annotated[
-    str | None,
-    typer.Option(metavar="N|P%", help="exit 3 when more pictures are quarantined  [no limit]"),
-]
-Limit = Annotated[int | None, typer.Option(metavar="N", help="look only at the first N pictures")]
-DryRun = Annotated[
-    bool | None, typer.Option("--dry-run", help="print the plan and do nothing", show_default=False)
-]
-Address = Annotated[str | None, typer.Option(metavar="RAY", help="of a running Ray cluster")]
-MixedDevices = Annotated[
-    bool | None,
-    typer.Option(
-        "--allow-mixed-devices",
-        help="resume on another device; the digest is then no longer exact",
-        show_default=False,
-    ),
-]
 
 
 @app.callback(invoke_without_command=True)
