@@ -29,7 +29,7 @@ def children_below(pid: int) -> dict[int, str]:
     return found
 
 
-def actors_below(pid: int, *, doing: str = "") -> list[int]:
-    """The workers that a driver has running, all or those that are in one of their methods."""
-    name = f"ray::_WorkerActor.{doing}" if doing else "ray::_WorkerActor"
-    return [child for child, title in children_below(pid).items() if title.startswith(name)]
+def actors_below(pid: int) -> list[int]:
+    """The workers that a driver has running, whatever they are doing."""
+    names = children_below(pid)
+    return [child for child, title in names.items() if title.startswith("ray::_WorkerActor")]

@@ -100,7 +100,7 @@ def test_a_killed_worker_is_replaced_and_changes_no_bit(
     assert digest_of(run) == expected
 
 
-def test_a_worker_that_dies_at_every_start_ends_the_run(
+def test_workers_that_keep_dying_end_the_run(
     tmp_path: Path, pictures: Path, tiny_weights: Path
 ) -> None:
     run, shards = begin_run(tmp_path / "run", pictures, shard_size=10)
@@ -108,7 +108,7 @@ def test_a_worker_that_dies_at_every_start_ends_the_run(
 
     def kill_all() -> None:
         while not over.wait(0.02):
-            for pid in actors_below(os.getpid(), doing="start"):
+            for pid in actors_below(os.getpid()):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
