@@ -27,6 +27,7 @@ class Measured:
         wall_s: from its start until it ended.
         peak_mib: the most its processes held together, looked at once a second; a page that several
             of them share counts once (PSS). None where there is no ``/proc``.
+        largest_mib: the most any one of them had resident, with all shared pages. None as above.
         cpu_s: what its processes computed together, looked at once a second. None as above.
         others_cores: how many cores all other programs kept busy meanwhile. None as above.
         stdout: what it wrote there.
@@ -34,6 +35,7 @@ class Measured:
 
     wall_s: float
     peak_mib: float | None
+    largest_mib: float | None
     cpu_s: float | None
     others_cores: float | None
     stdout: str
@@ -69,10 +71,18 @@ def measure(command: Sequence[str], environment: Mapping[str, str], log: Path) -
         tail = "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
         raise SystemExit(f"{' '.join(command)}\nended with code {process.returncode}:\n{tail}")
     if not busy_s:
-        return Measured(wall_s=wall_s, peak_mib=None, cpu_s=None, others_cores=None, stdout=stdout)
+        return Measured(
+            wall_s=wall_s,
+            peak_mib=None,
+            largest_mib=None,
+            cpu_s=None,
+            others_cores=None,
+            stdout=stdout,
+        )
     return Measured(
         wall_s=wall_s,
         peak_mib=watch.peak_kib / _KIB_PER_MIB,
+        largest_mib=watch.largest_kib / _KIB_PER_MIB,
         cpu_s=watch.cpu_s,
         others_cores=max(0.0, busy_s - watch.cpu_s) / wall_s,
         stdout=stdout,
@@ -84,6 +94,7 @@ class _Watch:
 
     def __init__(self, root: int) -> None:
         self.peak_kib = 0
+        self.largest_kib = 0
         self._root = root
         self._cpu_s: dict[int, float] = {}
         self._ended = threading.Event()
@@ -101,8 +112,9 @@ class _Watch:
     def _look(self) -> None:
         while not self._ended.wait(_INTERVAL_S):
             processes = _descendants(self._root)
-            total = sum(_proportional_kib(process) for process in processes)
-            self.peak_kib = max(self.peak_kib, total)
+            held = [_memory_kib(process) for process in processes]
+            self.peak_kib = max(self.peak_kib, sum(proportional for _, proportional in held))
+            self.largest_kib = max(self.largest_kib, *(resident for resident, _ in held))
             for process in processes:
                 if stat := _stat(process):
                     ticks = int(stat[_USER]) + int(stat[_SYSTEM])
@@ -141,9 +153,13 @@ def _machine_s() -> float:
     return sum(int(total[i]) for i in _BUSY) / _TICKS_PER_S
 
 
-def _proportional_kib(process: int) -> int:
+def _memory_kib(process: int) -> tuple[int, int]:
+    """Give what a process has resident, and its share of it where several have the same page."""
     try:
         lines = (_PROC / str(process) / "smaps_rollup").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return 0  # it ended meanwhile, or it is not ours
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        return 0, 0  # it ended meanwhile, or it is not ours
+    sizes = {
+        name: int(rest.split()[0]) for name, _, rest in (one.partition(":") for one in lines[1:])
+    }
+    return sizes["Rss"], sizes["Pss"]
