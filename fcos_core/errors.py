@@ -32,6 +32,22 @@ class AnnotationError(DataError):
     """An annotation file or one of its entries is malformed."""
 
 
+class NotFiniteError(DataError):
+    """The network answers this picture with NaN or infinity."""
+
+
+class DeviceMemoryError(DataError):
+    """The picture needs more memory than the device has, even alone in its batch."""
+
+
+class WorkerDiedError(DataError):
+    """Whoever computes this item dies of it: alone, in a fresh process, again and again."""
+
+
+class DeviceError(FcosError):
+    """The device or this process can no longer be trusted; a fresh process may do better."""
+
+
 class StorageError(FcosError):
     """An object cannot be read or written now; worth another try, a bounded number of times."""
 

@@ -1,7 +1,7 @@
 """Pictures in, detections out: the one door through which a job runs the network."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Literal, get_args
 
@@ -11,7 +11,7 @@ import torch
 
 from fcos_core.config import DecodingConfig
 from fcos_core.decoding import decode
-from fcos_core.errors import ConfigError
+from fcos_core.errors import ConfigError, DeviceError, NotFiniteError
 from fcos_core.images import Uint8Image, check_image, make_batch, padded_shape
 from fcos_core.model.detector import FCOS
 from fcos_core.structures import Detections
@@ -20,6 +20,18 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Engine = Literal["eager"]
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+_DEVICE_ERRORS = (
+    "CUDA error",
+    "CUDA driver error",
+    "CUDA unknown error",
+    "cuDNN error",
+    "CUDNN_STATUS",
+    "CUBLAS_STATUS",
+    "No CUDA GPUs are available",
+    "DefaultCPUAllocator",  # the machine's own memory has run out
+)
+"""How torch says that a device is lost, where it has no class for it."""
 
 
 class Predictor:
@@ -94,20 +106,40 @@ class Predictor:
                 )
         return [found[i] for i in range(len(pictures))]
 
-    @torch.inference_mode()
-    def predict_batch(self, images: Sequence[Uint8Image]) -> list[Detections]:
+    def predict_batch(
+        self, images: Sequence[Uint8Image], *, batch_size: int | None = None
+    ) -> list[Detections]:
         """Find objects in at most ``batch_size`` pictures that share one padded shape.
+
+        Where the device's memory does not suffice, ``torch.OutOfMemoryError`` says so, and a
+        smaller batch may still do.
 
         Args:
             images: upright RGB uint8 arrays, height x width x 3.
+            batch_size: what the batch is filled up to, the predictor's own by default; another one
+                changes the last bits.
 
         Returns:
             One ``Detections`` each, on the CPU, in pixels of the picture.
+
+        Raises:
+            NotFiniteError: the network gives NaN or infinity for one of them.
+            DeviceError: the device has failed.
         """
-        assert len(images) <= self.batch_size
+        with device_errors():
+            return self._predict_batch(images, batch_size or self.batch_size)
+
+    def free_memory(self) -> None:
+        """Give the device's memory back that is only kept for the next time."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @torch.inference_mode()
+    def _predict_batch(self, images: Sequence[Uint8Image], batch_size: int) -> list[Detections]:
+        assert len(images) <= batch_size
         assert len({self.padded_shape(image.shape[0], image.shape[1]) for image in images}) == 1
         count = len(images)
-        batch = make_batch(images, self.model.config.input, self.device, batch_size=self.batch_size)
+        batch = make_batch(images, self.model.config.input, self.device, batch_size=batch_size)
         with (
             _exact_convolutions(),
             torch.autocast(
@@ -118,8 +150,10 @@ class Predictor:
         ):
             outputs = self.model(batch.pixels)
         grid = self.model.grid(batch.pixels, outputs)
+        outputs = outputs.first(count)
+        is_finite = outputs.is_finite()  # looked at below, when the device is done anyway
         decoded = decode(
-            outputs.first(count),
+            outputs,
             grid,
             self.decoding,
             sizes=batch.sizes.to(self.device),
@@ -127,11 +161,40 @@ class Predictor:
         )
         boxes = (decoded.boxes.cpu() * batch.scales.repeat(1, 2)[:, None]).unbind()
         scores, labels = decoded.scores.cpu(), decoded.labels.cpu()
+        bad = [i for i, is_good in enumerate(is_finite.tolist()) if not is_good]
+        if bad:
+            # Its NaN would pass no threshold: a picture without objects, for all that follows.
+            raise NotFiniteError(
+                f"image {bad[0]} of {count}: the network's outputs are not all finite "
+                f"({self.precision})"
+            )
         counts = [int(n) for n in decoded.counts]
         return [
             Detections(boxes[i][:n].clone(), scores[i, :n].clone(), labels[i, :n].clone())
             for i, n in enumerate(counts)
         ]
+
+
+@contextmanager
+def device_errors() -> Generator[None]:
+    """Give torch's words for a lost device one name; ``torch.OutOfMemoryError`` stays what it is.
+
+    Raises:
+        DeviceError: the device or the process has failed.
+        RuntimeError: something else.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or not _is_device_error(error):
+            raise
+        raise DeviceError(str(error).strip().partition("\n")[0]) from error
+
+
+def _is_device_error(error: RuntimeError) -> bool:
+    if isinstance(error, torch.AcceleratorError):
+        return True
+    return any(words in str(error) for words in _DEVICE_ERRORS)
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

@@ -6,7 +6,7 @@ Letters: ``D`` detections, ``G`` ground-truth boxes, ``B`` images, ``L`` locatio
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from fcos_core.errors import AnnotationError
@@ -108,6 +108,13 @@ class HeadOutputs:
             self.centerness_logits[:count],
             self.level_shapes,
         )
+
+    def is_finite(self) -> Bool[Tensor, " B"]:
+        """Whether an image's outputs are all numbers; nothing waits for a device here."""
+        # One sum each: NaN and infinity survive it, and no mask as large as the logits is made.
+        outputs = (self.cls_logits, self.distances, self.centerness_logits)
+        sums = [output.flatten(1).sum(dim=1, dtype=torch.float32) for output in outputs]
+        return torch.stack(sums).isfinite().all(dim=0)
 
 
 def _is_finite(value: float) -> bool:

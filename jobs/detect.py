@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from fcos_core.errors import IncompleteRunError
 from jobs.runtime.budget import BadBudget
-from jobs.runtime.commits import Receipt
 from jobs.runtime.devices import Resources
 from jobs.runtime.dispatch import dispatch, probe
 from jobs.runtime.events import EventLog
+from jobs.runtime.messages import Receipt, Shard, WorkerSettings
 from jobs.runtime.opening import OpenRun, begin, check_is_free, check_same, draw_up, reopen
 from jobs.runtime.progress import ProgressReport
 from jobs.runtime.recording import record
@@ -21,7 +21,6 @@ from jobs.runtime.retrying import RetryPolicy
 from jobs.runtime.settings import DetectConfig
 from jobs.runtime.summary import DetectResult, Plan, incompleteness
 from jobs.runtime.surroundings import terminate_as_interrupt
-from jobs.runtime.worker import Shard, WorkerSettings
 from jobs.storage import absolute
 from jobs.storage.weights import ResolvedWeights, resolve_weights
 from jobs.tables.proof import Proof, prove

@@ -7,55 +7,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from fcos_core.errors import StorageError
+from jobs.runtime.messages import Failure, Outcome, Receipt
 from jobs.runtime.retrying import RetryPolicy
 from jobs.tables.rows import Row
 from jobs.tables.run_directory import RunDirectory
 from jobs.tables.schemas import DigestClass
 from jobs.tables.writing import commit_shard, encode_shard
-
-
-@dataclass(frozen=True, kw_only=True)
-class Receipt:
-    """A shard whose file is committed.
-
-    Attributes:
-        shard: its number.
-        num_items: pictures and video segments in it.
-        num_ok: rows with detections.
-        num_quarantined: rows of what could not be used.
-        seconds: from the first item to the last row, without the writing.
-        created: False when another attempt's file was there first, and ours was dropped.
-        device: the model of what computed it.
-    """
-
-    shard: int
-    num_items: int
-    num_ok: int
-    num_quarantined: int
-    seconds: float
-    created: bool
-    device: str
-
-    @property
-    def num_rows(self) -> int:
-        """Pictures and frames."""
-        return self.num_ok + self.num_quarantined
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A shard that storage refused to give or to take, even after several tries.
-
-    Attributes:
-        shard: its number.
-        error: the last refusal.
-    """
-
-    shard: int
-    error: str
-
-
-Outcome = Receipt | Failure
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fcos_core.errors import StorageError
-from jobs.runtime.commits import Receipt
+from jobs.runtime.messages import Receipt
 from jobs.storage import storage_for
 from jobs.tables.run_directory import RunDirectory
 

@@ -17,11 +17,11 @@ from jobs.runtime.devices import Resources
 from jobs.runtime.dispatch import probe
 from jobs.runtime.fingerprint import explain_difference, fingerprint
 from jobs.runtime.inputs import enumerate_inputs
+from jobs.runtime.messages import Shard
 from jobs.runtime.plan import make_manifest
 from jobs.runtime.recording import read_model_card
 from jobs.runtime.resolving import DEVICE_MODEL, Fields, resolve
 from jobs.runtime.settings import DetectConfig
-from jobs.runtime.worker import Shard
 from jobs.storage import storage_for
 from jobs.storage.weights import ResolvedWeights
 from jobs.tables.rows import ManifestItem, items_to_table

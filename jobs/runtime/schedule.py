@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fcos_core.errors import IncompleteRunError
-from jobs.runtime.commits import Receipt
-from jobs.runtime.worker import Shard
+from jobs.runtime.messages import Receipt, Shard
 
 _RECENT = 99
 _NAMED = 3
@@ -22,8 +21,8 @@ class Patience:
     Attributes:
         poll_s: how often the clock is looked at.
         floor_s: what any shard may take, however small it is.
-        first_item_s: on top of it per item, as long as nobody knows how long one takes.
-        multiple: on top of it per item, times the running median, once that is known.
+        first_row_s: on top of it per picture or frame, as long as nobody knows how long one takes.
+        multiple: on top of it per picture or frame, times the running median, once that is known.
         no_progress_s: how long the run may wait while nothing is being computed: for a cluster to
             have room, for workers to start.
         max_attempts: how often one shard is tried.
@@ -33,7 +32,7 @@ class Patience:
 
     poll_s: float = 0.5
     floor_s: float = 300.0
-    first_item_s: float = 20.0
+    first_row_s: float = 20.0
     multiple: float = 10.0
     no_progress_s: float = 1800.0
     max_attempts: int = 5
@@ -58,7 +57,7 @@ class Schedule:
         self._attempts: dict[int, int] = {}
         self._given_up: dict[int, str] = {}
         self._failures_in_a_row = 0
-        self._seconds_per_item: deque[float] = deque(maxlen=_RECENT)
+        self._seconds_per_row: deque[float] = deque(maxlen=_RECENT)
 
     @property
     def num_open(self) -> int:
@@ -82,17 +81,17 @@ class Schedule:
             shard: which.
             is_first: whether it is its worker's first, and so pays for warming up.
         """
-        patience, num_items = self._patience, len(shard.items)
-        longest = patience.floor_s + num_items * patience.first_item_s
-        if is_first or not self._seconds_per_item:
+        patience, num_rows = self._patience, shard.num_rows
+        longest = patience.floor_s + num_rows * patience.first_row_s
+        if is_first or not self._seconds_per_row:
             return longest
-        median = statistics.median(self._seconds_per_item)
-        return min(longest, patience.floor_s + num_items * patience.multiple * median)
+        median = statistics.median(self._seconds_per_row)
+        return min(longest, patience.floor_s + num_rows * patience.multiple * median)
 
     def record(self, receipt: Receipt) -> bool:
         """Note that a shard is done; say whether that is news."""
         self._failures_in_a_row = 0
-        self._seconds_per_item.append(receipt.seconds / receipt.num_items)
+        self._seconds_per_row.append(receipt.seconds / receipt.num_rows)
         return self._open.pop(receipt.shard, None) is not None
 
     def fail(self, shards: Sequence[Shard], reason: str) -> None:

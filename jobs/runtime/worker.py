@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
 
 import cv2
 import numpy as np
 import torch
 
 from fcos_core import Predictor, load_checkpoint
-from fcos_core.errors import CheckpointError, ConfigError, DataError, StorageError
-from fcos_core.predictor import Engine, Precision
+from fcos_core.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DeviceError,
+    DeviceMemoryError,
+    NotFiniteError,
+    StorageError,
+    WorkerDiedError,
+)
+from fcos_core.predictor import device_errors
 from fcos_core.structures import Detections
+from jobs.media.images import decode_image
 from jobs.runtime.batches import BatchGrouper
-from jobs.runtime.commits import Committer, Failure, FinishedShard, Outcome
+from jobs.runtime.commits import Committer, FinishedShard
 from jobs.runtime.devices import device_model
 from jobs.runtime.fetch import fetch
-from jobs.runtime.loading import Loaded, Loader, Loading
-from jobs.runtime.retrying import RetryPolicy
+from jobs.runtime.loading import Loaded, Loader, Loading, Pixels
+from jobs.runtime.messages import Failure, Outcome, Shard, WorkerSettings
 from jobs.storage.weights import resolve_weights
 from jobs.tables.rows import ManifestItem, Row
 from jobs.tables.run_directory import RunDirectory
@@ -27,52 +37,8 @@ from jobs.tables.run_directory import RunDirectory
 FETCH_THREADS = 16
 """They wait far more than they work."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class WorkerSettings:
-    """All that a worker needs to know of its run; it is the same for every worker.
-
-    Attributes:
-        run_uri: the run's directory.
-        run_id: what the footers of its shards say.
-        weights: a published name, or an absolute path or uri, found again on the worker's machine.
-        weights_sha256: what they must be.
-        device: ``cpu`` or ``cuda``.
-        device_model: what the run was begun on.
-        allow_mixed_devices: compute on another model as well, and mark its shards ``tolerance``.
-        precision: of the network.
-        engine: how the network is run.
-        batch_size: pictures per forward pass.
-        threads: cores the worker may keep busy.
-        score_threshold: detections lie above.
-        max_pixels: the largest picture that is decoded.
-        bytes_in_flight: encoded and decoded bytes loaded ahead.
-        retry: how to bear with a storage that refuses.
-    """
-
-    run_uri: str
-    run_id: str
-    weights: str
-    weights_sha256: str
-    device: str
-    device_model: str
-    allow_mixed_devices: bool
-    precision: Precision
-    engine: Engine
-    batch_size: int
-    threads: int
-    score_threshold: float
-    max_pixels: int
-    bytes_in_flight: int
-    retry: RetryPolicy
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The unit of work: some items of the manifest, in its order, whose rows become one file."""
-
-    number: int
-    items: tuple[ManifestItem, ...]
+_REHEARSAL = -1  # no shard has this number
+_KNOWN_GOOD_PX = 64
 
 
 class Worker:
@@ -84,14 +50,17 @@ class Worker:
     Raises:
         CheckpointError: the weights found here are not the run's.
         ConfigError: the device found here is not the run's.
+        DeviceError: the device found here does not work.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
         torch.set_num_threads(settings.threads)
         cv2.setNumThreads(1)  # pictures are decoded in threads already, one each
-        self.device_model = _check_device(settings)
+        with _final_errors():
+            self.device_model = _check_device(settings)
+            self._predictor = _load_predictor(settings)
         self._settings = settings
-        self._predictor = _load_predictor(settings)
+        self._is_split = False
         categories = self._predictor.model.categories
         self._category_ids = np.array([category.id for category in categories], np.int32)
         self._loader = Loader(
@@ -114,14 +83,16 @@ class Worker:
 
         Returns:
             What became of the shards computed so far and not yet spoken of: nothing may be heard
-            of this one before the next call.
+            of this one before the next call. A ``DeviceError`` says that this process is done for.
         """
         loading = self._loading_of(shard)
         if upcoming is not None:
-            self._ahead = upcoming.number, self._loader.load(upcoming.items)
+            self._ahead = upcoming.number, self._loader.load(upcoming.sound)
         started = time.monotonic()
+        self._is_split = False
         try:
-            rows = self._compute(shard, loading)
+            with _final_errors():
+                rows = self._compute(shard, loading)
         except StorageError as error:
             return [*self._committer.wait(), Failure(shard=shard.number, error=str(error))]
         finally:
@@ -131,9 +102,7 @@ class Worker:
             rows=rows,
             seconds=time.monotonic() - started,
             device=self.device_model,
-            digest_class=(
-                "exact" if self.device_model == self._settings.device_model else "tolerance"
-            ),
+            digest_class="exact" if self._is_exact() else "tolerance",
         )
         outcomes = self._committer.submit(finished)
         return outcomes if upcoming is not None else [*outcomes, *self._committer.wait()]
@@ -141,6 +110,27 @@ class Worker:
     def finish(self) -> list[Outcome]:
         """Wait until all is written, and say what became of it."""
         return self._committer.wait()
+
+    def warm_up(self) -> None:
+        """Decode and compute a picture that is known to be good, as every worker can."""
+        with _final_errors():
+            self._predictor.predict_batch([_known_good()])
+
+    def rehearse(self, item: ManifestItem) -> None:
+        """Compute one item, with nothing beside it, and write nothing; what survives is fine.
+
+        Args:
+            item: which one. Neither storage that refuses nor damaged data are worth a word here.
+        """
+        alone = Shard(_REHEARSAL, (item,))
+        loading = self._loading_of(alone)
+        try:
+            with _final_errors():
+                self._compute(alone, loading)
+        except StorageError:
+            return  # whoever computes the shard meets it, and reports it
+        finally:
+            loading.close()
 
     def close(self) -> None:
         """Throw away what was loaded ahead, and end all threads."""
@@ -153,10 +143,17 @@ class Worker:
             if number == shard.number:
                 return loading
             loading.close()
-        return self._loader.load(shard.items)
+        return self._loader.load(shard.sound)
+
+    def _is_exact(self) -> bool:
+        return self.device_model == self._settings.device_model and not self._is_split
 
     def _compute(self, shard: Shard, loading: Iterable[Loaded]) -> list[Row]:
-        rows: dict[int, Row] = {}
+        rows = {
+            item.item_id: _poisoned(item, shard.poison[item.item_id])
+            for item in shard.items
+            if item.item_id in shard.poison
+        }
         groups = BatchGrouper[Loaded](self._settings.batch_size)
         for loaded in loading:
             if loaded.pixels is None:
@@ -166,22 +163,39 @@ class Worker:
             height, width, _ = loaded.pixels.shape
             shape = self._predictor.padded_shape(height, width)
             for batch in groups.add(shape, loaded, loaded.pixels.nbytes):
-                rows.update(self._predict(batch))
+                rows.update(self._predict(batch, self._settings.batch_size))
         for batch in groups.rest():
-            rows.update(self._predict(batch))
+            rows.update(self._predict(batch, self._settings.batch_size))
         return [rows[item.item_id] for item in shard.items]
 
-    def _predict(self, batch: Sequence[Loaded]) -> dict[int, Row]:
+    def _predict(self, batch: Sequence[Loaded], batch_size: int) -> dict[int, Row]:
+        """Compute some pictures, in smaller batches where the device's memory does not suffice."""
         pictures = [loaded.pixels for loaded in batch if loaded.pixels is not None]
         try:
-            found = self._predictor.predict_batch(pictures)
-            rows = [self._row(*pair) for pair in zip(batch, found, strict=True)]
+            found = self._predictor.predict_batch(pictures, batch_size=batch_size)
+            return {row.item_id: row for row in map(self._row, batch, found)}
         except DataError as error:
             if len(batch) == 1:
-                rows = [_quarantined(batch[0], error)]
-            else:  # alone, each of them answers for itself
-                return {key: row for one in batch for key, row in self._predict([one]).items()}
-        return {row.item_id: row for row in rows}
+                return {batch[0].item.item_id: _quarantined(batch[0], error)}
+            out_of_memory = None
+        except torch.OutOfMemoryError as error:
+            out_of_memory = str(error).partition("\n")[0]
+        # Only here is the exception gone, whose traceback holds on to tensors.
+        if out_of_memory is None:  # alone, each of them answers for itself
+            return self._predict_in_parts(batch, 1, batch_size)
+        self._predictor.free_memory()
+        self._is_split = True
+        if batch_size == 1:
+            place = batch[0].item.uri
+            error = DeviceMemoryError(f"{place}: alone in its batch: {out_of_memory}")
+            return {batch[0].item.item_id: _quarantined(batch[0], error)}
+        return self._predict_in_parts(batch, batch_size // 2, batch_size // 2)
+
+    def _predict_in_parts(
+        self, batch: Sequence[Loaded], step: int, batch_size: int
+    ) -> dict[int, Row]:
+        parts = [batch[start : start + step] for start in range(0, len(batch), step)]
+        return {key: row for part in parts for key, row in self._predict(part, batch_size).items()}
 
     def _row(self, loaded: Loaded, found: Detections) -> Row:
         assert loaded.pixels is not None
@@ -189,7 +203,7 @@ class Worker:
             # Quarantined, since a reader would take it for a picture without objects.
             return _quarantined(
                 loaded,
-                DataError(
+                NotFiniteError(
                     f"{loaded.item.uri}: the network gave a box or score that is not finite "
                     f"({self._settings.precision})"
                 ),
@@ -231,6 +245,42 @@ def _load_predictor(settings: WorkerSettings) -> Predictor:
         engine=settings.engine,
         batch_size=settings.batch_size,
         score_threshold=settings.score_threshold,
+    )
+
+
+@contextmanager
+def _final_errors() -> Generator[None]:
+    """Name what only a fresh process can heal.
+
+    Raises:
+        DeviceError: the device has failed, or memory has run out where nothing can be split.
+    """
+    try:
+        with device_errors():
+            yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise DeviceError(f"out of memory: {str(error).partition(chr(10))[0]}") from error
+
+
+def _known_good() -> Pixels:
+    """A picture that went the way of all others: encoded here, decoded by our decoder."""
+    shades = np.linspace(0, 255, _KNOWN_GOOD_PX, dtype=np.uint8)
+    picture = np.stack(np.broadcast_arrays(shades[:, None], shades[None], np.uint8(128)), axis=2)
+    is_done, data = cv2.imencode(".png", picture)
+    assert is_done
+    return decode_image(data.tobytes(), place="the picture known to be good")
+
+
+def _poisoned(item: ManifestItem, reason: str) -> Row:
+    return Row.quarantined(
+        item_id=item.item_id,
+        image_id=item.image_id,
+        uri=item.uri,
+        frame_index=item.first_frame,
+        width=item.width,
+        height=item.height,
+        error_class=WorkerDiedError.__name__,
+        error=f"{item.uri}: {reason}",
     )
 
 

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from fcos_core import Predictor
-from fcos_core.errors import ConfigError, ImageError
+from fcos_core.errors import ConfigError, DeviceError, ImageError, NotFiniteError
+from fcos_core.predictor import device_errors
 from tests.fcos_core.models import small_model
 
 
@@ -138,3 +139,33 @@ def test_a_cuda_device_gives_the_same_detections():
         # Other kernels, other rounding: 1e-2 px and 1e-4.
         torch.testing.assert_close(ours.scores, theirs.scores, rtol=0, atol=1e-4)
         torch.testing.assert_close(ours.boxes, theirs.boxes, rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("output", ["cls_logits", "distances", "centerness_logits"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_an_answer_that_is_not_finite_is_an_error_and_never_an_empty_picture(
+    model, monkeypatch, output, value
+):
+    predictor = Predictor(model, device="cpu", batch_size=4)
+    forward = model.forward
+
+    def forward_with_one_bad_value(pixels):
+        outputs = forward(pixels)
+        getattr(outputs, output)[1].view(-1)[7] = value
+        return outputs
+
+    monkeypatch.setattr(model, "forward", forward_with_one_bad_value)
+    images = [picture(64, 64, seed=i) for i in range(3)]
+    with pytest.raises(NotFiniteError, match=r"^image 1 of 3: .*not all finite \(fp32\)"):
+        predictor.predict_batch(images)
+    assert len(predictor.predict_batch(images[:1])) == 1  # the bad one only fills the batch up
+
+
+def test_what_a_lost_device_says_is_told_from_a_bug():
+    for error in (RuntimeError("CUDA error: x"), torch.AcceleratorError("assert")):
+        with pytest.raises(DeviceError), device_errors():
+            raise error
+    for error in (RuntimeError("x"), torch.OutOfMemoryError("CUDA out of memory")):
+        with pytest.raises(type(error)) as caught, device_errors():
+            raise error
+        assert caught.value is error

@@ -8,9 +8,9 @@ from typing import Any
 
 from jobs.runtime.devices import device_model
 from jobs.runtime.inputs import enumerate_inputs
+from jobs.runtime.messages import Shard, WorkerSettings
 from jobs.runtime.plan import make_manifest
 from jobs.runtime.retrying import RetryPolicy
-from jobs.runtime.worker import Shard, WorkerSettings
 from jobs.tables.reading import read_shard
 from jobs.tables.rows import Row, items_to_table, table_to_rows
 from jobs.tables.run_directory import RunDirectory, RunRecord

@@ -11,10 +11,9 @@ from types import ModuleType
 import pytest
 
 from fcos_core.errors import CheckpointError, ConfigError, IncompleteRunError
-from jobs.runtime.commits import Receipt
 from jobs.runtime.dispatch import dispatch
+from jobs.runtime.messages import Receipt, Shard, WorkerSettings
 from jobs.runtime.schedule import Patience
-from jobs.runtime.worker import Shard, WorkerSettings
 from jobs.tables.digest import RunDigest
 from jobs.tables.reading import iterate_rows
 from jobs.tables.run_directory import RunDirectory
@@ -130,7 +129,7 @@ def test_a_late_shard_is_tried_so_often_and_then_named(
     tmp_path: Path, pictures: Path, tiny_weights: Path
 ) -> None:
     run, shards = begin_run(tmp_path / "run", pictures, shard_size=20)
-    hasty = Patience(poll_s=0.001, floor_s=0.0, first_item_s=0.0, max_attempts=2)
+    hasty = Patience(poll_s=0.001, floor_s=0.0, first_row_s=0.0, max_attempts=2)
     with pytest.raises(
         IncompleteRunError,
         match=r"1 shards are missing after 2 attempts each: shard 0: no answer to 'process'",

@@ -1,9 +1,8 @@
 import pytest
 
 from fcos_core.errors import IncompleteRunError
-from jobs.runtime.commits import Receipt
+from jobs.runtime.messages import Receipt, Shard
 from jobs.runtime.schedule import Patience, Schedule
-from jobs.runtime.worker import Shard
 from jobs.tables.rows import ManifestItem
 
 
@@ -104,7 +103,7 @@ def test_failures_in_a_row_end_the_run_and_a_done_shard_breaks_the_row() -> None
 
 
 def test_a_deadline_follows_the_median_and_is_long_for_a_first_shard() -> None:
-    schedule = schedule_of(9, floor_s=100, first_item_s=20, multiple=10)
+    schedule = schedule_of(9, floor_s=100, first_row_s=20, multiple=10)
     assert schedule.deadline_s(shard(0), is_first=False) == 300
     for number, seconds in enumerate((5.0, 10.0, 60.0)):  # 0.5, 1 and 6 s per item
         schedule.record(receipt(number, seconds=seconds))

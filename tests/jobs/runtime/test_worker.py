@@ -1,5 +1,6 @@
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,12 @@ import torch
 
 import jobs.runtime.worker as worker_module
 from fcos_core.checkpoint import load_checkpoint
-from fcos_core.errors import CheckpointError, ConfigError, ImageError, StorageError
+from fcos_core.errors import CheckpointError, ConfigError, DeviceError, ImageError, StorageError
 from fcos_core.predictor import Predictor
 from fcos_core.structures import Detections
 from jobs.media.images import decode_image
-from jobs.runtime.commits import Failure, Receipt
-from jobs.runtime.worker import Worker, WorkerSettings
+from jobs.runtime.messages import Failure, Receipt, WorkerSettings
+from jobs.runtime.worker import Worker
 from jobs.tables.reading import read_shard
 from jobs.tables.rows import ManifestItem, Row
 from jobs.tables.run_directory import RunDirectory
@@ -220,11 +221,11 @@ class Touchy:
     def __init__(self, predictor: Predictor, bad: np.ndarray, *, gives: Detections | None) -> None:
         self.predict, self.bad, self.gives = predictor.predict_batch, bad, gives
 
-    def __call__(self, images: Sequence[np.ndarray]) -> list[Detections]:
+    def __call__(self, images: Sequence[np.ndarray], *, batch_size: int) -> list[Detections]:
         is_bad = [np.array_equal(image, self.bad) for image in images]
         if self.gives is None and any(is_bad):
             raise ImageError("this picture cannot be predicted")
-        found = self.predict(images)
+        found = self.predict(images, batch_size=batch_size)
         return [
             self.gives if bad and self.gives is not None else one
             for bad, one in zip(is_bad, found, strict=True)
@@ -276,3 +277,152 @@ def test_a_picture_that_fails_in_its_batch_leaves_its_mates_as_they_are(
     assert reason in (after[6].error or "")
     assert (after[6].width, after[6].height) == (before[6].width, before[6].height)
     assert len(RunDirectory(other.uri).list_shards().shards) == 1
+
+
+class SmallDevice:
+    """A predictor's ``predict_batch`` on a device that takes few pictures, and one of them never.
+
+    Args:
+        predictor: whose it is.
+        room: pictures at once, those included that fill a batch up.
+        too_large: the picture that it never takes.
+    """
+
+    def __init__(self, predictor: Predictor, *, room: int, too_large: np.ndarray | None) -> None:
+        self.predict, self.room, self.too_large = predictor.predict_batch, room, too_large
+        self.sizes: list[int] = []
+
+    def __call__(self, images: Sequence[np.ndarray], *, batch_size: int) -> list[Detections]:
+        self.sizes.append(batch_size)
+        if batch_size > self.room or any(np.array_equal(i, self.too_large) for i in images):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB.\nMore words")
+        return self.predict(images, batch_size=batch_size)
+
+
+def test_a_batch_that_the_device_has_no_memory_for_is_split_and_its_shard_says_so(
+    tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, shards = begin_run(tmp_path / "one", pictures, shard_size=10)
+    with worker_with(worker_settings(run, tiny_weights, batch_size=4)) as worker:
+        worker.process(shards[0])
+    small, _ = begin_run(tmp_path / "small", pictures, shard_size=10)
+    with worker_with(worker_settings(small, tiny_weights, batch_size=4)) as worker:
+        whole = worker._predictor.predict_batch
+        device = SmallDevice(worker._predictor, room=2, too_large=None)
+        monkeypatch.setattr(worker._predictor, "predict_batch", device)
+        worker.process(shards[0])
+        monkeypatch.setattr(worker._predictor, "predict_batch", whole)
+        worker.process(shards[1])
+    assert set(device.sizes) == {4, 2}
+    assert read_shard(small, 0).footer.digest_class == "tolerance"
+    assert read_shard(small, 1).footer.digest_class == "exact"
+    for row, expected in zip(rows_of(small, 0), rows_of(run, 0), strict=True):
+        assert row.status == expected.status
+        assert np.allclose(row.scores, expected.scores, rtol=0, atol=1e-5)
+        assert np.allclose(row.boxes, expected.boxes, rtol=0, atol=1e-3)
+
+
+def test_a_picture_that_the_device_has_no_memory_for_alone_is_quarantined(
+    tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, (shard,) = begin_run(tmp_path / "run", pictures, shard_size=20)
+    uri = shard.items[6].uri
+    pixels = decode_image(Path(uri).read_bytes(), place=uri)
+    with worker_with(worker_settings(run, tiny_weights, batch_size=4)) as worker:
+        device = SmallDevice(worker._predictor, room=4, too_large=pixels)
+        monkeypatch.setattr(worker._predictor, "predict_batch", device)
+        worker.process(shard)
+    rows = rows_of(run, 0)
+    assert [row.item_id for row in rows if row.status != "ok"] == [5, 6, 11]
+    assert rows[6].error_class == "DeviceMemoryError"
+    assert rows[6].error == (
+        f"{uri}: alone in its batch: CUDA out of memory. Tried to allocate 7 GiB."
+    )
+    assert read_shard(run, 0).footer.digest_class == "tolerance"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(RuntimeError("CUDA error: an illegal memory access"), id="cuda"),
+        pytest.param(torch.AcceleratorError("device-side assert triggered"), id="accelerator"),
+        pytest.param(MemoryError("no more"), id="host_memory"),
+    ],
+)
+def test_a_lost_device_ends_the_worker_and_not_the_picture(
+    tmp_path: Path,
+    pictures: Path,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    run, (shard,) = begin_run(tmp_path / "run", pictures, shard_size=20)
+    with worker_with(worker_settings(run, tiny_weights)) as worker:
+        monkeypatch.setattr(worker._predictor, "_predict_batch", fail)
+        with pytest.raises(DeviceError, match=str(error)):
+            worker.process(shard)
+        with pytest.raises(DeviceError, match=str(error)):
+            worker.warm_up()
+        with pytest.raises(DeviceError, match=str(error)):
+            worker.rehearse(shard.items[0])
+    assert not run.list_shards().shards
+
+
+def test_any_other_error_of_the_network_is_a_bug(
+    tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    run, (shard,) = begin_run(tmp_path / "run", pictures, shard_size=20)
+    with worker_with(worker_settings(run, tiny_weights)) as worker:
+        monkeypatch.setattr(worker._predictor, "_predict_batch", fail)
+        with pytest.raises(RuntimeError, match="shapes do not match"):
+            worker.process(shard)
+
+
+def test_poison_is_never_touched_and_changes_no_other_row(
+    tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, shards = begin_run(tmp_path / "one", pictures, shard_size=10)
+    with worker_with(worker_settings(run, tiny_weights, batch_size=4)) as worker:
+        for shard in shards:
+            worker.process(shard)
+    other, _ = begin_run(tmp_path / "other", pictures, shard_size=10)
+    touched: list[int] = []
+    fetch = worker_module.fetch
+
+    def fetch_and_note(item: ManifestItem) -> bytes:
+        touched.append(item.item_id)
+        return fetch(item)
+
+    monkeypatch.setattr(worker_module, "fetch", fetch_and_note)
+    poisoned = [replace(shard, poison={3: "exit code 3", 14: "SIGSEGV"}) for shard in shards]
+    with worker_with(worker_settings(other, tiny_weights, batch_size=4)) as worker:
+        worker.process(poisoned[0], poisoned[1])
+        worker.process(poisoned[1])
+    assert sorted(touched) == [i for i in range(20) if i not in {3, 14}]
+    before = [*rows_of(run, 0), *rows_of(run, 1)]
+    after = [*rows_of(other, 0), *rows_of(other, 1)]
+    sound = [i for i in range(20) if i not in {3, 14}]
+    assert same([before[i] for i in sound], [after[i] for i in sound])
+    for i, reason in ((3, "exit code 3"), (14, "SIGSEGV")):
+        assert (after[i].status, after[i].error_class) == ("quarantined", "WorkerDiedError")
+        assert after[i].error == f"{before[i].uri}: {reason}"
+    assert read_shard(other, 0).footer.digest_class == "exact"
+
+
+def test_a_rehearsal_writes_nothing_and_bears_what_the_shard_will_meet(
+    tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, (shard,) = begin_run(tmp_path / "run", pictures, shard_size=20)
+    monkeypatch.setattr(worker_module, "fetch", failing_fetch("07.png"))
+    with worker_with(worker_settings(run, tiny_weights)) as worker:
+        worker.warm_up()
+        for item in shard.items:
+            worker.rehearse(item)
+        assert worker.finish() == []
+    assert not run.list_shards().shards
