@@ -3,6 +3,9 @@
 Letters: ``K`` runs, ``N`` numbers of all of them.
 """
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import numpy as np
 from jaxtyping import Int64
 
@@ -24,6 +27,27 @@ def count_up(
     numbers = np.arange(ends[-1] if len(ends) else 0)
     numbers += np.repeat(starts - (ends - lengths), lengths)
     return which, numbers
+
+
+def count_up_in_parts(
+    starts: Int64[np.ndarray, " K"], lengths: Int64[np.ndarray, " K"], at_once: int
+) -> Iterator[tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, " N"]]]:
+    """Count up as :func:`count_up` does, a bounded number of numbers at a time.
+
+    Args:
+        starts: the first numbers.
+        lengths: how many numbers from each; may be zero.
+        at_once: about how many at a time; a part holds whole runs.
+
+    Yields:
+        Which start each number comes from, and the numbers.
+    """
+    ends = np.cumsum(lengths)
+    total = int(ends[-1]) if len(ends) else 0
+    cuts = np.searchsorted(ends, np.arange(0, total, at_once)).tolist()
+    for first, last in pairwise([*cuts, len(starts)]):
+        which, numbers = count_up(starts[first:last], lengths[first:last])
+        yield which + first, numbers
 
 
 def run_starts(keys: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " K"]:

@@ -25,14 +25,14 @@ Letters: ``G`` ground-truth boxes, ``D`` detections, ``K`` categories, ``S`` ste
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from fcos_core.metrics.coco import NOTHING, DetectedBoxes, Matches, Settings, TrueBoxes
-from fcos_core.metrics.counting import count_up, ranks_within
+from fcos_core.metrics.coco.overlap import Sides, meeting
+from fcos_core.metrics.counting import count_up_in_parts, ranks_within
 
 AREA_NAMES = ("small", "medium", "large")
 IOU_THRESHOLD = 0.5
@@ -245,25 +245,9 @@ def _is_overlapped(truth: TrueBoxes, detections: DetectedBoxes) -> Bool[np.ndarr
     image_ids, boxes = detections.image_ids[order], detections.boxes[order]
     first = np.searchsorted(image_ids, truth.image_ids)
     count = np.searchsorted(image_ids, truth.image_ids, side="right") - first
-    ends = np.cumsum(count)
-    cuts = np.searchsorted(ends, np.arange(0, int(count.sum()), _PAIRS_AT_ONCE)).tolist()
+    found, true = Sides.of(boxes), Sides.of(truth.boxes)
     is_overlapped = np.zeros(len(truth), np.bool_)
-    for begin, end in pairwise([*cuts, len(truth)]):
-        box, detection = count_up(first[begin:end], count[begin:end])
-        box += begin
-        is_enough = _is_enough(boxes[detection], truth.boxes[box])
-        is_overlapped[box[is_enough]] = True
+    for box, detection in count_up_in_parts(first, count, _PAIRS_AT_ONCE):
+        which, iou = meeting(found, true, truth.is_crowd, detection, box)
+        is_overlapped[box[which[iou >= IOU_THRESHOLD]]] = True
     return is_overlapped
-
-
-def _is_enough(
-    one: Float64[np.ndarray, "P 4"], two: Float64[np.ndarray, "P 4"]
-) -> Bool[np.ndarray, " P"]:
-    """Whether boxes overlap by the threshold, in the arithmetic of maskApi.c's ``bbIou``."""
-    (x, y, width, height), (other_x, other_y, other_width, other_height) = one.T, two.T
-    shared_width = np.minimum(width + x, other_width + other_x) - np.maximum(x, other_x)
-    shared_height = np.minimum(height + y, other_height + other_y) - np.maximum(y, other_y)
-    shared = shared_width * shared_height
-    union = width * height + other_width * other_height - shared
-    meets = (shared_width > 0) & (shared_height > 0)
-    return np.divide(shared, union, out=np.zeros_like(shared), where=meets) >= IOU_THRESHOLD

@@ -2,8 +2,9 @@
 
 pycocotools writes out precision behind every detection. It is read off only where a detection finds
 a box, so only these places are computed, with the same arithmetic: the curves are the same bit for
-bit. Letters: ``D`` detections of one category, ``H`` those that overlap a box, ``T R K A M`` the
-axes of the curves: IoU thresholds, recalls, categories, area ranges, detection limits.
+bit. Letters: ``D`` detections of one category, ``H`` those that overlap a box, ``P`` those that
+find one, ``T R K A M`` the axes of the curves: IoU thresholds, recalls, categories, area ranges,
+detection limits.
 
 Source: ``cocoeval.py`` of pycocotools 2.0.11.
 """
@@ -180,19 +181,39 @@ def _put_range(
     recalls = np.array(settings.recall_thresholds)
     for t in range(len(settings.iou_thresholds)):
         chosen = np.flatnonzero(is_true[:, t])
-        true = num_true[chosen, t].astype(np.float64)
-        false = num_counted[chosen, t] - true
-        recall = true / num_boxes
-        precision = true / (false + true + np.spacing(1))
-        # Precision at a recall is the best at it or beyond.
-        precision = np.maximum.accumulate(precision[::-1])[::-1]
-        where = np.searchsorted(recall, recalls, side="left")
-        is_reached = where < len(recall)
+        true = num_true[chosen, t]
+        precision, where = precision_at(recalls, true, num_counted[chosen, t], num_boxes)
+        is_reached = where < len(chosen)
         reached = where[is_reached]
-        curves.recall[t, k, a, m] = recall[-1] if len(recall) else 0.0
-        curves.precision[t, :, k, a, m] = 0.0
-        curves.precision[t, is_reached, k, a, m] = precision[reached]
+        curves.recall[t, k, a, m] = true[-1] / num_boxes if len(chosen) else 0.0
+        curves.precision[t, :, k, a, m] = precision
         curves.scores[t, :, k, a, m] = 0.0
         curves.scores[t, is_reached, k, a, m] = ranked.scores[ranked.place[chosen[reached]]]
         if len(ranked.scores):  # recall 0 is reached by the first detection, true or not
             curves.scores[t, recalls <= 0, k, a, m] = ranked.scores[0]
+
+
+def precision_at(
+    recalls: Float64[np.ndarray, " R"],
+    num_true: Int64[np.ndarray, " P"],
+    num_counted: Int64[np.ndarray, " P"],
+    num_boxes: int,
+) -> tuple[Float64[np.ndarray, " R"], Int64[np.ndarray, " R"]]:
+    """Read precision off at recalls, the best at each recall or beyond.
+
+    Args:
+        recalls: where to.
+        num_true: true positives up to each true positive, itself included, by falling score.
+        num_counted: detections that count up to each.
+        num_boxes: to find, at least 1.
+
+    Returns:
+        Precision, 0 where a recall is not reached; and which true positive reaches each recall,
+        their number where none does.
+    """
+    true = num_true.astype(np.float64)
+    false = num_counted - true
+    precision = true / (false + true + np.spacing(1))
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    where = np.searchsorted(true / num_boxes, recalls, side="left")
+    return np.append(precision, 0.0)[where], where

@@ -8,7 +8,7 @@ Every comparison is pycocotools' own, in float64, so the outcome is the same bit
 Letters: ``G`` ground-truth boxes, ``D`` detections that count, ``K`` categories, ``E`` pairs that
 overlap, ``H`` detections with such a pair, ``T`` IoU thresholds, ``A`` area ranges.
 
-Source: ``cocoeval.py`` and ``maskApi.c`` of pycocotools 2.0.11.
+Source: ``cocoeval.py`` of pycocotools 2.0.11.
 """
 
 from dataclasses import dataclass
@@ -17,8 +17,9 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
+from fcos_core.metrics.coco.overlap import Sides, meeting
 from fcos_core.metrics.coco.structures import DetectedBoxes, Settings, TrueBoxes
-from fcos_core.metrics.counting import count_up, ranks_within, run_starts
+from fcos_core.metrics.counting import count_up_in_parts, ranks_within, run_starts
 
 NOTHING = -1
 # Pairs of a detection and a box looked at together.
@@ -168,15 +169,13 @@ def _overlapping(
     """All pairs that overlap by the lowest threshold, a bounded number of pairs at a time."""
     first = np.searchsorted(true_key, key)
     count = np.searchsorted(true_key, key, side="right") - first
-    ends = np.cumsum(count)
-    total = int(ends[-1]) if len(ends) else 0
-    cuts = np.searchsorted(ends, np.arange(0, total, _PAIRS_AT_ONCE)).tolist()
     least = min(*settings.iou_thresholds, _LARGEST_THRESHOLD)
+    found, true = Sides.of(boxes), Sides.of(true_boxes)
     parts = [_Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
-    for begin, end in pairwise([*cuts, len(key)]):
-        detection, box = count_up(first[begin:end], count[begin:end])
-        detection += begin
-        iou = _iou(boxes[detection], true_boxes[box], is_crowd[box])
+    for detection, box in count_up_in_parts(first, count, _PAIRS_AT_ONCE):
+        which, of_meeting = meeting(found, true, is_crowd, detection, box)
+        iou = np.zeros(len(detection))
+        iou[which] = of_meeting
         kept = np.flatnonzero(iou >= least)
         parts.append(_Pairs(detection[kept], box[kept], iou[kept]))
     return _Pairs(
@@ -184,23 +183,6 @@ def _overlapping(
         np.concatenate([part.box for part in parts]),
         np.concatenate([part.iou for part in parts]),
     )
-
-
-def _iou(
-    found: Float64[np.ndarray, "E 4"],
-    true: Float64[np.ndarray, "E 4"],
-    is_crowd: Bool[np.ndarray, " E"],
-) -> Float64[np.ndarray, " E"]:
-    """``bbIou`` of maskApi.c: of a crowd, the share of the detection that lies in it."""
-    width = np.minimum(found[:, 2] + found[:, 0], true[:, 2] + true[:, 0])
-    width -= np.maximum(found[:, 0], true[:, 0])
-    height = np.minimum(found[:, 3] + found[:, 1], true[:, 3] + true[:, 1])
-    height -= np.maximum(found[:, 1], true[:, 1])
-    shared = width * height
-    area = found[:, 2] * found[:, 3]
-    union = np.where(is_crowd, area, area + true[:, 2] * true[:, 3] - shared)
-    meets = (width > 0) & (height > 0)
-    return np.divide(shared, union, out=np.zeros_like(shared), where=meets)
 
 
 def _find(

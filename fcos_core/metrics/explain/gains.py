@@ -35,7 +35,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from fcos_core.metrics.coco import CategoryMatches, Settings
-from fcos_core.metrics.coco.accumulation import UNDEFINED
+from fcos_core.metrics.coco.accumulation import UNDEFINED, precision_at
 from fcos_core.metrics.explain.errors import BACKGROUND_IOU, CategoryErrors, Verdict
 from fcos_core.metrics.explain.outcomes import ANY_SIZE, FOREGROUND_IOU
 
@@ -94,30 +94,16 @@ def measure(matches: CategoryMatches, errors: CategoryErrors, settings: Settings
         to_find[Oracle.FALSE_NEGATIVE] = int(verdicts[Verdict.FOUND])
         for oracle in Oracle:
             is_true = _mended(ranked, oracle)
-            precision[oracle] = precision_at(recalls, is_true, to_find[oracle])
+            precision[oracle] = _precision(recalls, is_true, to_find[oracle])
     return CategoryGains(num_boxes, errors.num_missed, verdicts, precision)
 
 
-def precision_at(
+def _precision(
     recalls: Float64[np.ndarray, " R"], is_true: Bool[np.ndarray, " N"], num_boxes: int
 ) -> Float64[np.ndarray, " R"]:
-    """Read precision off at recalls, the best at each recall or beyond, as pycocotools does.
-
-    Args:
-        recalls: rising.
-        is_true: whether each detection finds a box, by falling score.
-        num_boxes: to find; 0 gives zeros.
-    """
+    """Precision at recalls of detections by falling score; zeros where there is no box to find."""
     place = np.flatnonzero(is_true)
-    true = np.arange(1.0, len(place) + 1)
-    false = place + 1 - true
-    precision = true / (false + true + np.spacing(1))
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
-    where = np.searchsorted(true / max(1, num_boxes), recalls, side="left")
-    is_reached = where < len(place)
-    at = np.zeros(len(recalls))
-    at[is_reached] = precision[where[is_reached]]
-    return at
+    return precision_at(recalls, np.arange(1, len(place) + 1), place + 1, max(1, num_boxes))[0]
 
 
 def describe(gains: Sequence[CategoryGains], category_ids: Sequence[int]) -> dict[str, Any]:

@@ -2,17 +2,17 @@
 
 COCO's matching looks at one category at a time; errors and confusions lie between categories.
 Letters: ``G`` ground-truth boxes, ``B`` those asked about, ``D`` detections asked about, ``K``
-categories, ``P`` pairs, ``E`` pairs that overlap, ``N`` of anything.
+categories, ``E`` pairs that overlap, ``N`` of anything.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from fcos_core.metrics.coco import DetectedBoxes, Settings, TrueBoxes
-from fcos_core.metrics.counting import count_up
+from fcos_core.metrics.coco.overlap import Sides, meeting
+from fcos_core.metrics.counting import count_up_in_parts
 from fcos_core.metrics.explain.outcomes import ANY_SIZE
 
 UNKNOWN = -1
@@ -92,58 +92,15 @@ def overlapping(
     own_images = detections.image_ids[rows]
     first = np.searchsorted(images, own_images)
     count = np.searchsorted(images, own_images, side="right") - first
-    ends = np.cumsum(count)
-    total = int(ends[-1]) if len(ends) else 0
-    cuts = np.searchsorted(ends, np.arange(0, total, _PAIRS_AT_ONCE)).tolist()
-    own = _Sides.of(detections.boxes[rows])
-    true = _Sides.of(truth.boxes[by_image])
+    own, true = Sides.of(detections.boxes[rows]), Sides.of(truth.boxes[by_image])
     is_crowd = truth.is_crowd[by_image]
     parts = [Overlaps(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
-    for begin, end in pairwise([*cuts, len(rows)]):
-        detection, box = count_up(first[begin:end], count[begin:end])
-        detection += begin
-        part = _meeting(own, true, is_crowd, detection, box)
-        parts.append(part.chosen(part.iou >= least))
+    for detection, box in count_up_in_parts(first, count, _PAIRS_AT_ONCE):
+        which, iou = meeting(own, true, is_crowd, detection, box)
+        part = Overlaps(detection[which], box[which], iou)
+        parts.append(part.chosen(iou >= least))
     return Overlaps(
         np.concatenate([part.detection for part in parts]),
         by_image[np.concatenate([part.box for part in parts])],
         np.concatenate([part.iou for part in parts]),
     )
-
-
-@dataclass(frozen=True)
-class _Sides:
-    """Where boxes begin and end, and their areas: one array each, which is quicker to gather."""
-
-    left: Float64[np.ndarray, " N"]
-    top: Float64[np.ndarray, " N"]
-    right: Float64[np.ndarray, " N"]
-    bottom: Float64[np.ndarray, " N"]
-    area: Float64[np.ndarray, " N"]
-
-    @classmethod
-    def of(cls, boxes: Float64[np.ndarray, "N 4"]) -> "_Sides":
-        x, y, width, height = np.ascontiguousarray(boxes.T)
-        return cls(x, y, width + x, height + y, width * height)
-
-
-def _meeting(
-    own: _Sides,
-    true: _Sides,
-    is_crowd: Bool[np.ndarray, " B"],
-    detection: Int64[np.ndarray, " P"],
-    box: Int64[np.ndarray, " P"],
-) -> Overlaps:
-    """The pairs with a common area; ``bbIou`` of maskApi.c, in its own order of operations."""
-    width = np.minimum(own.right[detection], true.right[box])
-    width -= np.maximum(own.left[detection], true.left[box])
-    beside = np.flatnonzero(width > 0)
-    detection, box = detection[beside], box[beside]
-    height = np.minimum(own.bottom[detection], true.bottom[box])
-    height -= np.maximum(own.top[detection], true.top[box])
-    meets = np.flatnonzero(height > 0)
-    detection, box = detection[meets], box[meets]
-    shared = width[beside][meets] * height[meets]
-    area = own.area[detection]
-    union = np.where(is_crowd[box], area, area + true.area[box] - shared)
-    return Overlaps(detection, box, shared / union)

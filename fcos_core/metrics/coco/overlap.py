@@ -1,0 +1,65 @@
+"""How much boxes overlap, with the arithmetic of pycocotools, bit for bit.
+
+Letters: ``N`` boxes, ``G`` ground-truth boxes, ``P`` pairs, ``E`` those that meet.
+
+Source: ``bbIou`` in ``maskApi.c`` of pycocotools 2.0.11.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Where boxes begin and end, and their areas: one array each, which is quicker to gather."""
+
+    left: Float64[np.ndarray, " N"]
+    top: Float64[np.ndarray, " N"]
+    right: Float64[np.ndarray, " N"]
+    bottom: Float64[np.ndarray, " N"]
+    area: Float64[np.ndarray, " N"]
+
+    @classmethod
+    def of(cls, boxes: Float64[np.ndarray, "N 4"]) -> "Sides":
+        """Take boxes apart.
+
+        Args:
+            boxes: ``x, y, width, height``.
+        """
+        x, y, width, height = np.ascontiguousarray(boxes.T)
+        return cls(x, y, width + x, height + y, width * height)
+
+
+def meeting(
+    found: Sides,
+    true: Sides,
+    is_crowd: Bool[np.ndarray, " G"],
+    detection: Int64[np.ndarray, " P"],
+    box: Int64[np.ndarray, " P"],
+) -> tuple[Int64[np.ndarray, " E"], Float64[np.ndarray, " E"]]:
+    """Find the pairs that have an area in common; all others overlap by 0.
+
+    Args:
+        found: all detections.
+        true: all ground-truth boxes.
+        is_crowd: of which the overlap is the share of the detection that lies in them.
+        detection: of each pair.
+        box: of each pair.
+
+    Returns:
+        Which pairs meet, rising, and the IoU of each.
+    """
+    width = np.minimum(found.right[detection], true.right[box])
+    width -= np.maximum(found.left[detection], true.left[box])
+    beside = np.flatnonzero(width > 0)
+    detection, box = detection[beside], box[beside]
+    height = np.minimum(found.bottom[detection], true.bottom[box])
+    height -= np.maximum(found.top[detection], true.top[box])
+    meets = np.flatnonzero(height > 0)
+    detection, box, which = detection[meets], box[meets], beside[meets]
+    shared = width[which] * height[meets]
+    area = found.area[detection]
+    union = np.where(is_crowd[box], area, area + true.area[box] - shared)
+    return which, shared / union
