@@ -14,7 +14,7 @@ import pytest
 from jobs.report import ReportConfig
 from jobs.report import run as report
 from tests.jobs.reporting.pages import parse
-from tests.jobs.test_report import (
+from tests.jobs.reporting.scored import (
     OPTIONAL,
     amend_metrics,
     make_scored_run,

@@ -9,7 +9,7 @@ import pytest
 from jobs import evaluate
 from jobs.evaluate import EvaluateConfig
 from jobs.scoring import blocks
-from tests.jobs.test_evaluate import CAT_BOX, HIT, Picture, make_run, write_annotations
+from tests.jobs.scoring.runs import CAT_BOX, HIT, Picture, make_run, write_annotations
 
 
 def metrics_of_results(annotations: Path, results: Path, **settings):

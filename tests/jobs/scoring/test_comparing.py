@@ -9,7 +9,7 @@ from fcos_core.errors import ConfigError
 from jobs import evaluate
 from jobs.cli import main
 from jobs.evaluate import EvaluateConfig
-from tests.jobs.test_evaluate import CAT_BOX, HIT, Picture, make_run, write_annotations
+from tests.jobs.scoring.runs import CAT_BOX, HIT, Picture, make_run, write_annotations
 
 
 def two_runs(tmp_path: Path) -> tuple[str, str, str]:
