@@ -148,6 +148,8 @@ class Metrics(_Part):
         numbers: the twelve, by COCO's names; -1 where undefined.
         counts: of images, objects, detections, and what does not count.
         digest: of the rows that were scored; None when they were not complete.
+        assignable_by: name of the rule of the ladder's second step.
+        assignable_at_px: shorter side and limit of the longer side of the network's input there.
     """
 
     numbers: dict[str, float]
@@ -164,6 +166,8 @@ class Metrics(_Part):
     confusions: Annotated[tuple[Confusion, ...] | None, _lenient] = None
     thresholds: Annotated[Threshold | None, _lenient] = None
     ladder: Annotated[Ladder | None, _lenient] = None
+    assignable_by: Annotated[str | None, _lenient] = None
+    assignable_at_px: Annotated[tuple[int, int] | None, _lenient] = None
 
 
 class RecallGroup(_Part):

@@ -32,6 +32,7 @@ _STEPS = {
     "over_threshold": "by one over the score threshold",
     "top_100": "among a picture's hundred best",
 }
+_LADDER = "From all annotated objects down to those that end up found: what each step loses."
 _GROUPS = {
     "by_area": "By area",
     "by_crowding": "By crowding",
@@ -44,7 +45,7 @@ def ladder_section(metrics: Metrics | None) -> Section:
     """Boxes left after every step from the ground truth to what is scored."""
     name, title = "ladder", "Where recall is lost"
     ladder = metrics.ladder if metrics is not None else None
-    if ladder is None or not ladder.steps:
+    if metrics is None or ladder is None or not ladder.steps:
         return Section(
             name=name,
             title=title,
@@ -72,11 +73,22 @@ def ladder_section(metrics: Metrics | None) -> Section:
     return Section(
         name=name,
         title=title,
-        lead="From all annotated objects down to those that end up found: what each step loses.",
+        lead=f"{_LADDER}{_assignable(metrics)}",
         data={
             "table": table("Steps", columns, rows, is_sortable=False),
             "crossed": _crossed(ladder.assignable_by_found),
         },
+    )
+
+
+def _assignable(metrics: Metrics) -> str:
+    """By which rule, and how large the network sees pictures."""
+    if metrics.assignable_by is None or metrics.assignable_at_px is None:
+        return ""
+    shorter, longer = metrics.assignable_at_px
+    return (
+        f" Assignable is what the rule {formats.text(metrics.assignable_by)} can teach, with"
+        f" pictures of {shorter} px on the shorter side and {longer} px at most on the longer."
     )
 
 

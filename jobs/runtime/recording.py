@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from fcos_core import load_checkpoint
 from jobs.runtime.resolving import DEVICE_MODEL, PROJECT
 from jobs.storage import storage_for
-from jobs.tables.run_directory import Category, RunRecord
+from jobs.tables.run_directory import INPUT_SIZE, Category, RunRecord
 
 if TYPE_CHECKING:
     from jobs.runtime.opening import OpenRun
@@ -36,10 +37,13 @@ class ModelCard:
 
     Attributes:
         preset: its name.
+        input_size: of the network, as ``run.json`` says it: least length of the picture's shorter
+            side and limit of its longer one, in pixels.
         categories: by label.
     """
 
     preset: str
+    input_size: Mapping[str, int]
     categories: tuple[Category, ...]
 
 
@@ -48,6 +52,7 @@ def read_model_card(weights: ResolvedWeights) -> ModelCard:
     model = load_checkpoint(weights.path)
     return ModelCard(
         preset=model.config.preset,
+        input_size={name: getattr(model.config.input, name) for name in INPUT_SIZE},
         categories=tuple(Category(id=c.id, name=c.name) for c in model.categories),
     )
 
@@ -72,7 +77,10 @@ def record(opened: OpenRun, config: DetectConfig, weights: ResolvedWeights) -> N
             preset=card.preset,
             categories=card.categories,
             device=opened.fields[DEVICE_MODEL],
-            settings={name: opened.fields[name] for name in _RESOLVED_ONCE},
+            settings={
+                **{name: opened.fields[name] for name in _RESOLVED_ONCE},
+                **card.input_size,
+            },
             created_at=datetime.now(UTC),
             input_annotations=opened.annotations,
         )

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fcos_core.metrics import ladder
-from fcos_core.metrics.bpr import BoxBlock, measure, named_rule
+from fcos_core.metrics.bpr import BoxBlock, Rule, measure
 from fcos_core.metrics.coco import (
     CocoMetrics,
     DetectedBoxes,
@@ -67,7 +67,7 @@ def explain_block(
     category_ids: Int64Array,
     image_ids: Int64Array,
     image_sizes: Int64Array,
-    rule: str,
+    rule: Rule,
     settings: Settings,
 ) -> BlockExplanation:
     """Explain the matches of some images.
@@ -147,7 +147,7 @@ def explain(
 
 
 def _assignable(
-    truth: TrueBoxes, image_ids: Int64Array, image_sizes: Int64Array, rule: str
+    truth: TrueBoxes, image_ids: Int64Array, image_sizes: Int64Array, rule: Rule
 ) -> npt.NDArray[np.bool_]:
     """Which boxes training could recall; crowd regions take part in nothing."""
     by_id = np.argsort(image_ids)
@@ -161,7 +161,7 @@ def _assignable(
         labels=truth.category_ids[rows],
     )
     is_assignable = np.zeros(len(truth), np.bool_)
-    is_assignable[rows] = measure(block, named_rule(rule)).is_recalled
+    is_assignable[rows] = measure(block, rule).is_recalled
     return is_assignable
 
 

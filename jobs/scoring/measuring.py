@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fcos_core.metrics.bpr import Rule
 from fcos_core.metrics.coco import PackedMatches, Settings, match, pack
 from fcos_core.metrics.ranking import WantedBoxes, wanted_boxes
 from jobs.scoring.blocks import ScoringBlock, read_found
@@ -42,7 +43,7 @@ def measure_block(
     *,
     category_ids: Int64Array,
     image_ids: Int64Array,
-    rule: str,
+    rule: Rule,
     settings: Settings,
 ) -> BlockScores:
     """Match a block's detections to its ground truth.

@@ -117,6 +117,7 @@ class Scores:
             truth: that was scored against.
             resamples: for the intervals; None for none.
         """
+        rule = self.subject.rule
         num_objects = sum((part.num_objects for part in self.parts), Counter[int]())
         num_detections = sum((part.num_detections for part in self.parts), Counter[int]())
         return {
@@ -129,7 +130,8 @@ class Scores:
             "max_detections": list(MAX_DETECTIONS),
             "counts": self._counts(),
             **({} if resamples is None else _describe(resamples, self.category_ids)),
-            "assignable_by": self.subject.rule,
+            "assignable_by": rule.name,
+            "assignable_at_px": [rule.frame.min_size_px, rule.frame.max_size_px],
             **self.explanation.summary,
             "per_category": [
                 {

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from fcos_core.errors import ConfigError, IncompleteRunError
-from fcos_core.metrics.bpr import DEFAULT_RULES
+from fcos_core.metrics.bpr import DEFAULT_RULES, Rule, named_rule, rule_of_preset
 from fcos_core.metrics.coco import CANONICAL_ORDER
 from jobs.runtime.summary import incompleteness
 from jobs.scoring.blocks import ScoringBlock, blocks_of_results, blocks_of_run
@@ -42,7 +42,7 @@ class Subject:
     blocks: Iterable[ScoringBlock]
     image_ids: Int64Array
     order: str
-    rule: str
+    rule: Rule
     counts: dict[str, int]
     about: dict[str, Any] = field(default_factory=dict[str, Any])
 
@@ -85,7 +85,7 @@ def subject_of_run(
         blocks=blocks_of_run(directory, join, item_shards, truth),
         image_ids=np.sort(join.annotated_ids),
         order=CANONICAL_ORDER,
-        rule=record.preset if record.preset in DEFAULT_RULES else DEFAULT_RULES[0],
+        rule=rule_of_preset(record.preset, **record.input_size),
         counts={
             "quarantined": proof.quarantined,
             "missing": proof.missing,
@@ -116,7 +116,7 @@ def subject_of_results(uri: str, truth: BoxAnnotations) -> Subject:
         blocks=blocks_of_results(results, truth),
         image_ids=np.sort(truth.image_ids),
         order=_FILE_ORDER,
-        rule=DEFAULT_RULES[0],
+        rule=named_rule(DEFAULT_RULES[0]),
         counts={},
         about={"results": results.uri, "results_sha256": results.sha256, "complete": True},
     )

@@ -33,6 +33,10 @@ _MANIFEST_ENCODING = ColumnEncoding(
 )
 
 
+INPUT_SIZE = ("min_size_px", "max_size_px")
+"""Settings of ``run.json`` that say how large the network sees a picture; old runs lack them."""
+
+
 class Category(BaseModel):
     """A category as COCO names it."""
 
@@ -56,7 +60,8 @@ class RunRecord(BaseModel):
         preset: of the model.
         categories: by label.
         device: kind and model of the device.
-        settings: what was resolved once and decides the digest: batch size, threads per actor, ...
+        settings: what was resolved once and decides the digest: batch size, threads per actor, ...;
+            and ``INPUT_SIZE``, which the checkpoint decides.
         created_at: when the run began.
         input_annotations: absolute uri of the one COCO file the input was, otherwise None.
     """
@@ -76,6 +81,11 @@ class RunRecord(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     created_at: AwareDatetime
     input_annotations: str | None = None
+
+    @property
+    def input_size(self) -> dict[str, int]:
+        """How large the network sees a picture, by ``INPUT_SIZE``; empty where it is not known."""
+        return {name: self.settings[name] for name in INPUT_SIZE if name in self.settings}
 
 
 @dataclass(frozen=True, kw_only=True)

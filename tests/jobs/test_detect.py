@@ -112,6 +112,8 @@ def test_its_record_says_how_it_was_done(first: DetectResult, tiny_weights: Path
         "shard_size": 6,
         "precision": "fp32",
         "engine": "eager",
+        "min_size_px": 64,  # the tiny model's own, not its preset's 800 and 1333
+        "max_size_px": 128,
     }
     assert record.versions["fcos-batch"] == record.fingerprint_fields["project_version"]
     assert str(tiny_weights) in str(record.config)

@@ -15,6 +15,7 @@ from fcos_core.metrics.bpr.rules import (
     custom_rule,
     named_rule,
     rule_names,
+    rule_of_preset,
 )
 from fcos_core.metrics.bpr.structures import BoxBlock, Cause, Outcomes, Shadows
 
@@ -32,6 +33,7 @@ __all__ = [
     "measure",
     "named_rule",
     "rule_names",
+    "rule_of_preset",
 ]
 
 

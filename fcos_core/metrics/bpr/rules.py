@@ -188,6 +188,22 @@ def named_rule(name: str) -> Rule:
     return _RULES[name]
 
 
+def rule_of_preset(
+    preset: str, *, min_size_px: int | None = None, max_size_px: int | None = None
+) -> Rule:
+    """The rule by which a model learns: its preset's, at its own input size.
+
+    Args:
+        preset: of the model; one that is no rule counts as the first of ``DEFAULT_RULES``.
+        min_size_px: of its input, as in ``FrameRule``; the preset's unless given.
+        max_size_px: of its input, as in ``FrameRule``.
+    """
+    rule = named_rule(preset if preset in DEFAULT_RULES else DEFAULT_RULES[0])
+    sizes = {"min_size_px": min_size_px, "max_size_px": max_size_px}
+    own = {name: size for name, size in sizes.items() if size is not None}
+    return replace(rule, frame=replace(rule.frame, **own))
+
+
 def rule_names() -> tuple[str, ...]:
     """All named rules, the paper's first."""
     return tuple(_RULES)

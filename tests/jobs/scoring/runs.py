@@ -35,6 +35,7 @@ def make_run(
     categories: Mapping[int, str] = CATEGORIES,
     input_annotations: str | None = None,
     without: tuple[int, ...] = (),
+    settings: Mapping[str, Any] | None = None,
 ) -> str:
     """Write a run as ``detect`` leaves it, one picture per shard, ``without`` some shards."""
     run = RunDirectory(str(folder / "RUN"))
@@ -54,6 +55,7 @@ def make_run(
             preset="torchvision",
             categories=tuple(Category(id=id_, name=name) for id_, name in categories.items()),
             device="cpu",
+            settings=dict(settings or {}),
             created_at=datetime(2025, 1, 1, tzinfo=UTC),
             input_annotations=input_annotations,
         )

@@ -206,3 +206,20 @@ def test_a_damaged_shard_is_never_scored(tmp_path: Path):
         evaluate(EvaluateConfig(run=uri, annotations=annotations))
     with pytest.raises(DamagedShardError, match=r"shard-000000\.parquet"):
         evaluate(EvaluateConfig(run=uri, annotations=annotations, allow_incomplete=True))
+
+
+def test_assignable_is_what_can_be_learnt_at_the_input_size_of_the_model(tmp_path: Path):
+    # Three pixels between the locations of a picture seen as it is; 30 and a location at 800 px.
+    small = [9.0, 9.0, 3.0, 3.0]
+    annotations = write_annotations(tmp_path, {5: "a.jpg"}, [(5, 1, CAT_BOX), (5, 1, small)])
+
+    def assignable(folder: str, settings: dict[str, int]) -> tuple[int, list[int]]:
+        (tmp_path / folder).mkdir()
+        uri = make_run(tmp_path / folder, [Picture("/d/a.jpg", [HIT])], settings=settings)
+        metrics = evaluate(EvaluateConfig(run=uri, annotations=annotations)).metrics
+        assert metrics["assignable_by"] == "torchvision"
+        return metrics["ladder"]["steps"][1]["boxes"], metrics["assignable_at_px"]
+
+    assert assignable("own", {"min_size_px": 80, "max_size_px": 100}) == (1, [80, 100])
+    assert assignable("larger", {"min_size_px": 800, "max_size_px": 1000}) == (2, [800, 1000])
+    assert assignable("old", {}) == (2, [800, 1333]), "a run that does not say has its preset's"
