@@ -75,8 +75,15 @@ def say_result(result: JobResult) -> int:
 
 
 def say_error(message: object) -> None:
-    """Write one line on stderr."""
-    sys.stderr.write(f"error: {' '.join(str(message).split())}\n")
+    """Write one line on stderr that says why the command failed."""
+    say_line(f"error: {message}")
+
+
+def say_line(message: object) -> None:
+    """Write one line on stderr; what would steer a terminal, as from a damaged file, is escaped."""
+    text = " ".join(str(message).split())
+    shown = (char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    sys.stderr.write(f"{''.join(shown)}\n")
     sys.stderr.flush()
 
 
