@@ -30,6 +30,7 @@ from jobs.cli_options import (
     MixedDevices,
     NumActors,
     Precision,
+    RetryQuarantined,
     Run,
     RunOut,
     ScoreThreshold,
@@ -44,6 +45,7 @@ from jobs.cli_output import (
     exit_codes,
     say_bpr,
     say_error,
+    say_line,
     say_metrics,
     say_result,
     write_line,
@@ -91,6 +93,7 @@ def detect(
     threads_per_actor: Threads = None,
     shard_size: ShardSize = None,
     max_bad: MaxBad = None,
+    retry_quarantined: RetryQuarantined = None,
     limit: Limit = None,
     dry_run: DryRun = None,
     config: ConfigFile = None,
@@ -122,7 +125,7 @@ def verify(*, run: Run = None) -> None:
 
         result = run_verify(load_settings(VerifyConfig, None, {"run": run}))
         for problem in result.proof.problems:
-            sys.stderr.write(f"{problem}\n")
+            say_line(problem)
         _end(result)
 
 
@@ -269,6 +272,7 @@ def run_all(
     threads_per_actor: Threads = None,
     shard_size: ShardSize = None,
     max_bad: MaxBad = None,
+    retry_quarantined: RetryQuarantined = None,
     limit: Limit = None,
     dry_run: DryRun = None,
     config: ConfigFile = None,

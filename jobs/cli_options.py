@@ -43,6 +43,14 @@ MaxBad = Annotated[
     str | None,
     typer.Option(metavar="N|P%", help="exit 3 when more pictures are quarantined  [no limit]"),
 ]
+RetryQuarantined = Annotated[
+    bool | None,
+    typer.Option(
+        "--retry-quarantined",
+        help="try again what the run has quarantined, as it is now",
+        show_default=False,
+    ),
+]
 Limit = Annotated[int | None, typer.Option(metavar="N", help="look only at the first N pictures")]
 DryRun = Annotated[
     bool | None, typer.Option("--dry-run", help="print the plan and do nothing", show_default=False)

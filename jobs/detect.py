@@ -7,11 +7,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from fcos_core.errors import IncompleteRunError
+from fcos_core.errors import ConfigError, IncompleteRunError
 from jobs.runtime.budget import BadBudget
 from jobs.runtime.devices import Resources
 from jobs.runtime.dispatch import dispatch, probe
 from jobs.runtime.events import EventLog
+from jobs.runtime.later_attempt import LaterAttempt, plan_attempt
 from jobs.runtime.messages import Receipt, Shard, WorkerSettings
 from jobs.runtime.opening import OpenRun, begin, check_is_free, check_same, draw_up, reopen
 from jobs.runtime.progress import ProgressReport
@@ -39,7 +40,8 @@ def run(config: DetectConfig) -> DetectResult | Plan:
 
     A run is begun by writing its manifest, which from then on says what is to be done. The same
     command again goes on where the last one ended, however it ended; with other settings it is
-    refused. At the end every shard is read again and the run is proved complete.
+    refused. At the end every shard is read again and the run is proved complete. What was
+    quarantined before is tried again only when asked.
 
     Args:
         config: see there.
@@ -54,6 +56,7 @@ def run(config: DetectConfig) -> DetectResult | Plan:
         directory = RunDirectory(config.out)
         resources = None
         if not directory.exists():
+            _require_something_to_retry(config)
             draft = draw_up(config, weights)
             resources = draft.resources
             if config.dry_run:
@@ -62,10 +65,18 @@ def run(config: DetectConfig) -> DetectResult | Plan:
             begin(directory, draft)
         opened = reopen(directory)
         check_same(opened, {**asked(config), "weights_sha256": weights.sha256})
+        again = plan_attempt(directory) if config.retry_quarantined else None
         if config.dry_run:
-            return _plan_of_rest(config, opened)
+            return _plan_of_rest(config, opened, again)
         record(opened, config, weights)
         num_rows, failure = _compute_rest(config, opened, weights, resources)
+        retried = None
+        if again is not None and failure is None:
+            num_more, failure = _compute(
+                config, opened, weights, resources, again.shards, attempt=again.number
+            )
+            num_rows += num_more
+            retried = again.result()
         proof = prove(directory)
         return DetectResult(
             run=directory.uri,
@@ -74,6 +85,7 @@ def run(config: DetectConfig) -> DetectResult | Plan:
             seconds=time.monotonic() - started,
             num_rows=num_rows,
             failure=failure or incompleteness(proof) or _too_bad(proof, config.max_bad),
+            retried=retried,
         )
 
 
@@ -83,7 +95,22 @@ def _compute_rest(
     """Compute what is not committed yet; say how many rows that gave, and why not all of them."""
     shards, committed = opened.shards(), opened.committed()
     missing = [shard for shard in shards if shard.number not in committed]
-    if not missing:
+    num_done = _num_rows(shards) - _num_rows(missing)
+    return _compute(config, opened, weights, resources, missing, num_rows_done=num_done)
+
+
+def _compute(
+    config: DetectConfig,
+    opened: OpenRun,
+    weights: ResolvedWeights,
+    resources: Resources | None,
+    shards: Sequence[Shard],
+    *,
+    attempt: int | None = None,
+    num_rows_done: int = 0,
+) -> tuple[int, str | None]:
+    """Compute shards, or what a later attempt takes of them."""
+    if not shards:
         return 0, None
     resources = resources or probe(config.address)
     check_same(
@@ -91,12 +118,11 @@ def _compute_rest(
         {DEVICE_MODEL: resources.device_model},
         allow_mixed_devices=config.allow_mixed_devices,
     )
-    settings = _worker_settings(config, opened, weights, resources)
+    settings = _worker_settings(config, opened, weights, resources, attempt)
     num_actors = resolve_num_actors(config.num_actors, resources, settings.threads)
     _log.info(
-        "%s: %d of %d shards to do, %d workers with %d threads each on %s, batch size %d, %s",
+        "%s: %d shards to do, %d workers with %d threads each on %s, batch size %d, %s",
         opened.directory.uri,
-        len(missing),
         len(shards),
         num_actors,
         settings.threads,
@@ -104,19 +130,21 @@ def _compute_rest(
         settings.batch_size,
         settings.precision,
     )
-    num_planned, num_missing = _num_rows(shards), _num_rows(missing)
+    about = {"shards": len(shards), "workers": num_actors, "attempt": attempt}
+    changed: list[int] = []
     with (
-        EventLog(opened.directory, shards=len(missing), workers=num_actors) as events,
-        ProgressReport(num_planned, num_planned - num_missing) as progress,
+        EventLog(opened.directory, **about) as events,
+        ProgressReport(num_rows_done + _num_rows(shards), num_rows_done) as progress,
     ):
 
         def on_receipt(receipt: Receipt) -> None:
             events.shard(receipt)
             progress.add(rows=receipt.num_rows, quarantined=receipt.num_quarantined)
+            changed.extend(receipt.changed_items)
 
         try:
             dispatch(
-                missing,
+                shards,
                 settings,
                 num_actors=num_actors,
                 address=config.address,
@@ -124,11 +152,20 @@ def _compute_rest(
             )
         except IncompleteRunError as error:
             return progress.pace.num_new, str(error)
+        finally:
+            if changed:
+                _log.info(
+                    "%d of the recovered items have changed since they were listed", len(changed)
+                )
         return progress.pace.num_new, None
 
 
 def _worker_settings(
-    config: DetectConfig, opened: OpenRun, weights: ResolvedWeights, resources: Resources
+    config: DetectConfig,
+    opened: OpenRun,
+    weights: ResolvedWeights,
+    resources: Resources,
+    attempt: int | None,
 ) -> WorkerSettings:
     fields, name = opened.fields, weights.spec
     return WorkerSettings(
@@ -147,10 +184,21 @@ def _worker_settings(
         max_pixels=fields["max_pixels"],
         bytes_in_flight=config.bytes_in_flight,
         retry=RetryPolicy(),
+        attempt=attempt,
     )
 
 
-def _plan_of_rest(config: DetectConfig, opened: OpenRun) -> Plan:
+def _require_something_to_retry(config: DetectConfig) -> None:
+    """Refuse to begin a run for an option that is about one which is there.
+
+    Raises:
+        ConfigError: the option is given.
+    """
+    if config.retry_quarantined:
+        raise ConfigError(f"--retry-quarantined: there is no run at {config.out!r} to retry in")
+
+
+def _plan_of_rest(config: DetectConfig, opened: OpenRun, again: LaterAttempt | None) -> Plan:
     return _plan(
         config,
         opened.directory.read_manifest(),
@@ -158,6 +206,7 @@ def _plan_of_rest(config: DetectConfig, opened: OpenRun) -> Plan:
         probe(config.address),
         skipped=opened.skipped,
         num_shards_done=len(opened.committed()),
+        num_items_to_retry=0 if again is None else again.num_items,
     )
 
 
@@ -169,6 +218,7 @@ def _plan(
     *,
     skipped: int,
     num_shards_done: int = 0,
+    num_items_to_retry: int = 0,
 ) -> Plan:
     sizes = Counter(
         "unknown" if item.width is None else f"{item.width}x{item.height}" for item in items
@@ -183,6 +233,7 @@ def _plan(
         num_actors=resolve_num_actors(config.num_actors, resources, fields["threads_per_actor"]),
         device=resources.device,
         fields=fields,
+        num_items_to_retry=num_items_to_retry,
     )
 
 

@@ -24,6 +24,7 @@ class FinishedShard:
     seconds: float
     device: str
     digest_class: DigestClass
+    changed_items: tuple[int, ...] = ()
 
 
 class Committer:
@@ -33,11 +34,15 @@ class Committer:
         run: where the files go.
         run_id: what their footers say.
         retry: how to bear with a storage that refuses.
+        attempt: which later attempt at quarantined items it is; None for the shards themselves.
     """
 
-    def __init__(self, run: RunDirectory, run_id: str, retry: RetryPolicy) -> None:
+    def __init__(
+        self, run: RunDirectory, run_id: str, retry: RetryPolicy, *, attempt: int | None = None
+    ) -> None:
         self._run = run
         self._run_id = run_id
+        self._attempt = attempt
         self._retry = retry
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._pending: list[Future[Outcome]] = []
@@ -67,7 +72,9 @@ class Committer:
             rows, run_id=self._run_id, shard=shard, digest_class=finished.digest_class
         )
         try:
-            created = self._retry.run(lambda: commit_shard(self._run, shard, data))
+            created = self._retry.run(
+                lambda: commit_shard(self._run, shard, data, attempt=self._attempt)
+            )
         except StorageError as error:
             return Failure(shard=shard, error=str(error))
         num_ok = sum(row.status == "ok" for row in rows)
@@ -79,4 +86,5 @@ class Committer:
             seconds=finished.seconds,
             created=created,
             device=finished.device,
+            changed_items=finished.changed_items,
         )

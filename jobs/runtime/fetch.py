@@ -66,6 +66,21 @@ def fetch(item: ManifestItem) -> bytes:
         raise ImageError("no such file")
 
 
+def has_changed(item: ManifestItem) -> bool:
+    """Say whether an item's object, or the archive it is in, is other than the manifest lists it.
+
+    Where the storage has version marks they decide, otherwise the time of the last change.
+    """
+    found = storage_for(item.uri).stat(item.uri)
+    for match in _CONTAINER.finditer(item.uri) if found is None else ():
+        found = found or storage_for(item.uri).stat(item.uri[: match.end() - 1])
+    if found is None:
+        return True
+    if item.etag is not None and found.etag is not None:
+        return item.etag != found.etag
+    return item.mtime_ns != found.mtime_ns
+
+
 @contextmanager
 def _item_errors(uri: str) -> Generator[None]:
     """Name the item in its errors, and tell its own errors from the storage's.

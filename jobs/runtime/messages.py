@@ -32,6 +32,8 @@ class WorkerSettings:
         max_pixels: the largest picture that is decoded.
         bytes_in_flight: encoded and decoded bytes loaded ahead.
         retry: how to bear with a storage that refuses.
+        attempt: which later attempt at quarantined items it is; None for the shards themselves. A
+            later attempt takes items as they are now: somebody may have repaired them.
     """
 
     run_uri: str
@@ -49,6 +51,7 @@ class WorkerSettings:
     max_pixels: int
     bytes_in_flight: int
     retry: RetryPolicy
+    attempt: int | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class Receipt:
         seconds: from the first item to the last row, without the writing.
         created: False when another attempt's file was there first, and ours was dropped.
         device: the model of what computed it.
+        changed_items: of a later attempt, those it recovered from an object that is no longer the
+            one the manifest lists, as when somebody repaired a picture.
     """
 
     shard: int
@@ -97,6 +102,7 @@ class Receipt:
     seconds: float
     created: bool
     device: str
+    changed_items: tuple[int, ...] = ()
 
     @property
     def num_rows(self) -> int:

@@ -31,6 +31,7 @@ class DetectConfig(BaseModel):
         threads_per_actor: cores of each; None chooses.
         shard_size: items per output file; None chooses by the number of items.
         limit: look only at so many items.
+        retry_quarantined: try again what a run that is there has quarantined.
         max_bad: fail when more rows than that are quarantined: a count, or a percentage.
         max_pixels: the largest picture that is decoded.
         bytes_in_flight: what a worker loads ahead, encoded and decoded.
@@ -53,6 +54,7 @@ class DetectConfig(BaseModel):
     threads_per_actor: Annotated[int, Field(ge=1)] | None = None
     shard_size: Annotated[int, Field(ge=1)] | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
+    retry_quarantined: bool = False
     max_bad: str | None = None
     max_pixels: Annotated[int, Field(ge=1)] = MAX_PIXELS
     bytes_in_flight: Annotated[int, Field(ge=_MIB)] = 512 * _MIB

@@ -38,6 +38,29 @@ def incompleteness(proof: Proof) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retried:
+    """What became of quarantined items that were tried again.
+
+    Attributes:
+        attempt: the number of their folder below ``retries``; None when nothing was quarantined.
+        num_items: that were tried again.
+        num_recovered: of them, those that now have all rows ok.
+    """
+
+    attempt: int | None
+    num_items: int
+    num_recovered: int
+
+    def summary(self) -> dict[str, Any]:
+        """Say it in the names that scripts rely on."""
+        return {
+            "attempt": self.attempt,
+            "items_retried": self.num_items,
+            "items_recovered": self.num_recovered,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
 class DetectResult:
     """What a run came to.
 
@@ -48,6 +71,7 @@ class DetectResult:
         seconds: this invocation took.
         num_rows: it computed.
         failure: why this is not success, in one line; None when it is.
+        retried: what became of the quarantined items it tried again; None unless it was to.
     """
 
     run: str
@@ -56,6 +80,7 @@ class DetectResult:
     seconds: float
     num_rows: int
     failure: str | None
+    retried: Retried | None = None
 
     def summary(self) -> dict[str, Any]:
         """Say it in the names that scripts rely on."""
@@ -65,6 +90,7 @@ class DetectResult:
             "skipped": self.skipped,
             "seconds": round(self.seconds, 3),
             "images_per_s": round(self.num_rows / self.seconds, 3),
+            **({} if self.retried is None else self.retried.summary()),
         }
 
 
@@ -77,6 +103,7 @@ class Plan:
         num_items: pictures.
         num_shards: files that hold their rows.
         num_shards_done: of them, those that are there already.
+        num_items_to_retry: quarantined items that would be tried again.
         skipped: files that were passed over.
         sizes: how many pictures there are of each known size.
         num_actors: workers.
@@ -93,6 +120,7 @@ class Plan:
     num_actors: int
     device: str
     fields: Mapping[str, Any]
+    num_items_to_retry: int = 0
     failure: None = None
 
     def summary(self) -> dict[str, Any]:
@@ -103,6 +131,7 @@ class Plan:
             "items_planned": self.num_items,
             "shards": self.num_shards,
             "shards_done": self.num_shards_done,
+            "items_to_retry": self.num_items_to_retry,
             "skipped": self.skipped,
             "sizes": self.sizes,
             "num_actors": self.num_actors,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import cv2
 import numpy as np
@@ -27,7 +28,7 @@ from jobs.media.images import decode_image
 from jobs.runtime.batches import BatchGrouper
 from jobs.runtime.commits import Committer, FinishedShard
 from jobs.runtime.devices import device_model
-from jobs.runtime.fetch import fetch
+from jobs.runtime.fetch import fetch, has_changed
 from jobs.runtime.loading import Loaded, Loader, Loading, Pixels
 from jobs.runtime.messages import Failure, Outcome, Shard, WorkerSettings
 from jobs.storage.weights import resolve_weights
@@ -71,7 +72,12 @@ class Worker:
             decode_threads=max(2, settings.threads),
         )
         self._ahead: tuple[int, Loading] | None = None
-        self._committer = Committer(RunDirectory(settings.run_uri), settings.run_id, settings.retry)
+        self._committer = Committer(
+            RunDirectory(settings.run_uri),
+            settings.run_id,
+            settings.retry,
+            attempt=settings.attempt,
+        )
 
     def process(self, shard: Shard, upcoming: Shard | None = None) -> list[Outcome]:
         """Compute a shard, while the one before it is written and the next one is loaded.
@@ -93,6 +99,7 @@ class Worker:
         try:
             with _final_errors():
                 rows = self._compute(shard, loading)
+            changed_items = self._find_changed(shard, rows)
         except StorageError as error:
             return [*self._committer.wait(), Failure(shard=shard.number, error=str(error))]
         finally:
@@ -103,6 +110,7 @@ class Worker:
             seconds=time.monotonic() - started,
             device=self.device_model,
             digest_class="exact" if self._is_exact() else "tolerance",
+            changed_items=changed_items,
         )
         outcomes = self._committer.submit(finished)
         return outcomes if upcoming is not None else [*outcomes, *self._committer.wait()]
@@ -167,6 +175,15 @@ class Worker:
         for batch in groups.rest():
             rows.update(self._predict(batch, self._settings.batch_size))
         return [rows[item.item_id] for item in shard.items]
+
+    def _find_changed(self, shard: Shard, rows: Sequence[Row]) -> tuple[int, ...]:
+        """Find what a later attempt recovered from other bytes than those that were quarantined."""
+        if self._settings.attempt is None:
+            return ()
+        recovered = {row.item_id for row in rows if row.status == "ok"}
+        items = [item for item in shard.items if item.item_id in recovered]
+        changed = [item for item in items if self._settings.retry.run(partial(has_changed, item))]
+        return tuple(item.item_id for item in changed)
 
     def _predict(self, batch: Sequence[Loaded], batch_size: int) -> dict[int, Row]:
         """Compute some pictures, in smaller batches where the device's memory does not suffice."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fcos_core.errors import ConfigError, StorageError
 from jobs.tables.audit import ShardAudit, audit_shard
 from jobs.tables.digest import RunDigest
-from jobs.tables.reading import merge_retry, read_shard
+from jobs.tables.reading import ShardContents, merge_retry, read_shard
 from jobs.tables.rows import ManifestItem
 from jobs.tables.run_directory import RunDirectory, ShardListing
 from jobs.tables.schemas import DigestClass
@@ -129,8 +129,7 @@ def _check_shard(
         tally.problems.append(str(error))
         tally.counts.add(audit_shard(items, None))
         return
-    if contents.footer.digest_class != "exact":
-        tally.digest_class = contents.footer.digest_class
+    _note_digest_class(contents, tally)
     table = contents.table
     audit = audit_shard(items, table)
     tally.problems.extend(f"{run.shard_uri(shard)!r}: {problem}" for problem in audit.problems)
@@ -140,12 +139,19 @@ def _check_shard(
         except StorageError as error:
             tally.problems.append(str(error))
             continue
+        if "ok" in retried.table.column("status").to_pylist():
+            _note_digest_class(retried, tally)
         table = merge_retry(table, retried.table)
         audit = audit_shard(items, table)
         tally.problems.extend(f"{uri!r}: {problem}" for problem in audit.problems)
     tally.counts.add(audit)
     if not tally.problems:
         tally.digest.update(table)
+
+
+def _note_digest_class(contents: ShardContents, tally: _Tally) -> None:
+    if contents.footer.digest_class != "exact":
+        tally.digest_class = contents.footer.digest_class
 
 
 def _problems_of_record(run: RunDirectory, run_id: str) -> list[str]:

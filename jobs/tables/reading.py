@@ -84,6 +84,13 @@ def iterate_rows(
     Yields:
         A shard's rows; where retries succeeded, theirs.
     """
+    for _, table in _iterate_shards(run, columns, shards):
+        yield table
+
+
+def _iterate_shards(
+    run: RunDirectory, columns: Sequence[str] | None, shards: Collection[int] | None
+) -> Iterator[tuple[int, pa.Table]]:
     run_id = run.read_manifest_metadata()["run_id"]
     listing = run.list_shards()
     wanted = None if shards is None else set(shards)
@@ -92,13 +99,33 @@ def iterate_rows(
             continue
         attempts = [attempt for attempt, _ in listing.retries.get(shard, ())]
         if not attempts:
-            yield read_shard(run, shard, run_id=run_id, columns=columns).table
+            yield shard, read_shard(run, shard, run_id=run_id, columns=columns).table
             continue
         table = read_shard(run, shard, run_id=run_id).table
         for attempt in attempts:
             retried = read_shard(run, shard, run_id=run_id, attempt=attempt).table
             table = merge_retry(table, retried)
-        yield table if columns is None else table.select(list(columns))
+        yield shard, table if columns is None else table.select(list(columns))
+
+
+def quarantined_items(
+    run: RunDirectory, *, shards: Collection[int] | None = None
+) -> dict[int, set[int]]:
+    """Find the items that have a quarantined row after all retries so far.
+
+    Args:
+        run: where they lie.
+        shards: numbers of those to read, as far as they are there; None for all.
+
+    Returns:
+        Their ids by shard, for the shards that have any.
+    """
+    found: dict[int, set[int]] = {}
+    for shard, table in _iterate_shards(run, ["item_id", "status"], shards):
+        bad = table.filter(pc.equal(table["status"], "quarantined"))
+        if bad.num_rows:
+            found[shard] = set(bad["item_id"].to_pylist())
+    return found
 
 
 def merge_retry(table: pa.Table, retried: pa.Table) -> pa.Table:
