@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +26,7 @@ from jobs.tables.sealed import (
     ColumnEncoding,
     encode_sealed,
     metadata_of,
+    one_line,
     open_sealed,
 )
 
@@ -35,6 +38,9 @@ _MANIFEST_ENCODING = ColumnEncoding(
 
 INPUT_SIZE = ("min_size_px", "max_size_px")
 """Settings of ``run.json`` that say how large the network sees a picture; old runs lack them."""
+
+_RECORD_SEAL = "sha256"
+"""The key in ``run.json`` with the sha256 of all others; old runs lack it."""
 
 
 class Category(BaseModel):
@@ -209,7 +215,9 @@ class RunDirectory:
 
     def create_run_record(self, record: RunRecord) -> bool:
         """Write ``run.json`` unless there is one; say whether it is ours."""
-        data = record.model_dump_json(indent=2) + "\n"
+        document = record.model_dump(mode="json")
+        document[_RECORD_SEAL] = _record_sha256(document)
+        data = json.dumps(document, indent=2) + "\n"
         return storage_for(self.uri).create(self.run_uri, data.encode())
 
     def read_run_record(self) -> RunRecord:
@@ -222,11 +230,9 @@ class RunDirectory:
         if storage.stat(self.run_uri) is None:
             raise ConfigError(f"{self.uri!r} is no run directory: there is no run.json")
         try:
-            record = RunRecord.model_validate_json(storage.read(self.run_uri))
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "the whole"
-            raise ConfigError(f"{self.run_uri!r} is damaged: {place}: {first['msg']}") from error
+            record = _parse_record(storage.read(self.run_uri))
+        except ValueError as error:
+            raise ConfigError(f"{self.run_uri!r} is damaged: {one_line(error)}") from error
         if record.schema_version != SCHEMA_VERSION:
             raise ConfigError(
                 f"{self.run_uri!r} has tables of version {record.schema_version}, "
@@ -260,6 +266,36 @@ class RunDirectory:
             foreign=tuple(foreign),
             leftovers=tuple(leftovers),
         )
+
+
+def _parse_record(data: bytes) -> RunRecord:
+    """Read the record, once it is known to be as written.
+
+    Raises:
+        ValueError: it is not.
+    """
+    try:
+        document: object = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"it is a {type(document).__name__}, must be an object")  # noqa: TRY004
+    fields = cast("dict[str, Any]", document)
+    seal = fields.pop(_RECORD_SEAL, None)
+    try:
+        record = RunRecord.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise ValueError(f"{place}: {first['msg']}") from error
+    if seal is not None and seal != _record_sha256(fields):
+        raise ValueError("it is not as it was written: the sha256 differs")
+    return record
+
+
+def _record_sha256(fields: Mapping[str, Any]) -> str:
+    """Digest what a record says, however its JSON is laid out."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
 def _is_attempt(folders: Sequence[str]) -> bool:

@@ -1,5 +1,6 @@
 """A run's directory: what lies where, and who wins."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,34 @@ def test_a_damaged_record_is_refused_in_one_line(tmp_path: Path, text: str):
     with pytest.raises(ConfigError, match=r"run\.json' is damaged") as caught:
         run.read_run_record()
     assert "\n" not in str(caught.value)
+
+
+def test_a_flipped_bit_of_a_record_is_noticed_wherever_it_is(tmp_path: Path):
+    run = RunDirectory(str(tmp_path))
+    run.create_run_record(a_record())
+    path = Path(run.run_uri)
+    good = path.read_bytes()
+    assert run.read_run_record() == a_record()
+    num_same = 0
+    for place in range(0, len(good), 7):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << (place % 7)
+        path.write_bytes(damaged)
+        try:
+            assert run.read_run_record() == a_record()
+            num_same += 1  # a space that is another kind of space
+        except ConfigError as error:
+            reason = str(error)
+            assert "run.json' is damaged" in reason
+    assert num_same < len(good) / 7 / 20
+
+
+def test_a_record_laid_out_anew_is_the_same_record(tmp_path: Path):
+    run = RunDirectory(str(tmp_path))
+    run.create_run_record(a_record())
+    document = json.loads(Path(run.run_uri).read_text())
+    Path(run.run_uri).write_text(json.dumps(dict(reversed(document.items()))))
+    assert run.read_run_record() == a_record()
 
 
 def test_a_record_of_other_tables_is_refused(tmp_path: Path):
