@@ -212,6 +212,7 @@ def _read_boxes(
     categories: Iterable[CocoCategory],
 ) -> CocoBoxes:
     table = _table(uri, document, "annotations")
+    table.refuse_key("is_crowd", "COCO's name is iscrowd")
     ids = table.integers("id")
     table.require_unique("id", ids)
     image_ids = table.integers("image_id")

@@ -137,6 +137,11 @@ def test_images_are_read_from_a_file_that_has_nothing_else(tmp_path: Path):
         pytest.param(
             changed("annotations", 0, iscrowd=2), "iscrowd is 2, expected 0 or 1", id="crowd"
         ),
+        pytest.param(
+            changed("annotations", 0, is_crowd=1),
+            "annotations[0] (id 0): has is_crowd, COCO's name is iscrowd",
+            id="misspelt",
+        ),
     ],
 )
 def test_what_is_malformed_is_named_in_one_line(tmp_path: Path, document: object, expected: str):
