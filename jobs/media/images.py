@@ -102,7 +102,7 @@ def _decode_checked(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
     image_format = _CHECKED[header.format]
     with breaking_off_inside("pixel data", data, header.format):
         image_format.check(data)
-        pixels = opencv.decode(data)
+        pixels = opencv.decode(png.without_extras(data) if header.format == "PNG" else data)
         if pixels is None:
             raise ImageError(image_format.explain(data))
     return pixels

@@ -13,6 +13,8 @@ MAGICS = (b"\x89PNG\r\n\x1a\n",)
 _FIRST_CHUNK = 8
 _CHUNK_OVERHEAD = 12  # length, type and checksum
 _ANCILLARY = 0x20
+_ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
+"""They say which picture is an animation's first."""
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _LAST_FILTER = 4
 
@@ -56,6 +58,16 @@ def check(data: bytes) -> None:
             )
     if chunk != b"IEND":
         raise ImageError(f"truncated PNG: {len(data)} bytes, no IEND; whole chunks end at {end}")
+
+
+def without_extras(data: bytes) -> bytes:
+    """Leave out what no pixel depends on: profiles, texts, times, transparency.
+
+    libpng writes on stderr about such chunks, of many sound files too.
+    """
+    spans = [(start - 8, start + length + 4, kind) for kind, start, length in _chunks(data)]
+    kept = [data[a:b] for a, b, kind in spans if not kind[0] & _ANCILLARY or kind in _ANIMATION]
+    return data if len(kept) == len(spans) else b"".join((data[:_FIRST_CHUNK], *kept))
 
 
 def explain(data: bytes) -> str:

@@ -148,6 +148,23 @@ def test_damage_elsewhere_ends_in_pixels_or_an_image_error(
     assert num_refused > (295 if image_format == "PNG" else 10)
 
 
+def test_chunks_of_a_png_that_no_pixel_depends_on_cause_no_noise(capfd: pytest.CaptureFixture[str]):
+    for mode in ("RGB", "L", "P", "RGBA", "LA", "1"):
+        image = photo().convert(mode)
+        settings: dict[str, object] = (
+            {} if "A" in mode else {"transparency": 0 if mode != "RGB" else (0, 0, 0)}
+        )
+        data = encode(image, "PNG", **settings)
+        theirs = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert theirs is not None
+        assert np.array_equal(decode_image(data, place="here"), theirs[..., ::-1])
+        body = b"iCCPprofile\0\0" + zlib.compress(b"no profile")
+        odd = struct.pack(">I", len(body) - 4) + body + b"oops"
+        noisy = data[:33] + odd + data[33:]
+        assert np.array_equal(decode_image(noisy, place="here"), theirs[..., ::-1])
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_header_oddity_that_moves_no_pixel_is_passed_over():
     data = bytearray(encode(photo(), "JPEG"))
     expected = decode_image(bytes(data), place="here")
