@@ -23,7 +23,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadgroup
 
-# Slow tests: full-size photos against torchvision.
+# Slow tests: full-size photos against torchvision, thousands of random datasets against pycocotools.
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
 

@@ -26,7 +26,12 @@ from jobs.scoring.subjects import (
 )
 from jobs.storage import absolute, storage_for
 from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
-from jobs.tables.per_category import encode_curves, encode_per_category
+from jobs.tables.evaluation import (
+    encode_confusion,
+    encode_curves,
+    encode_per_area,
+    encode_per_category,
+)
 from jobs.tables.proof import Proof
 from jobs.tables.run_directory import RunDirectory
 
@@ -165,6 +170,8 @@ def _write(
         directory = RunDirectory(config.run)
         tables = {
             "per_category": encode_per_category(metrics["per_category"]),
+            "per_area": encode_per_area(metrics["per_area"]),
+            "confusion": encode_confusion(explained.confusion),
             "curves": encode_curves(explained.curves),
         }
         for name, table in tables.items():

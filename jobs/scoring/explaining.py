@@ -20,7 +20,7 @@ from fcos_core.metrics.coco import (
     TrueBoxes,
     of_category,
 )
-from fcos_core.metrics.explain import calibration, confusion, curves, errors, gains, recall
+from fcos_core.metrics.explain import areas, calibration, confusion, curves, errors, gains, recall
 from fcos_core.metrics.explain import thresholds as score_thresholds
 from jobs.tables.json_columns import Int64Array
 
@@ -32,6 +32,11 @@ _ERROR_NAMES = {
     "background": "bkg",
     "missed": "miss",
 }
+
+
+_CONFUSION_TOTALS = (
+    "iou", "least_score", "boxes", "correct", "confused", "missed", "background", "ignored",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,11 +56,15 @@ class Explanation:
     Attributes:
         summary: by the keys of ``metrics.json``.
         per_category: more columns, by category id.
+        per_area: rows over all categories, then of each, by size of the objects.
+        confusion: cells of the confusion matrix that are not empty.
         curves: precision over recall: of all categories and of each, at two IoUs and on average.
     """
 
     summary: dict[str, Any]
     per_category: dict[int, dict[str, float | None]]
+    per_area: list[dict[str, Any]]
+    confusion: list[dict[str, Any]]
     curves: dict[str, Any]
 
 
@@ -129,11 +138,14 @@ def explain(
     ]
     confused = sum((block.confusion for block in blocks[1:]), blocks[0].confusion)
     calibrated = sum((block.calibration for block in blocks[1:]), blocks[0].calibration)
+    told = confused.describe(category_ids)
+    num_boxes = np.sum([block.num_boxes for block in matches], axis=0)
     averages = {name: metrics.overall[name] for name in ("AR100", "AP")}
     return Explanation(
         summary={
             "errors": _describe_errors(gains.describe(mended, category_ids)),
-            "confusions": _describe_confusions(confused.describe(category_ids), names),
+            "confusions": _describe_confusions(told, names),
+            "confusion_totals": {name: told[name] for name in _CONFUSION_TOTALS},
             "calibration": _describe_calibration(calibrated.describe(category_ids)),
             "thresholds": overall and {"score": overall["threshold"], **_without(overall)},
             "ladder": ladder.describe(ladder.added(climbed), list(names.values()), averages),
@@ -142,6 +154,10 @@ def explain(
         per_category={
             row["category_id"]: _best_columns(row["best"]) for row in best["per_category"]
         },
+        per_area=_with_names(
+            areas.describe(metrics.curves, num_boxes, category_ids, settings), names
+        ),
+        confusion=_with_conditions(confused, names),
         curves=curves.describe(metrics.curves, category_ids, settings),
     )
 
@@ -171,6 +187,26 @@ def _describe_errors(told: dict[str, Any]) -> dict[str, Any]:
         "shares": {name: told["dap"][key] for name, key in _ERROR_NAMES.items()},
         "counts": {name: told["counts"][key] for name, key in _ERROR_NAMES.items()},
     }
+
+
+def _with_names(rows: list[dict[str, Any]], names: dict[int, str]) -> list[dict[str, Any]]:
+    return [{"name": names.get(row["category_id"]), **row} for row in rows]
+
+
+def _with_conditions(confused: confusion.Confusion, names: dict[int, str]) -> list[dict[str, Any]]:
+    """The cells by the columns of the table, which repeats what they were counted at."""
+    return [
+        {
+            "true_category_id": cell["true"],
+            "true_name": names.get(cell["true"]),
+            "predicted_category_id": cell["predicted"],
+            "predicted_name": names.get(cell["predicted"]),
+            "count": cell["count"],
+            "iou": confusion.FOREGROUND_IOU,
+            "least_score": confused.least_score,
+        }
+        for cell in confused.cells(list(names))
+    ]
 
 
 def _describe_confusions(told: dict[str, Any], names: dict[int, str]) -> list[dict[str, Any]]:

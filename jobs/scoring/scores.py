@@ -133,6 +133,7 @@ class Scores:
             "assignable_by": rule.name,
             "assignable_at_px": [rule.frame.min_size_px, rule.frame.max_size_px],
             **self.explanation.summary,
+            "per_area": self.explanation.per_area,
             "per_category": [
                 {
                     "category_id": category_id,

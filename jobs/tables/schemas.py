@@ -133,6 +133,38 @@ METRICS_PER_CATEGORY = pa.schema(
 )
 """One row per category of the annotation file, by rising id: how well it is detected."""
 
+METRICS_PER_AREA = pa.schema(
+    [
+        _field("category_id", pa.int64(), "COCO category id; null: all together", nullable=True),
+        _field("name", pa.string(), "name of the category; null: all together", nullable=True),
+        _field("area", pa.string(), "all, small, medium or large: COCO's ranges, ends included"),
+        _field("num_objects", pa.int64(), "boxes to find in this range"),
+        _field("AP", pa.float64(), "mean over IoU 0.5 to 0.95; -1 without such boxes"),
+        _field("AP50", pa.float64(), "at IoU 0.5; -1 without such boxes"),
+        _field("AP75", pa.float64(), "at IoU 0.75; -1 without such boxes"),
+        _field("AR100", pa.float64(), "average recall; -1 without such boxes"),
+    ]
+)
+"""Four rows over all categories, then four of each by rising id: how sizes are detected."""
+
+CONFUSION = pa.schema(
+    [
+        _field("true_category_id", pa.int64(), "of the boxes; null: no box there", nullable=True),
+        _field("true_name", pa.string(), "its name", nullable=True),
+        _field(
+            "predicted_category_id",
+            pa.int64(),
+            "of the detections that take them; null: the boxes are missed",
+            nullable=True,
+        ),
+        _field("predicted_name", pa.string(), "its name", nullable=True),
+        _field("count", pa.int64(), "how many, at least 1"),
+        _field("iou", pa.float64(), "from which on a detection takes a box"),
+        _field("least_score", pa.float64(), "of the detections that are looked at"),
+    ]
+)
+"""One row per cell of the confusion matrix that is not empty."""
+
 _SHARES = pa.list_(pa.field("element", pa.float64(), nullable=False))
 
 CURVES = pa.schema(

@@ -10,7 +10,7 @@ from fcos_core.metrics.coco import METRIC_NAMES
 from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
 from jobs.tables.coco_json import load_annotations
-from jobs.tables.schemas import CURVES, METRICS_PER_CATEGORY
+from jobs.tables.schemas import CONFUSION, CURVES, METRICS_PER_AREA, METRICS_PER_CATEGORY
 from tests.jobs.scoring.runs import (
     CAT_BOX,
     HIT,
@@ -77,11 +77,16 @@ def test_the_files_written_say_what_was_scored_and_how(tmp_path: Path):
     assert per_category.schema.equals(METRICS_PER_CATEGORY)
     assert per_category.to_pylist() == metrics["per_category"]
     assert [row["AP"] for row in metrics["per_category"]] == [PERFECT, -1.0]
+    per_area = pq.read_table(tmp_path / "RUN/evaluation/per_area.parquet")
+    assert per_area.schema.equals(METRICS_PER_AREA)
+    assert per_area.to_pylist() == metrics["per_area"]
     summary = result.summary()
     assert summary["AP"] == PERFECT
     assert set(summary["paths"].values()) == {
         f"{uri}/evaluation/metrics.json",
         f"{uri}/evaluation/per_category.parquet",
+        f"{uri}/evaluation/per_area.parquet",
+        f"{uri}/evaluation/confusion.parquet",
         f"{uri}/evaluation/curves.parquet",
     }
     json.dumps(summary)
@@ -104,6 +109,8 @@ def test_a_score_comes_with_its_explanation(tmp_path: Path):
     assert metrics["errors"]["shares"]["class"] == pytest.approx(1 - 51 / 101)
     assert metrics["confusions"][0]["true"] == "cat"
     assert metrics["confusions"][0]["predicted"] == "dog"
+    totals = {"boxes": 2, "correct": 1, "confused": 1, "missed": 0, "background": 0, "ignored": 0}
+    assert metrics["confusion_totals"] == {"iou": 0.5, "least_score": 0.5, **totals}
     steps = {step["name"]: step["boxes"] for step in metrics["ladder"]["steps"]}
     assert steps == {
         "ground_truth": 2, "assignable": 2, "found": 2, "right_class": 1, "over_threshold": 1,
@@ -119,6 +126,55 @@ def test_a_score_comes_with_its_explanation(tmp_path: Path):
     mean = next(r for r in curves.to_pylist() if r["category_id"] is None and r["iou"] is None)
     assert sum(mean["precision"]) / 101 == pytest.approx(metrics["AP"])
     json.dumps(metrics, allow_nan=False)
+
+
+def test_numbers_by_area_are_the_twelve_and_tell_the_sizes_of_each_category_apart(tmp_path: Path):
+    # A medium cat that is found and a small one that is not; a dog on the edge of both ranges.
+    small, edge = [70.0, 60.0, 10.0, 10.0], [60.0, 10.0, 32.0, 32.0]
+    boxes = [(5, 1, CAT_BOX), (5, 1, small), (5, 3, edge)]
+    annotations = write_annotations(tmp_path, {5: "a.jpg"}, boxes)
+    found = [HIT, (3, 0.6, [60.0, 10.0, 92.0, 42.0])]
+    uri = make_run(tmp_path, [Picture("/d/a.jpg", found)])
+
+    metrics = evaluate(EvaluateConfig(run=uri, annotations=annotations)).metrics
+
+    rows = {(row["name"], row["area"]): row for row in metrics["per_area"]}
+    assert list(rows) == [
+        (name, area)
+        for name in (None, "cat", "dog")
+        for area in ("all", "small", "medium", "large")
+    ]
+    for area, suffix in (("all", ""), ("small", "s"), ("medium", "m"), ("large", "l")):
+        assert rows[None, area]["AP"] == metrics[f"AP{suffix}"]
+        assert rows[None, area]["AR100"] == metrics[f"AR{suffix or 100}"]
+    assert rows[None, "all"]["AP75"] == metrics["AP75"]
+    assert rows["cat", "all"]["AP"] == metrics["per_category"][0]["AP"]
+    assert [rows["cat", area]["num_objects"] for area in ("all", "small", "medium")] == [2, 1, 1]
+    assert [rows["dog", area]["num_objects"] for area in ("all", "small", "medium")] == [1, 1, 1]
+    assert (rows["cat", "small"]["AP50"], rows["cat", "medium"]["AP50"]) == (0.0, PERFECT)
+    assert rows["dog", "large"]["AP"] == rows[None, "large"]["AR100"] == -1.0
+
+
+def test_the_confusion_table_has_every_box_and_every_detection_over_the_score(tmp_path: Path):
+    # A cat found, a cat called a dog, a dog missed, a dog where nothing is, one below the score.
+    boxes = [(5, 1, CAT_BOX), (5, 1, [60.0, 60.0, 20.0, 20.0]), (5, 3, [60.0, 5.0, 30.0, 30.0])]
+    annotations = write_annotations(tmp_path, {5: "a.jpg"}, boxes)
+    found = [
+        HIT, (3, 0.6, [60.0, 60.0, 80.0, 80.0]), (3, 0.5, FAR_AWAY), (3, 0.4, [60, 5, 90, 35]),
+    ]  # fmt: skip
+    uri = make_run(tmp_path, [Picture("/d/a.jpg", found)])
+
+    evaluate(EvaluateConfig(run=uri, annotations=annotations))
+
+    table = pq.read_table(tmp_path / "RUN/evaluation/confusion.parquet")
+    assert table.schema.equals(CONFUSION)
+    columns = ("true_name", "predicted_name", "count")
+    assert {tuple(row[name] for name in columns) for row in table.to_pylist()} == {
+        ("cat", "cat", 1), ("cat", "dog", 1), ("dog", None, 1), (None, "dog", 1),
+    }  # fmt: skip
+    ids = [(row["true_category_id"], row["predicted_category_id"]) for row in table.to_pylist()]
+    assert set(ids) == {(1, 1), (1, 3), (3, None), (None, 3)}
+    assert {(row["iou"], row["least_score"]) for row in table.to_pylist()} == {(0.5, 0.5)}
 
 
 def test_the_columns_of_the_table_are_the_metrics_by_their_names():

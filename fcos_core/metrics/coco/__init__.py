@@ -27,7 +27,7 @@ from fcos_core.metrics.coco.structures import (
     TrueBoxes,
     canonical_order,
 )
-from fcos_core.metrics.coco.summary import summarize
+from fcos_core.metrics.coco.summary import mean_of_defined, summarize
 
 __all__ = [
     "CANONICAL_ORDER",
@@ -47,6 +47,7 @@ __all__ = [
     "canonical_order",
     "evaluate_boxes",
     "match",
+    "mean_of_defined",
     "metrics_of",
     "of_category",
     "pack",

@@ -27,16 +27,21 @@ def summarize(curves: Curves, settings: Settings) -> dict[str, float]:
         return precision[np.flatnonzero(thresholds == iou)][:, :, :, 0, largest]
 
     numbers = (
-        _mean(precision[:, :, :, 0, largest]),
-        _mean(at(0.5)),
-        _mean(at(0.75)),
-        *(_mean(precision[:, :, :, area, largest]) for area in range(1, len(_AREAS))),
-        *(_mean(recall[:, :, 0, limit]) for limit in (first, second, largest)),
-        *(_mean(recall[:, :, area, largest]) for area in range(1, len(_AREAS))),
+        mean_of_defined(precision[:, :, :, 0, largest]),
+        mean_of_defined(at(0.5)),
+        mean_of_defined(at(0.75)),
+        *(mean_of_defined(precision[:, :, :, area, largest]) for area in range(1, len(_AREAS))),
+        *(mean_of_defined(recall[:, :, 0, limit]) for limit in (first, second, largest)),
+        *(mean_of_defined(recall[:, :, area, largest]) for area in range(1, len(_AREAS))),
     )
     return dict(zip(METRIC_NAMES, numbers, strict=True))
 
 
-def _mean(values: Float64[np.ndarray, "..."]) -> float:
+def mean_of_defined(values: Float64[np.ndarray, "..."]) -> float:
+    """The mean of what is defined, as pycocotools takes it; ``UNDEFINED`` where nothing is.
+
+    Args:
+        values: of curves.
+    """
     defined = values[values > UNDEFINED]
     return float(np.mean(defined)) if len(defined) else UNDEFINED

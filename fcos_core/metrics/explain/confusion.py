@@ -115,6 +115,24 @@ class Confusion:
             ],
         }
 
+    def cells(self, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+        """Say the matrix in plain numbers: its cells that are not empty.
+
+        Args:
+            category_ids: by index.
+
+        Returns:
+            ``true``, None for detections of background; ``predicted``, None for missed boxes; and
+            ``count``.
+        """
+        ids = [*category_ids, None]  # NOTHING is the last one
+        return [
+            {"true": ids[true], "predicted": ids[predicted], "count": count}
+            for true, predicted, count in zip(
+                self.true.tolist(), self.predicted.tolist(), self.count.tolist(), strict=True
+            )
+        ]
+
     def _parts(self) -> dict[str, Bool[np.ndarray, " C"]]:
         is_both = (self.true != NOTHING) & (self.predicted != NOTHING)
         return {

@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from fcos_core.metrics.coco import Curves, Settings
-from fcos_core.metrics.coco.accumulation import UNDEFINED
-
-AREA_NAMES = ("all", "small", "medium", "large")
+from fcos_core.metrics.coco import Curves, Settings, mean_of_defined
+from fcos_core.metrics.explain.areas import AREA_NAMES
 
 
 def describe(curves: Curves, category_ids: Sequence[int], settings: Settings) -> dict[str, Any]:
@@ -43,11 +41,6 @@ def _table(
     recall: Float64[np.ndarray, "T K A M"], limits: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     return {
-        area: {limit: _mean(recall[:, :, a, m]) for m, limit in enumerate(limits)}
+        area: {limit: mean_of_defined(recall[:, :, a, m]) for m, limit in enumerate(limits)}
         for a, area in enumerate(AREA_NAMES)
     }
-
-
-def _mean(recall: Float64[np.ndarray, "T K"]) -> float:
-    defined = recall[recall > UNDEFINED]
-    return float(np.mean(defined)) if len(defined) else UNDEFINED

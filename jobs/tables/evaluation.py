@@ -1,4 +1,4 @@
-"""The metrics and the curves of each category as Parquet files."""
+"""The tables of an evaluation as Parquet files: metrics, curves and confusions by category."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.tables.schemas import CURVES, METRICS_PER_CATEGORY
+from jobs.tables.schemas import CONFUSION, CURVES, METRICS_PER_AREA, METRICS_PER_CATEGORY
 
 
 def encode_per_category(rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -22,6 +22,24 @@ def encode_per_category(rows: Sequence[Mapping[str, Any]]) -> bytes:
         rows: values by the column names of ``METRICS_PER_CATEGORY``.
     """
     return _encode(list(rows), METRICS_PER_CATEGORY)
+
+
+def encode_per_area(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Write one row per category and area range as a Parquet file in memory.
+
+    Args:
+        rows: values by the column names of ``METRICS_PER_AREA``.
+    """
+    return _encode(list(rows), METRICS_PER_AREA)
+
+
+def encode_confusion(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Write the confusion matrix as a Parquet file in memory.
+
+    Args:
+        rows: values by the column names of ``CONFUSION``.
+    """
+    return _encode(list(rows), CONFUSION)
 
 
 _IOUS = {"iou_50": 0.5, "iou_75": 0.75, "iou_mean": None}
