@@ -1,0 +1,27 @@
+"""Videos, frame by frame and in parallel: index the packets, cut at key frames, decode each part.
+
+``index_video`` looks at every packet and decodes next to nothing; ``split`` cuts the index into
+segments; ``decode_segment`` gives a segment's frames. The frames of all segments, one after the
+other, are those of the whole: the same number, places, times and pixels, however it was cut.
+See ``docs/video.md``.
+"""
+
+from jobs.media.video.decoding import decode_segment
+from jobs.media.video.frames import Frame, Lost
+from jobs.media.video.index import VideoIndex, index_video
+from jobs.media.video.sampling import Sampling
+from jobs.media.video.segments import Segment, split
+from jobs.media.video.source import MAX_FRAME_PIXELS, VideoSource
+
+__all__ = [
+    "MAX_FRAME_PIXELS",
+    "Frame",
+    "Lost",
+    "Sampling",
+    "Segment",
+    "VideoIndex",
+    "VideoSource",
+    "decode_segment",
+    "index_video",
+    "split",
+]

@@ -1,0 +1,125 @@
+"""Decodes a stream from its start and counts: for videos whose packets do not tell their frames.
+
+This is how such a video is indexed and how it is decoded later, so both find the same frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from fractions import Fraction
+
+from av.video.frame import VideoFrame
+
+from fcos_core.errors import VideoError
+from jobs.media.video.decoder import Decoder
+from jobs.media.video.frames import Decoded, Lost, seconds
+from jobs.media.video.source import OpenVideo, Packet
+
+_USUAL_RATE = Fraction(25)
+_WITHOUT_TIMES = frozenset(("avi",))  # FFmpeg guesses, and B-frames make it guess wrong
+_MARKED = "the decoder marks the frame as damaged"
+
+
+def counted(video: OpenVideo) -> Iterator[Decoded | Lost]:
+    """Decode a whole stream, one thing after the other.
+
+    From an error on, each packet up to the next key frame counts as one lost frame. Times are those
+    of the frames; where they have none, or do not rise, the usual distance is added to the last.
+
+    Yields:
+        Frames and losses, which together count from 0 without a gap.
+    """
+    counter = _Counter(video)
+    with suppress(VideoError):  # what could be read is all there is
+        for packet in video.packets():
+            yield from counter.feed(packet)
+    yield from counter.finish()
+
+
+def usual_step(video: OpenVideo) -> int:
+    """Say how many ticks lie between two frames, as the container has it."""
+    time_base = video.stream.time_base or Fraction(1)
+    rate = video.stream.average_rate or video.stream.guessed_rate or _USUAL_RATE
+    return max(1, round(1 / (rate * time_base)))
+
+
+class _Counter:
+    """Counts frames, and packets that gave none because of damage."""
+
+    def __init__(self, video: OpenVideo) -> None:
+        self._decoder = Decoder(video.context)
+        self._time_base = video.stream.time_base or Fraction(1)
+        self._step = usual_step(video)
+        self._has_times = video.container.format.name not in _WITHOUT_TIMES
+        self._has_begun = False
+        self._next = 0
+        self._last_pts: int | None = None
+        self._reason: str | None = None
+        self._num_lost = 0
+
+    def feed(self, packet: Packet) -> Iterator[Decoded | Lost]:
+        """Decode a packet, or pass it over after damage.
+
+        Yields:
+            What is known because of it.
+        """
+        if packet.is_keyframe:
+            self._has_begun = True
+            if self._reason is not None:
+                yield from self._report()
+                self._decoder.flush()
+        if self._reason is not None:
+            self._num_lost += 1
+        elif self._has_begun:
+            yield from self._decode(packet)
+
+    def finish(self) -> Iterator[Decoded | Lost]:
+        """Give what the decoder still holds.
+
+        Yields:
+            The last frames and losses.
+        """
+        if self._reason is None:
+            yield from self._show(self._decoder.drain())
+        yield from self._report()
+
+    def _decode(self, packet: Packet) -> Iterator[Decoded]:
+        frames, reason = self._decoder.decode(packet)
+        if reason is not None or any(frame.is_corrupt for frame in frames):
+            frames += self._decoder.drain()
+        yield from self._show(frames)
+        if reason is not None:
+            self._reason = self._reason or reason
+            self._num_lost += 1
+
+    def _show(self, frames: Sequence[VideoFrame]) -> Iterator[Decoded]:
+        for frame in frames:
+            if frame.is_corrupt:
+                self._reason = _MARKED
+            if self._reason is not None:
+                self._num_lost += 1
+                continue
+            yield Decoded(self._next, self._tick(frame), frame)
+            self._next += 1
+
+    def _report(self) -> Iterator[Lost]:
+        if self._reason is not None and self._num_lost:
+            pts = self._tick(None)
+            yield Lost(
+                first=self._next,
+                last=self._next + self._num_lost - 1,
+                pts=pts,
+                timestamp_s=seconds(pts, self._time_base),
+                reason=self._reason,
+            )
+            self._next += self._num_lost
+            self._last_pts = pts + (self._num_lost - 1) * self._step
+        self._reason, self._num_lost = None, 0
+
+    def _tick(self, frame: VideoFrame | None) -> int:
+        pts = frame.pts if frame is not None and self._has_times else None
+        if self._last_pts is not None and (pts is None or pts <= self._last_pts):
+            pts = self._last_pts + self._step
+        self._last_pts = pts or 0
+        return self._last_pts

@@ -1,0 +1,172 @@
+"""What a packet stands for, and whether decoding can begin there: what is called a key need not be.
+
+In H.264 a picture may be flagged that only begins a gradual refresh, and a plain I picture may be
+followed by others that look behind it. So the codec's own marks are read, from the first bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from jobs.media.video.source import Packet
+
+_H264_SLICE, _H264_IDR, _H264_SEI = 1, 5, 6
+_SEI_RECOVERY_POINT = 6
+_HEVC_FIRST_IRAP, _HEVC_LAST_IRAP, _HEVC_LAST_VCL = 16, 21, 31
+_AVCC, _HVCC = 1, 1  # first byte of extradata where units have a length in front
+_START_CODE = b"\x00\x00\x01"
+_MAX_UNITS = 64
+_VP9 = frozenset(("vp9", "libvpx-vp9"))
+
+_TRUSTED_FLAGS = frozenset(
+    (
+        *("av1", "libdav1d", "mpeg4", "mpeg1video", "mpeg2video", "mjpeg", "prores", "dnxhd"),
+        *("ffv1", "huffyuv", "ffvhuff", "utvideo", "png", "rawvideo", "theora"),
+    )
+)
+"""Codecs whose flagged key frames need nothing before them."""
+
+
+class PacketReader:
+    """Reads off a stream's packets what they stand for.
+
+    Args:
+        codec: the decoder's name.
+        extradata: the stream's header.
+    """
+
+    def __init__(self, codec: str, extradata: bytes | None) -> None:
+        self._codec = codec
+        self._can_begin = _entry_point_test(codec, extradata)
+
+    def is_entry(self, packet: Packet) -> bool:
+        """Whether decoding can begin here."""
+        return packet.is_keyframe and self._can_begin(memoryview(packet))
+
+    def is_shown(self, packet: Packet) -> bool:
+        """Whether it becomes a frame: not if an edit list cuts it, or it is only referred to."""
+        if packet.is_discard:
+            return False
+        return self._codec not in _VP9 or not _is_hidden_vp9(memoryview(packet))
+
+
+def _entry_point_test(codec: str, extradata: bytes | None) -> Callable[[memoryview], bool]:
+    """Give the test that tells for a flagged key frame whether decoding can begin there.
+
+    Args:
+        codec: the decoder's name.
+        extradata: the stream's header, which says how units are delimited.
+
+    Returns:
+        A function of a packet's bytes.
+    """
+    if codec == "h264":
+        length = _length_size(extradata, at=4, mark=_AVCC)
+        return lambda data: _is_h264_entry(_units(data, length))
+    if codec == "hevc":
+        length = _length_size(extradata, at=21, mark=_HVCC)
+        return lambda data: _is_hevc_entry(_units(data, length))
+    if codec in _VP9:
+        return lambda data: _vp9_frame_type(data) == "key"
+    if codec in {"vp8", "libvpx"}:
+        return lambda data: not data[0] & 1
+    if codec in _TRUSTED_FLAGS:
+        return lambda _: True
+    return lambda _: False
+
+
+def _is_hidden_vp9(data: memoryview) -> bool:
+    is_superframe = data[-1] & 0xE0 == 0xC0  # noqa: PLR2004 -- its marker; it holds a shown one
+    return not is_superframe and _vp9_frame_type(data) == "hidden"
+
+
+def _vp9_frame_type(data: memoryview) -> str:
+    """Read the first bits of a VP9 frame: ``key``, ``shown``, ``hidden`` or ``repeated``."""
+    bits = f"{int.from_bytes(data[:2], 'big'):016b}"
+    place = 4 if bits[2:4] != "11" else 5  # profile 3 has one reserved bit more
+    if bits[place] == "1":
+        return "repeated"
+    if bits[place + 2] == "0":
+        return "hidden"
+    return "key" if bits[place + 1] == "0" else "shown"
+
+
+def _length_size(extradata: bytes | None, *, at: int, mark: int) -> int | None:
+    if extradata is None or len(extradata) <= at or extradata[0] != mark:
+        return None
+    return (extradata[at] & 3) + 1
+
+
+def _units(data: memoryview, length_size: int | None) -> Iterator[memoryview]:
+    """Cut a packet into its NAL units.
+
+    Yields:
+        The first ones, without what delimits them.
+    """
+    if length_size is None:
+        yield from _units_by_start_code(bytes(data))
+        return
+    place = 0
+    while place + length_size < len(data):
+        size = int.from_bytes(data[place : place + length_size], "big")
+        place += length_size
+        if not size:
+            return
+        yield data[place : place + size]
+        place += size
+
+
+def _units_by_start_code(data: bytes) -> Iterator[memoryview]:
+    view, place = memoryview(data), data.find(_START_CODE)
+    for _ in range(_MAX_UNITS):
+        if place < 0:
+            return
+        end = data.find(_START_CODE, place + 3)
+        yield view[place + 3 : end if end >= 0 else len(data)]
+        place = end
+
+
+def _is_h264_entry(units: Iterator[memoryview]) -> bool:
+    recovers_at_once = False
+    for unit in units:
+        kind = unit[0] & 31 if unit else 0
+        if kind == _H264_SEI:
+            recovers_at_once |= _recovery_frames(bytes(unit[1:])) == 0
+        if kind == _H264_IDR:
+            return True
+        if kind == _H264_SLICE:
+            return recovers_at_once
+    return False
+
+
+def _is_hevc_entry(units: Iterator[memoryview]) -> bool:
+    for unit in units:
+        kind = unit[0] >> 1 & 63 if unit else _HEVC_LAST_VCL + 1
+        if kind <= _HEVC_LAST_VCL:
+            return _HEVC_FIRST_IRAP <= kind <= _HEVC_LAST_IRAP
+    return False
+
+
+def _recovery_frames(sei: bytes) -> int | None:
+    """Read how many frames after this one the picture is whole again; None if it does not say."""
+    sei = sei.replace(b"\x00\x00\x03", b"\x00\x00")
+    place = 0
+    while place + 2 < len(sei):
+        kind = size = 0
+        while place < len(sei) and sei[place] == 255:  # noqa: PLR2004 -- means: and more
+            kind, place = kind + 255, place + 1
+        kind, place = kind + sei[place] if place < len(sei) else -1, place + 1
+        while place < len(sei) and sei[place] == 255:  # noqa: PLR2004
+            size, place = size + 255, place + 1
+        size, place = size + sei[place] if place < len(sei) else 0, place + 1
+        if kind == _SEI_RECOVERY_POINT:
+            return _exp_golomb(sei[place : place + size])
+        place += size
+    return None
+
+
+def _exp_golomb(data: bytes) -> int | None:
+    bits = "".join(f"{byte:08b}" for byte in data)
+    zeros = len(bits) - len(bits.lstrip("0"))
+    code = bits[zeros : 2 * zeros + 1]
+    return int(code, 2) - 1 if len(code) == zeros + 1 else None

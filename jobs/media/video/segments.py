@@ -1,0 +1,99 @@
+"""Cuts a video's index into segments that can be decoded apart from one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from jobs.media.video.index import VideoIndex
+from jobs.media.video.sampling import Sampling, write_choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Some frames of a video that follow one another, and where to begin to decode them.
+
+    Attributes:
+        stream: index of the stream in its file.
+        time_base: seconds of a tick.
+        first_frame: place of the first frame, in the order they are shown.
+        num_frames: frames of this segment; with sampling, those taken.
+        start_pts: ticks when the first of them is shown.
+        end_pts: ticks when the last of them is shown.
+        decode_from_pts: of the key frame to begin at; None to begin at the start and to count.
+        sampling: which frames are taken (``sampling.read_choice``); None for all.
+    """
+
+    stream: int
+    time_base: Fraction
+    first_frame: int
+    num_frames: int
+    start_pts: int
+    end_pts: int
+    decode_from_pts: int | None
+    sampling: str | None
+
+
+def split(
+    index: VideoIndex, num_segments: int, *, sampling: Sampling | None = None
+) -> list[Segment]:
+    """Cut a video into so many segments of about the same number of frames, as far as it can be.
+
+    Args:
+        index: of the video.
+        num_segments: how many at most.
+        sampling: which frames to take; None takes all.
+
+    Returns:
+        Segments in order, each with at least one frame.
+    """
+    assert num_segments > 0
+    return _cut(index, -(-index.num_frames // num_segments), sampling or Sampling())
+
+
+def split_by_length(
+    index: VideoIndex, num_rows: int, *, sampling: Sampling | None = None
+) -> list[Segment]:
+    """Cut a video wherever so many frames have been taken and the next can be decoded alone.
+
+    Args:
+        index: of the video.
+        num_rows: frames taken by a segment, at least, but for the last.
+        sampling: which frames to take; None takes all.
+
+    Returns:
+        Segments in order, each with at least one frame.
+    """
+    sampling = sampling or Sampling()
+    taken = len(sampling.choose(index.timestamps, index.time_base))
+    return _cut(index, num_rows * max(1, index.num_frames // max(1, taken)), sampling)
+
+
+def _cut(index: VideoIndex, num_frames: int, sampling: Sampling) -> list[Segment]:
+    starts = [0]
+    for entry in index.entries:
+        if entry.frame - starts[-1] >= num_frames:
+            starts.append(entry.frame)
+    decode_from = {entry.frame: entry.pts for entry in index.entries}
+    chosen = sampling.choose(index.timestamps, index.time_base)
+    segments: list[Segment] = []
+    for start, end in zip(starts, [*starts[1:], index.num_frames], strict=True):
+        frames = chosen[np.searchsorted(chosen, start) : np.searchsorted(chosen, end)]
+        if not len(frames):
+            continue
+        pts = index.timestamps[frames]
+        segments.append(
+            Segment(
+                stream=index.stream,
+                time_base=index.time_base,
+                first_frame=int(frames[0]),
+                num_frames=len(frames),
+                start_pts=int(pts[0]),
+                end_pts=int(pts[-1]),
+                decode_from_pts=decode_from.get(start),
+                sampling=None if sampling.takes_all else write_choice(frames, pts),
+            )
+        )
+    return segments

@@ -1,0 +1,191 @@
+"""Opens a video: which file, which of its streams, and with which settings of the decoder.
+
+Everything that could change a frame is fixed here: one thread (a second one would report damage
+late, and so at another frame), the codec's strictest checks, and no guessing of frame order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import av
+import av.container
+import av.stream
+from av.error import FFmpegError, InvalidDataError
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from fcos_core.errors import VideoError
+
+if TYPE_CHECKING:
+    Packet = av.Packet[VideoStream]
+else:
+    Packet = av.Packet
+
+MAX_FRAME_PIXELS = 8192 * 8192
+"""Of one frame; a larger one is refused before it is allocated."""
+
+_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
+# What names other files (playlists, concatenations) or is no video is not even tried.
+
+_MAX_STALLS = 16  # damaged places in a row that are passed over
+_BUFFER_BYTES = 2**20  # of a file object: a store far away is asked for a mebibyte at a time
+_IS_NO_VIDEO = (
+    av.stream.Disposition.attached_pic
+    | av.stream.Disposition.timed_thumbnails
+    | av.stream.Disposition.still_image
+)
+
+
+@dataclass(frozen=True)
+class VideoSource:
+    """Where a video's bytes come from.
+
+    Attributes:
+        uri: what to call it in errors; the path, when ``opener`` is None.
+        opener: gives a file that can seek; None for a local path.
+    """
+
+    uri: str
+    opener: Callable[[], BinaryIO] | None = None
+
+
+@dataclass(frozen=True)
+class OpenVideo:
+    """A file that is open, and the stream that is looked at."""
+
+    container: av.container.InputContainer
+    stream: VideoStream
+
+    @property
+    def context(self) -> VideoCodecContext:
+        """The stream's decoder."""
+        return self.stream.codec_context
+
+    def packets(self) -> Iterator[Packet]:
+        """Read the stream's packets from where the container is; damage between them is skipped.
+
+        Yields:
+            Each that holds something.
+
+        Raises:
+            VideoError: the container cannot be read on.
+        """
+        stalls = 0
+        while True:
+            try:
+                for packet in self.container.demux(self.stream):
+                    if packet.size:
+                        stalls = 0
+                        yield packet
+            except InvalidDataError as error:
+                stalls += 1
+                if stalls > _MAX_STALLS:
+                    raise VideoError(reason_of(error)) from error
+            except (FFmpegError, ValueError) as error:
+                raise VideoError(reason_of(error)) from error
+            else:
+                return
+
+
+@contextmanager
+def opened(source: VideoSource, *, stream: int | None) -> Generator[OpenVideo]:
+    """Open a video for reading.
+
+    Args:
+        source: which one.
+        stream: index of a stream in its file; None takes the best.
+
+    Yields:
+        The file and its stream.
+
+    Raises:
+        VideoError: it is no video, or has no such stream, or its frames are too large.
+    """
+    file = source.opener() if source.opener is not None else None
+    try:
+        container = av.open(
+            f"file:{source.uri}" if file is None else file,
+            mode="r",
+            metadata_errors="ignore",
+            buffer_size=_BUFFER_BYTES,
+            container_options={"format_whitelist": _FORMATS},
+        )
+    except (FFmpegError, ValueError) as error:
+        if file is not None:
+            file.close()
+        raise VideoError(f"cannot be opened as a video: {reason_of(error)}") from error
+    try:
+        chosen = choose_stream(container, stream)
+        for other in container.streams:
+            if other.index != chosen.index:
+                other.discard = av.stream.Discard.all
+        _set_up(chosen)
+        yield OpenVideo(container, chosen)
+    finally:
+        container.close()
+        if file is not None:
+            file.close()
+
+
+def choose_stream(container: av.container.InputContainer, index: int | None) -> VideoStream:
+    """Take the stream that was asked for, otherwise the best; cover pictures are none.
+
+    Raises:
+        VideoError: there is no such video stream.
+    """
+    streams = [s for s in container.streams.video if not s.disposition & _IS_NO_VIDEO]
+    if index is not None:
+        for stream in streams:
+            if stream.index == index:
+                return stream
+        there = ", ".join(f"{s.index} is {s.type}" for s in container.streams) or "none at all"
+        raise VideoError(f"stream {index} is no video stream; of its streams, {there}")
+    if not streams:
+        there = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
+        raise VideoError(f"no video stream, only {there}")
+    best = container.streams.best("video")
+    return next((s for s in streams if best is not None and s.index == best.index), streams[0])
+
+
+def check_size(width: int, height: int) -> None:
+    """Refuse what is too large to be decoded.
+
+    Raises:
+        VideoError: it is.
+    """
+    if width * height > MAX_FRAME_PIXELS:
+        raise VideoError(
+            f"frames of {width} x {height} = {width * height} pixels, limit {MAX_FRAME_PIXELS}"
+        )
+
+
+def reason_of(error: Exception) -> str:
+    """Say what FFmpeg says, without the file's name and numbers in front."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _has_decoder(stream: VideoStream) -> bool:
+    """Whether FFmpeg knows the stream's codec, whatever PyAV's types promise."""
+    context: VideoCodecContext | None = getattr(stream, "codec_context", None)
+    return context is not None and context.is_decoder
+
+
+def _set_up(stream: VideoStream) -> None:
+    if not _has_decoder(stream):
+        raise VideoError(f"stream {stream.index}: no decoder for its codec")
+    context = stream.codec_context
+    if stream.time_base is None or not stream.time_base:
+        raise VideoError(f"stream {stream.index}: it has no time base")
+    check_size(context.width, context.height)
+    context.thread_count = 1
+    options = {
+        "err_detect": "crccheck+bitstream+buffer+explode",
+        "max_pixels": str(MAX_FRAME_PIXELS),
+    }
+    if context.name == "h264":
+        options["strict"] = "1"  # otherwise it guesses how far frames are out of order
+    context.options = options
