@@ -19,6 +19,7 @@ from fcos_core.metrics.coco.accumulation import (
 from fcos_core.metrics.coco.matching import NOTHING, Matches, match
 from fcos_core.metrics.coco.packing import PackedMatches, of_category, pack, unpacked
 from fcos_core.metrics.coco.structures import (
+    AREA_NAMES,
     CANONICAL_ORDER,
     MAX_DETECTIONS,
     METRIC_NAMES,
@@ -30,6 +31,7 @@ from fcos_core.metrics.coco.structures import (
 from fcos_core.metrics.coco.summary import mean_of_defined, summarize
 
 __all__ = [
+    "AREA_NAMES",
     "CANONICAL_ORDER",
     "MAX_DETECTIONS",
     "METRIC_NAMES",

@@ -12,6 +12,7 @@ METRIC_NAMES = (
     "AP", "AP50", "AP75", "APs", "APm", "APl",
     "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
 )  # fmt: skip
+AREA_NAMES = ("all", "small", "medium", "large")
 MAX_DETECTIONS = (1, 10, 100)
 CANONICAL_ORDER = "image_id, -score, category_id, box"
 
@@ -50,7 +51,7 @@ class Settings:
     Args:
         iou_thresholds: a detection finds a box from this overlap on.
         recall_thresholds: where precision is read off.
-        area_ranges: of objects, in square pixels, ends included: all, small, medium, large.
+        area_ranges: of objects, in square pixels, ends included, by ``AREA_NAMES``.
         max_detections: per image and category, rising.
     """
 

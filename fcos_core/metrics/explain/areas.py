@@ -10,9 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from fcos_core.metrics.coco import Curves, Settings, mean_of_defined
-
-AREA_NAMES = ("all", "small", "medium", "large")
+from fcos_core.metrics.coco import AREA_NAMES, Curves, Settings, mean_of_defined
 
 
 def describe(

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from fcos_core.metrics.coco import Curves, Settings, mean_of_defined
-from fcos_core.metrics.explain.areas import AREA_NAMES
+from fcos_core.metrics.coco import AREA_NAMES, Curves, Settings, mean_of_defined
 
 
 def describe(curves: Curves, category_ids: Sequence[int], settings: Settings) -> dict[str, Any]:

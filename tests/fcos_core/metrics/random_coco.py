@@ -79,8 +79,10 @@ def _results(random, image_ids, used_ids, boxes, truth) -> list[Record]:
     }
     if random.random() < 0.1:  # more of one image and category than COCO looks at
         num_more = int(random.integers(90, 160))
-        near = boxes[random.integers(0, len(boxes), num_more)] if len(boxes) else np.ones((0, 4))
-        more = near if len(near) else _boxes(random, num_more)
+        if len(boxes):
+            more = boxes[random.integers(0, len(boxes), num_more)]
+        else:
+            more = _boxes(random, num_more)
         more[:, :2] += random.choice(_SHIFTS, (num_more, 2)) * more[:, 2:]
         found["image_id"] = np.append(
             found["image_id"], np.full(num_more, random.choice(image_ids))
