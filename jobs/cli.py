@@ -36,6 +36,7 @@ from jobs.cli_options import (
     ScoreThreshold,
     ShardSize,
     Threads,
+    UnsafeCommit,
     Weights,
 )
 from jobs.cli_output import (
@@ -99,6 +100,7 @@ def detect(
     config: ConfigFile = None,
     address: Address = None,
     allow_mixed_devices: MixedDevices = None,
+    allow_unsafe_commit: UnsafeCommit = None,
 ) -> None:
     """Look at every picture once; again to resume.
 
@@ -278,6 +280,7 @@ def run_all(
     config: ConfigFile = None,
     address: Address = None,
     allow_mixed_devices: MixedDevices = None,
+    allow_unsafe_commit: UnsafeCommit = None,
 ) -> None:
     """Do the whole job: detect, verify, evaluate, bpr, report.
 

@@ -56,6 +56,14 @@ DryRun = Annotated[
     bool | None, typer.Option("--dry-run", help="print the plan and do nothing", show_default=False)
 ]
 Address = Annotated[str | None, typer.Option(metavar="RAY", help="of a running Ray cluster")]
+UnsafeCommit = Annotated[
+    bool | None,
+    typer.Option(
+        "--allow-unsafe-commit",
+        help="write to an S3 server that cannot create without replacing; use one driver only",
+        show_default=False,
+    ),
+]
 MixedDevices = Annotated[
     bool | None,
     typer.Option(

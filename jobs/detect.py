@@ -18,7 +18,6 @@ from jobs.runtime.opening import OpenRun, begin, check_is_free, check_same, draw
 from jobs.runtime.progress import ProgressReport
 from jobs.runtime.recording import record
 from jobs.runtime.resolving import DEVICE_MODEL, Fields, asked, resolve_num_actors
-from jobs.runtime.retrying import RetryPolicy
 from jobs.runtime.settings import DetectConfig
 from jobs.runtime.summary import DetectResult, Plan, incompleteness
 from jobs.runtime.surroundings import terminate_as_interrupt
@@ -183,7 +182,6 @@ def _worker_settings(
         score_threshold=fields["score_threshold"],
         max_pixels=fields["max_pixels"],
         bytes_in_flight=config.bytes_in_flight,
-        retry=RetryPolicy(),
         attempt=attempt,
     )
 

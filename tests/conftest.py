@@ -4,11 +4,16 @@
 # pyright: reportUnknownMemberType=false
 
 import os
+import uuid
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+from jobs.storage.s3_client import disconnect
+from tests import s3_servers
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -39,6 +44,36 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip("the real photos (../shared/data beside the checkout) are absent")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session", params=s3_servers.NAMES)
+def s3_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[s3_servers.S3Server]:
+    """A real server that speaks S3, once per kind that can be run here."""
+    why_not = s3_servers.why_not(request.param)
+    if why_not is not None:
+        pytest.skip(why_not)
+    with s3_servers.running(request.param, tmp_path_factory.mktemp(request.param)) as server:
+        yield server
+    disconnect()
+
+
+@pytest.fixture
+def s3(s3_server: s3_servers.S3Server, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
+    """The uri of a place on it that nothing else uses, with this process set up to reach it."""
+    for name in _s3_environment():
+        monkeypatch.delenv(name)
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    before = _s3_environment()
+    yield f"s3://{s3_servers.BUCKET}/{uuid.uuid4().hex[:8]}"
+    if _s3_environment() != before:  # otherwise the next test may have the connection
+        disconnect()
+
+
+def _s3_environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in os.environ if name.startswith(("AWS_", "FCOS_S3_"))}
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from fcos_core.errors import StorageError
 from jobs.runtime.messages import Failure, Outcome, Receipt
-from jobs.runtime.retrying import RetryPolicy
 from jobs.tables.rows import Row
 from jobs.tables.run_directory import RunDirectory
 from jobs.tables.schemas import DigestClass
@@ -33,17 +32,15 @@ class Committer:
     Args:
         run: where the files go.
         run_id: what their footers say.
-        retry: how to bear with a storage that refuses.
         attempt: which later attempt at quarantined items it is; None for the shards themselves.
     """
 
     def __init__(
-        self, run: RunDirectory, run_id: str, retry: RetryPolicy, *, attempt: int | None = None
+        self, run: RunDirectory, run_id: str, *, attempt: int | None = None
     ) -> None:
         self._run = run
         self._run_id = run_id
         self._attempt = attempt
-        self._retry = retry
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
         self._pending: list[Future[Outcome]] = []
 
@@ -72,9 +69,7 @@ class Committer:
             rows, run_id=self._run_id, shard=shard, digest_class=finished.digest_class
         )
         try:
-            created = self._retry.run(
-                lambda: commit_shard(self._run, shard, data, attempt=self._attempt)
-            )
+            created = commit_shard(self._run, shard, data, attempt=self._attempt)
         except StorageError as error:
             return Failure(shard=shard, error=str(error))
         num_ok = sum(row.status == "ok" for row in rows)

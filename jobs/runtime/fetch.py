@@ -7,33 +7,20 @@ read once per process.
 
 from __future__ import annotations
 
-import errno
 import re
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
-from fcos_core.errors import DataError, ImageError, StorageError
+from fcos_core.errors import DataError, ImageError
 from jobs.runtime.parquet_pictures import ParquetPictures
 from jobs.runtime.tar_index import TarMember, read_tar_index
-from jobs.storage import ObjectInfo, storage_for
+from jobs.storage import MissingError, ObjectInfo, UnreadableError, Version, storage_for
 from jobs.tables.rows import ManifestItem
 
 MAX_BYTES = 2**30
 """The largest picture that is read into memory, encoded."""
-
-_PERMANENT = {
-    errno.ENOENT,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EACCES,
-    errno.EPERM,
-    errno.ELOOP,
-    errno.ENAMETOOLONG,
-    errno.EINVAL,
-}
-"""What a second try cannot heal: the item is at fault, not the storage."""
 
 _CONTAINER = re.compile(r"\.(?P<kind>tar|parquet)#", re.IGNORECASE)
 _opening = threading.Lock()
@@ -53,17 +40,17 @@ def fetch(item: ManifestItem) -> bytes:
             ``MAX_BYTES``: the item is to be quarantined.
         StorageError: the storage failed; another try may help.
     """
-    with _item_errors(item.uri):
-        info = storage_for(item.uri).stat(item.uri)
-        if info is not None:
-            _check_size(info.size_bytes)
-            return storage_for(item.uri).read(item.uri)
-        for match in _CONTAINER.finditer(item.uri):
-            container = storage_for(item.uri).stat(item.uri[: match.end() - 1])
-            if container is not None:
-                read = _read_member if match["kind"].lower() == "tar" else _read_row
-                return read(container, item.uri[match.end() :])
-        raise ImageError("no such file")
+    try:
+        return _read(item)
+    except UnreadableError as error:
+        raise ImageError(str(error)) from error
+    except DataError as error:
+        raise ImageError(f"{item.uri}: {error}") from error
+
+
+def as_it_is(item: ManifestItem) -> ManifestItem:
+    """Drop what would hold an item to the version that was planned."""
+    return replace(item, size_bytes=None, mtime_ns=None, etag=None)
 
 
 def has_changed(item: ManifestItem) -> bool:
@@ -81,27 +68,44 @@ def has_changed(item: ManifestItem) -> bool:
     return item.mtime_ns != found.mtime_ns
 
 
-@contextmanager
-def _item_errors(uri: str) -> Generator[None]:
-    """Name the item in its errors, and tell its own errors from the storage's.
+def _read(item: ManifestItem) -> bytes:
+    containers = list(_containers(item.uri))
+    # Its own etag tells a member of an archive on S3, which spares a request for a plain object.
+    is_member = any(
+        container.etag is not None and container.etag == item.etag for container, _ in containers
+    )
+    if not is_member:
+        version = Version(size_bytes=item.size_bytes, mtime_ns=item.mtime_ns, etag=item.etag)
+        try:
+            return storage_for(item.uri).read(item.uri, version, max_bytes=MAX_BYTES)
+        except MissingError:
+            if not containers:
+                raise
+    container, name = containers[0]
+    version = Version(mtime_ns=item.mtime_ns, etag=item.etag)
+    if container.version.differs(version):
+        raise DataError(f"the archive has changed: it was {version}, now it is {container.version}")
+    read = _read_member if container.uri.lower().endswith(".tar") else _read_row
+    return read(container, name)
+
+
+def _containers(uri: str) -> Iterator[tuple[ObjectInfo, str]]:
+    """Find the archives that a uri may speak of, and the name or number of what is in them.
 
     Yields:
-        Once, to the code that reads.
-
-    Raises:
-        ImageError: the item is at fault.
-        StorageError: the storage is.
+        Those that exist.
     """
-    try:
-        yield
-    except StorageError as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and cause.errno in _PERMANENT:
-            reason = cause.strerror or str(cause)
-            raise ImageError(f"{uri}: cannot be read: {reason}") from error
-        raise
-    except DataError as error:
-        raise ImageError(f"{uri}: {error}") from error
+    for match in _CONTAINER.finditer(uri):
+        archive = uri[: match.end() - 1]
+        info = _stat_once(archive) if "://" in archive else storage_for(archive).stat(archive)
+        if info is not None:
+            yield info, uri[match.end() :]
+
+
+@lru_cache(maxsize=64)
+def _stat_once(uri: str) -> ObjectInfo | None:
+    """Describe an archive; a later change is noticed by its etag when it is read."""
+    return storage_for(uri).stat(uri)
 
 
 def _check_size(size_bytes: int) -> None:
@@ -115,8 +119,9 @@ def _read_member(container: ObjectInfo, name: str) -> bytes:
     if member is None:
         raise ImageError(f"the archive has no file {name!r}")
     _check_size(member.size_bytes)
-    storage = storage_for(container.uri)
-    data = storage.read_range(container.uri, member.start, member.size_bytes)
+    data = storage_for(container.uri).read_range(
+        container.uri, member.start, member.size_bytes, container.version
+    )
     if len(data) < member.size_bytes:
         raise ImageError(f"the archive ends after {len(data)} of {member.size_bytes} bytes of it")
     return data

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from fcos_core.errors import ConfigError
 from jobs.media.extensions import is_video_name
-from jobs.storage import ObjectInfo, absolute, join, storage_for
+from jobs.storage import ObjectInfo, absolute, beneath, storage_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,8 +76,7 @@ def named_item(name: str, folder: str, *, place: str) -> InputItem:
     Raises:
         ConfigError: it is a folder or a video.
     """
-    is_relative = "://" not in name and not name.startswith(("/", "~"))
-    uri = absolute(join(folder, name) if is_relative else name)
+    uri = absolute(name) if name.startswith("~") else beneath(folder, name)
     if is_video_name(uri):
         raise ConfigError(f"{place}: {name!r} is a video; this version looks at pictures only")
     storage = storage_for(uri)

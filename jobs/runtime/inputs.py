@@ -26,6 +26,7 @@ from jobs.media.extensions import is_video_name
 from jobs.runtime import inputs_archive, inputs_coco, inputs_files
 from jobs.runtime.input_item import InputItem, Tally
 from jobs.storage import absolute, storage_for
+from jobs.storage.patterns import is_pattern
 
 _Enumeration = Callable[[Tally], Iterator[InputItem]]
 
@@ -109,7 +110,7 @@ def _resolve(text: str, image_root: str | None) -> _Enumeration:
         return partial(inputs_files.in_folder, uri)
     info = storage.stat(uri)
     if info is None:
-        if not inputs_files.is_pattern(uri):
+        if not is_pattern(uri):
             raise ConfigError(f"input {text!r} does not exist")
         return partial(inputs_files.matching, uri)
     # Opened once, so that a missing permission is an error of the command and not of every item.

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from fcos_core.errors import AnnotationError, ConfigError
 from jobs.runtime.input_item import InputItem, Tally
-from jobs.storage import absolute, join, storage_for
+from jobs.storage import absolute, beneath, folder_of, join, storage_for
 from jobs.tables.coco_json import CocoImage, load_images
 
 _PROBED_IMAGES = 10
@@ -54,14 +54,12 @@ def in_coco_file(uri: str, image_root: str | None, tally: Tally) -> Iterator[Inp
 
 
 def _uri_of(image: CocoImage, root: str) -> str:
-    if image.file_name.startswith("/"):
-        return absolute(image.file_name)
-    return absolute(join(root, image.file_name))
+    return beneath(root, image.file_name)
 
 
 def _find_root(uri: str, images: Sequence[CocoImage]) -> str:
-    folder = uri.rpartition("/")[0] or "/"
-    beside = folder.rpartition("/")[0] or "/"
+    folder = folder_of(uri)
+    beside = folder_of(folder)
     split = uri.rpartition("/")[2].rpartition(".")[0].rpartition("_")[2]
     candidates = [
         folder,

@@ -6,18 +6,13 @@ are passed over without being counted. A file that is named, itself or in a list
 
 from __future__ import annotations
 
-import glob
-import os
-from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterator
 
 from fcos_core.errors import ConfigError
 from jobs.media.extensions import is_image_name
 from jobs.runtime import inputs_archive
 from jobs.runtime.input_item import InputItem, Tally, item_of, named_item
 from jobs.storage import ObjectInfo, storage_for
-
-_ANY_DEPTH = "**"
 
 
 def single(info: ObjectInfo, tally: Tally) -> Iterator[InputItem]:
@@ -39,11 +34,6 @@ def in_folder(uri: str, tally: Tally) -> Iterator[InputItem]:
     yield from _pictures(_visible(uri), tally)
 
 
-def is_pattern(uri: str) -> bool:
-    """Say whether a uri that names nothing may be meant as a pattern."""
-    return glob.has_magic(uri)
-
-
 def matching(pattern: str, tally: Tally) -> Iterator[InputItem]:
     """Take the files that match ``*``, ``?``, ``[...]`` and ``**``, the last for any depth.
 
@@ -57,7 +47,7 @@ def matching(pattern: str, tally: Tally) -> Iterator[InputItem]:
     """
     num_matches = 0
     reader = inputs_archive.READERS.get(pattern.rpartition(".")[2].lower())
-    for info in _matches(pattern):
+    for info in storage_for(pattern).matching(pattern):
         num_matches += 1
         if reader is not None:
             yield from reader(info, tally)
@@ -110,30 +100,3 @@ def _visible(folder: str) -> Iterator[ObjectInfo]:
     for info in storage_for(folder).list(folder):
         if "/." not in info.uri[start:]:
             yield info
-
-
-def _matches(pattern: str) -> Iterator[ObjectInfo]:
-    parts = pattern.split("/")
-    depth = parts.index(_ANY_DEPTH) if _ANY_DEPTH in parts else len(parts)
-    before, after = "/".join(parts[:depth]) or "/", tuple(parts[depth:])
-    found = glob.glob(before) if glob.has_magic(before) else [before]  # noqa: PTH207 -- a str each
-    for root in sorted(found, key=os.fsencode):
-        if after:
-            # The storage's own listing cannot run in circles where links do, as glob's ** could.
-            start = len(root.rstrip("/")) + 1
-            below = _visible(root)
-            yield from (info for info in below if _fits(info.uri[start:].split("/"), after))
-        else:
-            info = storage_for(root).stat(root)
-            if info is not None:
-                yield info
-
-
-def _fits(names: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Match a path's parts; ``**`` stands for any number of folders, at the end for anything."""
-    if not patterns:
-        return not names
-    first, rest = patterns[0], patterns[1:]
-    if first != _ANY_DEPTH:
-        return bool(names) and fnmatchcase(names[0], first) and _fits(names[1:], rest)
-    return not rest or any(_fits(names[skip:], rest) for skip in range(len(names)))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from fcos_core.predictor import Engine, Precision
-    from jobs.runtime.retrying import RetryPolicy
     from jobs.tables.rows import ManifestItem
 
 
@@ -31,7 +30,6 @@ class WorkerSettings:
         score_threshold: detections lie above.
         max_pixels: the largest picture that is decoded.
         bytes_in_flight: encoded and decoded bytes loaded ahead.
-        retry: how to bear with a storage that refuses.
         attempt: which later attempt at quarantined items it is; None for the shards themselves. A
             later attempt takes items as they are now: somebody may have repaired them.
     """
@@ -50,7 +48,6 @@ class WorkerSettings:
     score_threshold: float
     max_pixels: int
     bytes_in_flight: int
-    retry: RetryPolicy
     attempt: int | None = None
 
 

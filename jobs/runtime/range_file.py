@@ -48,7 +48,7 @@ class RangeFile(io.RawIOBase):
         length = min(len(view), max(self._info.size_bytes - self._position, 0))
         if not length:
             return 0
-        data = self._storage.read_range(self._info.uri, self._position, length)
+        data = self._storage.read_range(self._info.uri, self._position, length, self._info.version)
         view[: len(data)] = data
         self._position += len(data)
         return len(data)

@@ -37,6 +37,9 @@ class DetectConfig(BaseModel):
         bytes_in_flight: what a worker loads ahead, encoded and decoded.
         address: of a Ray cluster; None starts one on this machine.
         allow_mixed_devices: go on with devices of another model, giving up bit-for-bit equality.
+        allow_unsafe_commit: write to an S3 server that ignores ``If-None-Match``.
+        s3_anonymous: read S3 without credentials, for public buckets.
+        s3_requester_pays: agree to pay for reading from buckets that ask for it.
         dry_run: say what would be done, and write nothing.
     """
 
@@ -60,6 +63,9 @@ class DetectConfig(BaseModel):
     bytes_in_flight: Annotated[int, Field(ge=_MIB)] = 512 * _MIB
     address: str | None = None
     allow_mixed_devices: bool = False
+    allow_unsafe_commit: bool = False
+    s3_anonymous: bool = False
+    s3_requester_pays: bool = False
     dry_run: bool = False
 
     @field_validator("max_bad", mode="before")

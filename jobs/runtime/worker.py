@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
-from functools import partial
 
 import cv2
 import numpy as np
@@ -28,7 +27,7 @@ from jobs.media.images import decode_image
 from jobs.runtime.batches import BatchGrouper
 from jobs.runtime.commits import Committer, FinishedShard
 from jobs.runtime.devices import device_model
-from jobs.runtime.fetch import fetch, has_changed
+from jobs.runtime.fetch import as_it_is, fetch, has_changed
 from jobs.runtime.loading import Loaded, Loader, Loading, Pixels
 from jobs.runtime.messages import Failure, Outcome, Shard, WorkerSettings
 from jobs.storage.weights import resolve_weights
@@ -65,7 +64,7 @@ class Worker:
         categories = self._predictor.model.categories
         self._category_ids = np.array([category.id for category in categories], np.int32)
         self._loader = Loader(
-            lambda item: settings.retry.run(lambda: fetch(item)),
+            fetch if settings.attempt is None else lambda item: fetch(as_it_is(item)),
             bytes_in_flight=settings.bytes_in_flight,
             max_pixels=settings.max_pixels,
             fetch_threads=FETCH_THREADS,
@@ -75,7 +74,6 @@ class Worker:
         self._committer = Committer(
             RunDirectory(settings.run_uri),
             settings.run_id,
-            settings.retry,
             attempt=settings.attempt,
         )
 
@@ -182,7 +180,7 @@ class Worker:
             return ()
         recovered = {row.item_id for row in rows if row.status == "ok"}
         items = [item for item in shard.items if item.item_id in recovered]
-        changed = [item for item in items if self._settings.retry.run(partial(has_changed, item))]
+        changed = [item for item in items if has_changed(item)]
         return tuple(item.item_id for item in changed)
 
     def _predict(self, batch: Sequence[Loaded], batch_size: int) -> dict[int, Row]:

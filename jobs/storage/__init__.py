@@ -3,14 +3,36 @@
 import contextlib
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from fcos_core.errors import ConfigError
-from jobs.storage.base import TEMPORARY_PREFIX, ObjectInfo, Storage
+from jobs.storage.base import (
+    ANY_VERSION,
+    TEMPORARY_PREFIX,
+    MissingError,
+    ObjectInfo,
+    Storage,
+    UnreadableError,
+    Version,
+)
 from jobs.storage.local import LocalStorage
 
-__all__ = ["TEMPORARY_PREFIX", "ObjectInfo", "Storage", "absolute", "join", "storage_for"]
+__all__ = [
+    "ANY_VERSION",
+    "TEMPORARY_PREFIX",
+    "MissingError",
+    "ObjectInfo",
+    "Storage",
+    "UnreadableError",
+    "Version",
+    "absolute",
+    "beneath",
+    "folder_of",
+    "join",
+    "storage_for",
+]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _LOCAL = LocalStorage()
@@ -20,16 +42,21 @@ def storage_for(uri: str) -> Storage:
     """Choose the storage that holds a uri.
 
     Raises:
-        ConfigError: this version has no storage for the uri's scheme.
+        ConfigError: there is no storage for the uri's scheme.
     """
     scheme = _SCHEME.match(uri)
     if scheme is None:
         return _LOCAL
-    if scheme[1].lower() == "s3":
-        message = f"{uri!r}: S3 is not supported by this version; give a local path"
-    else:
-        message = f"{uri!r}: no storage for {scheme[1]}://; give a local path"
-    raise ConfigError(message)
+    if scheme[1] == "s3":
+        return _s3()
+    raise ConfigError(f"{uri!r}: no storage for {scheme[1]}://; give a local path or s3://")
+
+
+@lru_cache(maxsize=1)
+def _s3() -> Storage:
+    from jobs.storage.s3 import S3Storage  # boto3 takes a while, and most commands need none
+
+    return S3Storage()
 
 
 def absolute(uri_or_path: str) -> str:
@@ -37,16 +64,20 @@ def absolute(uri_or_path: str) -> str:
 
     ``~`` is expanded and ``.`` dropped. Symbolic links stay as they are named, except where a
     ``..`` follows: only the file system knows what that leads to. ``file://`` is decoded to its
-    path, and any other scheme is kept for ``storage_for`` to judge.
+    path, and any other scheme is kept for ``storage_for`` to judge. An S3 key is taken as it
+    stands: dots, double slashes and percent signs are part of it.
 
     Raises:
-        ConfigError: the text is empty, holds a NUL or is a ``file://`` uri of another machine.
+        ConfigError: the text is empty, holds a NUL, names no bucket, or is a ``file://`` uri of
+            another machine.
     """
     if not uri_or_path or "\0" in uri_or_path:
         raise ConfigError(f"{uri_or_path!r} is not a path")
     scheme = _SCHEME.match(uri_or_path)
     if scheme is not None and scheme[1].lower() == "file":
         uri_or_path = _path_of_file_uri(uri_or_path)
+    elif scheme is not None and scheme[1].lower() == "s3":
+        return _s3_uri(uri_or_path)
     elif scheme is not None:
         return uri_or_path
     path = Path(uri_or_path)
@@ -63,6 +94,40 @@ def absolute(uri_or_path: str) -> str:
 def join(uri: str, *parts: str) -> str:
     """Name something under a folder: ``join("s3://b/run", "detections", "a.parquet")``."""
     return "/".join((uri.rstrip("/"), *(part.strip("/") for part in parts)))
+
+
+def beneath(folder: str, name: str) -> str:
+    """Name what a file mentions: a uri, an absolute path, or a path relative to its folder.
+
+    In a relative name dots mean what they mean in a path, on S3 too: ``../images/a.jpg``.
+    """
+    if "://" in name or name.startswith("/"):
+        return absolute(name)
+    if not folder.startswith("s3://"):
+        return absolute(join(folder, name))
+    parts = folder.rstrip("/").split("/")
+    for part in name.split("/"):
+        if part == "..":
+            parts[_S3_ROOT:] = parts[_S3_ROOT:-1]
+        elif part != ".":
+            parts.append(part)
+    return "/".join(parts)
+
+
+def folder_of(uri: str) -> str:
+    """Name the folder that something lies in; the root's and a bucket's is it itself."""
+    folder = uri.rpartition("/")[0] or "/"
+    return uri if folder == "s3:/" else folder
+
+
+_S3_ROOT = 3  # of the parts of s3://bucket/key
+
+
+def _s3_uri(uri: str) -> str:
+    uri = f"s3://{uri[len('s3://') :]}"
+    if not uri.removeprefix("s3://").partition("/")[0]:
+        raise ConfigError(f"{uri!r} names no bucket")
+    return uri
 
 
 def _path_of_file_uri(uri: str) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import errno
+import glob
 import os
 import stat
 import uuid
@@ -11,7 +12,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fcos_core.errors import ConfigError, StorageError
-from jobs.storage.base import TEMPORARY_PREFIX, ObjectInfo
+from jobs.storage.base import (
+    ANY_VERSION,
+    TEMPORARY_PREFIX,
+    MissingError,
+    ObjectInfo,
+    UnreadableError,
+    Version,
+)
+from jobs.storage.patterns import ANY_DEPTH, fits
+from jobs.storage.retrying import RetryPolicy
 
 _HOPELESS = {
     errno.EACCES,
@@ -26,6 +36,9 @@ _HOPELESS = {
 }
 """Failures of a write that no second try can heal."""
 
+_UNREADABLE = _HOPELESS - {errno.EEXIST, errno.EROFS}
+"""Failures of a read that are the object's own, not the disk's."""
+
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 """What file systems without hard links (FAT, exFAT, many FUSE ones) answer."""
 
@@ -38,7 +51,14 @@ _RENAME_NOREPLACE = 1
 
 
 class LocalStorage:
-    """Files of this machine, or of a file system that all machines of a cluster mount alike."""
+    """Files of this machine, or of a file system that all machines of a cluster mount alike.
+
+    Args:
+        retry: how to bear with a file system that refuses, as one over a network may for a while.
+    """
+
+    def __init__(self, retry: RetryPolicy | None = None) -> None:
+        self._retry = retry or RetryPolicy()
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """List files at any depth, one folder in memory at a time; see ``Storage.list``.
@@ -56,6 +76,29 @@ class LocalStorage:
             if info is not None:
                 yield info
 
+    def matching(self, pattern: str) -> Iterator[ObjectInfo]:
+        """List what a pattern stands for; see ``Storage.matching``.
+
+        Yields:
+            Each file, by its path, or by what matches before ``**``.
+        """
+        parts = pattern.split("/")
+        depth = parts.index(ANY_DEPTH) if ANY_DEPTH in parts else len(parts)
+        before, after = "/".join(parts[:depth]) or "/", tuple(parts[depth:])
+        found = glob.glob(before) if glob.has_magic(before) else [before]  # noqa: PTH207 -- a str each
+        for root in sorted(found, key=os.fsencode):
+            if not after:
+                info = self.stat(root)
+                if info is not None:
+                    yield info
+                continue
+            # Our own listing cannot run in circles where links do, as glob's ** could.
+            start = len(root.rstrip("/"))
+            for info in self.list(root):
+                below = info.uri[start:]
+                if "/." not in below and fits(below[1:].split("/"), after):
+                    yield info
+
     def is_folder(self, uri: str) -> bool:
         """Say whether the path is a folder."""
         with _reading(uri):
@@ -63,44 +106,30 @@ class LocalStorage:
 
     def stat(self, uri: str) -> ObjectInfo | None:
         """Describe a file; None for a folder, a device and for nothing."""
-        return _describe(uri, dangling=False)
+        return self._retry.run(lambda: _describe(uri, dangling=False))
 
-    def read(self, uri: str) -> bytes:
+    def read(
+        self, uri: str, version: Version = ANY_VERSION, *, max_bytes: int | None = None
+    ) -> bytes:
         """Read a file whole."""
-        with _reading(uri), _open(uri) as file:
-            return file.read()
+        return self._retry.run(lambda: _read(uri, version, 0, None, max_bytes))
 
-    def read_range(self, uri: str, start: int, length: int) -> bytes:
+    def read_range(
+        self, uri: str, start: int, length: int, version: Version = ANY_VERSION
+    ) -> bytes:
         """Read a part of a file; fewer bytes where it ends before."""
-        with _reading(uri), _open(uri) as file:
-            file.seek(start)
-            return file.read(length)
+        return self._retry.run(lambda: _read(uri, version, start, length, None))
 
     def create(self, uri: str, data: bytes) -> bool:
         """Create a file whole unless the name is taken: a temporary file, fsync, link, fsync."""
-        path = Path(uri)
-        with _writing(uri):
-            created = False
-            if not os.path.lexists(path):
-                temporary = _write_temporary(path, data)
-                try:
-                    created = _link(temporary, path)
-                finally:
-                    temporary.unlink(missing_ok=True)
-            # The loser syncs as well: what it reports as existing must outlive a power cut.
-            _sync_folder(path.parent)
-            return created
+        return self._retry.run(lambda: _create(uri, data))
+
+    def check_create(self, folder: str) -> None:
+        """Do nothing: ``create`` itself refuses file systems on which it would not be safe."""
 
     def write(self, uri: str, data: bytes) -> None:
         """Put a file in place whole, instead of any older one."""
-        path = Path(uri)
-        with _writing(uri):
-            temporary = _write_temporary(path, data)
-            try:
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-            _sync_folder(path.parent)
+        self._retry.run(lambda: _write(uri, data))
 
     def delete(self, uri: str) -> None:
         """Remove a file if it is there."""
@@ -108,12 +137,57 @@ class LocalStorage:
             Path(uri).unlink(missing_ok=True)
 
 
+def _read(
+    uri: str, version: Version, start: int, length: int | None, max_bytes: int | None
+) -> bytes:
+    with _reading(uri), _open(uri) as file:
+        status = os.fstat(file.fileno())
+        found = Version(size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+        if found.differs(version):
+            raise UnreadableError(f"{uri!r} has changed: it was {version}, now it is {found}")
+        if max_bytes is not None and status.st_size > max_bytes:
+            raise UnreadableError(f"{uri!r} has {status.st_size} bytes, limit {max_bytes}")
+        file.seek(start)
+        return file.read(-1 if length is None else length)
+
+
+def _create(uri: str, data: bytes) -> bool:
+    path = Path(uri)
+    with _writing(uri):
+        created = False
+        if not os.path.lexists(path):
+            temporary = _write_temporary(path, data)
+            try:
+                created = _link(temporary, path)
+            finally:
+                temporary.unlink(missing_ok=True)
+        # The loser syncs as well: what it reports as existing must outlive a power cut.
+        _sync_folder(path.parent)
+        return created
+
+
+def _write(uri: str, data: bytes) -> None:
+    path = Path(uri)
+    with _writing(uri):
+        temporary = _write_temporary(path, data)
+        try:
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
 @contextlib.contextmanager
 def _reading(uri: str) -> Generator[None, None, None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise StorageError(f"{uri!r} cannot be read: {_reason(error)}") from error
+        message = f"{uri!r} cannot be read: {_reason(error, uri)}"
+        if isinstance(error, OSError) and error.errno in _NOWHERE:
+            raise MissingError(message) from error
+        if isinstance(error, ValueError) or error.errno in _UNREADABLE:
+            raise UnreadableError(message) from error
+        raise StorageError(message) from error
 
 
 @contextlib.contextmanager
@@ -121,18 +195,18 @@ def _writing(uri: str) -> Generator[None, None, None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        message = f"{uri!r} cannot be written: {_reason(error)}"
+        message = f"{uri!r} cannot be written: {_reason(error, uri)}"
         if isinstance(error, ValueError) or error.errno in _HOPELESS:
             raise ConfigError(message) from error
         raise StorageError(message) from error
 
 
-def _reason(error: OSError | ValueError) -> str:
+def _reason(error: OSError | ValueError, uri: str) -> str:
     if isinstance(error, ValueError):
         return "not a possible name of a file"
     reason = error.strerror or str(error)
     # The folder or file in the way is often another than the one we were asked for.
-    return f"{reason}: {error.filename!r}" if error.filename else reason
+    return reason if error.filename in {None, uri} else f"{reason}: {error.filename!r}"
 
 
 def _list_folder(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[ObjectInfo]:

@@ -10,7 +10,6 @@ from jobs.runtime.devices import device_model
 from jobs.runtime.inputs import enumerate_inputs
 from jobs.runtime.messages import Shard, WorkerSettings
 from jobs.runtime.plan import make_manifest
-from jobs.runtime.retrying import RetryPolicy
 from jobs.tables.reading import read_shard
 from jobs.tables.rows import Row, items_to_table, table_to_rows
 from jobs.tables.run_directory import RunDirectory, RunRecord
@@ -60,7 +59,6 @@ def worker_settings(run: RunDirectory, checkpoint: Path, **changes: Any) -> Work
         score_threshold=0.05,
         max_pixels=10_000,
         bytes_in_flight=2**20,
-        retry=RetryPolicy(attempts=2, first_delay_s=0.01),
     )
     return replace(settings, **changes)
 

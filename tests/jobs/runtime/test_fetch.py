@@ -20,7 +20,7 @@ from jobs.runtime.inputs import enumerate_inputs
 from jobs.runtime.parquet_pictures import ParquetPictures
 from jobs.runtime.plan import make_manifest
 from jobs.runtime.tar_index import read_tar_index
-from jobs.storage.base import ObjectInfo
+from jobs.storage.base import ANY_VERSION, ObjectInfo
 from jobs.tables.rows import ManifestItem
 
 
@@ -225,12 +225,12 @@ def test_number_sign_in_the_folder_of_an_archive(tmp_path: Path):
 def test_missing_things_are_the_items_fault_and_are_named(tmp_path: Path):
     path = write_tar(tmp_path / "a.tar", MEMBERS)
     for uri in (tmp_path / "gone.jpg", f"{tmp_path}/gone.tar#a.jpg", tmp_path / "a#b.jpg"):
-        with pytest.raises(ImageError, match=re.escape(f"{uri}: no such file")):
+        with pytest.raises(ImageError, match=re.escape(f"{str(uri)!r} cannot be read: No such file")):
             fetch(item(uri))
     with pytest.raises(ImageError, match=r"the archive has no file 'gone.jpg'"):
         fetch(item(f"{path}#gone.jpg"))
     (tmp_path / "dangling.jpg").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ImageError, match="no such file"):
+    with pytest.raises(ImageError, match="cannot be read: No such file"):
         fetch_all(tmp_path)
 
 
@@ -249,10 +249,13 @@ def test_a_failing_disk_is_not_the_items_fault():
         fetch(item("/proc/self/mem"))
 
 
-def test_a_failing_disk_is_known_through_the_readers_of_archives():
+def test_a_failing_disk_is_known_through_the_readers_of_archives(
+    monkeypatch: pytest.MonkeyPatch,
+):
     if not Path("/proc/self/mem").is_file():
         pytest.skip("needs a file whose reading fails with an input/output error")
     broken = ObjectInfo(uri="/proc/self/mem", size_bytes=4096, mtime_ns=None, etag=None)
+    monkeypatch.setattr(ObjectInfo, "version", ANY_VERSION)  # such a file claims to be empty
     for read in (read_tar_index, ParquetPictures):
         with pytest.raises(StorageError, match="Input/output error"):
             read(broken)
@@ -261,7 +264,7 @@ def test_a_failing_disk_is_known_through_the_readers_of_archives():
 def test_huge_file_is_refused_before_it_is_read(tmp_path: Path):
     with (tmp_path / "huge.jpg").open("wb") as file:
         file.truncate(MAX_BYTES + 1)
-    with pytest.raises(ImageError, match=r"huge.jpg: 1073741825 bytes, limit 1073741824"):
+    with pytest.raises(ImageError, match=r"huge.jpg' has 1073741825 bytes, limit 1073741824"):
         fetch(item(tmp_path / "huge.jpg"))
 
 
@@ -270,8 +273,29 @@ def test_archive_cut_after_the_plan_is_the_items_fault(tmp_path: Path):
     manifest = make_manifest(enumerate_inputs([str(path)]), 8)
     assert fetch(manifest[0]) == b"first"
     os.truncate(path, 3000)
-    with pytest.raises(ImageError, match="no readable tar archive: unexpected end of data"):
+    with pytest.raises(ImageError, match=r"the archive has changed: it was .*, now it is 3000"):
         fetch(manifest[1])
+    unversioned = item(manifest[1].uri)
+    with pytest.raises(ImageError, match="no readable tar archive: unexpected end of data"):
+        fetch(unversioned)
+
+
+def test_file_changed_after_the_plan_is_the_items_fault(tmp_path: Path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"first")
+    (planned,) = make_manifest(enumerate_inputs([str(path)]), 8)
+    assert fetch(planned) == b"first"
+    path.write_bytes(b"second")
+    now = path.stat()
+    with pytest.raises(ImageError) as caught:
+        fetch(planned)
+    assert str(caught.value) == (
+        f"{str(path)!r} has changed: it was 5 bytes, mtime {planned.mtime_ns} ns, "
+        f"now it is 6 bytes, mtime {now.st_mtime_ns} ns"
+    )
+    os.utime(path, ns=(0, planned.mtime_ns or 0))
+    with pytest.raises(ImageError, match="it was 5 bytes"):
+        fetch(planned)
 
 
 def test_changed_archive_is_indexed_again(tmp_path: Path):

@@ -137,7 +137,7 @@ def test_list_takes_lines_in_order_relative_to_its_own_folder(folder: Path):
     [
         ("a\n", "list.txt, line 1: 'a' is a folder, expected a file"),
         ("b.jpg\na/clip.mp4\n", "list.txt, line 2: 'a/clip.mp4' is a video"),
-        ("s3://bucket/a.jpg\n", "S3 is not supported"),
+        ("gs://bucket/a.jpg\n", "no storage for gs://"),
         ("\n# only this\n", "holds no picture"),
     ],
 )
@@ -161,7 +161,7 @@ def test_list_that_is_not_text_is_refused(tmp_path: Path):
         ("{}/*.md", "holds no picture, 1 files of other kinds"),
         ("{}/empty", "empty' holds no picture, 0 files of other kinds"),
         ("{}/a/clip.mp4", "clip.mp4' is a video"),
-        ("s3://bucket/folder", "S3 is not supported"),
+        ("gs://bucket/folder", "no storage for gs://"),
         ("", "is not a path"),
     ],
 )

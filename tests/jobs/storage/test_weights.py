@@ -153,7 +153,7 @@ def test_a_path_and_a_file_uri_are_taken(tmp_path: Path):
         pytest.param("/no/such/weights.pth", "known names are coco, demo", id="no such file"),
         pytest.param("/", "folder", id="folder"),
         pytest.param("https://example.com/w.pth", "pass --weights PATH", id="any address"),
-        pytest.param("s3://bucket/w.pth", "S3 is not supported", id="s3"),
+        pytest.param("gs://bucket/w.pth", "no storage for gs://", id="gs"),
         pytest.param("", "not a path", id="empty"),
     ],
 )

@@ -1,7 +1,8 @@
 import pytest
 
 from fcos_core.errors import ImageError, StorageError
-from jobs.runtime.retrying import RetryPolicy
+from jobs.storage.base import UnreadableError
+from jobs.storage.retrying import RetryPolicy
 
 
 class Flaky:
@@ -20,7 +21,7 @@ class Flaky:
 @pytest.fixture
 def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waited: list[float] = []
-    monkeypatch.setattr("jobs.runtime.retrying.time.sleep", waited.append)
+    monkeypatch.setattr("jobs.storage.retrying.time.sleep", waited.append)
     return waited
 
 
@@ -40,7 +41,9 @@ def test_the_last_failure_is_passed_on(delays: list[float]) -> None:
     assert len(delays) == 2
 
 
-@pytest.mark.parametrize("error", [ImageError("no picture"), ValueError("a bug")])
+@pytest.mark.parametrize(
+    "error", [ImageError("no picture"), ValueError("a bug"), UnreadableError("gone")]
+)
 def test_other_errors_are_not_tried_again(delays: list[float], error: Exception) -> None:
     action = Flaky(1, error)
     with pytest.raises(type(error)):

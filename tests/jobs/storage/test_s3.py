@@ -1,0 +1,279 @@
+"""S3 against a real server: naming, reading, creating, and errors that say what to do."""
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fcos_core.errors import ConfigError, StorageError
+from jobs.storage import MissingError, UnreadableError, Version, s3_reading
+from jobs.storage.s3 import S3Storage
+from jobs.storage.s3_client import connection, disconnect
+from tests.s3_servers import BUCKET, S3Server, free_ports
+
+AWKWARD = [
+    "a b",
+    "a#b",
+    "100%",
+    "%41",
+    "a+b",
+    "a?b&c=d",
+    "schön",
+    "写真🙂",
+    "two\nlines",
+    "-rf",
+    "'quoted\"",
+    "<tag>",
+    "a*[b]",
+    "..dots",
+]
+
+storage = S3Storage()
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_awkward_names_round_trip(s3: str, name: str):
+    uri = f"{s3}/{name}/{name}.bin"
+    assert storage.stat(uri) is None
+    assert storage.create(uri, b"content")
+    assert storage.read(uri) == b"content"
+    assert storage.read_range(uri, 3, 2) == b"te"
+    (listed,) = storage.list(s3)
+    assert listed == storage.stat(uri)
+    assert (listed.uri, listed.size_bytes, listed.mtime_ns) == (uri, 7, None)
+    assert listed.etag
+    storage.delete(uri)
+    storage.delete(uri)
+    assert storage.stat(uri) is None
+
+
+def test_create_never_changes_what_is_there(s3: str):
+    assert storage.create(f"{s3}/shard", b"first")
+    assert not storage.create(f"{s3}/shard", b"second")
+    assert storage.read(f"{s3}/shard") == b"first"
+    storage.write(f"{s3}/shard", b"third")
+    assert storage.read(f"{s3}/shard") == b"third"
+
+
+def test_of_many_creators_one_wins(s3: str):
+    together = threading.Barrier(8)
+
+    def create(i: int) -> bool:
+        together.wait(60)
+        return storage.create(f"{s3}/shard", b"%d" % i)
+
+    with ThreadPoolExecutor(8) as threads:
+        won = list(threads.map(create, range(8)))
+    assert won.count(True) == 1
+    assert storage.read(f"{s3}/shard") == b"%d" % won.index(True)
+
+
+def test_an_empty_object_and_ranges_past_the_end(s3: str):
+    storage.write(f"{s3}/empty", b"")
+    storage.write(f"{s3}/x", b"0123")
+    assert storage.read(f"{s3}/empty") == b""
+    assert storage.read_range(f"{s3}/empty", 0, 10) == b""
+    assert storage.read_range(f"{s3}/x", 2, 100) == b"23"
+    assert storage.read_range(f"{s3}/x", 9, 1) == b""
+    assert storage.read_range(f"{s3}/x", 1, 0) == b""
+
+
+@pytest.mark.parametrize("version_is_known", [False, True])
+def test_a_large_object_is_read_in_parts(
+    s3: str, monkeypatch: pytest.MonkeyPatch, *, version_is_known: bool
+):
+    monkeypatch.setattr(s3_reading, "PART_BYTES", 1000)
+    for size in (999, 1000, 1001, 4000, 12_345):
+        data = np.random.default_rng(size).bytes(size)
+        storage.write(f"{s3}/large", data)
+        info = storage.stat(f"{s3}/large")
+        assert info is not None
+        version = info.version if version_is_known else Version()
+        assert storage.read(f"{s3}/large", version) == data
+        assert storage.read_range(f"{s3}/large", 500, 5000) == data[500:5500]
+
+
+def test_a_changed_object_is_not_read_and_both_versions_are_named(s3: str):
+    storage.write(f"{s3}/x", b"old")
+    old = storage.stat(f"{s3}/x")
+    assert old is not None
+    assert storage.read(f"{s3}/x", old.version) == b"old"
+    storage.write(f"{s3}/x", b"newer")
+    new = storage.stat(f"{s3}/x")
+    assert new is not None
+    for read in (
+        lambda: storage.read(f"{s3}/x", old.version),
+        lambda: storage.read_range(f"{s3}/x", 0, 2, old.version),
+    ):
+        with pytest.raises(
+            UnreadableError, match=f"has changed: it was 3 bytes, etag {old.etag}, "
+        ):
+            read()
+        with pytest.raises(UnreadableError, match=f"now it is 5 bytes, etag {new.etag}"):
+            read()
+
+
+def test_a_larger_object_than_allowed_is_not_read(s3: str):
+    storage.write(f"{s3}/x", b"0123456789")
+    assert len(storage.read(f"{s3}/x", max_bytes=10)) == 10
+    with pytest.raises(UnreadableError, match="has 10 bytes, limit 9"):
+        storage.read(f"{s3}/x", max_bytes=9)
+
+
+def test_what_is_missing_is_told_from_what_is_forbidden(
+    s3: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
+):
+    storage.write(f"{s3}/x", b"content")
+    with pytest.raises(MissingError, match="there is no such object"):
+        storage.read(f"{s3}/y")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3_server.stranger)
+    disconnect()
+    for read in (storage.read, storage.stat):
+        with pytest.raises(UnreadableError, match=r"access is denied \(AccessDenied, HTTP 403\)"):
+            read(f"{s3}/x")
+    with pytest.raises(ConfigError, match=r"cannot be listed: access is denied"):
+        list(storage.list(s3))
+    with pytest.raises(ConfigError, match=r"cannot be written: access is denied"):
+        storage.create(f"{s3}/z", b"")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param(
+            {"AWS_ACCESS_KEY_ID": "nobody"},
+            "the access key is unknown there (InvalidAccessKeyId",
+            id="unknown key",
+        ),
+        pytest.param(
+            {"AWS_SECRET_ACCESS_KEY": "wrong"},
+            "the secret key is not that access key's (SignatureDoesNotMatch",
+            id="wrong secret",
+        ),
+        pytest.param(
+            {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
+            "no AWS credentials were found: set AWS_PROFILE or",
+            id="none",
+        ),
+        pytest.param(
+            {"AWS_PROFILE": "absent"}, "profile (absent) could not be found", id="profile"
+        ),
+        pytest.param({"AWS_ENDPOINT_URL_S3": "nonsense"}, "Invalid endpoint: nonsense", id="url"),
+        pytest.param({"FCOS_S3_ANONYMOUS": "maybe"}, "FCOS_S3_ANONYMOUS='maybe': ", id="knob"),
+        pytest.param({"FCOS_S3_FAST": "1"}, "FCOS_S3_FAST='1': ", id="unknown knob"),
+    ],
+)
+def test_a_wrong_setup_is_one_line_that_says_what_is_wrong(
+    s3: str, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str], message: str
+):
+    for name, value in changes.items():
+        monkeypatch.setenv(name, value)
+    for ask in (storage.read, storage.stat, storage.is_folder, lambda uri: storage.write(uri, b"")):
+        disconnect()
+        with pytest.raises(ConfigError) as caught:
+            ask(f"{s3}/x")
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert "testsecret" not in str(caught.value)
+
+
+def test_a_missing_bucket_is_named(s3: str):
+    del s3
+    for ask in (
+        lambda: storage.read("s3://no-such-bucket/x"),
+        lambda: storage.is_folder("s3://no-such-bucket"),
+        lambda: list(storage.list("s3://no-such-bucket/x")),
+        lambda: storage.create("s3://no-such-bucket/x", b""),
+        lambda: storage.check_create("s3://no-such-bucket/run"),
+    ):
+        with pytest.raises(ConfigError, match=r"s3://no-such-bucket.*there is no such bucket"):
+            ask()
+
+
+def test_a_server_that_is_away_may_come_back(s3: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_ports(1)[0]}")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    disconnect()
+    with pytest.raises(StorageError, match="Could not connect to the endpoint") as caught:
+        storage.read(f"{s3}/x")
+    assert not isinstance(caught.value, UnreadableError)
+
+
+def test_a_bucket_is_a_folder_and_no_object(s3: str):
+    assert storage.is_folder(f"s3://{BUCKET}")
+    assert storage.is_folder(f"s3://{BUCKET}/")
+    assert storage.stat(f"s3://{BUCKET}") is None
+    assert not storage.is_folder(s3)
+    storage.write(f"{s3}/a/b", b"1")
+    assert storage.is_folder(s3)
+    assert storage.is_folder(f"{s3}/")
+    assert not storage.is_folder(f"{s3}/a/b")
+    assert storage.stat(f"{s3}/a") is None
+    assert f"{s3}/a/b" in [info.uri for info in storage.list(f"s3://{BUCKET}")]
+
+
+def test_the_server_is_seen_to_heed_conditions_and_nothing_is_left(s3: str):
+    storage.check_create(f"{s3}/run")
+    assert list(storage.list(s3)) == []
+
+
+def test_an_unsafe_commit_still_keeps_what_it_sees(s3: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FCOS_S3_UNSAFE_COMMIT", "1")
+    disconnect()
+    storage.check_create(s3)
+    assert storage.create(f"{s3}/x", b"one")
+    assert not storage.create(f"{s3}/x", b"two")
+    assert storage.read(f"{s3}/x") == b"one"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_process_has_one_connection_and_a_forked_one_its_own(s3: str):
+    storage.write(f"{s3}/x", b"content")
+    with ThreadPoolExecutor(16) as threads:
+        connections = set(threads.map(lambda _: connection(), range(64)))
+    assert connections == {connection()}
+    read_end, write_end = os.pipe()
+    if (child := os.fork()) == 0:  # pragma: no cover -- in another process
+        try:
+            is_new = connection() not in connections
+            os.write(write_end, storage.read(f"{s3}/x") if is_new else b"the parent's")
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as answer:
+        assert answer.read() == b"content"
+    os.waitpid(child, 0)
+    copy = pickle.loads(pickle.dumps(storage))  # noqa: S301 -- our own
+    assert copy.read(f"{s3}/x") == b"content"
+
+
+def test_local_commands_do_not_wait_for_boto3():
+    code = (
+        "import sys, jobs.storage; jobs.storage.storage_for('/x'); print('botocore' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"
+
+
+def test_credentials_of_a_profile_are_used(
+    s3: str, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config = tmp_path / "config"
+    config.write_text(
+        f"[profile there]\naws_access_key_id = {s3_server.access_key}\n"
+        f"aws_secret_access_key = {s3_server.secret_key}\nregion = us-east-1\n"
+        f"endpoint_url = {s3_server.endpoint}\ns3 =\n  addressing_style = path\n"
+    )
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_PROFILE", "there")
+    disconnect()
+    storage.write(f"{s3}/x", b"content")
+    assert storage.read(f"{s3}/x") == b"content"
