@@ -20,8 +20,8 @@ from jobs.runtime.recording import record
 from jobs.runtime.resolving import DEVICE_MODEL, Fields, asked, resolve_num_actors
 from jobs.runtime.settings import DetectConfig
 from jobs.runtime.summary import DetectResult, Plan, incompleteness
-from jobs.runtime.surroundings import terminate_as_interrupt
-from jobs.storage import absolute
+from jobs.runtime.surroundings import environment, terminate_as_interrupt
+from jobs.storage import absolute, storage_for
 from jobs.storage.weights import ResolvedWeights, resolve_weights
 from jobs.tables.proof import Proof, prove
 from jobs.tables.rows import ManifestItem
@@ -50,13 +50,17 @@ def run(config: DetectConfig) -> DetectResult | Plan:
         pictures; for a dry run the plan.
     """
     started = time.monotonic()
-    with terminate_as_interrupt():
+    with terminate_as_interrupt(), environment(config.storage_environment()):
         weights = resolve_weights(config.weights)
         directory = RunDirectory(config.out)
         resources = None
+        draft = None
         if not directory.exists():
             _require_something_to_retry(config)
             draft = draw_up(config, weights)
+        if not config.dry_run:
+            storage_for(directory.uri).check_create(directory.uri)
+        if draft is not None:
             resources = draft.resources
             if config.dry_run:
                 check_is_free(directory)

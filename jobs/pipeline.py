@@ -16,6 +16,7 @@ from jobs.evaluate import EvaluateConfig, EvaluateResult
 from jobs.report import ReportConfig
 from jobs.runtime.inputs import enumerate_inputs
 from jobs.runtime.recording import read_model_card
+from jobs.runtime.surroundings import environment
 from jobs.storage.weights import resolve_weights
 from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
 from jobs.tables.joining import join_annotations, require_same_categories
@@ -87,6 +88,11 @@ def run(config: PipelineConfig) -> PipelineResult | Plan:
     Returns:
         The result so far; the plan for a dry run.
     """
+    with environment(config.storage_environment()):
+        return _run(config)
+
+
+def _run(config: PipelineConfig) -> PipelineResult | Plan:
     annotations = read_box_annotations(config.annotations, with_file_names=True)
     _require_joinable(config, annotations)
     if config.dry_run:

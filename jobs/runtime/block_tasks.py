@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from fcos_core.errors import FcosError, IncompleteRunError
 from jobs.runtime.cores import num_cores
-from jobs.runtime.ray_session import connected, first_line
+from jobs.runtime.ray_session import connected, first_line, worker_options
 from jobs.runtime.surroundings import check_interrupted
 
 Block = TypeVar("Block")
@@ -69,7 +69,7 @@ def _map_with(
     blocks: Iterable[Block],
     num_ahead: int,
 ) -> Iterator[Result]:
-    task = ray.remote(_apply).options(num_cpus=1, max_retries=_MAX_RETRIES)
+    task = ray.remote(_apply).options(num_cpus=1, max_retries=_MAX_RETRIES, **worker_options())
     shared = ray.put(function)
     coming = enumerate(blocks)
     running: dict[Hashable, int] = {}

@@ -18,7 +18,7 @@ from fcos_core.errors import FcosError, IncompleteRunError
 from jobs.runtime.commits import Failure, Outcome, Receipt
 from jobs.runtime.cores import num_cores
 from jobs.runtime.devices import Resources, device_model, local_resources
-from jobs.runtime.ray_session import connected, first_line
+from jobs.runtime.ray_session import connected, first_line, worker_options
 from jobs.runtime.schedule import Patience, Schedule
 from jobs.runtime.surroundings import check_interrupted
 from jobs.runtime.worker import Shard, Worker, WorkerSettings
@@ -192,6 +192,7 @@ class _Crew:
             num_gpus=1 if self._settings.device == "cuda" else 0,
             max_restarts=0,
             max_task_retries=0,
+            **worker_options(),
         )
         member = _Member(actor.remote(self._settings))
         self._call(member, "start", member.handle.start.remote(), None)

@@ -18,6 +18,7 @@ from fcos_core.errors import ConfigError, IncompleteRunError
 from jobs.runtime.ray_environment import ray_environment
 from jobs.runtime.scratch import kill_users, scratch_folder
 from jobs.runtime.surroundings import environment, kept_signal_handlers, quiet_stdout
+from jobs.storage.s3_access import exported
 
 _log = logging.getLogger(__name__)
 
@@ -92,6 +93,12 @@ def _connect(ray: ModuleType, where: Mapping[str, Any], folder: Path) -> None:
             _log.warning("Ray did not start in time, another try: %s", first_line(error))
         else:
             return
+
+
+def worker_options() -> dict[str, Any]:
+    """Options of every task and actor: how S3 is used must be known wherever they run."""
+    variables = dict(exported())
+    return {"runtime_env": {"env_vars": variables}} if variables else {}
 
 
 def first_line(error: BaseException) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from jobs.media.images import MAX_PIXELS
 from jobs.runtime.budget import BadBudget
+from jobs.storage.s3_access import S3Access
 
 AskedPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 AskedEngine = Literal["auto", "eager"]
@@ -67,6 +69,14 @@ class DetectConfig(BaseModel):
     s3_anonymous: bool = False
     s3_requester_pays: bool = False
     dry_run: bool = False
+
+    def storage_environment(self) -> Mapping[str, str]:
+        """Say how S3 is to be used, as variables of the environment."""
+        return S3Access(
+            anonymous=self.s3_anonymous,
+            requester_pays=self.s3_requester_pays,
+            unsafe_commit=self.allow_unsafe_commit,
+        ).environment()
 
     @field_validator("max_bad", mode="before")
     @classmethod

@@ -53,10 +53,15 @@ class S3Access(BaseModel):
             name = f"{PREFIX}{str(first['loc'][0]).upper()}"
             raise ConfigError(f"{name}={first['input']!r}: {first['msg']}") from error
 
-    def export(self) -> None:
-        """Put what differs from the default into the environment, for children too."""
-        for name, value in self.model_dump(exclude_defaults=True).items():
-            os.environ[f"{PREFIX}{name.upper()}"] = str(value)
+    def environment(self) -> Mapping[str, str]:
+        """Say what differs from the default as variables of the environment."""
+        told = self.model_dump(exclude_defaults=True)
+        return {f"{PREFIX}{name.upper()}": str(value) for name, value in told.items()}
+
+
+def current() -> tuple[str | None, ...]:
+    """The values of our variables now, to notice when they change."""
+    return tuple(os.environ.get(f"{PREFIX}{name.upper()}") for name in S3Access.model_fields)
 
 
 def exported() -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.storage.s3_access import S3Access
+from jobs.storage.s3_access import S3Access, current
 
 RANGE_THREADS = 16
 """For the parts of large objects; like a worker's fetch threads, they mostly wait."""
@@ -28,12 +28,14 @@ class Connection:
     Attributes:
         client: boto3's, for all threads.
         access: how S3 is used.
+        made_with: what the environment said about that.
         parts: fetches parts of large objects.
         extra: parameters that go with every request but deletions.
     """
 
     client: Any
     access: S3Access
+    made_with: tuple[str | None, ...]
     parts: ThreadPoolExecutor
     extra: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -49,12 +51,13 @@ def connection() -> Connection:
         ConfigError: the environment or AWS's configuration cannot be used.
     """
     found = _by_process.get(os.getpid())
-    if found is None:
+    if found is None or found.made_with != current():
         with _lock:
-            found = _by_process.get(os.getpid()) or _connect()
-            # What a parent process had is of no use here: its sockets are shared with it.
-            _by_process.clear()
-            _by_process[os.getpid()] = found
+            found = _by_process.get(os.getpid())
+            if found is None or found.made_with != current():
+                # What a parent process had is of no use here: its sockets are shared with it.
+                _by_process.clear()
+                found = _by_process[os.getpid()] = _connect()
     return found
 
 
@@ -82,7 +85,7 @@ def _connect() -> Connection:
 
     from jobs.storage.s3_errors import s3_errors
 
-    access = S3Access.from_environment()
+    made_with, access = current(), S3Access.from_environment()
     ours = {"AWS_RETRY_MODE": ("mode", "adaptive"), "AWS_MAX_ATTEMPTS": ("total_max_attempts", 10)}
     retries = dict(setting for name, setting in ours.items() if name not in os.environ)
     settings: dict[str, Any] = {"signature_version": botocore.UNSIGNED} if access.anonymous else {}
@@ -100,6 +103,7 @@ def _connect() -> Connection:
     return Connection(
         client=client,
         access=access,
+        made_with=made_with,
         parts=ThreadPoolExecutor(RANGE_THREADS, thread_name_prefix="s3-part"),
         extra={"RequestPayer": "requester"} if access.requester_pays else {},
     )

@@ -225,7 +225,8 @@ def test_number_sign_in_the_folder_of_an_archive(tmp_path: Path):
 def test_missing_things_are_the_items_fault_and_are_named(tmp_path: Path):
     path = write_tar(tmp_path / "a.tar", MEMBERS)
     for uri in (tmp_path / "gone.jpg", f"{tmp_path}/gone.tar#a.jpg", tmp_path / "a#b.jpg"):
-        with pytest.raises(ImageError, match=re.escape(f"{str(uri)!r} cannot be read: No such file")):
+        message = f"{str(uri)!r} cannot be read: No such file"
+        with pytest.raises(ImageError, match=re.escape(message)):
             fetch(item(uri))
     with pytest.raises(ImageError, match=r"the archive has no file 'gone.jpg'"):
         fetch(item(f"{path}#gone.jpg"))
