@@ -35,9 +35,7 @@ class Committer:
         attempt: which later attempt at quarantined items it is; None for the shards themselves.
     """
 
-    def __init__(
-        self, run: RunDirectory, run_id: str, *, attempt: int | None = None
-    ) -> None:
+    def __init__(self, run: RunDirectory, run_id: str, *, attempt: int | None = None) -> None:
         self._run = run
         self._run_id = run_id
         self._attempt = attempt

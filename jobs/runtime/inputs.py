@@ -16,7 +16,8 @@ that is found twice is kept where it was found first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -28,7 +29,8 @@ from jobs.runtime.input_item import InputItem, Tally
 from jobs.storage import absolute, storage_for
 from jobs.storage.patterns import is_pattern
 
-_Enumeration = Callable[[Tally], Iterator[InputItem]]
+_Enumeration = partial[Iterator[InputItem]]
+_LISTINGS = (inputs_files.in_folder, inputs_files.matching)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,11 @@ def enumerate_inputs(
             if left == 0:
                 break
             found, skipped = len(items) + tally.repeated, tally.skipped
-            items.extend(islice(filter(tally.is_new, enumeration(tally)), left))
+            taken = list(islice(filter(tally.is_new, enumeration(tally)), left))
+            if enumeration.func in _LISTINGS:
+                # Costs nothing where they are; not every S3 server keeps to S3's order.
+                taken.sort(key=lambda item: os.fsencode(item.uri))
+            items.extend(taken)
             if found == len(items) + tally.repeated:
                 others = f"{tally.skipped - skipped} files of other kinds"
                 raise ConfigError(f"input {text!r} holds no picture, {others}")
@@ -112,7 +118,8 @@ def _resolve(text: str, image_root: str | None) -> _Enumeration:
     if info is None:
         if not is_pattern(uri):
             raise ConfigError(f"input {text!r} does not exist")
-        return partial(inputs_files.matching, uri)
+        is_archive = _extension(uri) in inputs_archive.READERS
+        return partial(inputs_files.in_archives if is_archive else inputs_files.matching, uri)
     # Opened once, so that a missing permission is an error of the command and not of every item.
     storage.read_range(uri, 0, 1)
     kind = _extension(uri)

@@ -6,6 +6,7 @@ are passed over without being counted. A file that is named, itself or in a list
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from fcos_core.errors import ConfigError
@@ -37,24 +38,29 @@ def in_folder(uri: str, tally: Tally) -> Iterator[InputItem]:
 def matching(pattern: str, tally: Tally) -> Iterator[InputItem]:
     """Take the files that match ``*``, ``?``, ``[...]`` and ``**``, the last for any depth.
 
-    A pattern that asks for archives by their extension gets what is in them.
-
     Yields:
         Their pictures, by uri of the file.
 
     Raises:
         ConfigError: no file matches.
     """
-    num_matches = 0
-    reader = inputs_archive.READERS.get(pattern.rpartition(".")[2].lower())
-    for info in storage_for(pattern).matching(pattern):
-        num_matches += 1
-        if reader is not None:
-            yield from reader(info, tally)
-        else:
-            yield from _pictures(iter([info]), tally)
-    if not num_matches:
-        raise ConfigError(f"no file matches {pattern!r}")
+    found = storage_for(pattern).matching(pattern)
+    yield from _pictures(_at_least_one(found, pattern), tally)
+
+
+def in_archives(pattern: str, tally: Tally) -> Iterator[InputItem]:
+    """Take what is in the archives that a pattern asks for by their extension.
+
+    Yields:
+        Their pictures, by uri of the archive and in its order.
+
+    Raises:
+        ConfigError: no file matches.
+    """
+    read = inputs_archive.READERS[pattern.rpartition(".")[2].lower()]
+    found = sorted(storage_for(pattern).matching(pattern), key=lambda info: os.fsencode(info.uri))
+    for info in _at_least_one(iter(found), pattern):
+        yield from read(info, tally)
 
 
 def in_list(uri: str, tally: Tally) -> Iterator[InputItem]:
@@ -80,6 +86,14 @@ def in_list(uri: str, tally: Tally) -> Iterator[InputItem]:
         if not name or name.startswith("#"):
             continue
         yield named_item(name, folder, place=f"{uri}, line {number}")
+
+
+def _at_least_one(found: Iterator[ObjectInfo], pattern: str) -> Iterator[ObjectInfo]:
+    first = next(found, None)
+    if first is None:
+        raise ConfigError(f"no file matches {pattern!r}")
+    yield first
+    yield from found
 
 
 def _pictures(found: Iterator[ObjectInfo], tally: Tally) -> Iterator[InputItem]:

@@ -1,5 +1,6 @@
 """Where a model's weights come from: a published name, the bundled demo, a path or a uri."""
 
+import contextlib
 import difflib
 import hashlib
 import http.client
@@ -9,17 +10,18 @@ import urllib.error
 import urllib.request
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from torch.hub import get_dir
 
-from fcos_core.errors import ConfigError
-from jobs.storage import TEMPORARY_PREFIX, absolute, storage_for
+from fcos_core.errors import ConfigError, StorageError
+from jobs.storage import TEMPORARY_PREFIX, ObjectInfo, absolute, storage_for
 
 _log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 1 << 20
+_NAME_DIGITS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +93,7 @@ def resolve_weights(
         ConfigError: there are no such weights, or they cannot be downloaded from here.
     """
     if spec in {"coco", published.url}:
-        folder = Path(get_dir()) / "checkpoints" if cache is None else cache
-        path = folder / published.file_name
+        path = _checkpoints(cache) / published.file_name
         sha256 = _cached(path, published) or _download(path, published, timeout_s, deadline_s)
         return ResolvedWeights(path=path, sha256=sha256, spec=spec)
     if spec.lower().startswith(("http://", "https://")):
@@ -101,12 +102,43 @@ def resolve_weights(
             "download the file yourself and pass --weights PATH"
         )
     uri = str(DEMO) if spec == "demo" else absolute(spec)
-    if storage_for(uri).stat(uri) is None:
+    info = storage_for(uri).stat(uri)
+    if info is None:
         raise ConfigError(_unknown(spec, uri))
+    if "://" in uri:
+        return _copy_of(info, spec, _checkpoints(cache))
     try:
         return ResolvedWeights(path=Path(uri), sha256=_sha256_of(Path(uri)), spec=spec)
     except OSError as error:
         raise ConfigError(f"weights {spec!r} cannot be read: {error.strerror}") from error
+
+
+def _checkpoints(cache: Path | None) -> Path:
+    return Path(get_dir()) / "checkpoints" if cache is None else cache
+
+
+def _copy_of(info: ObjectInfo, spec: str, folder: Path) -> ResolvedWeights:
+    """Keep a copy of a stored object, under a name made of its version and of its sha256.
+
+    Raises:
+        ConfigError: it cannot be read, or not be kept.
+    """
+    version = hashlib.sha256(f"{info.uri}\0{info.etag}".encode()).hexdigest()[:_NAME_DIGITS]
+    suffix = PurePosixPath(info.uri).suffix
+    for path in sorted(folder.glob(f"fcos-{version}-*")):
+        with contextlib.suppress(OSError):  # of another user: it is fetched again
+            if (sha256 := _sha256_of(path)) == path.stem.rpartition("-")[2]:
+                return ResolvedWeights(path=path, sha256=sha256, spec=spec)
+            _log.warning("%s is damaged (sha256 %s) and is fetched again", path, sha256)
+    try:
+        data = storage_for(info.uri).read(info.uri, info.version)
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = folder / f"fcos-{version}-{sha256}{suffix}"
+        storage_for(str(path)).write(str(path), data)
+    except StorageError as error:
+        raise ConfigError(f"weights {spec!r}: {error}") from error
+    _log.info("kept a copy of %s as %s", info.uri, path)
+    return ResolvedWeights(path=path, sha256=sha256, spec=spec)
 
 
 def _unknown(spec: str, uri: str) -> str:

@@ -17,7 +17,9 @@ from jobs.tables.run_directory import RunDirectory, RunRecord
 RUN_ID = "run-of-a-test"
 
 
-def begin_run(out: Path, pictures: Path, *, shard_size: int) -> tuple[RunDirectory, list[Shard]]:
+def begin_run(
+    out: Path | str, pictures: Path | str, *, shard_size: int
+) -> tuple[RunDirectory, list[Shard]]:
     """Write a manifest of all pictures in a folder."""
     run = RunDirectory(str(out))
     items = make_manifest(enumerate_inputs([str(pictures)]), shard_size)

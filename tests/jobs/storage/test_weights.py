@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fcos_core.errors import ConfigError
-from jobs.storage import weights
+from jobs.storage import storage_for, weights
 from jobs.storage.weights import PublishedWeights, resolve_weights
 
 CONTENT = bytes(range(256)) * 20_000
@@ -121,6 +121,30 @@ def test_without_a_network_coco_fails_at_once(tmp_path: Path):
     with pytest.raises(ConfigError, match="--weights PATH"):
         resolve_weights("coco", published=published("http://127.0.0.1:9"), cache=tmp_path)
     assert time.monotonic() - began_s < 5
+
+
+def test_weights_on_s3_are_copied_once_for_each_version(s3: str, tmp_path: Path):
+    uri = f"{s3}/my model.safetensors"
+    storage_for(uri).write(uri, CONTENT)
+    first = resolve_weights(uri, cache=tmp_path)
+    assert (first.sha256, first.spec, first.path.suffix) == (SHA256, uri, ".safetensors")
+    assert first.path.read_bytes() == CONTENT
+    written_ns = first.path.stat().st_mtime_ns
+    assert resolve_weights(uri, cache=tmp_path) == first
+    assert first.path.stat().st_mtime_ns == written_ns
+    first.path.write_bytes(CONTENT[:-1])
+    assert resolve_weights(uri, cache=tmp_path).path.read_bytes() == CONTENT
+    storage_for(uri).write(uri, b"another")
+    second = resolve_weights(uri, cache=tmp_path)
+    assert second.sha256 == hashlib.sha256(b"another").hexdigest()
+    assert sorted(tmp_path.iterdir()) == sorted([first.path, second.path])
+
+
+def test_missing_weights_on_s3_are_refused_in_one_line(s3: str, tmp_path: Path):
+    for uri in (f"{s3}/none.pth", s3):
+        with pytest.raises(ConfigError, match=r"weights 's3://.*: no such file") as caught:
+            resolve_weights(uri, cache=tmp_path)
+        assert "\n" not in str(caught.value)
 
 
 def test_the_default_place_is_torch_hubs(
