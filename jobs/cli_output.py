@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jobs.bpr import BprResult
     from jobs.evaluate import EvaluateResult
 
+_LONGEST_LINE = 4000
+
 EXIT_DONE = 0  # a bug is 1, which is Python's own code for an exception that nobody caught
 EXIT_CANNOT_WORK = 2
 EXIT_INCOMPLETE = 3
@@ -80,8 +82,14 @@ def say_error(message: object) -> None:
 
 
 def say_line(message: object) -> None:
-    """Write one line on stderr; what would steer a terminal, as from a damaged file, is escaped."""
+    """Write one line on stderr; what would steer a terminal, as from a damaged file, is escaped.
+
+    Of a line that quotes a name without end, the middle is left out.
+    """
     text = " ".join(str(message).split())
+    if len(text) > _LONGEST_LINE:
+        half = _LONGEST_LINE // 2
+        text = f"{text[:half]} ... {text[-half:]}"
     shown = (char if char.isprintable() else ascii(char)[1:-1] for char in text)
     sys.stderr.write(f"{''.join(shown)}\n")
     sys.stderr.flush()
