@@ -1,0 +1,191 @@
+"""Damaged files of a run through every command that reads one: found, named, never read past."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from jobs.runtime.settings import DetectConfig
+from tests.fuzz.command import CANNOT_WORK, DONE, INCOMPLETE, fcos, require_sound
+from tests.fuzz.conftest import SEED, cases
+from tests.fuzz.finished import finish
+from tests.fuzz.json_documents import change
+from tests.fuzz.mutations import mutate
+
+NUM_PICTURES = 6
+BROKEN = 2
+
+Command = Callable[[Path], tuple[object, ...]]
+
+
+def detecting(place: Path) -> tuple[object, ...]:
+    weights = ("--weights", place / "tiny.safetensors")
+    return "detect", place / "pictures", "--out", place / "run", *weights
+
+
+PROVING: dict[str, Command] = {
+    "verify": lambda place: ("verify", place / "run"),
+    "detect": detecting,
+    "detect again": lambda place: (*detecting(place), "--retry-quarantined"),
+}
+READING: dict[str, Command] = {
+    "evaluate": lambda place: (
+        *("evaluate", place / "run", "--annotations", place / "truth.json"),
+        *("--num-actors", 1),
+    ),
+    "report": lambda place: ("report", place / "run"),
+}
+PLANNED: dict[str, Command] = {
+    "bpr": lambda place: (
+        *("bpr", place / "truth.json", "--run", place / "run", "--num-actors", 1),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Path:
+    """A run of six pictures in three shards, one of which was quarantined and then recovered."""
+    place = tmp_path_factory.mktemp("finished")
+    (place / "pictures").mkdir()
+    for i in range(NUM_PICTURES):
+        pixels = np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8)
+        assert cv2.imwrite(str(place / "pictures" / f"{i}.jpg"), pixels)
+    (place / "tiny.safetensors").symlink_to(tiny_weights)
+    boxes = [{"id": 1, "image_id": 2, "category_id": 3, "bbox": [1, 2, 30, 30]}]
+    images = [
+        {"id": i + 1, "file_name": f"{i}.jpg", "width": 64, "height": 48}
+        for i in range(NUM_PICTURES)
+    ]
+    categories = [{"id": id_, "name": f"thing_{id_}"} for id_ in (3, 7, 11)]
+    document = {"images": images, "annotations": boxes, "categories": categories}
+    (place / "truth.json").write_text(json.dumps(document))
+    broken = place / "pictures" / f"{BROKEN}.jpg"
+    broken.write_bytes(b"")
+    config = DetectConfig(
+        inputs=(str(place / "pictures"),),
+        out=str(place / "run"),
+        weights=str(place / "tiny.safetensors"),
+        shard_size=2,
+        batch_size=1,
+        threads_per_actor=1,
+    )
+    finish(config, repair=broken, source=place / "pictures" / "1.jpg")
+    for command in (PROVING | READING | PLANNED).values():
+        assert fcos(*command(place)).code == DONE
+    return place
+
+
+@pytest.fixture
+def place(finished: Path) -> Path:
+    """The same; what a test damages in it, it must put right."""
+    return finished
+
+
+SHARDS = ("detections/shard-000001.parquet", "retries/1/shard-000001.parquet")
+
+
+def damage(
+    file: Path, count: int, make: Callable[[np.random.Generator], bytes], check: Callable[[], None]
+) -> None:
+    """Check so many damaged versions of a file, and put the sound one back."""
+    sound = file.read_bytes()
+    try:
+        for number in range(count):
+            data = make(np.random.default_rng([SEED, number]))
+            if data == sound:
+                continue
+            file.write_bytes(data)
+            try:
+                check()
+            except BaseException as error:
+                error.add_note(f"case {number} of seed {SEED}: {data[:2000]!r}")
+                raise
+    finally:
+        file.write_bytes(sound)
+
+
+@cases(few=15, many=1_000)
+@pytest.mark.parametrize("command", PROVING | READING)
+@pytest.mark.parametrize("name", SHARDS)
+def test_a_damaged_shard_is_named_by_whatever_reads_it(
+    count: int, name: str, command: str, place: Path
+):
+    file = place / "run" / name
+    sound = file.read_bytes()
+    donors = [path.read_bytes() for path in (place / "run").rglob("*.parquet")]
+
+    def check() -> None:
+        answer = fcos(*(PROVING | READING)[command](place))
+        require_sound(answer)
+        assert answer.code in {CANNOT_WORK, INCOMPLETE}
+        assert answer.code == INCOMPLETE or command in {"report", "detect again"}
+        assert str(file) in answer.error
+
+    damage(file, count, lambda random: mutate(sound, donors, random), check)
+
+
+@cases(few=15, many=1_000)
+@pytest.mark.parametrize("command", PROVING | READING | PLANNED)
+def test_a_damaged_manifest_is_named_and_nothing_is_done(count: int, command: str, place: Path):
+    file = place / "run" / "manifest.parquet"
+    sound = file.read_bytes()
+    donors = [path.read_bytes() for path in (place / "run").rglob("*.parquet")]
+
+    def check() -> None:
+        answer = fcos(*(PROVING | READING | PLANNED)[command](place))
+        require_sound(answer)
+        assert answer.code == CANNOT_WORK
+        assert str(file) in answer.error
+
+    damage(file, count, lambda random: mutate(sound, donors, random), check)
+
+
+@cases(few=20, many=1_000)
+@pytest.mark.parametrize("command", PROVING | READING | PLANNED)
+def test_a_changed_record_is_named_or_says_what_it_said(count: int, command: str, place: Path):
+    file = place / "run" / "run.json"
+    sound = file.read_bytes()
+    document = json.loads(sound)
+    said = {key: value for key, value in document.items() if key != "sha256"}
+
+    def make(random: np.random.Generator) -> bytes:
+        return change(document, random) if random.random() < 0.5 else mutate(sound, [sound], random)
+
+    def check() -> None:
+        answer = fcos(*(PROVING | READING | PLANNED)[command](place))
+        require_sound(answer)
+        if answer.code == DONE:
+            now = json.loads(file.read_bytes())
+            seal = now.pop("sha256", None)
+            assert now == said
+            assert seal in {document["sha256"], None}
+        else:
+            assert str(file) in answer.error
+
+    damage(file, count, make, check)
+
+
+@pytest.mark.parametrize("retried", [False, True])
+def test_a_shard_of_another_run_of_the_same_pictures_is_named(
+    *, retried: bool, place: Path, tmp_path: Path, tiny_weights: Path
+):
+    config = DetectConfig(
+        inputs=(str(place / "pictures"),),
+        out=str(tmp_path / "other"),
+        weights=str(tiny_weights),
+        shard_size=2,
+        batch_size=1,
+        threads_per_actor=1,
+    )
+    finish(config)
+    shutil.copytree(place / "run", tmp_path / "run")
+    name = "shard-000001.parquet"
+    target = tmp_path / "run" / ("retries/1" if retried else "detections") / name
+    shutil.copy(tmp_path / "other" / "detections" / name, target)
+    answer = fcos("verify", tmp_path / "run")
+    assert answer.code == INCOMPLETE
+    assert f"{str(target)!r}: foreign: it is of run" in answer.error
