@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: setup demo test test-slow check format lock bench browser clean
+.PHONY: setup demo test test-slow fuzz check format lock bench browser clean
 
 setup: $(STAMP)
 
@@ -26,6 +26,11 @@ test: $(STAMP)
 # Slow tests: full-size photos against torchvision, thousands of random datasets against pycocotools.
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
+
+# Thousands of damaged pictures, annotations, archives, settings and shards: make fuzz SEED=7 for others.
+SEED ?= 0
+fuzz: $(STAMP)
+	FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz -m 'slow or not slow'
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
