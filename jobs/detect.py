@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 
-from fcos_core.errors import ConfigError, IncompleteRunError
+from fcos_core.errors import ConfigError, IncompleteRunError, StorageError
 from jobs.runtime.budget import BadBudget
 from jobs.runtime.devices import Resources
 from jobs.runtime.dispatch import dispatch, probe
@@ -71,25 +72,50 @@ def run(config: DetectConfig) -> DetectResult | Plan:
         again = plan_attempt(directory) if config.retry_quarantined else None
         if config.dry_run:
             return _plan_of_rest(config, opened, again)
-        record(opened, config, weights)
-        num_rows, failure = _compute_rest(config, opened, weights, resources)
-        retried = None
-        if again is not None and failure is None:
-            num_more, failure = _compute(
-                config, opened, weights, resources, again.shards, attempt=again.number
-            )
-            num_rows += num_more
-            retried = again.result()
-        proof = prove(directory)
+        with _begun(directory):
+            record(opened, config, weights)
+            num_rows, failure = _compute_rest(config, opened, weights, resources)
+            retried = None
+            if again is not None and failure is None:
+                num_more, failure = _compute(
+                    config, opened, weights, resources, again.shards, attempt=again.number
+                )
+                num_rows += num_more
+                retried = again.result()
+            proof = prove(directory)
         return DetectResult(
             run=directory.uri,
             proof=proof,
             skipped=opened.skipped,
             seconds=time.monotonic() - started,
             num_rows=num_rows,
-            failure=failure or incompleteness(proof) or _too_bad(proof, config.max_bad),
+            failure=failure or _unmended(proof) or _too_bad(proof, config.max_bad),
             retried=retried,
         )
+
+
+@contextmanager
+def _begun(directory: RunDirectory) -> Generator[None]:
+    """From here on something was started: storage that fails leaves an incomplete run.
+
+    Raises:
+        IncompleteRunError: an object could not be read or written.
+    """
+    try:
+        yield
+    except StorageError as error:
+        raise IncompleteRunError(
+            f"{error}; {directory.uri!r} is incomplete, the same command goes on from here"
+        ) from error
+
+
+def _unmended(proof: Proof) -> str | None:
+    """Say what is wrong with a run whose shards all have a file, and how that is put right."""
+    problem = incompleteness(proof)
+    return problem and (
+        f"{problem}; delete each file that `fcos verify` names, then the same command computes "
+        "what is missing"
+    )
 
 
 def _compute_rest(
@@ -149,7 +175,8 @@ def _compute(
             dispatch(
                 shards,
                 settings,
-                num_actors=num_actors,
+                # On a cluster auto means: what it has room for, also when nodes come and go.
+                num_actors=None if config.address and config.num_actors == "auto" else num_actors,
                 address=config.address,
                 on_receipt=on_receipt,
             )

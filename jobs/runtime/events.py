@@ -9,7 +9,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from fcos_core.errors import StorageError
+from fcos_core.errors import ConfigError, StorageError
 from jobs.runtime.messages import Receipt
 from jobs.storage import storage_for
 from jobs.tables.run_directory import RunDirectory
@@ -41,7 +41,7 @@ class EventLog:
         uri = self._directory.event_uri(name)
         try:
             storage_for(uri).write(uri, lines.encode())
-        except StorageError as error:
+        except (ConfigError, StorageError) as error:
             _log.warning("the events of this run are lost: %s", error)
 
     def shard(self, receipt: Receipt) -> None:

@@ -209,6 +209,7 @@ def test_a_damaged_shard_is_no_success_and_is_named(copy: DetectConfig) -> None:
     assert result.failure is not None
     assert "6 of 20 rows are missing" in result.failure
     assert "shard-000001.parquet" in result.failure
+    assert "delete each file that `fcos verify` names, then the same command" in result.failure
     assert result.summary()["digest"] is None
 
 

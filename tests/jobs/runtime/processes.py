@@ -32,4 +32,4 @@ def children_below(pid: int) -> dict[int, str]:
 def actors_below(pid: int) -> list[int]:
     """The workers that a driver has running, whatever they are doing."""
     names = children_below(pid)
-    return [child for child, title in names.items() if title.startswith("ray::_WorkerActor")]
+    return [child for child, title in names.items() if title.startswith("ray::WorkerActor")]

@@ -65,6 +65,28 @@ def worker_settings(run: RunDirectory, checkpoint: Path, **changes: Any) -> Work
     return replace(settings, **changes)
 
 
+def settings_without_a_model(**changes: Any) -> WorkerSettings:
+    """Settings for what stands in for a worker: it needs a CPU or less, and no checkpoint."""
+    settings = WorkerSettings(
+        run_uri="/nowhere",
+        run_id=RUN_ID,
+        weights="/nowhere",
+        weights_sha256="0",
+        device="cpu",
+        device_model="none",
+        allow_mixed_devices=False,
+        precision="fp32",
+        engine="eager",
+        batch_size=1,
+        threads=1,
+        score_threshold=0.05,
+        max_pixels=10_000,
+        bytes_in_flight=2**20,
+        retry=RetryPolicy(attempts=1),
+    )
+    return replace(settings, **changes)
+
+
 def rows_of(run: RunDirectory, shard: int) -> list[Row]:
     """Read a committed shard back."""
     return table_to_rows(read_shard(run, shard, run_id=RUN_ID).table)

@@ -12,13 +12,16 @@ import pytest
 
 from fcos_core.errors import CheckpointError, ConfigError, IncompleteRunError
 from jobs.runtime.dispatch import dispatch
-from jobs.runtime.messages import Receipt, Shard, WorkerSettings
+from jobs.runtime.messages import MakeWorker, Receipt, Shard, WorkerSettings
 from jobs.runtime.schedule import Patience
+from jobs.runtime.worker import Worker
 from jobs.tables.digest import RunDigest
 from jobs.tables.reading import iterate_rows
 from jobs.tables.run_directory import RunDirectory
+from tests.jobs.conftest import NUM_CPUS
+from tests.jobs.runtime.crewmen import Refused, Sleeper, Stillborn, Touchy, shard_of
 from tests.jobs.runtime.processes import actors_below
-from tests.jobs.runtime.runs import begin_run, worker_settings
+from tests.jobs.runtime.runs import begin_run, settings_without_a_model, worker_settings
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray")]
 
@@ -37,6 +40,7 @@ def compute(
     num_actors: int = 1,
     patience: Patience | None = None,
     on_receipt: Callable[[Receipt], None] | None = None,
+    make_worker: MakeWorker = Worker,
 ) -> list[Receipt]:
     """Dispatch on the session's Ray, and collect the receipts."""
     receipts: list[Receipt] = []
@@ -53,6 +57,7 @@ def compute(
         address=None,
         on_receipt=collect,
         patience=patience,
+        make_worker=make_worker,
     )
     return receipts
 
@@ -178,3 +183,96 @@ def test_what_a_worker_cannot_work_with_arrives_as_the_same_error(
 def test_nothing_to_do_needs_no_cluster(tmp_path: Path, pictures: Path, tiny_weights: Path) -> None:
     run, _ = begin_run(tmp_path / "run", pictures, shard_size=20)
     assert compute([], worker_settings(run, tiny_weights)) == []
+
+
+def test_items_that_kill_their_worker_are_quarantined_and_no_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shards = [shard_of(0, *"abc"), shard_of(1, "a", "exit", "c", "exit"), shard_of(2, *"abc")]
+    receipts = compute(shards, settings_without_a_model(), make_worker=Touchy)
+    assert {receipt.shard: receipt.num_quarantined for receipt in receipts} == {0: 0, 1: 2, 2: 0}
+    named = [record.message for record in caplog.records if "quarantined" in record.message]
+    assert [message.partition(":")[0] for message in named] == [
+        "item 101 of shard 1 is quarantined",
+        "item 103 of shard 1 is quarantined",
+    ]
+
+
+def test_a_worker_that_stands_still_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    stopped: list[int] = []
+
+    def stop(_: Receipt) -> None:
+        if not stopped:
+            (pid,) = actors_below(os.getpid())
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+
+    receipts = compute(
+        [shard_of(number, "a") for number in range(4)],
+        settings_without_a_model(threads=NUM_CPUS),  # there is room for no second one beside it
+        patience=Patience(floor_s=4.0, first_row_s=0.0, multiple=0.0),
+        make_worker=Sleeper,
+        on_receipt=stop,
+    )
+    assert sorted(receipt.shard for receipt in receipts) == [0, 1, 2, 3]
+    assert "no answer to 'process' within its deadline" in caplog.text
+    assert stopped
+
+
+def test_a_device_that_no_worker_can_use_ends_the_run_with_its_words() -> None:
+    with pytest.raises(
+        IncompleteRunError,
+        match=r"3 attempts failed in a row, 2 shards are missing \(0, 1\).*no kernel image",
+    ):
+        compute(
+            [shard_of(0, "a"), shard_of(1, "a")],
+            settings_without_a_model(),
+            patience=Patience(max_failures_in_a_row=3),
+            make_worker=Stillborn,
+        )
+
+
+def test_a_shard_that_storage_refuses_is_named() -> None:
+    with pytest.raises(
+        IncompleteRunError, match="1 shards are missing after 2 attempts each: shard 7: 503"
+    ):
+        compute(
+            [shard_of(7, "a")],
+            settings_without_a_model(),
+            patience=Patience(max_attempts=2),
+            make_worker=Refused,
+        )
+
+
+def test_a_run_without_progress_ends_and_names_its_shards() -> None:
+    """Workers that are ended by order count as nothing: only the clock can end this."""
+    over = threading.Event()
+
+    def end_all() -> None:
+        while not over.wait(0.05):
+            for pid in actors_below(os.getpid()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+
+    ender = threading.Thread(target=end_all)
+    ender.start()
+    try:
+        with pytest.raises(IncompleteRunError, match=r"no shard was done .* \(3, 4\): a worker"):
+            compute(
+                [shard_of(3, "hang"), shard_of(4, "hang")],
+                settings_without_a_model(),
+                patience=Patience(
+                    no_progress_s=2.0,
+                    start_s=1.0,
+                    floor_s=1.0,
+                    first_row_s=0.0,
+                    # One that is ended before it can say so counts as dead by itself.
+                    max_attempts=1000,
+                    max_failures_in_a_row=1000,
+                    examine_after=1000,
+                ),
+                make_worker=Touchy,
+            )
+    finally:
+        over.set()
+        ender.join()

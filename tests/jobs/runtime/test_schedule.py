@@ -110,3 +110,66 @@ def test_a_deadline_follows_the_median_and_is_long_for_a_first_shard() -> None:
     assert schedule.deadline_s(shard(5), is_first=False) == 200
     assert schedule.deadline_s(shard(5, num_items=1), is_first=False) == 110
     assert schedule.deadline_s(shard(5), is_first=True) == 300
+
+
+def test_a_shard_lost_with_its_node_has_not_been_tried() -> None:
+    schedule = schedule_of(2, max_attempts=1)
+    for _ in range(5):
+        schedule.requeue([taken(schedule), taken(schedule)])
+    assert schedule.num_open == 2
+    first = taken(schedule)
+    assert schedule.take_upcoming(first) is not None  # nor is it suspected
+
+
+def test_a_shard_whose_workers_died_twice_waits_to_be_examined() -> None:
+    schedule = schedule_of(1)
+    for _ in range(2):
+        assert not schedule.has_suspects
+        schedule.fail([taken(schedule)], "died", died=True)
+    assert schedule.take() is None
+    suspect = schedule.take_suspect()
+    assert suspect is not None
+    assert schedule.take_suspect() is None
+    schedule.examined(suspect, {4: "exit code 3"})
+    again = taken(schedule)
+    assert again.poison == {4: "exit code 3"}
+    assert [item.item_id for item in again.sound] == [0, 1, 2, 3, 5, 6, 7, 8, 9]
+    schedule.fail([again], "died", died=True)
+    schedule.fail([taken(schedule)], "died", died=True)
+    suspect = schedule.take_suspect()
+    assert suspect is not None
+    schedule.examined(suspect, {5: "exit code 3"})
+    assert taken(schedule).poison == {4: "exit code 3", 5: "exit code 3"}
+
+
+def test_a_refusal_by_storage_makes_no_suspect() -> None:
+    schedule = schedule_of(1, max_attempts=9)
+    for _ in range(8):
+        schedule.fail([taken(schedule)], "503")
+    assert not schedule.has_suspects
+
+
+def test_attempts_are_counted_anew_once_poison_is_found_and_else_they_go_on() -> None:
+    schedule = schedule_of(1, max_attempts=4, examine_after=1)
+    for found in ({3: "x"}, {4: "x"}, {5: "x"}, {6: "x"}):
+        schedule.fail([taken(schedule)], "died", died=True)
+        suspect = schedule.take_suspect()
+        assert suspect is not None
+        schedule.examined(suspect, found)
+    for _ in range(3):
+        schedule.fail([taken(schedule)], "died", died=True)
+        suspect = schedule.take_suspect()
+        assert suspect is not None
+        schedule.examined(suspect, {})
+    schedule.fail([taken(schedule)], "died of no item", died=True)
+    with pytest.raises(IncompleteRunError, match="shard 0: died of no item"):
+        schedule.check_complete()
+
+
+def test_a_large_crew_may_fail_once_each_before_the_run_ends() -> None:
+    schedule = schedule_of(20, max_failures_in_a_row=3)
+    schedule.num_workers = 5
+    for _ in range(6):
+        schedule.fail([taken(schedule)], "no storage")
+    with pytest.raises(IncompleteRunError, match=r"^7 attempts failed in a row, 20 .*0, 1, 2 and"):
+        schedule.fail([taken(schedule)], "no storage")

@@ -1,0 +1,224 @@
+"""Runs on machines that fail them: full and read-only disks, a decoder that crashes, a clock."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torchvision.io import decode_image as torchvision_decode
+
+import jobs.runtime.loading as loading_module
+from fcos_core.errors import ConfigError, IncompleteRunError, StorageError
+from jobs.detect import DetectConfig, DetectResult, run
+from jobs.runtime.dispatch import dispatch
+from jobs.runtime.messages import Receipt, WorkerSettings
+from jobs.runtime.worker import Worker
+from tests.jobs.runtime.runs import begin_run, rows_of, worker_settings
+
+ROOT = Path(__file__).parents[2]
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+TIMEOUT_S = 500
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Generator[Callable[[str], Path]]:
+    """Mounts a disk of its own, in memory, again with other options."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted: list[str] = []
+
+    def mount(options: str) -> Path:
+        options = ",".join([*(["remount"] if mounted else []), options])
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder],  # noqa: S607
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        if done.returncode:
+            pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
+        mounted.append(options)
+        return folder
+
+    yield mount
+    if mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)  # noqa: S607
+
+
+def config_of(pictures: Path, weights: Path, out: Path) -> DetectConfig:
+    return DetectConfig(
+        inputs=(str(pictures),),
+        out=str(out),
+        weights=str(weights),
+        shard_size=2,
+        batch_size=2,
+        threads_per_actor=1,
+        num_actors=2,
+    )
+
+
+def detected(config: DetectConfig) -> DetectResult:
+    result = run(config)
+    assert isinstance(result, DetectResult)
+    return result
+
+
+def test_a_read_only_disk_is_refused_before_anything_is_computed(
+    disk: Callable[[str], Path], pictures: Path, tiny_weights: Path
+) -> None:
+    out = disk("size=1m") / "run"
+    disk("ro")
+    with pytest.raises(ConfigError, match=r"manifest.parquet.*cannot be written: Read-only file"):
+        run(config_of(pictures, tiny_weights, out))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray")
+def test_a_full_disk_leaves_whole_shards_and_the_run_goes_on_once_there_is_room(
+    disk: Callable[[str], Path], tmp_path: Path, pictures: Path, tiny_weights: Path
+) -> None:
+    expected = detected(config_of(pictures, tiny_weights, tmp_path / "whole"))
+    config = config_of(pictures, tiny_weights, disk("size=64k") / "run")
+    failed = detected(config)
+    assert failed.failure is not None
+    assert "No space left on device" in failed.failure
+    assert 0 < failed.proof.ok < expected.proof.ok
+    assert all("missing" in problem for problem in failed.proof.problems)
+    disk("size=4m")
+    assert detected(config).proof.digest == expected.proof.digest
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray")
+def test_a_disk_that_turns_read_only_ends_the_run_and_it_goes_on_later(
+    disk: Callable[[str], Path],
+    tmp_path: Path,
+    pictures: Path,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = detected(config_of(pictures, tiny_weights, tmp_path / "whole"))
+    config = config_of(pictures, tiny_weights, disk("size=4m") / "run")
+    receipts: list[int] = []
+
+    def on_third(self: Any, receipt: Receipt) -> None:
+        del self
+        receipts.append(receipt.shard)
+        if len(receipts) == 3:
+            disk("ro")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("jobs.runtime.events.EventLog.shard", on_third)
+        with pytest.raises(ConfigError, match="cannot be written: Read-only file system"):
+            run(config)
+    disk("rw")
+    again = detected(config)
+    assert again.num_rows < expected.num_rows
+    assert again.proof.digest == expected.proof.digest
+
+
+def test_a_disk_too_full_for_the_manifest_is_a_refusal_and_later_a_run_that_goes_on(
+    disk: Callable[[str], Path], pictures: Path, tiny_weights: Path
+) -> None:
+    for num_pages in range(1, 20):
+        config = config_of(pictures, tiny_weights, disk(f"size={4 * num_pages}k") / "run")
+        with pytest.raises((StorageError, IncompleteRunError)) as caught:
+            run(config)
+        said = str(caught.value)
+        if caught.type is IncompleteRunError:
+            assert "run.json' cannot be written: No space left on device" in said
+            assert "is incomplete, the same command goes on from here" in said
+            return
+        assert "manifest.parquet" in said
+        assert not (Path(config.out) / "manifest.parquet").exists()  # nothing was started
+    pytest.fail("the disk never became full")
+
+
+class CrashingWorker(Worker):
+    """Decodes with a decoder that dies of one real PNG."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings)
+        loading_module.decode_image = decode_with_torchvision
+
+
+def decode_with_torchvision(data: bytes, **_: object) -> Any:
+    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    return torchvision_decode(encoded, mode="RGB").permute(1, 2, 0).contiguous().numpy()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray")
+def test_a_real_picture_that_crashes_a_real_decoder_is_quarantined_alone(
+    tmp_path: Path, pictures: Path, tiny_weights: Path, shared_data: Path
+) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in (0, 1, 2, 3, 4):
+        shutil.copy(pictures / f"{number:02d}.png", folder)
+    shutil.copy(shared_data / "hard" / "broken_data_stream.png", folder / "02a.png")
+    directory, shards = begin_run(tmp_path / "run", folder, shard_size=3)
+    receipts: list[Receipt] = []
+    dispatch(
+        shards,
+        worker_settings(directory, tiny_weights),
+        num_actors=1,
+        address=None,
+        on_receipt=receipts.append,
+        make_worker=CrashingWorker,
+    )
+    rows = [row for shard in shards for row in rows_of(directory, shard.number)]
+    assert [Path(row.uri).name for row in rows if row.status != "ok"] == ["02a.png"]
+    (bad,) = (row for row in rows if row.status != "ok")
+    assert bad.error_class == "WorkerDiedError"
+    assert bad.error is not None
+    assert bad.error.endswith("3 times of 3: killed by SIGSEGV")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.skipif(not FAKETIME.is_file(), reason="libfaketime is not installed (apt-get)")
+def test_a_clock_that_jumps_by_days_changes_nothing(
+    tmp_path: Path, pictures: Path, tiny_weights: Path
+) -> None:
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    command = [
+        *(sys.executable, "-m", "jobs.cli", "detect", str(pictures)),
+        *("--out", str(tmp_path / "run"), "--weights", str(tiny_weights)),
+        *("--shard-size", "1", "--threads-per-actor", "1", "--num-actors", "1"),
+    ]
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": str(FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    driver = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    detections = tmp_path / "run" / "detections"
+    for count, offset in ((2, "+3d"), (6, "-3d"), (10, "+0")):
+        end = time.monotonic() + TIMEOUT_S
+        while len(list(detections.glob("shard-*"))) < count and driver.poll() is None:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        clock.write_text(offset)
+    _, err = driver.communicate(timeout=TIMEOUT_S)
+    assert driver.returncode == 0, err
+    assert len(list(detections.glob("shard-*"))) == 20
+    assert "worker was lost" not in err
