@@ -119,18 +119,22 @@ class Crew:
         """Give every idle member something to do, and replace those that were lost."""
         for member in list(self._idle):
             self._assign(member)
-        self._make_way_for_suspects()
         self._schedule.num_workers = wanted = min(self._room.num_actors(), self._schedule.num_open)
+        self._make_way_for_suspects(wanted)
         for _ in range(wanted - len(self._calls) - len(self._idle)):
             self._hire()
 
-    def _make_way_for_suspects(self) -> None:
-        """Let one idle member go when a shard is to be examined, which takes a fresh process."""
+    def _make_way_for_suspects(self, wanted: int) -> None:
+        """Let members go that have nothing to do: it takes fresh processes to examine shards."""
         members = [*self._calls.values(), *self._idle]
-        if self._schedule.has_suspects and all(member.is_started for member in members):
-            for member in self._idle[:1]:
-                self._idle.remove(member)
-                self._kill(member)
+        num_fresh = sum(not m.is_started and m.call != "examine" for m in members)
+        needed = self._schedule.num_suspects - num_fresh
+        if needed <= 0:
+            return
+        surplus = max(0, len(members) - wanted)
+        for member in self._idle[: surplus + needed]:
+            self._idle.remove(member)
+            self._kill(member)
 
     def _hire(self) -> None:
         actor = self._ray.remote(WorkerActor).options(

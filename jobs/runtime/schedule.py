@@ -87,9 +87,9 @@ class Schedule:
         return len(self._open)
 
     @property
-    def has_suspects(self) -> bool:
-        """Whether a shard waits to be examined."""
-        return bool(self._suspects)
+    def num_suspects(self) -> int:
+        """How many shards wait to be examined."""
+        return len(self._suspects)
 
     def open_numbers(self) -> str:
         """Name the shards that are not done, the first few of them."""

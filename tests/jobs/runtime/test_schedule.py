@@ -124,7 +124,7 @@ def test_a_shard_lost_with_its_node_has_not_been_tried() -> None:
 def test_a_shard_whose_workers_died_twice_waits_to_be_examined() -> None:
     schedule = schedule_of(1)
     for _ in range(2):
-        assert not schedule.has_suspects
+        assert schedule.num_suspects == 0
         schedule.fail([taken(schedule)], "died", died=True)
     assert schedule.take() is None
     suspect = schedule.take_suspect()
@@ -146,7 +146,7 @@ def test_a_refusal_by_storage_makes_no_suspect() -> None:
     schedule = schedule_of(1, max_attempts=9)
     for _ in range(8):
         schedule.fail([taken(schedule)], "503")
-    assert not schedule.has_suspects
+    assert schedule.num_suspects == 0
 
 
 def test_attempts_are_counted_anew_once_poison_is_found_and_else_they_go_on() -> None:
