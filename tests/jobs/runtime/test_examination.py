@@ -1,6 +1,8 @@
 """Real processes that really die; only what they compute is left out."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from tests.jobs.runtime.crewmen import Sick, Sickening, Touchy, Weary, shard_of
 from tests.jobs.runtime.processes import children_below
 from tests.jobs.runtime.runs import settings_without_a_model
 
+ROOT = Path(__file__).parents[3]
 LIMITS = ExaminationLimits(start_s=300.0, row_s=300.0, total_s=600.0)
 
 
@@ -124,16 +127,17 @@ def test_a_long_examination_gives_what_it_has_found_so_far() -> None:
     assert list(examine("exit", "exit", limits=limits)) == [0]
 
 
-def test_a_search_ends_with_whoever_ordered_it(tmp_path: Path) -> None:
-    pid = os.fork()
-    if pid == 0:
-        examination = Examination(Touchy, settings_without_a_model(), LIMITS)
-        with examination._process() as (process, _):
-            (tmp_path / "pid").write_text(str(process.pid))
-            os._exit(0)
-    os.waitpid(pid, 0)
-    orphan = int((tmp_path / "pid").read_text())
-    assert wait_until_gone(orphan)
+def test_a_search_ends_with_whoever_ordered_it() -> None:
+    code = (
+        "import os; from jobs.runtime.examination import *\n"
+        "limits = ExaminationLimits(start_s=300.0, row_s=300.0, total_s=300.0)\n"
+        "with Examination(print, None, limits)._process() as (process, _):\n"
+        "    os.write(1, str(process.pid).encode()); os._exit(0)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert wait_until_gone(int(ended.stdout))
 
 
 def wait_until_gone(pid: int) -> bool:

@@ -21,15 +21,15 @@ TERMINATED = (
 )
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     pass
 
 
-class Preempted(Exception):
+class PreemptedError(Exception):
     preempted = True
 
 
-RAY: Any = SimpleNamespace(exceptions=SimpleNamespace(ActorUnavailableError=Unavailable))
+RAY: Any = SimpleNamespace(exceptions=SimpleNamespace(ActorUnavailableError=UnavailableError))
 
 
 @pytest.mark.parametrize(
@@ -39,13 +39,13 @@ RAY: Any = SimpleNamespace(exceptions=SimpleNamespace(ActorUnavailableError=Unav
         pytest.param(Exception(HEAD + NODE + "\n\tterminated"), NODE, False, id="node_died"),
         pytest.param(Exception(HEAD + ORDER), ORDER, False, id="ray_kill"),
         pytest.param(Exception(HEAD + TERMINATED), TERMINATED, False, id="sigterm"),
-        pytest.param(Preempted(HEAD + CRASHED), CRASHED, False, id="preempted"),
-        pytest.param(Unavailable("no answer\nmore"), "no answer", False, id="unreachable"),
+        pytest.param(PreemptedError(HEAD + CRASHED), CRASHED, False, id="preempted"),
+        pytest.param(UnavailableError("no answer\nmore"), "no answer", False, id="unreachable"),
         pytest.param(Exception(), "Exception", True, id="nothing_said"),
     ],
 )
 def test_only_what_an_actor_may_have_done_itself_counts(
-    error: Exception, reason: str, is_counted: bool
+    error: Exception, reason: str, *, is_counted: bool
 ) -> None:
     loss = loss_of(RAY, error)
     assert (loss.reason, loss.is_counted) == (reason, is_counted)
