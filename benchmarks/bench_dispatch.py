@@ -23,7 +23,6 @@ from machine import circumstances, page_name
 from jobs.runtime.dispatch import dispatch
 from jobs.runtime.messages import Outcome, Receipt, Shard, WorkerSettings
 from jobs.runtime.ray_session import connected
-from jobs.runtime.retrying import RetryPolicy
 from jobs.tables.rows import ManifestItem
 
 HERE = Path(__file__).parent
@@ -178,7 +177,6 @@ def _settings(run_uri: str) -> WorkerSettings:
         score_threshold=0.05,
         max_pixels=1,
         bytes_in_flight=1,
-        retry=RetryPolicy(),
     )
 
 

@@ -82,7 +82,6 @@ def settings_without_a_model(**changes: Any) -> WorkerSettings:
         score_threshold=0.05,
         max_pixels=10_000,
         bytes_in_flight=2**20,
-        retry=RetryPolicy(attempts=1),
     )
     return replace(settings, **changes)
 
