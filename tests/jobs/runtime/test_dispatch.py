@@ -262,7 +262,7 @@ def test_a_run_without_progress_ends_and_names_its_shards() -> None:
                 [shard_of(3, "hang"), shard_of(4, "hang")],
                 settings_without_a_model(),
                 patience=Patience(
-                    no_progress_s=2.0,
+                    no_progress_s=8.0,
                     start_s=1.0,
                     floor_s=1.0,
                     first_row_s=0.0,
