@@ -3,7 +3,7 @@
 An interval is the percentile interval of Efron and Tibshirani, An Introduction to the Bootstrap
 (1993), chapter 13, moved by the bias of chapter 10, so that the resampled numbers lie around the
 observed one. Precision is the best at a recall or beyond, and with fewer different images it is
-the best of something more ragged: resampled AP is too high, often by more than it varies. The
+the best of something more ragged: resampled AP is too high (``docs/evaluation.md`` says how much). The
 interval tells how a number varies with the sample of images, at this size of the sample; it says
 nothing about another training.
 
