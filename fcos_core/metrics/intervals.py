@@ -3,9 +3,9 @@
 An interval is the percentile interval of Efron and Tibshirani, An Introduction to the Bootstrap
 (1993), chapter 13, moved by the bias of chapter 10, so that the resampled numbers lie around the
 observed one. Precision is the best at a recall or beyond, and with fewer different images it is
-the best of something more ragged: resampled AP is too high (``docs/evaluation.md`` says how much). The
-interval tells how a number varies with the sample of images, at this size of the sample; it says
-nothing about another training.
+the best of something more ragged: resampled AP is too high, and ``docs/evaluation.md`` says how
+much. The interval tells how a number varies with the sample of images, at this size of the sample;
+it says nothing about another training.
 
 Letters: ``N`` resamples, ``V`` values.
 """
