@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from jobs.storage.s3_access import S3Access, current
@@ -78,6 +80,19 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
+def _read_time(value: object) -> datetime:
+    """Read a time as botocore does, but those of listings without dateutil.
+
+    It takes longer than all the rest of a page.
+    """
+    from botocore.utils import parse_timestamp
+
+    if isinstance(value, str) and value.endswith("Z"):
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(value)
+    return parse_timestamp(value)
+
+
 def _connect() -> Connection:
     import botocore
     import botocore.session
@@ -99,7 +114,10 @@ def _connect() -> Connection:
         **settings,
     )
     with s3_errors("s3://", "read"):
-        client = botocore.session.get_session().create_client("s3", config=config)
+        session = botocore.session.get_session()
+        parsers = session.get_component("response_parser_factory")
+        parsers.set_parser_defaults(timestamp_parser=_read_time)
+        client = session.create_client("s3", config=config)
     return Connection(
         client=client,
         access=access,

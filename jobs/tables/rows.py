@@ -126,7 +126,7 @@ class Row:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestItem:
     """One picture, or one segment of a video, to be looked at.
 

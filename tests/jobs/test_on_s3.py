@@ -1,0 +1,134 @@
+"""The whole job with everything it reads and writes on S3, its driver killed on the way."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.runtime.worker import Worker
+from jobs.storage.s3 import S3Storage
+from jobs.tables.proof import prove
+from tests.jobs.runtime.runs import begin_run, record_run, worker_settings
+from tests.s3_servers import SECRET_KEY
+
+pytestmark = pytest.mark.ray
+
+SHARD_SIZE = 2
+TIMEOUT_S = 600  # of anything: a busy machine takes a minute to start Ray
+ROOT = Path(__file__).parents[2]
+CONFIG = """\
+inputs: [{s3}/coco.json]
+annotations: {s3}/coco.json
+weights: {s3}/tiny.safetensors
+out: {s3}/run
+shard_size: 2
+batch_size: 2
+threads_per_actor: 1
+num_actors: 1
+"""
+
+storage = S3Storage()
+
+
+def upload(s3: str, pictures: Path, weights: Path) -> None:
+    names = sorted(path.name for path in pictures.iterdir())
+    for name in names:
+        storage.write(f"{s3}/images/{name}", (pictures / name).read_bytes())
+    document = {
+        "images": [
+            {"id": 100 + i, "file_name": name, "width": 40, "height": 40}
+            for i, name in enumerate(names)
+        ],
+        "categories": [{"id": i, "name": f"thing_{i}"} for i in (3, 7, 11)],
+        "annotations": [
+            {"id": i + 1, "image_id": 100 + i, "category_id": 3, "bbox": [4, 4, 20, 20]}
+            | {"area": 400, "iscrowd": 0}
+            for i in range(len(names))
+        ],
+    }
+    storage.write(f"{s3}/coco.json", json.dumps(document).encode())
+    storage.write(f"{s3}/tiny.safetensors", weights.read_bytes())
+    storage.write(f"{s3}/run.yaml", CONFIG.format(s3=s3).encode())
+
+
+def undisturbed(out: Path, s3: str, weights: Path) -> str | None:
+    """The digest of the same run, computed in this process and written to local disk."""
+    run, shards = begin_run(out, f"{s3}/coco.json", shard_size=SHARD_SIZE)
+    record_run(run)
+    worker = Worker(worker_settings(run, weights))
+    for shard in shards:
+        worker.process(shard)
+    worker.close()
+    return prove(run).digest
+
+
+def start(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "jobs.cli", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(command: subprocess.Popen[str]) -> dict[str, Any]:
+    out, err = command.communicate(timeout=TIMEOUT_S)
+    assert command.returncode == 0, err
+    assert SECRET_KEY not in out + err
+    return json.loads(out.splitlines()[-1])
+
+
+@pytest.mark.usefixtures("_kept_threads")
+def test_the_whole_job_on_s3_survives_its_driver_and_leaks_no_secret(
+    s3: str, tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # copies of weights go there
+    upload(s3, pictures, tiny_weights)
+    expected = undisturbed(tmp_path / "calm", s3, tiny_weights)
+    driver = start("run", "--config", f"{s3}/run.yaml")
+    end = time.monotonic() + TIMEOUT_S
+    while driver.poll() is None and len(list(storage.list(f"{s3}/run/detections"))) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    driver.kill()
+    driver.communicate(timeout=TIMEOUT_S)
+    summary = finish(start("run", "--config", f"{s3}/run.yaml"))
+    assert summary["digest"] == expected
+    assert (summary["planned"], summary["quarantined"], summary["missing"]) == (20, 2, 0)
+    assert summary["AP"] >= 0
+    written = [info.uri for info in storage.list(f"{s3}/run")]
+    assert set(summary["paths"].values()) - {f"{s3}/run"} <= set(written)
+    for name in ("report/index.html", "evaluation/metrics.json", "bpr/bpr.json", "run.json"):
+        assert f"{s3}/run/{name}" in written
+    assert all(SECRET_KEY.encode() not in storage.read(uri) for uri in written)
+    assert not [uri for uri in written if "/.tmp-" in uri]
+    verified = finish(start("verify", f"{s3}/run"))
+    assert verified["digest"] == expected
+    out = f"{s3}/elsewhere/metrics.json"
+    finish(start("evaluate", f"{s3}/run", "--annotations", f"{s3}/coco.json", "--out", out))
+    assert json.loads(storage.read(out))["AP"] == summary["AP"]
+
+
+def test_a_command_without_credentials_says_what_to_set(s3: str, tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_ACCESS")}
+    command = [sys.executable, "-m", "jobs.cli", "detect", s3, "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        [*command, "--weights", "demo"],
+        check=False,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: '{s3}/' cannot be listed: no AWS credentials were found: set ")
+    assert not (tmp_path / "run").exists()
