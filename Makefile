@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 
-.PHONY: setup demo test test-slow fuzz check format lock bench browser clean
+.PHONY: setup demo test test-slow fuzz check format lock bench browser s3-second clean
 
 setup: $(STAMP)
 
@@ -48,6 +48,11 @@ browser: $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,browser]'
 	$(BIN)/pytest tests/end_to_end/test_report_in_a_browser.py
 
+# The tests of S3 once more, against a second implementation.
+s3-second: $(STAMP)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python 'moto[server]'
+	$(BIN)/pytest -k moto tests/jobs/storage tests/jobs/runtime/test_s3_run.py tests/jobs/test_on_s3.py
+
 # The installed versions, names and numbers only.
 lock: $(STAMP)
 	head -2 constraints.txt > .tmp-constraints
@@ -60,6 +65,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/bench_bpr.py
 	$(BIN)/python benchmarks/bench_evaluate.py
 	$(BIN)/python benchmarks/bench_dispatch.py
+	$(BIN)/python benchmarks/bench_planning.py
 
 clean:
 	rm -rf .venv demo-run demo-run-dataset

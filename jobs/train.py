@@ -81,6 +81,8 @@ def run(config: TrainConfig) -> TrainResult:
         IncompleteRunError: workers were lost again and again.
     """
     started = time.perf_counter()
+    if "://" in absolute(config.out):
+        raise ConfigError(f"--out {config.out}: training writes to a local folder")
     with terminate_as_interrupt():
         data = load_data(config)
         group = _worker_group(config)

