@@ -128,7 +128,8 @@ def page(keys: int, rounds: int, rows: list[str]) -> str:
         "| bucket | list s | keys/s | write s | total s | CPU s | peak MiB | of it before | "
         "manifest MiB |\n|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
         "The server runs beside it on the same cores. `peak MiB` is the most that the driver had "
-        "resident (`ru_maxrss`),\n`of it before` what Python and its libraries take before the first key.\n"
+        "resident (`ru_maxrss`),\n`of it before` what Python and its libraries take before the "
+        "first key.\n"
     )
 
 

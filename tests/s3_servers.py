@@ -1,5 +1,8 @@
 """Real servers that speak S3 over HTTP, each a process of its own on free loopback ports."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# boto3 has no types
+
 import contextlib
 import json
 import shutil
@@ -148,7 +151,7 @@ def moto(folder: Path) -> Generator[S3Server]:
 
 def _moto() -> str | None:
     beside = Path(sys.executable).parent / "moto_server"
-    return str(beside) if beside.exists() else shutil.which("moto_server")
+    return str(beside) if beside.exists() else None
 
 
 def free_ports(count: int) -> list[int]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
@@ -165,10 +166,8 @@ class RunDirectory:
         """
         assert items.schema.equals(MANIFEST)
         assert metadata.keys() >= {"run_id", "fingerprint"}
-        item_ids = items.column("item_id").to_pylist()
-        shards = items.column("shard").to_pylist()
-        assert item_ids == list(range(len(item_ids)))
-        assert all(one <= other for one, other in itertools.pairwise(shards))
+        assert np.array_equal(items.column("item_id").to_numpy(), np.arange(items.num_rows))
+        assert np.all(np.diff(items.column("shard").to_numpy()) >= 0)
         metadata = {**metadata, "schema_version": str(SCHEMA_VERSION)}
         data = encode_sealed(items, metadata, _MANIFEST_ENCODING)
         return storage_for(self.uri).create(self.manifest_uri, data)

@@ -1,6 +1,7 @@
 """Listing a bucket: complete, in order, in pages, several folders at once."""
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -51,8 +52,7 @@ def test_a_listing_that_is_given_up_leaves_no_thread_behind(s3: str):
     expected = put(s3, [f"{i % 4}/{i:03d}" for i in range(40)])
     listing = iter(storage.list(s3))
     assert next(listing).uri == expected[0]
-    listing.close()  # pyright: ignore[reportAttributeAccessIssue]
-    import threading
+    listing.close()
 
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("s3-list")]
 
