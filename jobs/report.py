@@ -26,7 +26,6 @@ from jobs.reporting.documents import (
     read_recall,
 )
 from jobs.reporting.headline import headline_section
-from jobs.reporting.locating import reader
 from jobs.reporting.mistakes import confusions_section, errors_section
 from jobs.reporting.page import MAX_BYTES, Page, render
 from jobs.reporting.panels import DrawnPanel, draw_panels, panels_section, without_last
@@ -38,6 +37,7 @@ from jobs.reporting.scores import calibration_section, thresholds_section
 from jobs.reporting.section import Section
 from jobs.reporting.throughput import read_work, throughput_section
 from jobs.reporting.truth import Truth
+from jobs.runtime.locating import reader
 from jobs.storage import absolute, join, storage_for
 from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
 from jobs.tables.joining import require_same_categories

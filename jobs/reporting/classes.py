@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from jobs.media.drawing.colors import class_color
+from jobs.media.drawing.palette import class_color
 from jobs.reporting import formats
 from jobs.reporting.charts import Figure, Series, line_chart, share_axis
 from jobs.reporting.documents import CategoryMetrics, Curve, Metrics

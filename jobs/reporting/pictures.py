@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import SupportsInt
 
 import numpy as np
 
 from fcos_core.errors import DataError, StorageError
-from jobs.media.drawing.colors import LOST, PAPER, class_color
+from jobs.media.drawing.colors import LOST, PAPER
 from jobs.media.drawing.labels import LabelWish
 from jobs.media.drawing.outlines import Outline
+from jobs.media.drawing.palette import class_color
 from jobs.media.images import decode_image
 from jobs.reporting import formats
 from jobs.reporting.canvas import Box, Canvas
 from jobs.reporting.choosing import Choice
 from jobs.reporting.truth import RIGHT, UNCOUNTED, JudgedPicture
-from jobs.tables.rows import Row
+from jobs.runtime.locating import Read
 
 _log = logging.getLogger(__name__)
 
@@ -32,9 +33,6 @@ _LONGEST_NAME = 24
 _WIDTH_PX, _FOCUS_WIDTH_PX = 2, 4
 # A picture that is shown for one box shows the boxes that overlap it so much.
 _LEAST_IOU = 0.1
-
-Read = Callable[[Row], bytes]
-"""Gives the file of a row's picture."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,6 +93,7 @@ class ProgressReport:
     Args:
         total: rows of the whole run.
         done: rows that were there before.
+        job: whose lines these are.
         stream: where to; stderr by default.
         line_every_s: how often a plain line is written, where there is no terminal.
         clock: seconds, from any beginning.
@@ -103,11 +104,13 @@ class ProgressReport:
         total: int,
         done: int,
         *,
+        job: str = "detect",
         stream: TextIO | None = None,
         line_every_s: float = LINE_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pace = Pace(total, done, clock=clock)
+        self._job = job
         self._stream = sys.stderr if stream is None else stream
         self._line_every_s = line_every_s
         self._over = threading.Event()
@@ -141,7 +144,7 @@ class ProgressReport:
         pace = self.pace
         percent = 100 * pace.done // pace.total if pace.total else 100
         self._stream.write(
-            f"detect: {pace.done}/{pace.total} images ({percent} %), {pace.summary()}, "
+            f"{self._job}: {pace.done}/{pace.total} images ({percent} %), {pace.summary()}, "
             f"{_duration(pace.seconds)} elapsed\n"
         )
         self._stream.flush()

@@ -98,14 +98,33 @@ def _iterate_shards(
         if wanted is not None and shard not in wanted:
             continue
         attempts = [attempt for attempt, _ in listing.retries.get(shard, ())]
-        if not attempts:
-            yield shard, read_shard(run, shard, run_id=run_id, columns=columns).table
-            continue
-        table = read_shard(run, shard, run_id=run_id).table
-        for attempt in attempts:
-            retried = read_shard(run, shard, run_id=run_id, attempt=attempt).table
-            table = merge_retry(table, retried)
-        yield shard, table if columns is None else table.select(list(columns))
+        yield shard, read_rows(run, shard, attempts, run_id=run_id, columns=columns)
+
+
+def read_rows(
+    run: RunDirectory,
+    shard: int,
+    attempts: Sequence[int],
+    *,
+    run_id: str,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """Read one committed shard's rows; where retries succeeded, theirs.
+
+    Args:
+        run: where they lie.
+        shard: its number.
+        attempts: later ones at its quarantined items, oldest first, as they were listed.
+        run_id: the run they must belong to.
+        columns: what to read; None for all.
+    """
+    if not attempts:
+        return read_shard(run, shard, run_id=run_id, columns=columns).table
+    table = read_shard(run, shard, run_id=run_id).table
+    for attempt in attempts:
+        retried = read_shard(run, shard, run_id=run_id, attempt=attempt).table
+        table = merge_retry(table, retried)
+    return table if columns is None else table.select(list(columns))
 
 
 def quarantined_items(

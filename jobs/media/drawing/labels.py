@@ -11,7 +11,6 @@ from jobs.media.drawing.colors import Color, Pixels, text_color_on
 from jobs.media.drawing.outlines import Corners
 from jobs.media.drawing.text import TextStyle, draw_text, text_width
 
-_PADDING_PX = 4
 # How far from its box a label may be put, in label heights; beyond its neighbourhood a line leads
 # to it.
 _RINGS = 12
@@ -105,7 +104,7 @@ def draw_label(image: Pixels, label: Label, style: TextStyle) -> None:
         cv2.line(image, start, end, color, 1, cv2.LINE_AA)
     cv2.rectangle(image, (x_min, y_min), (x_max, y_max), color, cv2.FILLED)
     written = replace(style, color=text_color_on(color))
-    draw_text(image, label.text, x_min + _PADDING_PX, y_min + 1, written)
+    draw_text(image, label.text, x_min + style.padding_px, y_min + 1, written)
 
 
 def _place(
@@ -124,7 +123,7 @@ def _place(
         area: height and width of the image.
         style: of the text.
     """
-    width, height = text_width(text, style) + 2 * _PADDING_PX, style.line_px + 1
+    width, height = text_width(text, style) + 2 * style.padding_px, style.line_px + 1
     labels, small_boxes = obstacles
     fallback: Label | None = None
     for x, y, is_beside in _places(wish.box, width, height, area):

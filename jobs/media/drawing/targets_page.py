@@ -12,8 +12,9 @@ import numpy.typing as npt
 from fcos_core.config import EncodingConfig
 from fcos_core.metrics.picture_targets import LevelTargets, PictureTargets
 from fcos_core.structures import Category
-from jobs.media.drawing.colors import LOST, MUTED, RULE, Pixels, class_color, heat_colors
+from jobs.media.drawing.colors import LOST, MUTED, RULE, Pixels, heat_colors
 from jobs.media.drawing.layout import beside, blank, framed, stacked
+from jobs.media.drawing.palette import class_color
 from jobs.media.drawing.targets_panels import (
     SIDE_COLORS,
     centerness_panel,

@@ -12,10 +12,11 @@ import numpy.typing as npt
 from fcos_core.metrics.bpr.structures import Cause
 from fcos_core.metrics.picture_targets import LevelTargets, PictureTargets
 from fcos_core.structures import Category
-from jobs.media.drawing.colors import GREY, LOST, Color, Pixels, class_color, heat_colors
+from jobs.media.drawing.colors import GREY, LOST, Color, Pixels, heat_colors
 from jobs.media.drawing.labels import LabelWish, draw_label, place_labels
 from jobs.media.drawing.location_map import paint_locations
 from jobs.media.drawing.outlines import Outline, draw_outline, hatch
+from jobs.media.drawing.palette import class_color
 from jobs.media.drawing.text import TextStyle, shortened
 from jobs.media.drawing.view import View
 

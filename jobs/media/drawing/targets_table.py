@@ -7,9 +7,10 @@ import numpy as np
 
 from fcos_core.metrics.picture_targets import PictureTargets
 from fcos_core.structures import Category
-from jobs.media.drawing.colors import GREY, LOST, MUTED, Pixels, class_color
+from jobs.media.drawing.colors import GREY, LOST, MUTED, Pixels
 from jobs.media.drawing.layout import beside, blank, stacked
 from jobs.media.drawing.outlines import hatch
+from jobs.media.drawing.palette import class_color
 from jobs.media.drawing.targets_panels import cause_in_words
 from jobs.media.drawing.text import TIMES, TextStyle, draw_text, shortened, wrapped
 

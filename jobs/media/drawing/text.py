@@ -11,6 +11,7 @@ from jobs.media.drawing.colors import INK, Color, Pixels
 
 _TYPEFACE = "sans"
 _LINE_HEIGHT = 1.35
+_LEAST_PADDING_PX = 4
 _ELLIPSIS = "…"
 TIMES = "\u00d7"
 """The sign between a width and a height."""
@@ -34,6 +35,11 @@ class TextStyle:
     def line_px(self) -> int:
         """From one line to the next."""
         return round(_LINE_HEIGHT * self.size_px)
+
+    @property
+    def padding_px(self) -> int:
+        """Left and right of text on a coloured ground."""
+        return max(_LEAST_PADDING_PX, self.size_px // 5)
 
 
 def draw_text(image: Pixels, text: str, x: int, y: int, style: TextStyle) -> None:

@@ -7,7 +7,6 @@ import pytest
 
 from jobs.media.drawing.colors import (
     LOST,
-    class_color,
     dimmed,
     heat_colors,
     text_color_on,
@@ -15,6 +14,7 @@ from jobs.media.drawing.colors import (
 from jobs.media.drawing.labels import LabelWish, draw_label, place_labels
 from jobs.media.drawing.layout import beside, blank, framed, stacked
 from jobs.media.drawing.outlines import Outline, draw_outline, hatch
+from jobs.media.drawing.palette import class_color, oklab
 from jobs.media.drawing.text import TIMES, TextStyle, draw_text, shortened, text_width, wrapped
 from jobs.media.drawing.view import View, fitted
 
@@ -40,11 +40,20 @@ def written(text: str, width: int = 400) -> np.ndarray:
 
 
 def test_classes_of_coco_differ_and_none_is_the_red_of_lost_boxes():
-    colors = [class_color(id_) for id_ in COCO_IDS]
+    places = oklab([class_color(id_) for id_ in COCO_IDS])
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1) + np.eye(len(places))
 
-    assert len(set(colors)) == len(colors)
-    assert all(distance(a, b) > 40 for a, b in itertools.combinations(colors[:12], 2))
-    assert min(distance(color, LOST) for color in colors) > 100
+    assert apart[:12, :12].min() > 0.15
+    assert apart.min() > 0.06
+    assert np.linalg.norm(places - oklab([LOST]), axis=1).min() > 0.15
+
+
+def test_a_class_keeps_its_colour():
+    assert [class_color(id_) for id_ in (1, 2, 90)] == [
+        (0, 120, 255),
+        (255, 195, 240),
+        (255, 105, 225),
+    ]
 
 
 @pytest.mark.parametrize("id_", [-1, 0, 10**9, 2**53])

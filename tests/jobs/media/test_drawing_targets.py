@@ -6,8 +6,9 @@ import pytest
 from fcos_core.metrics.bpr.rules import LocationRule, named_rule
 from fcos_core.metrics.picture_targets import LevelTargets, PictureTargets, picture_targets
 from fcos_core.structures import Category
-from jobs.media.drawing.colors import LOST, class_color, dimmed, heat_colors
+from jobs.media.drawing.colors import LOST, dimmed, heat_colors
 from jobs.media.drawing.location_map import paint_locations
+from jobs.media.drawing.palette import class_color
 from jobs.media.drawing.targets_page import targets_page
 from jobs.media.drawing.targets_panels import (
     cause_in_words,

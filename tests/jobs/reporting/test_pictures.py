@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.media.drawing.colors import LOST, class_color
+from jobs.media.drawing.colors import LOST
+from jobs.media.drawing.palette import class_color
 from jobs.media.images import decode_image
 from jobs.reporting.canvas import LONGEST_BYTES, Canvas, encoded
 from jobs.reporting.choosing import Choice
-from jobs.reporting.locating import reader
 from jobs.reporting.pictures import Drawer
+from jobs.runtime.locating import reader
 from tests.jobs.reporting.runs import found, write_picture
 
 

@@ -1,0 +1,128 @@
+"""Detections on a picture: a box, the name of its class and the score, legible at any size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from jobs.media.drawing.colors import Pixels
+from jobs.media.drawing.labels import LabelWish, draw_label, place_labels
+from jobs.media.drawing.outlines import Corners, Outline, draw_outline
+from jobs.media.drawing.palette import class_color
+from jobs.media.drawing.text import TextStyle, shortened
+
+# Per pixel of a square as large as the picture.
+_LINE, _LETTERS = 0.0028, 0.02
+_LEAST_LINE_PX, _LEAST_LETTERS_PX = 2, 12
+# Letters of that size need this much; smaller pictures are enlarged.
+_LEAST_SIDE_PX = 320
+_LONGEST_NAME = 0.5  # of the picture's width
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """What was found on one picture, by falling score.
+
+    Attributes:
+        boxes: xyxy in pixels of the picture, shape (n, 4).
+        scores: shape (n,).
+        category_ids: shape (n,).
+    """
+
+    boxes: npt.NDArray[np.float32]
+    scores: npt.NDArray[np.float32]
+    category_ids: npt.NDArray[np.int32]
+
+    def chosen(self, min_score: float, category_ids: frozenset[int] | None) -> Found:
+        """Leave out what scores less, or is of another class than these; None for all."""
+        is_chosen = self.scores >= np.float32(min_score)
+        if category_ids is not None:
+            is_chosen &= np.isin(self.category_ids, list(category_ids))
+        return Found(
+            boxes=self.boxes[is_chosen],
+            scores=self.scores[is_chosen],
+            category_ids=self.category_ids[is_chosen],
+        )
+
+
+NOTHING = Found(
+    boxes=np.zeros((0, 4), np.float32),
+    scores=np.zeros(0, np.float32),
+    category_ids=np.zeros(0, np.int32),
+)
+
+
+def draw_found(pixels: Pixels, found: Found, names: Mapping[int, str]) -> None:
+    """Draw boxes, and labels that cover no other label.
+
+    Lines and letters grow with the picture. The most confident box lies on top and gets the best
+    place for its label; where there is no room, the score or the label is left out.
+
+    Args:
+        pixels: changed in place.
+        found: what is drawn.
+        names: of the categories, by id.
+    """
+    height, width = pixels.shape[:2]
+    side = math.sqrt(height * width)
+    style = TextStyle(size_px=max(_LEAST_LETTERS_PX, round(_LETTERS * side)), weight=600)
+    line_px = max(_LEAST_LINE_PX, round(_LINE * side))
+    wishes: list[LabelWish] = []
+    for box, score, category_id in zip(
+        found.boxes, found.scores, found.category_ids.tolist(), strict=True
+    ):
+        corners = _corners(box, (height, width))
+        if corners is None:
+            continue
+        name = names.get(category_id, f"category {category_id}")
+        name = shortened(name, style, round(_LONGEST_NAME * width))
+        texts = (f"{name} {score:.2f}", name)
+        wishes.append(LabelWish(box=corners, texts=texts, color=class_color(category_id)))
+    for wish in reversed(wishes):
+        outline = Outline(color=wish.color, width_px=line_px, has_shadow=True)
+        draw_outline(pixels, wish.box, outline)
+    for label in place_labels(wishes, (height, width), style):
+        draw_label(pixels, label, style)
+
+
+def enlarged(pixels: Pixels, found: Found) -> tuple[Pixels, Found]:
+    """Show each pixel of a picture that is too small for letters as a square of several.
+
+    Returns:
+        The same picture and boxes on it; a larger one whose longer side is at least
+        ``_LEAST_SIDE_PX`` where it is smaller than that.
+    """
+    height, width = pixels.shape[:2]
+    factor = math.ceil(_LEAST_SIDE_PX / max(height, width))
+    if factor <= 1:
+        return pixels, found
+    size = (width * factor, height * factor)
+    larger = cast("Pixels", cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST))
+    return larger, Found(
+        boxes=found.boxes * np.float32(factor),
+        scores=found.scores,
+        category_ids=found.category_ids,
+    )
+
+
+def _corners(box: npt.NDArray[np.float32], shape: tuple[int, int]) -> Corners | None:
+    """The pixels of a box's corners; None where no part of it can be seen."""
+    height, width = shape
+    if not np.isfinite(box).all():
+        return None
+    x_min, y_min = math.floor(box[0]), math.floor(box[1])
+    x_max, y_max = math.ceil(box[2]) - 1, math.ceil(box[3]) - 1
+    if x_max < 0 or y_max < 0 or x_min >= width or y_min >= height:
+        return None
+    return (
+        max(x_min, 0),
+        max(y_min, 0),
+        min(max(x_max, x_min), width - 1),
+        min(max(y_max, y_min), height - 1),
+    )
