@@ -1,0 +1,132 @@
+"""The sound of a video, packet by packet: copied where a browser plays it in mp4, else as AAC."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from itertools import chain
+
+import av
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+
+from jobs.media.video.source import VideoSource, reason_of
+
+_log = logging.getLogger(__name__)
+
+_COPIED = frozenset(("aac", "mp3", "opus", "flac"))
+"""Codecs that mp4 holds and Chromium, Firefox and Safari play."""
+
+_AAC_RATES = frozenset((8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000))
+_USUAL_RATE = 48000
+_LEAST_MP3_RATE = 16000  # in mp4
+_MONO = 1
+
+
+class SoundTrack:
+    """The best sound of a video, on its way into an mp4.
+
+    Args:
+        container: the source; nothing else reads from it.
+        stream: its best sound.
+        uri: of the source, for messages.
+    """
+
+    def __init__(self, container: InputContainer, stream: AudioStream, uri: str) -> None:
+        self._container = container
+        self._stream = stream
+        self._uri = uri
+        self._encoder: AudioStream | None = None
+        self._copy: AudioStream | None = None
+
+    @property
+    def start_s(self) -> Fraction | None:
+        """When it begins."""
+        start, time_base = self._stream.start_time, self._stream.time_base
+        return None if start is None or time_base is None else start * time_base
+
+    def add_to(self, out: OutputContainer) -> None:
+        """Make a stream for it."""
+        codec = self._stream.codec_context.codec.canonical_name
+        rate = self._stream.codec_context.sample_rate
+        if codec in _COPIED and (codec != "mp3" or rate >= _LEAST_MP3_RATE):
+            self._copy = out.add_stream_from_template(self._stream, opaque=True)
+            return
+        _log.info("%s: its sound is %s, which no browser plays in mp4: now AAC", self._uri, codec)
+        self._encoder = out.add_stream("aac", rate if rate in _AAC_RATES else _USUAL_RATE)
+        is_mono = self._stream.codec_context.channels == _MONO
+        self._encoder.codec_context.layout = "mono" if is_mono else "stereo"
+
+    def packets(self, offset_s: Fraction) -> Iterator[tuple[Fraction, Packet]]:
+        """Read it, in the order of time; it ends where it cannot be read on.
+
+        Args:
+            offset_s: what is taken from its times.
+
+        Yields:
+            When a packet begins, and the packet, ready to be written.
+        """
+        make = self._copied if self._copy is not None else self._encoded
+        try:
+            for packet in make(offset_s):
+                if packet.pts is not None:
+                    yield packet.pts * packet.time_base, packet
+        except (av.FFmpegError, ValueError) as error:
+            _log.warning("%s: its sound ends early: %s", self._uri, reason_of(error))
+
+    def _copied(self, offset_s: Fraction) -> Iterator[Packet]:
+        assert self._copy is not None
+        for packet in self._container.demux(self._stream):
+            if packet.dts is None or packet.pts is None:
+                continue
+            offset = round(offset_s / packet.time_base)
+            packet.pts -= offset
+            packet.dts -= offset
+            packet.stream = self._copy
+            yield packet
+
+    def _encoded(self, offset_s: Fraction) -> Iterator[Packet]:
+        assert self._encoder is not None
+        context = self._encoder.codec_context
+        context.open(strict=False)
+        resampler = AudioResampler(
+            context.format, context.layout, context.sample_rate, context.frame_size
+        )
+        for frame in chain(self._container.decode(self._stream), [None]):
+            for part in resampler.resample(frame):
+                if part.pts is not None:
+                    part.pts -= round(offset_s / part.time_base)
+                yield from self._encoder.encode(part)
+        yield from self._encoder.encode(None)
+
+
+@contextmanager
+def open_sound(source: VideoSource, *, beside: int) -> Generator[SoundTrack | None]:
+    """Open the sound that belongs to a video stream.
+
+    Args:
+        source: the video.
+        beside: index of the video stream.
+
+    Yields:
+        The sound; None where there is none that can be decoded or copied.
+    """
+    file = None if source.opener is None else source.opener()
+    container = av.open(f"file:{source.uri}" if file is None else file, metadata_errors="ignore")
+    try:
+        best = container.streams.best("audio", related=container.streams[beside])
+        if isinstance(best, AudioStream) and best.codec_context is not None:
+            for stream in container.streams:
+                if stream.index != best.index:
+                    stream.discard = av.stream.Discard.all
+            yield SoundTrack(container, best, source.uri)
+        else:
+            yield None
+    finally:
+        container.close()
+        if file is not None:
+            file.close()

@@ -1,0 +1,118 @@
+"""What a drawn video keeps of its source beside the times: size, aspect, and which way is up.
+
+Frames are stored lying as the source's lie, with the source's display matrix, so that every player
+and every tool sees the same orientation in both. They are drawn on upright all the same.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+
+import av
+import cv2
+import numpy as np
+import numpy.typing as npt
+from av.sidedata.sidedata import Type
+
+from fcos_core.errors import VideoError
+from jobs.media.video.rotation import display_matrix
+from jobs.media.video.source import OpenVideo, VideoSource, opened
+
+Pixels = npt.NDArray[np.uint8]
+
+_NO_ASPECT = Fraction(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoShape:
+    """How the frames of a video are stored.
+
+    Attributes:
+        width: of stored frames, in pixels; even, as H.264 with quartered colour needs it.
+        height: likewise.
+        time_base: seconds of a tick.
+        aspect: width of a pixel by its height.
+        turn: signs of the display matrix (``jobs.media.video.rotation``); None for upright ones.
+        matrix: the display matrix itself, nine numbers of mp4; None where the source has none.
+        end_pts: ticks when the last frame is over, as the source's header says; None if unknown.
+    """
+
+    width: int
+    height: int
+    time_base: Fraction
+    aspect: Fraction
+    turn: tuple[int, int, int, int] | None
+    matrix: tuple[int, ...] | None
+    end_pts: int | None
+
+    def stored(self, upright: Pixels) -> Pixels:
+        """Lay a frame as it is stored.
+
+        A frame of odd size gets its last column or row twice. One of another size than the first,
+        which an mp4 cannot hold, is scaled.
+
+        Args:
+            upright: height x width x 3.
+        """
+        pixels = upright
+        if self.turn is not None:
+            a, b, c, d = self.turn
+            x, y = (a, d) if a else (c, b)
+            pixels = pixels[::y, ::x]
+            if not a:
+                pixels = pixels.transpose(1, 0, 2)
+        height, width = pixels.shape[:2]
+        missing = (self.height - height, self.width - width)
+        if missing != (0, 0):
+            pixels = np.ascontiguousarray(pixels)
+            if set(missing) <= {0, 1}:
+                return _uint8(
+                    cv2.copyMakeBorder(pixels, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
+                )
+            size = (self.width, self.height)
+            return _uint8(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+        return np.ascontiguousarray(pixels)
+
+
+def read_shape(source: VideoSource, *, stream: int) -> VideoShape:
+    """Decode the first frame that can be, and see how it lies.
+
+    Args:
+        source: the video.
+        stream: index of its stream.
+
+    Raises:
+        VideoError: there is none.
+    """
+    with opened(source, stream=stream) as video:
+        for packet in chain(video.packets(), [None]):
+            try:
+                frames = video.context.decode(packet)
+            except (av.FFmpegError, ValueError):
+                continue
+            if frames:
+                first = frames[0]
+                data = first.side_data.get(Type.DISPLAYMATRIX)
+                start, duration = video.stream.start_time, video.stream.duration
+                return VideoShape(
+                    width=first.width + first.width % 2,
+                    height=first.height + first.height % 2,
+                    time_base=video.stream.time_base or Fraction(1),
+                    aspect=_aspect(video),
+                    turn=display_matrix(first),
+                    matrix=None if data is None else struct.unpack("<9i", bytes(data)),
+                    end_pts=None if duration is None else (start or 0) + duration,
+                )
+    raise VideoError(f"{source.uri}: no frame of it can be decoded")
+
+
+def _aspect(video: OpenVideo) -> Fraction:
+    aspect = video.stream.sample_aspect_ratio or video.context.sample_aspect_ratio
+    return aspect or _NO_ASPECT
+
+
+def _uint8(pixels: object) -> Pixels:
+    return np.ascontiguousarray(pixels, np.uint8)
