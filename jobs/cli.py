@@ -320,29 +320,61 @@ def demo(
 @app.command()
 def render(
     *,
+    run: Run = None,
+    out: Annotated[
+        str | None, typer.Option(metavar="DIR", help="where the drawings go; local or s3://")
+    ] = None,
+    min_score: Annotated[
+        float | None, typer.Option(metavar="SCORE", help="draw detections from this on  [0.5]")
+    ] = None,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--classes", metavar="NAME,ID,...", help="draw these only: names or ids  [all]"
+        ),
+    ] = None,
+    between: Annotated[
+        str | None,
+        typer.Option(
+            metavar="hold|none",
+            help="on frames the run did not take, what the last one before shows, or nothing  "
+            "[hold]",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="only the first N pictures and videos  [targets: 20]"),
+    ] = None,
+    image_root: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="where the sources lie now  [where they lay]"),
+    ] = None,
     targets: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="COCO annotation file whose encoding is drawn"),
+        typer.Option(
+            metavar="FILE", help="instead of a run, draw what encoding makes of COCO annotations"
+        ),
     ] = None,
     rule: Annotated[
-        str | None, typer.Option(metavar="NAME", help="which location learns which box  [paper]")
+        str | None,
+        typer.Option(metavar="NAME", help="of --targets: which location learns which box  [paper]"),
     ] = None,
-    out: Annotated[str | None, typer.Option(metavar="DIR", help="where the pages go")] = None,
-    image_root: ImageRoot = None,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", help="draw only the first N pictures  [20]")
+    num_actors: Annotated[
+        str | None, typer.Option(metavar="N", help="processes; 1 needs no Ray  [auto]")
     ] = None,
+    address: Address = None,
 ) -> None:
-    """Draw what ground-truth encoding makes of pictures.
+    """Draw a run's detections on its pictures and videos.
 
-    One page each: what every location learns, level by level, and which boxes are lost, and why.
+    With --targets: what every location learns of annotated pictures, and which boxes are lost.
     """
     flags = _given(locals())
     with exit_codes():
         from jobs.config_file import load_settings
-        from jobs.render import RenderConfig, run
+        from jobs.render import RenderConfig
+        from jobs.render import run as run_render
 
-        _end(run(load_settings(RenderConfig, None, flags)))
+        _end(run_render(load_settings(RenderConfig, None, flags)))
 
 
 @app.command()

@@ -16,7 +16,8 @@ from fcos_core.metrics.bpr.structures import BoxBlock
 from fcos_core.metrics.picture_targets import picture_targets
 from jobs import synthetic
 from jobs.cli import main
-from jobs.render import RenderConfig, page_name, run
+from jobs.render import RenderConfig, run
+from jobs.rendering.targets import page_name
 from jobs.tables.coco_json import CocoAnnotations, CocoImage, load_annotations
 
 RULES = ("paper", "improved", "torchvision", "paper-p4")
@@ -134,8 +135,10 @@ def test_the_first_pictures_are_drawn_and_the_rest_is_counted(
     assert page.shape[1] == 1920
 
 
-def test_twenty_pictures_are_drawn_unless_another_number_is_given():
-    assert RenderConfig(targets="a.json", out="pages").limit == 20
+def test_twenty_pictures_are_drawn_unless_another_number_is_given(tmp_path: Path):
+    path = synthetic.generate(tmp_path / "data", num_images=21, seed=4)
+
+    assert render(path, tmp_path / "pages").summary()["drawn"] == 20
 
 
 def test_no_file_name_leads_out_of_the_folder(tmp_path: Path):
@@ -255,7 +258,7 @@ def test_crowd_regions_are_not_encoded(tmp_path: Path):
     ("arguments", "expected"),
     [
         (["--targets", "ok.json"], "--out is missing"),
-        (["--out", "pages"], "--targets is missing"),
+        (["--out", "pages"], "give RUN, or --targets FILE"),
         (["--targets", "none.json", "--out", "pages"], "none.json' cannot be read"),
         (["--targets", "cut.json", "--out", "pages"], "that are not JSON"),
         (["--targets", "empty.json", "--out", "pages"], "lists no images"),

@@ -1,0 +1,334 @@
+"""Draws all pictures and videos of a run: who draws what, in which order, and what came of it."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from fcos_core.errors import ConfigError
+from jobs.rendering.contact_sheet import NUM_TILES, candidates, contact_sheet
+from jobs.rendering.expected import Between
+from jobs.rendering.names import CONTACT_SHEET, output_names, overwritten
+from jobs.rendering.pictures import Look, Order, Outcome, PictureBlock, draw_block, encoded
+from jobs.rendering.rows import ShardRows
+from jobs.rendering.video_orders import VideoOrder, VideoOutcome, VideoPlan
+from jobs.rendering.videos import (
+    FRAMES_PER_PART,
+    DrawnPart,
+    Tally,
+    draw_part,
+    join,
+    plan_or_draw,
+)
+from jobs.runtime.block_tasks import map_blocks
+from jobs.runtime.cores import num_cores
+from jobs.runtime.progress import ProgressReport
+from jobs.runtime.ray_session import connected
+from jobs.storage import join as join_uri
+from jobs.storage import storage_for
+from jobs.tables.rows import ManifestItem
+from jobs.tables.run_directory import RunDirectory
+
+_log = logging.getLogger(__name__)
+
+_PICTURES_PER_BLOCK = 32
+_MOST_THREADS = 4
+# Ray takes seconds to start: below so much work, one process is faster.
+_FEW_PICTURES = 100
+_FEW_FRAMES = 2 * FRAMES_PER_PART
+_SHOWN = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOrder:
+    """What is wanted of a run.
+
+    Attributes:
+        directory: of the run.
+        out: uri of the folder that drawings go to.
+        names: of all categories, by id.
+        min_score: of detections that are drawn.
+        category_ids: of categories that are drawn; None for all.
+        between: what is drawn on frames that the run did not take.
+        image_root: folder that the sources lie in now; None for where the run found them.
+        limit: how many pictures and videos; None for all.
+        num_workers: processes; None to decide by how much there is to do.
+        address: of a Ray cluster; None for a private one, if any.
+    """
+
+    directory: RunDirectory
+    out: str
+    names: Mapping[int, str]
+    min_score: float
+    category_ids: frozenset[int] | None
+    between: Between
+    image_root: str | None
+    limit: int | None
+    num_workers: int | None
+    address: str | None
+
+
+@dataclass(kw_only=True)
+class RunDrawings:
+    """What was drawn.
+
+    Attributes:
+        run: uri of the run's directory.
+        out: uri of the folder.
+        counts: of pictures and videos that were drawn, of their frames, and of those that were not.
+        left_out: pictures and videos beyond the limit.
+        contact_sheet: uri of the sheet of samples; None when there are none.
+        seconds: it took.
+    """
+
+    run: str
+    out: str
+    counts: Counter[str] = field(default_factory=Counter[str])
+    left_out: int = 0
+    contact_sheet: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def failure(self) -> str | None:
+        """Why this is no success."""
+        not_drawn = {name: self.counts[name] for name in _FATES if self.counts[name]}
+        if self.counts["pictures"] or self.counts["videos"] or not not_drawn:
+            return None
+        reasons = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in not_drawn.items())
+        return f"none of {sum(not_drawn.values())} pictures and videos could be drawn: {reasons}"
+
+    def summary(self) -> dict[str, Any]:
+        """What the command's last line on stdout says."""
+        return {
+            "run": self.run,
+            "out": self.out,
+            **{name: self.counts[name] for name in ("pictures", "videos", "frames", "frames_lost")},
+            **{name: self.counts[name] for name in _FATES},
+            "left_out": self.left_out,
+            "contact_sheet": self.contact_sheet,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+_FATES = ("missing", "changed", "quarantined", "not_detected")
+
+
+def draw_run(order: RunOrder) -> RunDrawings:
+    """Draw all pictures and videos of a run, as far as they are there.
+
+    Args:
+        order: what is wanted.
+
+    Returns:
+        What was drawn.
+    """
+    began = time.monotonic()
+    work = _Work(order)
+    drawings = RunDrawings(run=order.directory.uri, out=order.out, left_out=work.num_left_out)
+    tiles: dict[str, Sequence[bytes]] = {}
+    with (
+        _workers(order, is_little=work.is_little) as num_workers,
+        ProgressReport(work.num_wanted, 0, job="render") as progress,
+    ):
+        for outcome in itertools.chain(_pictures(work, num_workers), _videos(work, num_workers)):
+            _count(outcome, drawings)
+            if outcome.uri in work.ranks and outcome.tiles:
+                tiles[outcome.uri] = outcome.tiles
+            progress.add(rows=1, quarantined=outcome.fate == "quarantined")
+    drawings.contact_sheet = _write_contact_sheet(work, tiles)
+    drawings.seconds = time.monotonic() - began
+    return drawings
+
+
+class _Work:
+    """What a run has to draw.
+
+    Args:
+        order: what is wanted of it.
+
+    Raises:
+        ConfigError: a source would be replaced by a drawing, or ``out`` is a file.
+    """
+
+    def __init__(self, order: RunOrder) -> None:
+        self.order = order
+        self.look = Look(
+            min_score=order.min_score,
+            category_ids=order.category_ids,
+            names=order.names,
+            image_root=order.image_root,
+        )
+        if storage_for(order.out).stat(order.out) is not None:
+            raise ConfigError(f"--out {order.out!r} is a file, must be a folder")
+        run_id = order.directory.read_manifest_metadata()["run_id"]
+        listing = order.directory.list_shards()
+        self.shards = {
+            number: ShardRows(
+                run=order.directory.uri,
+                run_id=run_id,
+                shard=number,
+                attempts=tuple(attempt for attempt, _ in listing.retries.get(number, ())),
+            )
+            for number, _ in listing.shards
+        }
+        self.videos: dict[str, list[ManifestItem]] = {}
+        suffixes: dict[str, str] = {}
+        for item in self._items():
+            suffixes[item.uri] = ".jpg" if item.kind == "image" else ".mp4"
+        self.num_wanted = min(len(suffixes), order.limit or len(suffixes))
+        self.num_left_out = len(suffixes) - self.num_wanted
+        self.names = output_names(suffixes)
+        self._wanted = set(itertools.islice(suffixes, self.num_wanted))
+        replaced = overwritten({uri: self.names[uri] for uri in self._wanted}, order.out, suffixes)
+        if replaced is not None:
+            raise ConfigError(f"--out {order.out!r} would replace {replaced!r}: give another one")
+        self.ranks = candidates(self._wanted)
+        num_frames = 0
+        for item in self._items():
+            if item.kind == "video_segment" and item.uri in self._wanted:
+                self.videos.setdefault(item.uri, []).append(item)
+                num_frames += item.num_frames or 0
+        num_pictures = self.num_wanted - len(self.videos)
+        self.is_little = num_pictures <= _FEW_PICTURES and num_frames <= _FEW_FRAMES
+
+    def picture_blocks(self, threads: int) -> Iterator[PictureBlock]:
+        """The pictures, block by block.
+
+        Yields:
+            Some pictures of one shard that is committed.
+        """
+        for shard, items in self.order.directory.iterate_manifest():
+            wanted = [i for i in items if i.kind == "image" and i.uri in self._wanted]
+            rows = self.shards.get(shard)
+            for start in range(0, len(wanted), _PICTURES_PER_BLOCK):
+                batch = wanted[start : start + _PICTURES_PER_BLOCK]
+                yield PictureBlock(
+                    rows=rows,
+                    orders=[
+                        Order(
+                            item=item, out=self.uri_of(item.uri), wants_tile=item.uri in self.ranks
+                        )
+                        for item in batch
+                    ],
+                    look=self.look,
+                    threads=threads,
+                )
+
+    def video_orders(self, threads: int) -> Iterator[VideoOrder]:
+        """The videos.
+
+        Yields:
+            Each with all its segments.
+        """
+        for uri, items in self.videos.items():
+            numbers = {item.shard for item in items} & self.shards.keys()
+            yield VideoOrder(
+                items=tuple(sorted(items, key=lambda item: item.first_frame or 0)),
+                shards={number: self.shards[number] for number in numbers},
+                out=self.uri_of(uri),
+                look=self.look,
+                between=self.order.between,
+                wants_tile=uri in self.ranks,
+                threads=threads,
+            )
+
+    def uri_of(self, source: str) -> str:
+        """Where the drawing of a source goes."""
+        return join_uri(self.order.out, self.names[source])
+
+    def _items(self) -> Iterator[ManifestItem]:
+        for _, items in self.order.directory.iterate_manifest():
+            yield from items
+
+
+@contextmanager
+def _workers(order: RunOrder, *, is_little: bool) -> Generator[int]:
+    """Have Ray at hand where it pays.
+
+    Yields:
+        The number of processes; 1 is this one.
+    """
+    if order.num_workers == 1 or (order.num_workers is None and is_little and not order.address):
+        yield 1
+        return
+    with connected(order.address, num_cpus=order.num_workers or num_cores()) as ray:
+        yield order.num_workers or max(2, int(ray.cluster_resources().get("CPU", 2)))
+
+
+def _threads(num_workers: int) -> int:
+    return min(_MOST_THREADS, num_cores()) if num_workers == 1 else 1
+
+
+def _pictures(work: _Work, num_workers: int) -> Iterator[Outcome]:
+    blocks = work.picture_blocks(_threads(num_workers))
+    address = work.order.address
+    for outcomes in map_blocks(draw_block, blocks, num_workers=num_workers, address=address):
+        yield from outcomes
+
+
+def _videos(work: _Work, num_workers: int) -> Iterator[Outcome]:
+    """Draw the short videos, then the parts of the long ones, which are joined here.
+
+    Yields:
+        What became of each.
+    """
+    orders = work.video_orders(_threads(num_workers))
+    address = work.order.address
+    plans: list[VideoPlan] = []
+    for result in map_blocks(plan_or_draw, orders, num_workers=num_workers, address=address):
+        if isinstance(result, VideoPlan):
+            plans.append(result)
+        else:
+            yield result
+    parts = (part for plan in plans for part in plan.parts())
+    drawn = map_blocks(draw_part, parts, num_workers=num_workers, address=address)
+    for plan in plans:
+        yield _joined(plan, itertools.islice(drawn, len(plan.segments)))
+
+
+def _joined(plan: VideoPlan, drawn: Iterator[DrawnPart]) -> VideoOutcome:
+    tally = Tally()
+
+    def parts() -> Iterator[Any]:
+        for one in drawn:
+            tally.add(one.tally)
+            yield from one.encoded
+
+    return join(plan, parts(), tally)
+
+
+def _count(outcome: Outcome, drawings: RunDrawings) -> None:
+    counts = drawings.counts
+    if outcome.fate != "drawn":
+        counts[outcome.fate] += 1
+        num_told = sum(counts[name] for name in _FATES)
+        if num_told <= _SHOWN:
+            _log.warning("%s: %s", outcome.fate.replace("_", " "), outcome.reason)
+        if num_told == _SHOWN:
+            _log.warning("further ones are only counted")
+    elif isinstance(outcome, VideoOutcome):
+        counts["videos"] += 1
+        counts["frames"] += outcome.num_frames
+        counts["frames_lost"] += outcome.num_lost
+        if outcome.num_lost:
+            _log.warning("%s: %d frames lost: %s", outcome.uri, outcome.num_lost, outcome.reason)
+    else:
+        counts["pictures"] += 1
+
+
+def _write_contact_sheet(work: _Work, tiles: Mapping[str, Sequence[bytes]]) -> str | None:
+    if not tiles:
+        return None
+    ordered = sorted(tiles, key=work.ranks.__getitem__)
+    first = [(work.names[uri], tiles[uri][0]) for uri in ordered]
+    more = [(work.names[uri], tile) for uri in ordered for tile in tiles[uri][1:]]
+    sheet = contact_sheet([*first, *more][:NUM_TILES])
+    uri = join_uri(work.order.out, CONTACT_SHEET)
+    storage_for(uri).write(uri, encoded(sheet))
+    return uri

@@ -1,0 +1,164 @@
+"""Videos of a run with their detections drawn on: one part of them at a time, then joined.
+
+A short video, or one that cannot be split, is drawn and written by one worker. A long one is drawn
+in parts by many, and the driver puts these one after the other as they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+
+from fcos_core.errors import DataError, StorageError, VideoError
+from jobs.media.drawing.colors import Pixels
+from jobs.media.drawing.detections import NOTHING, draw_found
+from jobs.media.encoding import EncodedPart, Mp4Writer, encode, open_sound, read_shape
+from jobs.media.video import Lost, decode_segment, index_video, split
+from jobs.rendering.expected import FrameRows
+from jobs.rendering.pictures import Fate, tile_of
+from jobs.rendering.rows import found_in
+from jobs.rendering.video_orders import PartOrder, VideoOrder, VideoOutcome, VideoPlan
+from jobs.rendering.video_sources import (
+    end_pts_of,
+    fate_of_unusable,
+    place_of,
+    require_same_frames,
+    require_same_size,
+    source_of,
+)
+from jobs.rendering.writing import Writing
+
+FRAMES_PER_PART = 300
+"""Of a video: few enough to be kept in memory once encoded, many enough to be worth a task."""
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What happened while frames were drawn.
+
+    Attributes:
+        num_lost: frames that could not be decoded.
+        tiles: JPEGs of frames in the middle of a part, when they were wanted.
+        reason: why frames were lost; None when none were.
+    """
+
+    num_lost: int = 0
+    tiles: list[bytes] = field(default_factory=list[bytes])
+    reason: str | None = None
+
+    def add(self, other: Tally) -> None:
+        """Add what happened elsewhere, later in the video."""
+        self.num_lost += other.num_lost
+        self.tiles += other.tiles
+        self.reason = self.reason or other.reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnPart:
+    """A part of a video as a worker gives it back."""
+
+    encoded: Sequence[EncodedPart]
+    tally: Tally
+
+
+def plan_or_draw(order: VideoOrder) -> VideoPlan | VideoOutcome:
+    """Look at a video; draw it at once when it is one part, and say why when it cannot be drawn."""
+    refused = partial(VideoOutcome, uri=order.uri)
+    if not order.shards:
+        return refused(fate="not_detected", reason=f"{order.uri}: the run has no row of it")
+    try:
+        uri = place_of(order)
+        source = source_of(uri)
+    except (DataError, StorageError) as error:
+        return refused(fate="missing", reason=str(error))
+    try:
+        require_same_size(order, uri)
+        index = index_video(source, stream=order.items[0].stream)
+        require_same_frames(order, index)
+        shape = read_shape(source, stream=index.stream)
+    except VideoError as error:
+        return refused(fate=fate_of_unusable(order), reason=str(error))
+    except StorageError as error:
+        return refused(fate="missing", reason=str(error))
+    num_parts = -(-index.num_frames // FRAMES_PER_PART)
+    plan = VideoPlan(
+        order=order,
+        source=uri,
+        shape=shape,
+        segments=split(index, num_parts),
+        start_pts=int(index.timestamps[0]),
+        end_pts=end_pts_of(shape, index),
+    )
+    if len(plan.segments) > 1:
+        return plan
+    tally = Tally()
+    (part,) = plan.parts()
+    return join(plan, _encoded_parts(part, tally), tally)
+
+
+def draw_part(order: PartOrder) -> DrawnPart:
+    """Decode, draw and encode one part of a video, one frame in memory."""
+    tally = Tally()
+    return DrawnPart(encoded=list(_encoded_parts(order, tally)), tally=tally)
+
+
+def join(plan: VideoPlan, parts: Iterable[EncodedPart], tally: Tally) -> VideoOutcome:
+    """Write a video of its parts, as they come.
+
+    Args:
+        plan: of the video.
+        parts: in order.
+        tally: of what happens while they are made.
+    """
+    order, source = plan.order, source_of(plan.source)
+    with ExitStack() as stack:
+        writing = stack.enter_context(Writing(order.out))
+        sound = stack.enter_context(open_sound(source, beside=plan.segments[0].stream))
+        writer = stack.enter_context(
+            Mp4Writer(writing.path, plan.shape, sound, start_pts=plan.start_pts)
+        )
+        for part in parts:
+            writer.add(part)
+        if writer.num_frames:
+            writer.finish(end_pts=plan.end_pts)
+            writing.keep()
+    fate: Fate = "drawn" if writer.num_frames else fate_of_unusable(order)
+    return VideoOutcome(
+        uri=order.uri,
+        fate=fate,
+        reason=tally.reason,
+        num_frames=writer.num_frames,
+        num_lost=tally.num_lost,
+        tiles=tuple(tally.tiles),
+    )
+
+
+def _encoded_parts(order: PartOrder, tally: Tally) -> Iterator[EncodedPart]:
+    """Draw and encode, so many frames at a time.
+
+    Yields:
+        What was encoded.
+    """
+    frames = _drawn_frames(order, tally)
+    while part := encode(islice(frames, FRAMES_PER_PART), order.shape, threads=order.threads):
+        yield part
+
+
+def _drawn_frames(order: PartOrder, tally: Tally) -> Iterator[tuple[int, Pixels]]:
+    look, segment = order.look, order.segment
+    rows = FrameRows(order.items, order.shards, order.between)
+    middle = segment.first_frame + segment.num_frames // 2
+    for frame in decode_segment(source_of(order.source), segment):
+        if isinstance(frame, Lost):
+            tally.num_lost += frame.last - frame.first + 1
+            tally.reason = tally.reason or f"frame {frame.first}: {frame.reason}"
+            continue
+        pixels, row = frame.pixels, rows.of(frame.index)
+        found = NOTHING if row is None else found_in(row, look.min_score, look.category_ids)
+        if order.wants_tile and frame.index >= middle and not tally.tiles:
+            tally.tiles.append(tile_of(pixels, found, look.names))
+        draw_found(pixels, found, look.names)
+        yield frame.pts, pixels
