@@ -220,7 +220,7 @@ class _Work:
                     threads=threads,
                 )
 
-    def video_orders(self, threads: int) -> Iterator[VideoOrder]:
+    def video_orders(self) -> Iterator[VideoOrder]:
         """The videos.
 
         Yields:
@@ -235,7 +235,6 @@ class _Work:
                 look=self.look,
                 between=self.order.between,
                 wants_tile=uri in self.ranks,
-                threads=threads,
             )
 
     def uri_of(self, source: str) -> str:
@@ -278,7 +277,7 @@ def _videos(work: _Work, num_workers: int) -> Iterator[Outcome]:
     Yields:
         What became of each.
     """
-    orders = work.video_orders(_threads(num_workers))
+    orders = work.video_orders()
     address = work.order.address
     plans: list[VideoPlan] = []
     for result in map_blocks(plan_or_draw, orders, num_workers=num_workers, address=address):

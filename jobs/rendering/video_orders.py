@@ -24,7 +24,6 @@ class VideoOrder:
         look: of the drawing.
         between: what is drawn on frames that the run did not take.
         wants_tile: whether frames of it may be shown on the contact sheet.
-        threads: cores that may be used by one worker.
     """
 
     items: Sequence[ManifestItem]
@@ -33,7 +32,6 @@ class VideoOrder:
     look: Look
     between: Between
     wants_tile: bool
-    threads: int
 
     @property
     def uri(self) -> str:
@@ -93,7 +91,6 @@ class VideoPlan:
                 look=self.order.look,
                 between=self.order.between,
                 wants_tile=self.order.wants_tile,
-                threads=self.order.threads,
             )
 
 
@@ -109,4 +106,3 @@ class PartOrder:
     look: Look
     between: Between
     wants_tile: bool
-    threads: int

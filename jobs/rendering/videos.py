@@ -143,7 +143,7 @@ def _encoded_parts(order: PartOrder, tally: Tally) -> Iterator[EncodedPart]:
         What was encoded.
     """
     frames = _drawn_frames(order, tally)
-    while part := encode(islice(frames, FRAMES_PER_PART), order.shape, threads=order.threads):
+    while part := encode(islice(frames, FRAMES_PER_PART), order.shape):
         yield part
 
 

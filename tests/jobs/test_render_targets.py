@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+import jobs.render
 from fcos_core.errors import ConfigError
 from fcos_core.metrics.bpr.locations import measure_locations
 from fcos_core.metrics.bpr.rules import LocationRule, named_rule
@@ -135,10 +136,15 @@ def test_the_first_pictures_are_drawn_and_the_rest_is_counted(
     assert page.shape[1] == 1920
 
 
-def test_twenty_pictures_are_drawn_unless_another_number_is_given(tmp_path: Path):
-    path = synthetic.generate(tmp_path / "data", num_images=21, seed=4)
+def test_twenty_pictures_are_drawn_unless_another_number_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    assert jobs.render._TARGETS_LIMIT == 20
+    monkeypatch.setattr(jobs.render, "_TARGETS_LIMIT", 2)
+    path = write_dataset(tmp_path, dict.fromkeys(["a.png", "b.png", "c.png"], (60, 40)))
 
-    assert render(path, tmp_path / "pages").summary()["drawn"] == 20
+    assert render(path, tmp_path / "pages").summary()["drawn"] == 2
+    assert render(path, tmp_path / "pages", limit=1).summary()["drawn"] == 1
 
 
 def test_no_file_name_leads_out_of_the_folder(tmp_path: Path):

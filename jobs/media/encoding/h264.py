@@ -16,7 +16,14 @@ import numpy as np
 import numpy.typing as npt
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    Interpolation,
+    VideoReformatter,
+)
 
 from jobs.media.encoding.shape import VideoShape
 
@@ -24,6 +31,8 @@ Pixels = npt.NDArray[np.uint8]
 
 _OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0", "profile": "high"}
 _BT709 = 1
+_EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+"""The same sums on every processor, as where frames are decoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +50,12 @@ class EncodedPart:
     num_frames: int
 
 
-def encode(
-    frames: Iterable[tuple[int, Pixels]], shape: VideoShape, *, threads: int
-) -> EncodedPart | None:
-    """Encode frames, one at a time in memory.
+def encode(frames: Iterable[tuple[int, Pixels]], shape: VideoShape) -> EncodedPart | None:
+    """Encode frames, one at a time in memory and on one core: parts are what is done at once.
 
     Args:
         frames: ticks when each is shown, rising, and its pixels, upright.
         shape: how they are stored; the same for all parts of a video.
-        threads: cores to use.
 
     Returns:
         The part; None when there are no frames.
@@ -60,7 +66,7 @@ def encode(
     reformatter = VideoReformatter()
     with av.open(file, "w", format="mp4") as container:
         stream = container.add_stream("libx264", options=_OPTIONS)
-        _set_up(stream.codec_context, shape, threads)
+        _set_up(stream.codec_context, shape)
         stream.time_base = shape.time_base
         for pts, pixels in frames:
             start_pts = pts if start_pts is None else start_pts
@@ -70,6 +76,7 @@ def encode(
                 format="yuv420p",
                 dst_colorspace=Colorspace.ITU709,
                 dst_color_range=ColorRange.MPEG,
+                interpolation=_EXACT,
                 threads=1,
             )
             frame.pts, frame.time_base = pts - start_pts, shape.time_base
@@ -81,7 +88,7 @@ def encode(
     return EncodedPart(mp4=file.getvalue(), start_pts=start_pts, num_frames=num_frames)
 
 
-def _set_up(context: VideoCodecContext, shape: VideoShape, threads: int) -> None:
+def _set_up(context: VideoCodecContext, shape: VideoShape) -> None:
     context.width, context.height = shape.width, shape.height
     context.pix_fmt = "yuv420p"
     context.time_base = shape.time_base
@@ -92,4 +99,4 @@ def _set_up(context: VideoCodecContext, shape: VideoShape, threads: int) -> None
     context.color_trc = ColorTrc.BT709
     context.colorspace = _BT709
     context.color_range = ColorRange.MPEG
-    context.thread_count = threads
+    context.thread_count = 1

@@ -38,7 +38,7 @@ def copy(path: Path, out: Path, *, num_parts: int) -> int:
     ):
         for segment in split(index, num_parts):
             frames = decoded(source, segment)
-            part = encode(frames, shape, threads=1)
+            part = encode(frames, shape)
             assert part is not None
             writer.add(part)
         end = shape.end_pts if shape.end_pts is not None and shape.end_pts > last else last + step
@@ -161,7 +161,7 @@ def test_a_last_frame_is_shown_until_the_end_of_what_is_lost_behind_it(tmp_path:
     path, out = write_clip(tmp_path / "clip.mp4"), tmp_path / "out.mp4"
     source = VideoSource(str(path))
     shape = read_shape(source, stream=0)
-    part = encode(((pts, picture(0)) for pts in (0, 40)), shape, threads=1)
+    part = encode(((pts, picture(0)) for pts in (0, 40)), shape)
     assert part is not None
 
     with Mp4Writer(out, shape, None, start_pts=0) as writer:
@@ -174,4 +174,4 @@ def test_a_last_frame_is_shown_until_the_end_of_what_is_lost_behind_it(tmp_path:
 def test_no_frames_are_no_part(tmp_path: Path):
     shape = read_shape(VideoSource(str(write_clip(tmp_path / "clip.mp4"))), stream=0)
 
-    assert encode(iter(()), shape, threads=1) is None
+    assert encode(iter(()), shape) is None
