@@ -88,7 +88,8 @@ def _num_common(paths: Sequence[Sequence[str]]) -> int:
     """How many folders all paths begin with."""
     if not paths:
         return 0
-    first, last = min(paths), max(paths)  # whatever these two share, all between them share
+    tuples = [tuple(path) for path in paths]
+    first, last = min(tuples), max(tuples)  # whatever these two share, all between them share
     both = zip(first, last, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ TILE_SHAPE = (240, 320)
 """Height and width that a picture of the contact sheet fits into."""
 
 _QUALITY = 92
+_CONTAINER = re.compile(r"\.(?:tar|parquet)#", re.IGNORECASE)
 _MAX_PIXELS = 2**31 - 1  # the run has looked at it under a limit of its own
 
 
@@ -139,7 +141,8 @@ def _draw(order: Order, rows: Mapping[int, Row], look: Look) -> Outcome:
     try:
         data = fetch(item) if look.image_root is None else reader(look.image_root)(row)
     except (DataError, StorageError) as error:
-        return Outcome(uri=item.uri, fate="missing", reason=str(error))
+        fate = "changed" if _is_there(item.uri) else "missing"
+        return Outcome(uri=item.uri, fate=fate, reason=str(error))
     try:
         pixels = _decode_unchanged(data, item, row)
     except ImageError as error:
@@ -150,6 +153,12 @@ def _draw(order: Order, rows: Mapping[int, Row], look: Look) -> Outcome:
     draw_found(canvas, found, look.names)
     storage_for(order.out).write(order.out, encoded(canvas))
     return Outcome(uri=item.uri, fate="drawn", tiles=tiles)
+
+
+def _is_there(uri: str) -> bool:
+    """Whether there is a file, or at least the archive or table that the picture is in."""
+    ends = [len(uri), *(match.end() - 1 for match in _CONTAINER.finditer(uri))]
+    return any(storage_for(uri).stat(uri[:end]) is not None for end in ends)
 
 
 def _decode_unchanged(data: bytes, item: ManifestItem, row: Row) -> Pixels:

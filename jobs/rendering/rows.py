@@ -1,5 +1,8 @@
 """The rows of a run's shards, in whichever process draws them."""
 
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyarrow has no types
+
 from __future__ import annotations
 
 from collections.abc import Sequence

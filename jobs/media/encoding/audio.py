@@ -1,5 +1,9 @@
 """The sound of a video, packet by packet: copied where a browser plays it in mp4, else as AAC."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# PyAV leaves what an encoder or a template gives partly unknown
+
 from __future__ import annotations
 
 import logging
@@ -7,14 +11,23 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
+from typing import TYPE_CHECKING, cast
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
 from av.packet import Packet
+from av.stream import Discard
 
 from jobs.media.video.source import VideoSource, reason_of
+
+if TYPE_CHECKING:
+    SoundPacket = Packet[AudioStream]
+else:
+    SoundPacket = Packet
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +74,7 @@ class SoundTrack:
         is_mono = self._stream.codec_context.channels == _MONO
         self._encoder.codec_context.layout = "mono" if is_mono else "stereo"
 
-    def packets(self, offset_s: Fraction) -> Iterator[tuple[Fraction, Packet]]:
+    def packets(self, offset_s: Fraction) -> Iterator[tuple[Fraction, SoundPacket]]:
         """Read it, in the order of time; it ends where it cannot be read on.
 
         Args:
@@ -75,10 +88,10 @@ class SoundTrack:
             for packet in make(offset_s):
                 if packet.pts is not None:
                     yield packet.pts * packet.time_base, packet
-        except (av.FFmpegError, ValueError) as error:
+        except (FFmpegError, ValueError) as error:
             _log.warning("%s: its sound ends early: %s", self._uri, reason_of(error))
 
-    def _copied(self, offset_s: Fraction) -> Iterator[Packet]:
+    def _copied(self, offset_s: Fraction) -> Iterator[SoundPacket]:
         assert self._copy is not None
         for packet in self._container.demux(self._stream):
             if packet.dts is None or packet.pts is None:
@@ -89,7 +102,7 @@ class SoundTrack:
             packet.stream = self._copy
             yield packet
 
-    def _encoded(self, offset_s: Fraction) -> Iterator[Packet]:
+    def _encoded(self, offset_s: Fraction) -> Iterator[SoundPacket]:
         assert self._encoder is not None
         context = self._encoder.codec_context
         context.open(strict=False)
@@ -99,7 +112,7 @@ class SoundTrack:
         for frame in chain(self._container.decode(self._stream), [None]):
             for part in resampler.resample(frame):
                 if part.pts is not None:
-                    part.pts -= round(offset_s / part.time_base)
+                    part.pts -= round(offset_s * context.sample_rate)
                 yield from self._encoder.encode(part)
         yield from self._encoder.encode(None)
 
@@ -116,13 +129,15 @@ def open_sound(source: VideoSource, *, beside: int) -> Generator[SoundTrack | No
         The sound; None where there is none that can be decoded or copied.
     """
     file = None if source.opener is None else source.opener()
-    container = av.open(f"file:{source.uri}" if file is None else file, metadata_errors="ignore")
+    container = av.open(
+        f"file:{source.uri}" if file is None else file, mode="r", metadata_errors="ignore"
+    )
     try:
         best = container.streams.best("audio", related=container.streams[beside])
-        if isinstance(best, AudioStream) and best.codec_context is not None:
+        if isinstance(best, AudioStream) and _has_decoder(best):
             for stream in container.streams:
                 if stream.index != best.index:
-                    stream.discard = av.stream.Discard.all
+                    stream.discard = Discard.all
             yield SoundTrack(container, best, source.uri)
         else:
             yield None
@@ -130,3 +145,8 @@ def open_sound(source: VideoSource, *, beside: int) -> Generator[SoundTrack | No
         container.close()
         if file is not None:
             file.close()
+
+
+def _has_decoder(stream: AudioStream) -> bool:
+    # None where no decoder is known, whatever PyAV's types say.
+    return bool(cast("AudioCodecContext | None", stream.codec_context))

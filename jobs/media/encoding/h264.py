@@ -4,6 +4,10 @@ Without B-frames a frame is decoded when it is shown, so times pass through as t
 uneven, and parts that were encoded apart follow one another without a seam. That costs some bytes.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# PyAV leaves what an encoder or a template gives partly unknown
+
 from __future__ import annotations
 
 import io

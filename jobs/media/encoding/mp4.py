@@ -1,5 +1,9 @@
 """Puts encoded parts and the sound into one mp4 file, while the parts are still being made."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# PyAV leaves what an encoder or a template gives partly unknown
+
 from __future__ import annotations
 
 import io
@@ -13,10 +17,11 @@ from typing import BinaryIO, Self
 
 import av
 from av.container import InputContainer, OutputContainer
+from av.error import FFmpegError
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from jobs.media.encoding.audio import SoundTrack
+from jobs.media.encoding.audio import SoundPacket, SoundTrack
 from jobs.media.encoding.h264 import EncodedPart
 from jobs.media.encoding.shape import VideoShape
 
@@ -52,8 +57,8 @@ class Mp4Writer:
             path, "w", format="mp4", options={"movflags": "faststart"}
         )
         self._stream: VideoStream | None = None
-        self._packets: Iterator[tuple[Fraction, Packet]] = iter(())
-        self._next_sound: tuple[Fraction, Packet] | None = None
+        self._packets: Iterator[tuple[Fraction, SoundPacket]] = iter(())
+        self._next_sound: tuple[Fraction, SoundPacket] | None = None
         self._last: Packet[VideoStream] | None = None
         self.num_frames = 0
 
@@ -67,12 +72,12 @@ class Mp4Writer:
         trace: TracebackType | None,
     ) -> None:
         # What is left after an error is thrown away, so whether it can be finished says nothing.
-        with suppress(av.FFmpegError, ValueError):
+        with suppress(FFmpegError, ValueError):
             self._container.close()
 
     def add(self, part: EncodedPart) -> None:
         """Write the next part, and the sound up to its end."""
-        with av.open(io.BytesIO(part.mp4)) as source:
+        with av.open(io.BytesIO(part.mp4), mode="r") as source:
             stream = self._stream or self._begin(source)
             for packet in source.demux(source.streams.video[0]):
                 if packet.pts is None:

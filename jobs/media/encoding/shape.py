@@ -4,18 +4,24 @@ Frames are stored lying as the source's lie, with the source's display matrix, s
 and every tool sees the same orientation in both. They are drawn on upright all the same.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# PyAV leaves what an encoder or a template gives partly unknown
+
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
+from typing import cast
 
-import av
 import cv2
 import numpy as np
 import numpy.typing as npt
-from av.sidedata.sidedata import Type
+from av.error import FFmpegError
+from av.sidedata.sidedata import SideData, Type
 
 from fcos_core.errors import VideoError
 from jobs.media.video.rotation import display_matrix
@@ -91,11 +97,12 @@ def read_shape(source: VideoSource, *, stream: int) -> VideoShape:
         for packet in chain(video.packets(), [None]):
             try:
                 frames = video.context.decode(packet)
-            except (av.FFmpegError, ValueError):
+            except (FFmpegError, ValueError):
                 continue
             if frames:
                 first = frames[0]
-                data = first.side_data.get(Type.DISPLAYMATRIX)
+                sides = cast("Iterable[SideData]", first.side_data)  # not keys, as the types say
+                data = next((s for s in sides if s.type == Type.DISPLAYMATRIX), None)
                 start, duration = video.stream.start_time, video.stream.duration
                 return VideoShape(
                     width=first.width + first.width % 2,

@@ -25,7 +25,8 @@ def drawn(width: int, height: int, what: Found) -> np.ndarray:
 
 
 def places_of(pixels: np.ndarray, color) -> tuple[np.ndarray, np.ndarray]:
-    return np.nonzero((pixels == np.array(color)).all(axis=2))
+    y, x = np.nonzero((pixels == np.array(color)).all(axis=2))
+    return y, x
 
 
 @pytest.mark.parametrize("factor", [1, 2, 6])

@@ -83,11 +83,12 @@ def seen(path: Path | str, stream: int | None = None) -> Seen:
         video = container.streams.video[0] if stream is None else container.streams[stream]
         number = video.index
         frames = list(container.decode(video))
-        times = [float(frame.pts * video.time_base) for frame in frames]
-        duration = video.duration and float(video.duration * video.time_base)
+        tick = video.time_base or Fraction(1)
+        times = [float((frame.pts or 0) * tick) for frame in frames]
+        duration = video.duration and float(video.duration * tick)
         size = (video.codec_context.width, video.codec_context.height)
         rotation = frames[0].rotation
-        overall = container.duration / av.time_base
+        overall = (container.duration or 0) / av.time_base
     with av.open(str(path), metadata_errors="ignore") as container:
         best = container.streams.best("audio", related=container.streams[number])
         sound = []
