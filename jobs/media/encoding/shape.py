@@ -110,7 +110,7 @@ def read_shape(source: VideoSource, *, stream: int) -> VideoShape:
                     time_base=video.stream.time_base or Fraction(1),
                     aspect=_aspect(video),
                     turn=display_matrix(first),
-                    matrix=None if data is None else struct.unpack("<9i", bytes(data)),
+                    matrix=None if data is None else struct.unpack("=9i", bytes(data)),
                     end_pts=None if duration is None else (start or 0) + duration,
                 )
     raise VideoError(f"{source.uri}: no frame of it can be decoded")
