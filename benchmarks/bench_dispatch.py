@@ -8,6 +8,7 @@ results.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import shlex
 import sys
@@ -184,7 +185,9 @@ def _peak_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MIB
 
 
-def report(measured: list[Measured], num_shards: int, num_items: int, command: str) -> str:
+def report(
+    measured: list[Measured], num_shards: int, num_items: int, *, load: float, command: str
+) -> str:
     """The page of results."""
     rows = "\n".join(
         f"| {m.shard_s:g} s | {m.num_actors} | {m.seconds:.1f} s | {m.working:.2%} | "
@@ -192,7 +195,11 @@ def report(measured: list[Measured], num_shards: int, num_items: int, command: s
         f"{m.driver_mib:.0f} MiB | {m.grown_mib:.0f} MiB |"
         for m in measured
     )
-    head = circumstances(command, ["ray"], [("work", f"{num_items} items in {num_shards} shards")])
+    about = [
+        ("work", f"{num_items} items in {num_shards} shards"),
+        ("machine", f"load average {load:.1f} before the start (0 is a machine at rest)"),
+    ]
+    head = circumstances(command, ["ray"], about)
     columns = [
         *("a shard takes", "actors", "first to last shard", "actor time spent working"),
         *("gap between two shards of an actor, median", "worst gap", "wall time per shard"),
@@ -210,7 +217,8 @@ call later. All processes share the machine's cores, the driver's too, so gaps h
 |{"---|" * len(columns)}
 {rows}
 
-Where shards take no time, the wall time per shard is what the driver needs to hand one out.
+Where shards take no time, the wall time per shard is what the driver needs to hand one out; few
+actors take part, since the work is over before the others have come.
 """
 
 
@@ -222,6 +230,7 @@ def main() -> None:
     parser.add_argument("--actors", type=int, default=32)
     parser.add_argument("--out", type=Path, default=HERE / "results")
     arguments = parser.parse_args()
+    load, _, _ = os.getloadavg()
     shards = shards_of(arguments.shards, arguments.items)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -231,8 +240,8 @@ def main() -> None:
             measure(shards, shard_s=s, num_actors=arguments.actors, folder=Path(folder))
             for s in (1.0, 0.0)
         ]
-    command = shlex.join(["python", *(Path(a).name if "/" in a else a for a in sys.argv)])
-    page = report(measured, arguments.shards, arguments.items, command)
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    page = report(measured, arguments.shards, arguments.items, load=load, command=command)
     path = arguments.out / page_name("dispatch")
     path.write_text(page, encoding="utf-8")
     print(page)
