@@ -94,10 +94,10 @@ def test_one_request_in_five_failing_changes_no_row(
 ):
     on_s3 = upload(pictures, f"{s3}/pictures")
     calm, _ = computed(tmp_path / "calm", on_s3, tiny_weights)
-    with FaultProxy(s3_server.endpoint, Faults(seed=1, rate=0.2, stall_s=1.5)) as proxy:
+    with FaultProxy(s3_server.endpoint, Faults(seed=1, rate=0.2, stall_s=2.5)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         monkeypatch.setenv("AWS_RETRY_MODE", "standard")  # adaptive would wait for the server
-        monkeypatch.setenv("FCOS_S3_READ_TIMEOUT_S", "1")
+        monkeypatch.setenv("FCOS_S3_READ_TIMEOUT_S", "2")
         disconnect()
         stormy, _ = computed(f"{s3}/run", on_s3, tiny_weights)
         disconnect()

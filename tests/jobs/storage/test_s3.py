@@ -6,13 +6,16 @@ import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from fcos_core.errors import ConfigError, StorageError
+from jobs.runtime.settings import DetectConfig
 from jobs.storage import MissingError, UnreadableError, Version, s3_reading
 from jobs.storage.s3 import S3Storage
 from jobs.storage.s3_client import connection, disconnect
@@ -252,6 +255,7 @@ class Forgetful(http.server.BaseHTTPRequestHandler):
     """Takes every PUT and looks at no condition, as older servers do."""
 
     protocol_version = "HTTP/1.1"
+    heard: ClassVar[list[dict[str, str]]] = []
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the base class's name
         del format, args
@@ -263,31 +267,63 @@ class Forgetful(http.server.BaseHTTPRequestHandler):
     def do_DELETE(self) -> None:
         self._answer(204)
 
+    def do_HEAD(self) -> None:
+        self._answer(200)
+
+    def do_GET(self) -> None:
+        self._answer(200)
+
     def _answer(self, status: int) -> None:
+        self.heard.append({name.lower(): value for name, value in self.headers.items()})
         self.send_response(status)
         self.send_header("ETag", '"0"')
         self.send_header("Content-Length", "0")
         self.end_headers()
 
 
-def test_a_server_that_ignores_conditions_is_refused_by_its_address(
-    s3: str, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.fixture
+def forgetful(s3: str, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
+    del s3  # only its environment
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Forgetful) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         endpoint = f"http://127.0.0.1:{server.server_address[1]}"
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", endpoint)
         disconnect()
-        with pytest.raises(ConfigError) as caught:
-            storage.check_create(f"{s3}/run")
-        monkeypatch.setenv("FCOS_S3_UNSAFE_COMMIT", "1")
-        storage.check_create(f"{s3}/run")
+        Forgetful.heard.clear()
+        yield endpoint
         disconnect()
         server.shutdown()
         thread.join()
+
+
+def test_what_the_settings_say_of_s3_is_what_is_sent(
+    forgetful: str, monkeypatch: pytest.MonkeyPatch
+):
+    del forgetful
+    assert storage.read("s3://bucket/x") == b""
+    assert storage.stat("s3://bucket/x") is not None
+    assert all("authorization" in one for one in Forgetful.heard)
+    assert not any("x-amz-request-payer" in one for one in Forgetful.heard)
+    Forgetful.heard.clear()
+    asked = DetectConfig(inputs=("x",), out="y", s3_anonymous=True, s3_requester_pays=True)
+    for name, value in asked.storage_environment().items():
+        monkeypatch.setenv(name, value)
+    assert storage.read("s3://bucket/x") == b""
+    assert storage.stat("s3://bucket/x") is not None
+    assert [one.get("x-amz-request-payer") for one in Forgetful.heard] == ["requester"] * 2
+    assert not any("authorization" in one for one in Forgetful.heard)
+
+
+def test_a_server_that_ignores_conditions_is_refused_by_its_address(
+    forgetful: str, s3: str, monkeypatch: pytest.MonkeyPatch
+):
+    with pytest.raises(ConfigError) as caught:
+        storage.check_create(f"{s3}/run")
+    monkeypatch.setenv("FCOS_S3_UNSAFE_COMMIT", "1")
+    storage.check_create(f"{s3}/run")
     assert str(caught.value) == (
-        f"'{s3}/run': the server at {endpoint} ignores If-None-Match, so one worker could replace "
+        f"'{s3}/run': the server at {forgetful} ignores If-None-Match, so one worker could replace "
         "another's finished file; use another --out, or pass --allow-unsafe-commit when nothing "
         "else writes there"
     )

@@ -24,7 +24,7 @@ def proxy(s3: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Gene
     del s3  # only its environment
     with FaultProxy(s3_server.endpoint, CALM) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
-        monkeypatch.setenv("FCOS_S3_READ_TIMEOUT_S", "1")
+        monkeypatch.setenv("FCOS_S3_READ_TIMEOUT_S", "2")
         disconnect()
         yield proxy
         disconnect()
@@ -39,7 +39,7 @@ def test_every_kind_of_fault_is_overcome(
     disconnect()
     monkeypatch.setattr(s3_reading, "PART_BYTES", 30_000)
     contents = {f"{s3}/{i:02d}": np.random.default_rng(i).bytes(5000 * i) for i in range(12)}
-    proxy.faults = Faults(rate=0.3, kinds=(cast("Kind", kind),), stall_s=1.5)
+    proxy.faults = Faults(rate=0.3, kinds=(cast("Kind", kind),), stall_s=2.5)
     with ThreadPoolExecutor(6) as threads:
         assert all(threads.map(storage.create, contents, contents.values()))
         assert not any(threads.map(storage.create, contents, [b"another"] * len(contents)))
@@ -111,6 +111,6 @@ def test_a_listing_of_many_pages_survives_faults(
     uris = [f"{s3}/{folder}/{i:02d}" for folder in "abcd" for i in range(11)]
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda uri: storage.write(uri, b""), uris))
-    proxy.faults = Faults(seed=3, rate=0.3, stall_s=1.5)
+    proxy.faults = Faults(seed=3, rate=0.3, stall_s=2.5)
     assert [info.uri for info in storage.list(s3)] == uris
     assert proxy.met.total() - proxy.met["ok"] > 3

@@ -22,7 +22,7 @@ def uris(prefix: str) -> list[str]:
     return [info.uri for info in storage.list(prefix)]
 
 
-@pytest.fixture(params=[1000, 7, 2])
+@pytest.fixture(params=[1000, 3])
 def page_keys(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(s3_listing, "PAGE_KEYS", request.param)
     return request.param
