@@ -1,0 +1,113 @@
+"""A driver that is killed while it tries quarantined items again: nothing it recovered is lost."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from jobs.runtime.settings import DetectConfig
+from jobs.tables.proof import prove
+from jobs.tables.run_directory import RunDirectory
+from tests.fuzz.finished import finish
+from tests.jobs.runtime.tiny import save_tiny
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+ROOT = Path(__file__).parents[2]
+NUM_PICTURES = 120
+TIMEOUT_S = 600
+
+
+@pytest.fixture(autouse=True)
+def _kept_threads() -> Generator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Sound pictures in one folder, the same names with nothing in them in another."""
+    pixels = np.random.default_rng(3)
+    for name in ("sound", "pictures"):
+        (tmp_path / name).mkdir()
+    for i in range(NUM_PICTURES):
+        picture = cv2.GaussianBlur(pixels.integers(0, 256, (48, 64, 3), np.uint8), (7, 7), 2)
+        assert cv2.imwrite(str(tmp_path / "sound" / f"{i:03d}.png"), picture)
+        (tmp_path / "pictures" / f"{i:03d}.png").write_bytes(b"")
+    save_tiny(tmp_path)
+    return tmp_path
+
+
+def config_of(place: Path, out: str) -> DetectConfig:
+    return DetectConfig(
+        inputs=(str(place / "pictures"),),
+        out=str(place / out),
+        weights=str(next(place.glob("tiny*"))),
+        shard_size=2,
+        batch_size=2,
+        threads_per_actor=1,
+    )
+
+
+def start_retry(config: DetectConfig) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "jobs.cli", "detect", config.inputs[0], "--out", config.out),
+            *("--weights", config.weights, "--shard-size", "2", "--batch-size", "2"),
+            *("--threads-per-actor", "1", "--num-actors", "1", "--retry-quarantined"),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    end = time.monotonic() + TIMEOUT_S
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_the_next_attempt_takes_what_a_killed_one_had_not_recovered(place: Path):
+    config = config_of(place, "run")
+    finish(config)
+    run = RunDirectory(config.out)
+    assert prove(run).quarantined == NUM_PICTURES
+    shutil.copytree(place / "sound", place / "pictures", dirs_exist_ok=True)
+
+    def recovered() -> list[Path]:
+        return sorted((place / "run" / "retries" / "1").glob("shard-*.parquet"))
+
+    driver = start_retry(config)
+    wait_until(lambda: len(recovered()) >= 3 or driver.poll() is not None)
+    driver.kill()
+    driver.communicate(timeout=TIMEOUT_S)
+    first = {path: path.read_bytes() for path in recovered()}
+    assert 3 <= len(first) < NUM_PICTURES // 2
+    between = prove(run)
+    assert between.complete
+    assert between.ok >= 2 * len(first)
+
+    again = start_retry(config)
+    out, err = again.communicate(timeout=TIMEOUT_S)
+    assert again.returncode == 0, err
+    summary = json.loads(out.splitlines()[-1])
+    assert (summary["ok"], summary["quarantined"], summary["attempt"]) == (NUM_PICTURES, 0, 2)
+    assert summary["items_retried"] == summary["items_recovered"]
+    assert {path: path.read_bytes() for path in first} == first
+    finish(config_of(place, "undisturbed"))
+    assert summary["digest"] == prove(RunDirectory(str(place / "undisturbed"))).digest
