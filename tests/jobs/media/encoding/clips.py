@@ -37,6 +37,7 @@ def write_clip(
     matrix: tuple[int, ...] | None = None,
 ) -> Path:
     """Write frames that are shown at given ticks, with B-frames unless the codec has none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(path, "w") as container:
         stream = container.add_stream(codec, options=options or {})
         stream.width, stream.height, stream.pix_fmt = *size, pix_fmt
