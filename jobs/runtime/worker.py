@@ -292,6 +292,7 @@ def _poisoned(item: ManifestItem, reason: str) -> Row:
         image_id=item.image_id,
         uri=item.uri,
         frame_index=item.first_frame,
+        last_frame=item.last_frame,
         width=item.width,
         height=item.height,
         error_class=WorkerDiedError.__name__,

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.tables.rows import ManifestItem
+from jobs.tables.schemas import Status
 
 _IDENTITY = ("item_id", "frame_index", "image_id", "uri")
 
@@ -32,11 +33,18 @@ class _RowKey(NamedTuple):
         return f"item {self.item_id}{frame}, image {self.image_id}, {self.uri!r}"
 
 
+class _Found(NamedTuple):
+    """What a row says of its own frame, and up to which one it speaks for others."""
+
+    status: Status
+    last_frame: int | None
+
+
 @dataclass(kw_only=True)
 class ShardAudit:
     """Counts of rows and items, and what is wrong, one line each.
 
-    A video segment that failed at its first frame has one row and counts with all its frames.
+    A quarantined row of a video counts with all the frames that it stands for.
     """
 
     num_planned: int = 0
@@ -77,26 +85,21 @@ def audit_shard(items: Sequence[ManifestItem], table: pa.Table | None) -> ShardA
         table: its ``DETECTIONS`` table; None when there is none to be had.
     """
     audit = ShardAudit(num_items=len(items))
-    found: dict[_RowKey, str] = {}
+    found: dict[_RowKey, _Found] = {}
     if table is not None:
         found = _collect(items, table, audit)
         audit.problems.extend(_problems_of_status(table))
     absent: list[_RowKey] = []
     for item in items:
         keys = _planned_rows(item)
+        statuses = list(_statuses(keys, found))
+        num_ok, num_quarantined = statuses.count("ok"), statuses.count("quarantined")
         audit.num_planned += len(keys)
-        statuses = [found[key] for key in keys if key in found]
-        failed_at_first = found.get(keys[0]) == "quarantined" and len(statuses) == 1
-        if failed_at_first:
-            audit.num_quarantined += len(keys)
-            audit.num_items_quarantined += 1
-            continue
-        num_ok = statuses.count("ok")
         audit.num_ok += num_ok
-        audit.num_quarantined += len(statuses) - num_ok
-        if len(statuses) < len(keys):
-            absent.extend(key for key in keys if key not in found)
-        elif num_ok == len(keys):
+        audit.num_quarantined += num_quarantined
+        if num_ok + num_quarantined < len(keys):
+            absent.extend(key for key, known in zip(keys, statuses, strict=True) if known is None)
+        elif not num_quarantined:
             audit.num_items_ok += 1
         else:
             audit.num_items_quarantined += 1
@@ -106,28 +109,46 @@ def audit_shard(items: Sequence[ManifestItem], table: pa.Table | None) -> ShardA
 
 
 def _planned_rows(item: ManifestItem) -> list[_RowKey]:
-    if item.kind == "image":
-        return [_RowKey(item.item_id, None, item.image_id, item.uri)]
-    assert item.first_frame is not None
-    assert item.num_frames is not None
     return [
-        _RowKey(item.item_id, item.first_frame + i, item.image_id + i, item.uri)
-        for i in range(item.num_frames)
+        _RowKey(item.item_id, frame, item.image_id + i, item.uri)
+        for i, frame in enumerate(item.frames())
     ]
+
+
+def _statuses(keys: Sequence[_RowKey], found: Mapping[_RowKey, _Found]) -> Iterator[Status | None]:
+    """Say what became of each planned row of one item; None where nothing says it.
+
+    A quarantined row speaks for all frames up to its last one that have no row of their own.
+
+    Yields:
+        A status per key.
+    """
+    lost_until: int | None = None
+    for key in keys:
+        row = found.get(key)
+        if row is not None:
+            lost_until = row.last_frame if row.status == "quarantined" else lost_until
+            yield row.status
+        elif (
+            lost_until is not None and key.frame_index is not None and key.frame_index <= lost_until
+        ):
+            yield "quarantined"
+        else:
+            yield None
 
 
 def _collect(
     items: Sequence[ManifestItem], table: pa.Table, audit: ShardAudit
-) -> dict[_RowKey, str]:
+) -> dict[_RowKey, _Found]:
     """Take the rows that are planned, and put down those that are not, are twice or misplaced."""
     places = {key: i for i, key in enumerate(key for item in items for key in _planned_rows(item))}
-    columns = [table.column(name).to_pylist() for name in (*_IDENTITY, "status")]
-    found: dict[_RowKey, str] = {}
+    columns = [table.column(name).to_pylist() for name in (*_IDENTITY, "status", "last_frame")]
+    found: dict[_RowKey, _Found] = {}
     unplanned: list[_RowKey] = []
     twice: list[_RowKey] = []
     misplaced: list[_RowKey] = []
     last = -1
-    for *identity, status in zip(*columns, strict=True):
+    for *identity, status, last_frame in zip(*columns, strict=True):
         key = _RowKey(*identity)
         place = places.get(key)
         if place is None:
@@ -135,7 +156,7 @@ def _collect(
         elif key in found:
             twice.append(key)
         else:
-            found[key] = status
+            found[key] = _Found(status, last_frame)
             if place < last:
                 misplaced.append(key)
             last = max(last, place)
@@ -151,17 +172,23 @@ def _collect(
 
 
 def _problems_of_status(table: pa.Table) -> list[str]:
-    names = ("status", "error_class", "error", "detections", "width", "height")
+    names = ("error_class", "error", "detections", "width", "height", "frame_index", "last_frame")
     known = {name: pc.is_valid(table.column(name)) for name in names}
     no_error = pc.invert(pc.or_(known["error_class"], known["error"]))
     sized = pc.and_(known["width"], known["height"])
-    is_ok = pc.and_(pc.and_(known["detections"], no_error), sized)
+    alone = pc.invert(known["last_frame"])
+    is_ok = pc.and_(pc.and_(pc.and_(known["detections"], no_error), sized), alone)
     both_said = pc.and_(known["error_class"], known["error"])
-    is_quarantined = pc.and_(both_said, pc.invert(known["detections"]))
+    # A still stands for itself; lost frames, for those from the first to the last of them.
+    in_order = pc.less_equal(table.column("frame_index"), table.column("last_frame"))
+    spans = pc.if_else(known["frame_index"], pc.fill_null(in_order, fill_value=False), alone)
+    is_quarantined = pc.and_(pc.and_(both_said, pc.invert(known["detections"])), spans)
     status = table.column("status")
     agrees = pc.or_(
         pc.and_(pc.equal(status, "ok"), is_ok),
         pc.and_(pc.equal(status, "quarantined"), is_quarantined),
     )
     wrong = table.num_rows - (pc.sum(agrees).as_py() or 0)
-    return [f"{wrong} rows whose status, error and detections disagree"] if wrong else []
+    return (
+        [f"{wrong} rows whose status, error, detections and last_frame disagree"] if wrong else []
+    )

@@ -27,6 +27,8 @@ _FIXED = np.dtype(
         ("image_id", "<i8"),
         ("has_frame_index", "u1"),
         ("frame_index", "<i4"),
+        ("has_last_frame", "u1"),
+        ("last_frame", "<i4"),
         ("has_timestamp_s", "u1"),
         ("timestamp_s", "<f8"),
         ("has_width", "u1"),
@@ -89,7 +91,7 @@ def canonical_rows(table: pa.Table) -> Iterator[bytes]:
     fixed = np.zeros(table.num_rows, _FIXED)
     for name in ("item_id", "image_id"):
         fixed[name] = _numbers(table.column(name))
-    for name in ("frame_index", "timestamp_s", "width", "height"):
+    for name in ("frame_index", "last_frame", "timestamp_s", "width", "height"):
         column = table.column(name)
         fixed[f"has_{name}"] = _numbers(pc.is_valid(column))
         fixed[name] = _numbers(pc.fill_null(column, 0))

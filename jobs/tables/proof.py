@@ -22,8 +22,8 @@ from jobs.tables.schemas import DigestClass
 class Proof:
     """What is in a run, against what its manifest plans.
 
-    Rows are pictures and frames. ``planned == ok + quarantined + missing``: a video segment that
-    failed at its first frame has one row in the tables and counts here with all its frames.
+    Rows are pictures and frames. ``planned == ok + quarantined + missing``: frames that were lost
+    together have one row in the tables, and each of them counts here.
 
     Attributes:
         planned: rows that the manifest asks for.

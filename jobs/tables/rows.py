@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fcos_core.errors import ConfigError
+from jobs.tables.frame_choice import EVERY_FRAME, read_steps
 from jobs.tables.schemas import DETECTION, DETECTIONS, MANIFEST, Kind, Status
 
 Float32Array = npt.NDArray[np.float32]
@@ -32,6 +33,7 @@ class Row:
         image_id: the number annotations are joined by.
         uri: where the picture or video lies.
         frame_index: place in presentation order; None for stills.
+        last_frame: the last of the frames that a quarantined row stands for; None otherwise.
         timestamp_s: presentation time; None for stills.
         width: of the upright picture; None if unknown.
         height: of the upright picture; None if unknown.
@@ -47,6 +49,7 @@ class Row:
     image_id: int
     uri: str
     frame_index: int | None
+    last_frame: int | None = None
     timestamp_s: float | None
     width: int | None
     height: int | None
@@ -103,6 +106,7 @@ class Row:
         width: int | None = None,
         height: int | None = None,
         frame_index: int | None = None,
+        last_frame: int | None = None,
         timestamp_s: float | None = None,
     ) -> Row:
         """Make the row of a picture that cannot be used, with the reason.
@@ -114,6 +118,7 @@ class Row:
             image_id=image_id,
             uri=uri,
             frame_index=frame_index,
+            last_frame=last_frame,
             timestamp_s=timestamp_s,
             width=width,
             height=height,
@@ -145,11 +150,11 @@ class ManifestItem:
         time_base_num: numerator of the stream's tick in seconds.
         time_base_den: denominator of the tick.
         first_frame: ``frame_index`` of the first frame.
-        num_frames: frames, and so rows.
+        num_frames: frames that are looked at.
         start_pts: of the first frame, in ticks.
         end_pts: of the last frame, in ticks.
         decode_from_pts: key frame to start decoding at, in ticks.
-        sampling: which frames are taken.
+        sampling: which frames, as ``frame_choice`` writes it; ``all`` or None for every one.
     """
 
     item_id: int
@@ -171,6 +176,20 @@ class ManifestItem:
     end_pts: int | None = None
     decode_from_pts: int | None = None
     sampling: str | None = None
+
+    @property
+    def last_frame(self) -> int | None:
+        """``frame_index`` of a segment's last frame; None for pictures."""
+        frames = self.frames()
+        return frames[-1]
+
+    def frames(self) -> Sequence[int | None]:
+        """Give the ``frame_index`` of each row that is planned for it: one None for a picture."""
+        if self.first_frame is None or self.num_frames is None:
+            return (None,)
+        if self.sampling is None or self.sampling == EVERY_FRAME:
+            return range(self.first_frame, self.first_frame + self.num_frames)
+        return read_steps(self.sampling.split(" ")[0], self.first_frame).tolist()
 
 
 def rows_to_table(rows: Sequence[Row]) -> pa.Table:

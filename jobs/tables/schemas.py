@@ -12,7 +12,7 @@ from typing import Literal, cast, get_args
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Rises when a column, its meaning, the digest's layout or a footer field changes."""
 
 DigestClass = Literal["exact", "tolerance"]
@@ -58,6 +58,12 @@ DETECTIONS = pa.schema(
             nullable=True,
         ),
         _field(
+            "last_frame",
+            pa.int32(),
+            "last of the frames that a quarantined row of a video stands for; null otherwise",
+            nullable=True,
+        ),
+        _field(
             "timestamp_s",
             pa.float64(),
             "presentation time; null for stills",
@@ -77,7 +83,7 @@ DETECTIONS = pa.schema(
         ),
     ]
 )
-"""One row per picture or video frame."""
+"""One row per picture or video frame; frames that are lost together share one."""
 
 MANIFEST = pa.schema(
     [
@@ -99,11 +105,13 @@ MANIFEST = pa.schema(
         ),
         _field("time_base_den", pa.int32(), "denominator of the tick", nullable=True),
         _field("first_frame", pa.int32(), "frame_index of the first frame", nullable=True),
-        _field("num_frames", pa.int32(), "frames, and so rows, of this segment", nullable=True),
+        _field(
+            "num_frames", pa.int32(), "frames of this segment that are looked at", nullable=True
+        ),
         _field("start_pts", pa.int64(), "of the first frame", nullable=True, unit="tick"),
         _field("end_pts", pa.int64(), "of the last frame", nullable=True, unit="tick"),
         _field("decode_from_pts", pa.int64(), "key frame to start at", nullable=True, unit="tick"),
-        _field("sampling", pa.string(), "which frames are taken", nullable=True),
+        _field("sampling", pa.string(), "which frames are looked at", nullable=True),
     ]
 )
 """One row per item: a picture, or a segment of a video."""

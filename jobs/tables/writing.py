@@ -31,7 +31,7 @@ _ENCODING = ColumnEncoding(
             for name in ("score", "x_min", "y_min", "x_max", "y_max")
         ),
     ),
-    delta=("item_id", "image_id", "frame_index"),
+    delta=("item_id", "image_id", "frame_index", "last_frame"),
 )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jobs.media.video.sampling import read_choice
+from jobs.tables.frame_choice import EVERY_FRAME, read_choice
 
 if TYPE_CHECKING:
     from jobs.media.video.segments import Segment
@@ -21,8 +21,8 @@ class Choice:
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
-        self.is_sampled = segment.sampling is not None
-        if segment.sampling is None:
+        self.is_sampled = segment.sampling != EVERY_FRAME
+        if not self.is_sampled:
             self._places = np.arange(segment.num_frames) + segment.first_frame
             self._ticks = None
         else:

@@ -1,15 +1,9 @@
-"""Which frames of a video are taken, decided once from its index and written into the manifest.
-
-The choice of a segment is written as text: steps of frames, then steps of ticks, equal ones
-counted, as in ``15*19,14 7680*19,7168``. So whoever decodes it, or proves it complete, needs
-neither the video nor a rule.
-"""
+"""Which frames of a video are taken: decided once, from its index."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -68,47 +62,3 @@ class Sampling:
         ]
         places = [i for i, slot in enumerate(slots) if not i or slot > slots[i - 1]]
         return np.array(places, np.int64)
-
-
-def write_choice(frames: Places, pts: Ticks) -> str:
-    """Write down the frames that a segment takes.
-
-    Args:
-        frames: their places, rising.
-        pts: their ticks.
-    """
-    return f"{_write_steps(frames)} {_write_steps(pts)}"
-
-
-def read_choice(text: str, *, first_frame: int, start_pts: int) -> tuple[Places, Ticks]:
-    """Read what ``write_choice`` wrote.
-
-    Args:
-        text: of the segment.
-        first_frame: place of its first frame.
-        start_pts: ticks of that frame.
-
-    Returns:
-        Places and ticks of all of them.
-
-    Raises:
-        ValueError: it is not such a text.
-    """
-    frames, pts = text.split(" ")
-    places, ticks = _read_steps(frames, first_frame), _read_steps(pts, start_pts)
-    if len(places) != len(ticks):
-        raise ValueError(f"{len(places)} frames but {len(ticks)} times in {text!r}")
-    return places, ticks
-
-
-def _write_steps(values: npt.NDArray[np.int64]) -> str:
-    runs = ((step, len(list(same))) for step, same in groupby(np.diff(values).tolist()))
-    return ",".join(str(step) if count == 1 else f"{step}*{count}" for step, count in runs)
-
-
-def _read_steps(text: str, first: int) -> npt.NDArray[np.int64]:
-    steps: list[int] = []
-    for run in text.split(",") if text else []:
-        step, _, count = run.partition("*")
-        steps.extend([int(step)] * int(count or 1))
-    return first + np.concatenate([[0], np.cumsum(np.array(steps, np.int64))]).astype(np.int64)

@@ -8,7 +8,8 @@ from fractions import Fraction
 import numpy as np
 
 from jobs.media.video.index import VideoIndex
-from jobs.media.video.sampling import Sampling, write_choice
+from jobs.media.video.sampling import Sampling
+from jobs.tables.frame_choice import EVERY_FRAME, write_choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class Segment:
         start_pts: ticks when the first of them is shown.
         end_pts: ticks when the last of them is shown.
         decode_from_pts: of the key frame to begin at; None to begin at the start and to count.
-        sampling: which frames are taken (``sampling.read_choice``); None for all.
+        sampling: which frames are taken, as ``jobs.tables.frame_choice`` writes it.
     """
 
     stream: int
@@ -33,7 +34,7 @@ class Segment:
     start_pts: int
     end_pts: int
     decode_from_pts: int | None
-    sampling: str | None
+    sampling: str
 
 
 def split(
@@ -93,7 +94,7 @@ def _cut(index: VideoIndex, num_frames: int, sampling: Sampling) -> list[Segment
                 start_pts=int(pts[0]),
                 end_pts=int(pts[-1]),
                 decode_from_pts=decode_from.get(start),
-                sampling=None if sampling.takes_all else write_choice(frames, pts),
+                sampling=EVERY_FRAME if sampling.takes_all else write_choice(frames, pts),
             )
         )
     return segments

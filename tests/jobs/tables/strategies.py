@@ -36,6 +36,7 @@ def rows(draw: st.DrawFn) -> Row:
             width=draw(st.none() | sizes),
             height=draw(st.none() | sizes),
             frame_index=frame_index,
+            last_frame=None if frame_index is None else draw(st.none() | int32s),
             timestamp_s=timestamp_s,
         )
     num_detections = draw(st.integers(0, 3))
@@ -111,8 +112,13 @@ def ok_row(item: ManifestItem, frame: int | None = None) -> Row:
     )
 
 
-def bad_row(item: ManifestItem, frame: int | None = None, error: str = "it is cut short") -> Row:
-    """Make the row of a picture or frame that could not be decoded."""
+def bad_row(
+    item: ManifestItem,
+    frame: int | None = None,
+    error: str = "it is cut short",
+    last: int | None = None,
+) -> Row:
+    """Make the row of a picture, a frame, or frames to a last one, that could not be decoded."""
     first_frame = item.first_frame or 0
     return Row.quarantined(
         item_id=item.item_id,
@@ -121,6 +127,7 @@ def bad_row(item: ManifestItem, frame: int | None = None, error: str = "it is cu
         error_class="ImageError" if frame is None else "VideoError",
         error=error,
         frame_index=frame,
+        last_frame=frame if last is None else last,
     )
 
 

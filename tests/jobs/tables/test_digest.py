@@ -53,7 +53,7 @@ def test_the_documented_code_gives_the_same(
 def test_the_bytes_of_one_row_by_hand():
     expected = bytes.fromhex(
         "0100000000000000 0200000000000000"  # item_id, image_id
-        "00 00000000 00 0000000000000000"  # no frame_index, no timestamp_s
+        "00 00000000 00 00000000 00 0000000000000000"  # no frame_index, last_frame, timestamp_s
         "01 03000000 01 04000000"  # width, height
         "00 01"  # no error_class, but detections
         "02000000 02000000 00000000 01000000"  # lengths of uri, status, error_class; detections
@@ -70,6 +70,7 @@ def test_the_bytes_of_one_row_by_hand():
         pytest.param(replace(ROW, image_id=3), id="image_id"),
         pytest.param(replace(ROW, uri="a"), id="uri"),
         pytest.param(replace(ROW, frame_index=0), id="frame_index 0 is not null"),
+        pytest.param(replace(ROW, last_frame=0), id="last_frame 0 is not null"),
         pytest.param(replace(ROW, timestamp_s=0.0), id="timestamp_s 0 is not null"),
         pytest.param(replace(ROW, width=4), id="width"),
         pytest.param(replace(ROW, height=None), id="height"),

@@ -278,11 +278,15 @@ VIDEO = [
 ]
 
 
-def frames(item: ManifestItem, good: str) -> list[Row]:
+def frames(item: ManifestItem, story: str) -> list[Row]:
+    """A letter per frame: ``o`` is ok, a number begins so many that are lost, ``.`` has no row."""
     first = item.first_frame or 0
     return [
-        ok_row(item, first + i) if letter == "o" else bad_row(item, first + i)
-        for i, letter in enumerate(good)
+        ok_row(item, first + i)
+        if letter == "o"
+        else bad_row(item, first + i, last=first + i + int(letter) - 1)
+        for i, letter in enumerate(story)
+        if letter != "."
     ]
 
 
@@ -290,10 +294,15 @@ def frames(item: ManifestItem, good: str) -> list[Row]:
     ("first", "second", "rows", "items"),
     [
         pytest.param("ooo", "oo", (6, 6, 0, 0, 0), (3, 0, 0), id="all ok"),
-        pytest.param("oxx", "oo", (6, 4, 2, 0, 0), (2, 1, 0), id="fails in the middle"),
-        pytest.param("x", "oo", (6, 3, 3, 0, 0), (2, 1, 0), id="fails at its first frame"),
+        pytest.param("o11", "oo", (6, 4, 2, 0, 0), (2, 1, 0), id="fails in the middle"),
+        pytest.param("o2", "oo", (6, 4, 2, 0, 0), (2, 1, 0), id="two lost together"),
+        pytest.param("2.o", "oo", (6, 4, 2, 0, 0), (2, 1, 0), id="a frame after lost ones"),
+        pytest.param("2oo", "oo", (6, 5, 1, 0, 0), (2, 1, 0), id="a row of its own says more"),
+        pytest.param("3", "oo", (6, 3, 3, 0, 0), (2, 1, 0), id="fails at its first frame"),
+        pytest.param("9", "oo", (6, 3, 3, 0, 0), (2, 1, 0), id="speaks for its item only"),
         pytest.param("o", "oo", (6, 4, 0, 2, 0), (2, 0, 1), id="frames missing"),
-        pytest.param("xx", "oo", (6, 3, 2, 1, 0), (2, 0, 1), id="a quarantined frame missing"),
+        pytest.param("11", "oo", (6, 3, 2, 1, 0), (2, 0, 1), id="a quarantined frame missing"),
+        pytest.param("2", "oo", (6, 3, 2, 1, 0), (2, 0, 1), id="a frame behind lost ones missing"),
         pytest.param("ooo", "", (6, 4, 0, 2, 0), (2, 0, 1), id="a segment missing"),
     ],
 )
@@ -307,6 +316,28 @@ def test_segments_have_a_row_per_frame(
     assert counts(proof) == rows
     assert (proof.items_ok, proof.items_quarantined, proof.items_missing) == items
     assert proof.complete == (rows[3] == 0)
+
+
+def test_a_sampled_segment_has_the_rows_of_its_sample(tmp_path: Path):
+    item = replace(a_segment(0, 0, image_id=1, first_frame=4, num_frames=4), sampling="5,7*2 1,2*2")
+    run = begin_run(tmp_path, [item])
+    places = (4, 9, 16, 23)
+    rows = [
+        replace(ok_row(item, frame), image_id=item.image_id + i) for i, frame in enumerate(places)
+    ]
+    lost = replace(bad_row(item, 9, last=16), image_id=item.image_id + 1)
+    commit_rows(run, 0, [rows[0], lost, rows[3]])
+    assert counts(prove(run)) == (4, 2, 2, 0, 0)
+    recommit(run, 0, [*rows[:3], replace(rows[3], frame_index=24)])
+    assert not prove(run).complete
+
+
+def test_a_row_of_lost_frames_that_ends_before_it_begins_is_named(tmp_path: Path):
+    run = begin_run(tmp_path, VIDEO[:1])
+    commit_rows(run, 0, [ok_row(VIDEO[0], 0), bad_row(VIDEO[0], 1, last=0), ok_row(VIDEO[0], 2)])
+    assert "1 rows whose status, error, detections and last_frame disagree" in only_problem(
+        prove(run)
+    )
 
 
 def commit_all(folder: str) -> None:

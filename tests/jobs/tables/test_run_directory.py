@@ -33,7 +33,7 @@ def test_the_manifest_is_written_once_and_read_back(tmp_path: Path):
     )
     assert run.read_manifest() == items
     assert run.read_manifest_table().equals(items_to_table(items))
-    assert run.read_manifest_metadata() == {**METADATA, "schema_version": "1"}
+    assert run.read_manifest_metadata() == {**METADATA, "schema_version": "2"}
 
 
 def test_the_manifest_is_handed_out_shard_by_shard_across_row_groups(tmp_path: Path):
@@ -138,7 +138,7 @@ def test_a_record_laid_out_anew_is_the_same_record(tmp_path: Path):
 def test_a_record_of_other_tables_is_refused(tmp_path: Path):
     run = RunDirectory(str(tmp_path))
     run.create_run_record(a_record().model_copy(update={"schema_version": 99}))
-    with pytest.raises(ConfigError, match="version 99, this is 1"):
+    with pytest.raises(ConfigError, match="version 99, this is 2"):
         run.read_run_record()
 
 
