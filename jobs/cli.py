@@ -23,6 +23,8 @@ from jobs.cli_options import (
     ConfigFile,
     DryRun,
     Engine,
+    EveryNFrames,
+    Fps,
     ImageRoot,
     Inputs,
     Limit,
@@ -35,6 +37,7 @@ from jobs.cli_options import (
     RunOut,
     ScoreThreshold,
     ShardSize,
+    Stream,
     Threads,
     UnsafeCommit,
     Weights,
@@ -95,6 +98,9 @@ def detect(
     shard_size: ShardSize = None,
     max_bad: MaxBad = None,
     retry_quarantined: RetryQuarantined = None,
+    every_n_frames: EveryNFrames = None,
+    fps: Fps = None,
+    stream: Stream = None,
     limit: Limit = None,
     dry_run: DryRun = None,
     config: ConfigFile = None,
@@ -102,7 +108,7 @@ def detect(
     allow_mixed_devices: MixedDevices = None,
     allow_unsafe_commit: UnsafeCommit = None,
 ) -> None:
-    """Look at every picture once; again to resume.
+    """Look at every picture and frame once; again to resume.
 
     Gives a directory with a table of detections, proved complete.
     """
@@ -275,6 +281,9 @@ def run_all(
     shard_size: ShardSize = None,
     max_bad: MaxBad = None,
     retry_quarantined: RetryQuarantined = None,
+    every_n_frames: EveryNFrames = None,
+    fps: Fps = None,
+    stream: Stream = None,
     limit: Limit = None,
     dry_run: DryRun = None,
     config: ConfigFile = None,

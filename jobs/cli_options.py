@@ -38,7 +38,9 @@ NumActors = Annotated[
     str | None, typer.Option(metavar="N", help="workers; auto is one per GPU  [auto]")
 ]
 Threads = Annotated[int | None, typer.Option(metavar="N", help="cores of each worker")]
-ShardSize = Annotated[int | None, typer.Option(metavar="N", help="pictures per output file")]
+ShardSize = Annotated[
+    int | None, typer.Option(metavar="N", help="pictures and frames per output file")
+]
 MaxBad = Annotated[
     str | None,
     typer.Option(metavar="N|P%", help="exit 3 when more pictures are quarantined  [no limit]"),
@@ -51,7 +53,18 @@ RetryQuarantined = Annotated[
         show_default=False,
     ),
 ]
-Limit = Annotated[int | None, typer.Option(metavar="N", help="look only at the first N pictures")]
+EveryNFrames = Annotated[
+    int | None, typer.Option(metavar="N", help="of videos, look at every Nth frame  [1]")
+]
+Fps = Annotated[
+    float | None, typer.Option(metavar="F", help="of videos, look at F frames a second  [all]")
+]
+Stream = Annotated[
+    int | None, typer.Option(metavar="N", help="of videos, which stream of the file  [best]")
+]
+Limit = Annotated[
+    int | None, typer.Option(metavar="N", help="look only at the first N pictures and videos")
+]
 DryRun = Annotated[
     bool | None, typer.Option("--dry-run", help="print the plan and do nothing", show_default=False)
 ]

@@ -16,10 +16,11 @@ from jobs.tables.writing import commit_shard, encode_shard
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FinishedShard:
-    """The rows of a shard, and how they came about."""
+    """The rows of a shard, and how they came about; ``num_rows`` counts lost frames singly."""
 
     shard: int
     rows: Sequence[Row]
+    num_rows: int
     seconds: float
     device: str
     digest_class: DigestClass
@@ -75,7 +76,7 @@ class Committer:
             shard=shard,
             num_items=len({row.item_id for row in rows}),
             num_ok=num_ok,
-            num_quarantined=len(rows) - num_ok,
+            num_quarantined=finished.num_rows - num_ok,
             seconds=finished.seconds,
             created=created,
             device=finished.device,

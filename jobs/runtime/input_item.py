@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fcos_core.errors import ConfigError
-from jobs.media.extensions import is_video_name
+from jobs.media.extensions import is_image_name, is_video_name
+from jobs.media.video.signature import SIGNATURE_BYTES, looks_like_video
 from jobs.storage import ObjectInfo, absolute, beneath, storage_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputItem:
-    """One picture, before it has a place in a manifest.
+    """One picture or video, before it has a place in a manifest.
 
     Attributes:
         uri: absolute path, ``<archive>#<member>`` or ``<file>#<row>``.
+        is_video: whether it is taken for a video.
         size_bytes: of the picture's bytes; None if unknown, as for a missing file.
         mtime_ns: last change of the file or of the archive it is in.
         etag: version mark of that object; None on local disk.
@@ -24,6 +26,7 @@ class InputItem:
     """
 
     uri: str
+    is_video: bool = False
     size_bytes: int | None = None
     mtime_ns: int | None = None
     etag: str | None = None
@@ -37,8 +40,8 @@ class Tally:
     """What an enumeration passed over.
 
     Attributes:
-        skipped: files and archive members that are not named like a picture; hidden ones are not
-            even counted.
+        skipped: files that are named neither like a picture nor like a video, and members of
+            archives that are not named like a picture; hidden ones are not even counted.
         repeated: items that were found before.
     """
 
@@ -58,8 +61,21 @@ class Tally:
 def item_of(info: ObjectInfo) -> InputItem:
     """Make the item of a whole stored object."""
     return InputItem(
-        uri=info.uri, size_bytes=info.size_bytes, mtime_ns=info.mtime_ns, etag=info.etag
+        uri=info.uri,
+        is_video=is_video_name(info.uri),
+        size_bytes=info.size_bytes,
+        mtime_ns=info.mtime_ns,
+        etag=info.etag,
     )
+
+
+def explicit_item(info: ObjectInfo) -> InputItem:
+    """Make the item of an object that was named: where the name says nothing, by its content."""
+    item = item_of(info)
+    if item.is_video or is_image_name(info.uri):
+        return item
+    head = storage_for(info.uri).read_range(info.uri, 0, SIGNATURE_BYTES)
+    return replace(item, is_video=looks_like_video(head))
 
 
 def named_item(name: str, folder: str, *, place: str) -> InputItem:
@@ -74,15 +90,13 @@ def named_item(name: str, folder: str, *, place: str) -> InputItem:
         The item; its size is unknown when there is no such file.
 
     Raises:
-        ConfigError: it is a folder or a video.
+        ConfigError: it is a folder.
     """
     uri = absolute(name) if name.startswith("~") else beneath(folder, name)
-    if is_video_name(uri):
-        raise ConfigError(f"{place}: {name!r} is a video; this version looks at pictures only")
     storage = storage_for(uri)
     info = storage.stat(uri)
     if info is not None:
-        return item_of(info)
+        return explicit_item(info)
     if storage.is_folder(uri):
         raise ConfigError(f"{place}: {name!r} is a folder, expected a file")
-    return InputItem(uri=uri)
+    return InputItem(uri=uri, is_video=is_video_name(uri))

@@ -1,13 +1,13 @@
-"""What the words after ``fcos detect`` stand for: each becomes a sequence of pictures.
+"""What the words after ``fcos detect`` stand for: each becomes a sequence of pictures and videos.
 
 =====================  ==========================================================================
-a folder               files named like a picture, at any depth; see ``inputs_files``
+a folder               files named like a picture or a video, at any depth; see ``inputs_files``
 a pattern              the same, of what matches; ``*.tar`` and ``*.parquet`` match archives
 ``*.txt``              a list of files, one per line
 ``*.json``             a COCO file's images; see ``inputs_coco``
 ``*.tar``              a WebDataset archive's pictures; see ``inputs_archive``
 ``*.parquet``          a picture or a uri per row; see ``inputs_archive``
-any other file         one picture, whatever its name
+any other file         one picture or video, whatever its name
 =====================  ==========================================================================
 
 The order is that of the inputs and, within one, a stable one: by uri, or the file's own. An item
@@ -23,7 +23,6 @@ from functools import partial
 from itertools import islice
 
 from fcos_core.errors import ConfigError, StorageError
-from jobs.media.extensions import is_video_name
 from jobs.runtime import inputs_archive, inputs_coco, inputs_files
 from jobs.runtime.input_item import InputItem, Tally
 from jobs.storage import absolute, storage_for
@@ -39,7 +38,7 @@ class Listing:
 
     Attributes:
         items: each uri once.
-        skipped: files that were passed over because they are not named like a picture. With a
+        skipped: files that were passed over because of their names. With a
             limit, only those met before it was reached.
         repeated: items that were found before and dropped.
         annotations: uri of the COCO file when that is the only input; its image ids are then the
@@ -55,7 +54,7 @@ class Listing:
 def enumerate_inputs(
     inputs: Sequence[str], *, image_root: str | None = None, limit: int | None = None
 ) -> Listing:
-    """Find the pictures that some inputs stand for.
+    """Find the pictures and videos that some inputs stand for.
 
     Every input is looked at, whether or not the limit is reached before it.
 
@@ -68,10 +67,12 @@ def enumerate_inputs(
         At least one item per input that was reached.
 
     Raises:
-        ConfigError: an input is missing, unreadable, empty or a video, or a setting has no effect.
+        ConfigError: an input is missing, unreadable or empty, or a setting has no effect.
     """
     if not inputs:
-        raise ConfigError("no input: give an image, folder, pattern, list, COCO json, tar, Parquet")
+        raise ConfigError(
+            "no input: give an image, video, folder, list, pattern, COCO json, tar, Parquet"
+        )
     if limit is not None and limit < 1:
         raise ConfigError(f"limit {limit} is below 1")
     coco = [text for text in inputs if _is_coco(text)]
@@ -93,7 +94,7 @@ def enumerate_inputs(
             items.extend(taken)
             if found == len(items) + tally.repeated:
                 others = f"{tally.skipped - skipped} files of other kinds"
-                raise ConfigError(f"input {text!r} holds no picture, {others}")
+                raise ConfigError(f"input {text!r} holds no picture or video, {others}")
     except StorageError as error:
         raise ConfigError(f"input cannot be read: {error}") from error
     return Listing(
@@ -108,7 +109,7 @@ def _resolve(text: str, image_root: str | None) -> _Enumeration:
     """Find out what an input is, so that a mistyped one fails before anything is listed.
 
     Raises:
-        ConfigError: it does not exist or is a video.
+        ConfigError: it does not exist.
     """
     uri = absolute(text)
     storage = storage_for(uri)
@@ -129,8 +130,6 @@ def _resolve(text: str, image_root: str | None) -> _Enumeration:
         return partial(inputs_coco.in_coco_file, uri, image_root)
     if kind == "txt":
         return partial(inputs_files.in_list, uri)
-    if is_video_name(uri):
-        raise ConfigError(f"input {text!r} is a video; this version looks at pictures only")
     return partial(inputs_files.single, info)
 
 

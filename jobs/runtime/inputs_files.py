@@ -1,6 +1,6 @@
-"""Pictures that are files of their own: named, in a folder, of a pattern or in a list.
+"""Pictures and videos that are files of their own: named, in a folder, of a pattern or in a list.
 
-A folder or pattern takes what is named like a picture and skips the rest; hidden files and folders
+A folder or pattern takes what is named like one and skips the rest; hidden files and folders
 are passed over without being counted. A file that is named, itself or in a list, is always an item.
 """
 
@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator
 
 from fcos_core.errors import ConfigError
-from jobs.media.extensions import is_image_name
+from jobs.media.extensions import is_image_name, is_video_name
 from jobs.runtime import inputs_archive
-from jobs.runtime.input_item import InputItem, Tally, item_of, named_item
+from jobs.runtime.input_item import InputItem, Tally, explicit_item, item_of, named_item
 from jobs.storage import ObjectInfo, storage_for
 
 
@@ -23,29 +23,29 @@ def single(info: ObjectInfo, tally: Tally) -> Iterator[InputItem]:
         Its item.
     """
     del tally
-    yield item_of(info)
+    yield explicit_item(info)
 
 
 def in_folder(uri: str, tally: Tally) -> Iterator[InputItem]:
     """Search a folder at any depth.
 
     Yields:
-        Its pictures, by uri.
+        Its pictures and videos, by uri.
     """
-    yield from _pictures(_visible(uri), tally)
+    yield from _media(_visible(uri), tally)
 
 
 def matching(pattern: str, tally: Tally) -> Iterator[InputItem]:
     """Take the files that match ``*``, ``?``, ``[...]`` and ``**``, the last for any depth.
 
     Yields:
-        Their pictures, by uri of the file.
+        Their pictures and videos, by uri of the file.
 
     Raises:
         ConfigError: no file matches.
     """
     found = storage_for(pattern).matching(pattern)
-    yield from _pictures(_at_least_one(found, pattern), tally)
+    yield from _media(_at_least_one(found, pattern), tally)
 
 
 def in_archives(pattern: str, tally: Tally) -> Iterator[InputItem]:
@@ -73,7 +73,7 @@ def in_list(uri: str, tally: Tally) -> Iterator[InputItem]:
         Items in the order of the lines.
 
     Raises:
-        ConfigError: the list is not UTF-8, or a line names a folder or a video.
+        ConfigError: the list is not UTF-8, or a line names a folder.
     """
     del tally
     folder = uri.rpartition("/")[0] or "/"
@@ -96,9 +96,9 @@ def _at_least_one(found: Iterator[ObjectInfo], pattern: str) -> Iterator[ObjectI
     yield from found
 
 
-def _pictures(found: Iterator[ObjectInfo], tally: Tally) -> Iterator[InputItem]:
+def _media(found: Iterator[ObjectInfo], tally: Tally) -> Iterator[InputItem]:
     for info in found:
-        if is_image_name(info.uri):
+        if is_image_name(info.uri) or is_video_name(info.uri):
             yield item_of(info)
         else:
             tally.skipped += 1

@@ -4,45 +4,34 @@ Two threads let items in strictly in order, one to fetching and one to decoding,
 budget of its own; the work itself is done by two pools. Whoever waits for a budget therefore waits
 for earlier items only, and those never wait for later ones: so nothing can lock up, however large
 an item is. The next shard's items simply follow this one's.
+
+A video's segment is not fetched but read as it is decoded: it takes room for a few frames, and its
+thread waits whenever so many of them are ready. It is let in like a picture, behind earlier items.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
-
-import numpy as np
-import numpy.typing as npt
 
 from fcos_core.errors import DataError, ImageError
 from jobs.media.images import decode_image, image_size
+from jobs.runtime.ahead import FramesAhead, Loaded, PictureAhead
+from jobs.runtime.video_segments import load_frames
 from jobs.tables.rows import ManifestItem
-
-Pixels = npt.NDArray[np.uint8]
 
 UNKNOWN_SIZE_BYTES = 4 * 2**20
 """What an item whose size the manifest does not know is taken for until it is here."""
 
 _CHANNELS = 3
+_FRAMES_IN_DECODER = 4  # a decoder keeps some eight frames to refer to, of half the bytes of RGB
+_SEGMENTS_AT_ONCE = 2  # one is used, one is decoded ahead
+_LEAST_AHEAD, _MOST_AHEAD = 2, 32
 _ENCODED_SHARE = 4  # a quarter of the budget: decoded pictures are some ten times larger
-
-
-@dataclass(frozen=True, eq=False)
-class Loaded:
-    """An item that was fetched and decoded, or the reason why it cannot be used.
-
-    Attributes:
-        item: which one.
-        pixels: height x width x 3, RGB, upright; None when it cannot be used.
-        error: None when it can.
-    """
-
-    item: ManifestItem
-    pixels: Pixels | None
-    error: DataError | None = None
 
 
 class ByteBudget:
@@ -53,7 +42,7 @@ class ByteBudget:
     """
 
     def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         self._changed = threading.Condition()
         self.used_bytes = 0
         self.peak_bytes = 0
@@ -62,7 +51,7 @@ class ByteBudget:
         """Wait until there is room."""
         with self._changed:
             self._changed.wait_for(
-                lambda: not self.used_bytes or self.used_bytes + size_bytes <= self._limit_bytes
+                lambda: not self.used_bytes or self.used_bytes + size_bytes <= self.limit_bytes
             )
             self._add(size_bytes)
 
@@ -81,50 +70,50 @@ class ByteBudget:
         self.peak_bytes = max(self.peak_bytes, self.used_bytes)
 
 
-@dataclass(frozen=True)
-class _Decoded:
-    """An item on its way to the consumer, and what it holds of the budget of decoded bytes."""
-
-    result: Future[Loaded]
-    size_bytes: int
-
-
 class Loading:
     """The items of one ``Loader.load`` call, in order, each once; to be used up or closed."""
 
-    def __init__(self, items: Sequence[ManifestItem], budget: ByteBudget) -> None:
+    def __init__(self, items: Sequence[ManifestItem]) -> None:
         self.items = items
         self.is_closed = False
-        self._budget = budget
-        self._decoded: SimpleQueue[_Decoded] = SimpleQueue()
-        self.num_left = len(items)
+        self._ahead: SimpleQueue[PictureAhead | FramesAhead] = SimpleQueue()
+        self._current: FramesAhead | None = None
+        self._num_left = len(items)
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether nothing of it holds anything any more."""
+        return not self._num_left and self._current is None
 
     def __iter__(self) -> Iterator[Loaded]:
-        """Wait for item after item; a ``StorageError`` says which cannot be fetched now.
+        """Wait for one after the other; a ``StorageError`` says which cannot be fetched now.
 
         Yields:
-            The next one.
+            The next picture or frame.
         """
-        while self.num_left:
-            yield self._take().result()
+        while self._num_left:
+            ahead = self._take()
+            if isinstance(ahead, FramesAhead):
+                self._current = ahead
+            yield from ahead
+            self._current = None
 
     def close(self) -> None:
         """Throw away what was not used; without it, a later loading would wait for this one."""
         self.is_closed = True
-        while self.num_left:
-            self._take()
+        current, self._current = self._current, None
+        if current is not None:
+            current.close()
+        while self._num_left:
+            self._take().close()
 
-    def deliver(self, result: Future[Loaded], size_bytes: int) -> None:
+    def deliver(self, ahead: PictureAhead | FramesAhead) -> None:
         """Put the next item in; for the loader only."""
-        self._decoded.put(_Decoded(result, size_bytes))
+        self._ahead.put(ahead)
 
-    def _take(self) -> Future[Loaded]:
-        decoded = self._decoded.get()
-        self.num_left -= 1
-        wait([decoded.result])
-        # From here on the pixels are the consumer's, who bounds what it holds itself.
-        self._budget.release(decoded.size_bytes)
-        return decoded.result
+    def _take(self) -> PictureAhead | FramesAhead:
+        self._num_left -= 1
+        return self._ahead.get()
 
 
 @dataclass(frozen=True)
@@ -143,6 +132,10 @@ class _Fetched:
     loading: Loading
     assumed_bytes: int
     result: Future[_Encoded]
+
+
+_NOTHING: Future[_Encoded] = Future()
+_NOTHING.set_result(_Encoded(b"", 0))
 
 
 class Loader:
@@ -184,8 +177,8 @@ class Loader:
 
     def load(self, items: Sequence[ManifestItem]) -> Loading:
         """Begin to load items, behind those of earlier calls, which are to be used up first."""
-        loading = Loading(items, self.decoded)
-        self._unused = [earlier for earlier in self._unused if earlier.num_left]
+        loading = Loading(items)
+        self._unused = [earlier for earlier in self._unused if not earlier.is_used_up]
         self._unused.append(loading)
         self._wanted.put(loading)
         return loading
@@ -205,6 +198,9 @@ class Loader:
     def _feed_fetchers(self) -> None:
         while (loading := self._wanted.get()) is not None:
             for item in loading.items:
+                if item.kind == "video_segment":
+                    self._fetched.put(_Fetched(item, loading, 0, _NOTHING))
+                    continue
                 assumed = UNKNOWN_SIZE_BYTES if item.size_bytes is None else item.size_bytes
                 self.encoded.acquire(assumed)
                 result = self._fetchers.submit(self._fetch_one, item, loading)
@@ -219,6 +215,9 @@ class Loader:
 
     def _let_decode(self, fetched: _Fetched) -> None:
         item, loading, assumed = fetched.item, fetched.loading, fetched.assumed_bytes
+        if item.kind == "video_segment":  # read where it lies, as it is decoded
+            self._let_decode_frames(item, loading)
+            return
         error = fetched.result.exception()  # waits for it
         if error is not None:
             self.encoded.release(assumed)
@@ -227,13 +226,27 @@ class Loader:
                 refused.set_result(Loaded(item, None, error))
             else:
                 refused.set_exception(error)
-            loading.deliver(refused, 0)
+            loading.deliver(PictureAhead(refused, lambda: None))
             return
         encoded = fetched.result.result()
         self.encoded.settle(assumed_bytes=assumed, actual_bytes=len(encoded.data))
         self.decoded.acquire(encoded.decoded_bytes)
         decoded = self._decoders.submit(self._decode_one, encoded.data, item, loading)
-        loading.deliver(decoded, encoded.decoded_bytes)
+        release = partial(self.decoded.release, encoded.decoded_bytes)
+        loading.deliver(PictureAhead(decoded, release))
+
+    def _let_decode_frames(self, item: ManifestItem, loading: Loading) -> None:
+        """Let a segment be decoded: it holds room for some frames until all of them are used."""
+        frame_bytes = (item.width or 0) * (item.height or 0) * _CHANNELS
+        inside_bytes = _FRAMES_IN_DECODER * frame_bytes
+        spare = self.decoded.limit_bytes // _SEGMENTS_AT_ONCE - inside_bytes
+        num_ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, spare // max(1, frame_bytes)))
+        size_bytes = inside_bytes + num_ahead * frame_bytes
+        self.decoded.acquire(size_bytes)
+        ahead = FramesAhead(num_ahead, partial(self.decoded.release, size_bytes))
+        frames = (Loaded.of_frame(item, loaded) for loaded in load_frames(item))
+        self._decoders.submit(ahead.fill, iter(()) if loading.is_closed else frames)
+        loading.deliver(ahead)
 
     def _fetch_one(self, item: ManifestItem, loading: Loading) -> _Encoded:
         if loading.is_closed:

@@ -22,6 +22,7 @@ from jobs.runtime.plan import make_manifest
 from jobs.runtime.recording import read_model_card
 from jobs.runtime.resolving import DEVICE_MODEL, Fields, resolve
 from jobs.runtime.settings import DetectConfig
+from jobs.runtime.video_planning import SEGMENT_ROWS, VideoRequest, plan_videos
 from jobs.storage import storage_for
 from jobs.storage.weights import ResolvedWeights
 from jobs.tables.rows import ManifestItem, items_to_table
@@ -82,17 +83,27 @@ class OpenRun:
 def draw_up(config: DetectConfig, weights: ResolvedWeights) -> Draft:
     """List the inputs and decide everything that was left open, writing nothing."""
     listing = enumerate_inputs(config.inputs, image_root=config.image_root, limit=config.limit)
+    videos = plan_videos(
+        [item.uri for item in listing.items if item.is_video],
+        VideoRequest(
+            stream=config.stream,
+            sampling=config.sampling(),
+            rows_per_segment=min(SEGMENT_ROWS, config.shard_size or SEGMENT_ROWS),
+        ),
+        address=config.address,
+    )
     card = read_model_card(weights)
     resources = probe(config.address)
     fields = resolve(
         config,
         listing=listing,
+        videos=videos,
         resources=resources,
         weights_sha256=weights.sha256,
         preset=card.preset,
     )
     return Draft(
-        items=make_manifest(listing, fields["shard_size"]),
+        items=make_manifest(listing, fields["shard_size"], videos),
         fields=fields,
         skipped=listing.skipped,
         annotations=listing.annotations,

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from jobs.runtime.input_item import InputItem
 from jobs.runtime.inputs import Listing
+from jobs.runtime.video_segments import PlannedVideo
+from jobs.tables.frame_choice import EVERY_FRAME
 from jobs.tables.rows import ManifestItem
 
 LARGEST_AUTO_SHARD = 256
 _SMALLEST_SORTED, _SMALLEST_MIXED = 16, 64
 _SHARDS_SORTED, _SHARDS_MIXED = 32, 8
 
+Videos = Mapping[str, PlannedVideo]
+"""What is known of each video of a listing, by its uri."""
 
-def auto_shard_size(listing: Listing) -> int:
-    """Choose how many items a shard has, by the items alone and not by who will compute them.
+
+def auto_shard_size(listing: Listing, videos: Videos | None = None) -> int:
+    """Choose how many rows a shard has, by the items alone and not by who will compute them.
 
     Small data sets get small shards, so that several actors share the work and a kill loses little.
     But a batch holds one padded shape and its last one in a shard is filled up: of COCO photos in
@@ -23,56 +30,107 @@ def auto_shard_size(listing: Listing) -> int:
 
     Args:
         listing: what the inputs stand for.
+        videos: those among it.
 
     Returns:
         16 to 256 with known sizes, 64 to 256 otherwise.
     """
+    num_rows = sum(piece.num_rows for piece in _pieces(listing.items, videos or {}))
     if _all_sized(listing.items):
         smallest, num_shards = _SMALLEST_SORTED, _SHARDS_SORTED
     else:
         smallest, num_shards = _SMALLEST_MIXED, _SHARDS_MIXED
-    return min(max(-(-len(listing.items) // num_shards), smallest), LARGEST_AUTO_SHARD)
+    return min(max(-(-num_rows // num_shards), smallest), LARGEST_AUTO_SHARD)
 
 
-def make_manifest(listing: Listing, shard_size: int) -> list[ManifestItem]:
+def make_manifest(
+    listing: Listing, shard_size: int, videos: Videos | None = None
+) -> list[ManifestItem]:
     """Put the items in order, cut them into shards and number them.
 
     Args:
         listing: what the inputs stand for.
-        shard_size: items per shard; the last may have fewer.
+        shard_size: rows per shard: pictures and frames. The last may have fewer, and a segment of
+            more frames is a shard of its own.
+        videos: those among it.
 
     Returns:
-        Items as the manifest lists them. Where all sizes are known, those of equal height and
-        width lie together, otherwise in the listing's order. Image ids are the COCO file's if that
-        was the only input, otherwise they count from 1.
+        Items as the manifest lists them. Where the sizes of all pictures are known, what is equally
+        high and wide lies together, otherwise the listing's order stays. Image ids are the COCO
+        file's if that was the only input, otherwise they count rows from 1.
     """
     assert shard_size > 0
-    items = listing.items
-    if _all_sized(items):
-        items = tuple(sorted(items, key=lambda item: (item.height, item.width)))
-    return [
-        ManifestItem(
-            item_id=item_id,
-            shard=item_id // shard_size,
-            kind="image",
-            uri=item.uri,
-            image_id=_image_id(item, item_id, listing),
-            width=item.width,
-            height=item.height,
-            size_bytes=item.size_bytes,
-            etag=item.etag,
-            mtime_ns=item.mtime_ns,
+    pieces = list(_pieces(listing.items, videos or {}))
+    if _all_sized(listing.items):
+        pieces.sort(key=lambda piece: (piece.height or 0, piece.width or 0))
+    items: list[ManifestItem] = []
+    shard = rows_in_shard = 0
+    next_id = 1
+    for item_id, piece in enumerate(pieces):
+        if rows_in_shard and rows_in_shard + piece.num_rows > shard_size:
+            shard, rows_in_shard = shard + 1, 0
+        rows_in_shard += piece.num_rows
+        found = piece.item
+        items.append(
+            ManifestItem(
+                item_id=item_id,
+                shard=shard,
+                kind="video_segment" if found.is_video else "image",
+                uri=found.uri,
+                image_id=next_id if listing.annotations is None else _coco_id(found),
+                width=piece.width,
+                height=piece.height,
+                size_bytes=found.size_bytes,
+                etag=found.etag,
+                mtime_ns=found.mtime_ns,
+                **piece.segment,
+            )
         )
-        for item_id, item in enumerate(items)
-    ]
+        next_id += piece.num_rows
+    return items
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What becomes an item: a picture, or a part of a video."""
+
+    item: InputItem
+    width: int | None
+    height: int | None
+    num_rows: int
+    segment: dict[str, Any]
+
+
+def _pieces(items: Sequence[InputItem], videos: Videos) -> Iterator[_Piece]:
+    for item in items:
+        if not item.is_video:
+            yield _Piece(item, item.width, item.height, 1, {})
+            continue
+        video = videos[item.uri]
+        if not video.segments:  # one row will say why
+            unusable = {"first_frame": 0, "num_frames": 1, "sampling": EVERY_FRAME}
+            yield _Piece(item, None, None, 1, unusable)
+        for segment in video.segments:
+            fields = {
+                "stream": segment.stream,
+                "time_base_num": segment.time_base.numerator,
+                "time_base_den": segment.time_base.denominator,
+                "first_frame": segment.first_frame,
+                "num_frames": segment.num_frames,
+                "start_pts": segment.start_pts,
+                "end_pts": segment.end_pts,
+                "decode_from_pts": segment.decode_from_pts,
+                "sampling": segment.sampling,
+            }
+            yield _Piece(item, video.width, video.height, segment.num_frames, fields)
 
 
 def _all_sized(items: Sequence[InputItem]) -> bool:
-    return all(item.width is not None and item.height is not None for item in items)
+    return all(
+        item.is_video or (item.width is not None and item.height is not None) for item in items
+    )
 
 
-def _image_id(item: InputItem, item_id: int, listing: Listing) -> int:
-    if listing.annotations is None:
-        return item_id + 1
+def _coco_id(item: InputItem) -> int:
     assert item.image_id is not None
     return item.image_id

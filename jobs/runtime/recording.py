@@ -25,6 +25,7 @@ _LIBRARIES = (
     "torchvision",
     "numpy",
     "opencv-python-headless",
+    "av",
     "pyarrow",
     "ray",
 )

@@ -6,9 +6,10 @@ import importlib.metadata
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from jobs.media.video import MAX_FRAME_PIXELS
 from jobs.runtime.devices import Resources
 from jobs.runtime.inputs import Listing
-from jobs.runtime.plan import auto_shard_size
+from jobs.runtime.plan import Videos, auto_shard_size
 from jobs.runtime.settings import DetectConfig
 from jobs.storage import absolute
 from jobs.tables.schemas import SCHEMA_VERSION
@@ -32,6 +33,7 @@ def resolve(
     config: DetectConfig,
     *,
     listing: Listing,
+    videos: Videos,
     resources: Resources,
     weights_sha256: str,
     preset: str,
@@ -41,6 +43,7 @@ def resolve(
     Args:
         config: what the user asks.
         listing: what the inputs stand for.
+        videos: those among it.
         resources: what there is to compute with.
         weights_sha256: of the checkpoint.
         preset: of the model in it.
@@ -51,7 +54,7 @@ def resolve(
         "engine": "eager",
         "batch_size": batch_size,
         "threads_per_actor": _threads(resources),
-        "shard_size": auto_shard_size(listing),
+        "shard_size": auto_shard_size(listing, videos),
         **asked(config),
         "weights_sha256": weights_sha256,
         "preset": preset,
@@ -72,7 +75,9 @@ def asked(config: DetectConfig) -> Fields:
         "inputs": [absolute(text) for text in config.inputs],
         "image_root": None if config.image_root is None else absolute(config.image_root),
         "limit": config.limit,
-        "sampling": None,
+        "sampling": str(config.sampling()),
+        "stream": config.stream,
+        "max_frame_pixels": MAX_FRAME_PIXELS,
         "max_pixels": config.max_pixels,
         "score_threshold": config.score_threshold,
         "schema_version": SCHEMA_VERSION,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from jobs.media.images import MAX_PIXELS
+from jobs.media.video import Sampling
 from jobs.runtime.budget import BadBudget
 from jobs.storage.s3_access import S3Access
 
@@ -21,7 +23,7 @@ class DetectConfig(BaseModel):
     """What to look at, with what, and where the rows go.
 
     Attributes:
-        inputs: images, folders, patterns, lists, COCO json, WebDataset tars, Parquet files.
+        inputs: images, videos, folders, patterns, lists, COCO json, WebDataset tars, Parquet files.
         out: the run's directory: new, empty, or the same run begun before.
         weights: ``coco``, ``demo``, a path or a uri.
         image_root: where the pictures of a COCO json lie.
@@ -31,7 +33,10 @@ class DetectConfig(BaseModel):
         batch_size: pictures per forward pass; None chooses by device.
         num_actors: workers; ``auto`` is one per GPU, or what the cores allow.
         threads_per_actor: cores of each; None chooses.
-        shard_size: items per output file; None chooses by the number of items.
+        shard_size: rows per output file, pictures and frames; None chooses by how many there are.
+        every_n_frames: of videos, look at frames 0, n, 2n and so on.
+        fps: of videos, look at so many frames a second of their time.
+        stream: of videos, the index of the stream in the file; None takes the best.
         limit: look only at so many items.
         retry_quarantined: try again what a run that is there has quarantined.
         max_bad: fail when more rows than that are quarantined: a count, or a percentage.
@@ -58,6 +63,9 @@ class DetectConfig(BaseModel):
     num_actors: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     threads_per_actor: Annotated[int, Field(ge=1)] | None = None
     shard_size: Annotated[int, Field(ge=1)] | None = None
+    every_n_frames: Annotated[int, Field(ge=1)] | None = None
+    fps: Annotated[float, Field(gt=0, le=100_000)] | None = None
+    stream: Annotated[int, Field(ge=0)] | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
     retry_quarantined: bool = False
     max_bad: str | None = None
@@ -77,6 +85,17 @@ class DetectConfig(BaseModel):
             requester_pays=self.s3_requester_pays,
             unsafe_commit=self.allow_unsafe_commit,
         ).environment()
+
+    @model_validator(mode="after")
+    def _has_one_sampling(self) -> DetectConfig:
+        if self.every_n_frames is not None and self.fps is not None:
+            raise ValueError("every_n_frames and fps are both given; give one")
+        return self
+
+    def sampling(self) -> Sampling:
+        """Say which frames of videos are looked at."""
+        fps = None if self.fps is None else Fraction(str(self.fps))
+        return Sampling(every_n_frames=self.every_n_frames, fps=fps)
 
     @field_validator("max_bad", mode="before")
     @classmethod

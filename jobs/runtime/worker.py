@@ -24,11 +24,12 @@ from fcos_core.errors import (
 from fcos_core.predictor import device_errors
 from fcos_core.structures import Detections
 from jobs.media.images import decode_image
+from jobs.runtime.ahead import Loaded, Pixels
 from jobs.runtime.batches import BatchGrouper
 from jobs.runtime.commits import Committer, FinishedShard
 from jobs.runtime.devices import device_model
 from jobs.runtime.fetch import as_it_is, fetch, has_changed
-from jobs.runtime.loading import Loaded, Loader, Loading, Pixels
+from jobs.runtime.loading import Loader, Loading
 from jobs.runtime.messages import Failure, Outcome, Shard, WorkerSettings
 from jobs.storage.weights import resolve_weights
 from jobs.tables.rows import ManifestItem, Row
@@ -36,6 +37,8 @@ from jobs.tables.run_directory import RunDirectory
 
 FETCH_THREADS = 16
 """They wait far more than they work."""
+
+_Key = tuple[int, int]  # of a row: its item, and its place in that
 
 _REHEARSAL = -1  # no shard has this number
 _KNOWN_GOOD_PX = 64
@@ -105,6 +108,7 @@ class Worker:
         finished = FinishedShard(
             shard=shard.number,
             rows=rows,
+            num_rows=shard.num_rows,
             seconds=time.monotonic() - started,
             device=self.device_model,
             digest_class="exact" if self._is_exact() else "tolerance",
@@ -156,7 +160,7 @@ class Worker:
 
     def _compute(self, shard: Shard, loading: Iterable[Loaded]) -> list[Row]:
         rows = {
-            item.item_id: _poisoned(item, shard.poison[item.item_id])
+            (item.item_id, 0): _poisoned(item, shard.poison[item.item_id])
             for item in shard.items
             if item.item_id in shard.poison
         }
@@ -164,7 +168,7 @@ class Worker:
         for loaded in loading:
             if loaded.pixels is None:
                 assert loaded.error is not None
-                rows[loaded.item.item_id] = _quarantined(loaded, loaded.error)
+                rows[loaded.key] = _quarantined(loaded, loaded.error)
                 continue
             height, width, _ = loaded.pixels.shape
             shape = self._predictor.padded_shape(height, width)
@@ -172,7 +176,7 @@ class Worker:
                 rows.update(self._predict(batch, self._settings.batch_size))
         for batch in groups.rest():
             rows.update(self._predict(batch, self._settings.batch_size))
-        return [rows[item.item_id] for item in shard.items]
+        return [rows[key] for key in sorted(rows)]
 
     def _find_changed(self, shard: Shard, rows: Sequence[Row]) -> tuple[int, ...]:
         """Find what a later attempt recovered from other bytes than those that were quarantined."""
@@ -183,15 +187,17 @@ class Worker:
         changed = [item for item in items if has_changed(item)]
         return tuple(item.item_id for item in changed)
 
-    def _predict(self, batch: Sequence[Loaded], batch_size: int) -> dict[int, Row]:
+    def _predict(self, batch: Sequence[Loaded], batch_size: int) -> dict[_Key, Row]:
         """Compute some pictures, in smaller batches where the device's memory does not suffice."""
         pictures = [loaded.pixels for loaded in batch if loaded.pixels is not None]
         try:
             found = self._predictor.predict_batch(pictures, batch_size=batch_size)
-            return {row.item_id: row for row in map(self._row, batch, found)}
+            return {
+                loaded.key: self._row(loaded, one) for loaded, one in zip(batch, found, strict=True)
+            }
         except DataError as error:
             if len(batch) == 1:
-                return {batch[0].item.item_id: _quarantined(batch[0], error)}
+                return {batch[0].key: _quarantined(batch[0], error)}
             out_of_memory = None
         except torch.OutOfMemoryError as error:
             out_of_memory = str(error).partition("\n")[0]
@@ -203,12 +209,12 @@ class Worker:
         if batch_size == 1:
             place = batch[0].item.uri
             error = DeviceMemoryError(f"{place}: alone in its batch: {out_of_memory}")
-            return {batch[0].item.item_id: _quarantined(batch[0], error)}
+            return {batch[0].key: _quarantined(batch[0], error)}
         return self._predict_in_parts(batch, batch_size // 2, batch_size // 2)
 
     def _predict_in_parts(
         self, batch: Sequence[Loaded], step: int, batch_size: int
-    ) -> dict[int, Row]:
+    ) -> dict[_Key, Row]:
         parts = [batch[start : start + step] for start in range(0, len(batch), step)]
         return {key: row for part in parts for key, row in self._predict(part, batch_size).items()}
 
@@ -226,8 +232,10 @@ class Worker:
         item = loaded.item
         return Row.ok(
             item_id=item.item_id,
-            image_id=item.image_id,
+            image_id=item.image_id + loaded.number,
             uri=item.uri,
+            frame_index=loaded.frame_index,
+            timestamp_s=loaded.timestamp_s,
             width=loaded.pixels.shape[1],
             height=loaded.pixels.shape[0],
             boxes=found.boxes.numpy(),
@@ -304,8 +312,11 @@ def _quarantined(loaded: Loaded, error: DataError) -> Row:
     pixels = loaded.pixels
     return Row.quarantined(
         item_id=loaded.item.item_id,
-        image_id=loaded.item.image_id,
+        image_id=loaded.item.image_id + loaded.number,
         uri=loaded.item.uri,
+        frame_index=loaded.frame_index,
+        last_frame=loaded.last_frame,
+        timestamp_s=loaded.timestamp_s,
         width=None if pixels is None else pixels.shape[1],
         height=None if pixels is None else pixels.shape[0],
         error_class=type(error).__name__,

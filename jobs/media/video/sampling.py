@@ -37,6 +37,12 @@ class Sampling:
         if self.fps is not None and self.fps <= 0:
             raise ConfigError(f"--fps {float(self.fps):g} is not above 0")
 
+    def __str__(self) -> str:
+        """Say it as a run's record does."""
+        if self.fps is not None:
+            return f"{self.fps} per second"
+        return "all" if self.takes_all else f"every {self.every_n_frames}"
+
     @property
     def takes_all(self) -> bool:
         """Whether no frame is left out."""

@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     root = tmp_path / "data"
     for name in ("b.jpg", "a/2.PNG", "a/1.jpeg", "a-z.gif", "a/deep/x.TIFF"):
         write(root / name)
-    for name in ("notes.md", "a/clip.mp4", "a/noextension"):
+    for name in ("notes.md", "a/clip.doc", "a/noextension"):
         write(root / name)
     for name in (".hidden.jpg", ".cache/thumb.jpg", "a/.DS_Store"):
         write(root / name)
@@ -136,7 +136,6 @@ def test_list_takes_lines_in_order_relative_to_its_own_folder(folder: Path):
     ("content", "message"),
     [
         ("a\n", "list.txt, line 1: 'a' is a folder, expected a file"),
-        ("b.jpg\na/clip.mp4\n", "list.txt, line 2: 'a/clip.mp4' is a video"),
         ("gs://bucket/a.jpg\n", "no storage for gs://"),
         ("\n# only this\n", "holds no picture"),
     ],
@@ -158,9 +157,8 @@ def test_list_that_is_not_text_is_refused(tmp_path: Path):
     [
         ("{}/missing.jpg", "missing.jpg' does not exist"),
         ("{}/*.webp", "no file matches '"),
-        ("{}/*.md", "holds no picture, 1 files of other kinds"),
-        ("{}/empty", "empty' holds no picture, 0 files of other kinds"),
-        ("{}/a/clip.mp4", "clip.mp4' is a video"),
+        ("{}/*.md", "holds no picture or video, 1 files of other kinds"),
+        ("{}/empty", "empty' holds no picture or video, 0 files of other kinds"),
         ("gs://bucket/folder", "no storage for gs://"),
         ("", "is not a path"),
     ],
@@ -258,3 +256,24 @@ def test_real_coco_folder_needs_no_root(shared_data: Path):
     assert len(listing.items) == 50
     assert all(Path(item.uri).is_file() for item in listing.items)
     assert listing.annotations == str(path)
+
+
+def test_videos_are_found_by_name_and_when_named_by_content(tmp_path: Path):
+    for name in ("b.MP4", "a.mkv", "c.jpg", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    found = enumerate_inputs([str(tmp_path)])
+    assert [(item.uri[-5:], item.is_video) for item in found.items] == [
+        ("a.mkv", True),
+        ("b.MP4", True),
+        ("c.jpg", False),
+    ]
+    assert found.skipped == 1
+    unnamed = tmp_path / "upload"
+    unnamed.write_bytes(b"\x00\x00\x00\x20ftypisom" + bytes(600))
+    photo = tmp_path / "photo"
+    photo.write_bytes(b"\x00\x00\x00\x20ftypavif" + bytes(600))
+    named = tmp_path / "named.txt"
+    named.write_text("upload\nphoto\nb.MP4\ngone.webm\n")
+    for inputs in ([str(unnamed), str(photo)], [str(named)]):
+        items = enumerate_inputs(inputs).items
+        assert [item.is_video for item in items] == [True, False, True, True][: len(items)]
