@@ -21,7 +21,7 @@ from queue import SimpleQueue
 from fcos_core.errors import DataError, ImageError
 from jobs.media.images import decode_image, image_size
 from jobs.runtime.ahead import FramesAhead, Loaded, PictureAhead
-from jobs.runtime.video_segments import load_frames
+from jobs.runtime.video_segments import LoadedFrame, load_frames
 from jobs.tables.rows import ManifestItem
 
 UNKNOWN_SIZE_BYTES = 4 * 2**20
@@ -148,6 +148,7 @@ class Loader:
         max_pixels: the largest picture that is decoded.
         fetch_threads: items fetched at once.
         decode_threads: items decoded at once.
+        frames: decodes a segment's.
     """
 
     def __init__(
@@ -158,8 +159,10 @@ class Loader:
         max_pixels: int,
         fetch_threads: int,
         decode_threads: int,
+        frames: Callable[[ManifestItem], Iterator[LoadedFrame]] = load_frames,
     ) -> None:
         self._fetch = fetch
+        self._load_frames = frames
         self._max_pixels = max_pixels
         self.encoded = ByteBudget(bytes_in_flight // _ENCODED_SHARE)
         self.decoded = ByteBudget(bytes_in_flight - bytes_in_flight // _ENCODED_SHARE)
@@ -244,7 +247,7 @@ class Loader:
         size_bytes = inside_bytes + num_ahead * frame_bytes
         self.decoded.acquire(size_bytes)
         ahead = FramesAhead(num_ahead, partial(self.decoded.release, size_bytes))
-        frames = (Loaded.of_frame(item, loaded) for loaded in load_frames(item))
+        frames = (Loaded.of_frame(item, loaded) for loaded in self._load_frames(item))
         self._decoders.submit(ahead.fill, iter(()) if loading.is_closed else frames)
         loading.deliver(ahead)
 

@@ -23,7 +23,6 @@ from fcos_core.errors import ConfigError, StorageError
 from jobs.media.video import Sampling
 from jobs.runtime.block_tasks import map_blocks
 from jobs.runtime.cores import num_cores
-from jobs.runtime.retrying import RetryPolicy
 from jobs.runtime.video_segments import PlannedVideo, plan_video
 
 _log = logging.getLogger(__name__)
@@ -100,7 +99,7 @@ def _plan_block(request: VideoRequest, uris: Sequence[str]) -> list[PlannedVideo
     """Index some videos in a child, and again without those that it died of.
 
     Raises:
-        StorageError: the storage failed, even after several tries.
+        StorageError: the storage failed.
     """
     planned: list[PlannedVideo] = []
     failures = 0
@@ -212,7 +211,7 @@ def serve() -> None:
     for uri in uris:
         result: PlannedVideo | StorageError
         try:
-            result = RetryPolicy().run(partial(plan, uri))
+            result = plan(uri)
         except StorageError as error:
             result = StorageError(str(error))
         data = pickle.dumps(result)

@@ -19,6 +19,7 @@ from jobs.media.video import (
     index_video,
 )
 from jobs.media.video.segments import split_by_length
+from jobs.runtime.fetch import has_changed
 from jobs.runtime.range_file import RangeFile
 from jobs.storage import storage_for
 from jobs.tables.frame_choice import EVERY_FRAME
@@ -122,6 +123,7 @@ def load_frames(item: ManifestItem) -> Iterator[LoadedFrame]:
         return
     try:
         source = source_of(item.uri)
+        _check_version(item)
     except VideoError as error:
         yield LoadedFrame(0, _all_lost(item), error)
         return
@@ -158,6 +160,16 @@ def segment_of(item: ManifestItem) -> Segment:
         decode_from_pts=item.decode_from_pts,
         sampling=item.sampling or EVERY_FRAME,
     )
+
+
+def _check_version(item: ManifestItem) -> None:
+    """Refuse a file that changed after it was indexed, unless the item is to be taken as it is.
+
+    Raises:
+        VideoError: it did.
+    """
+    if (item.mtime_ns is not None or item.etag is not None) and has_changed(item):
+        raise VideoError(f"{item.uri}: has changed since the run was planned")
 
 
 def _all_lost(item: ManifestItem) -> Lost:

@@ -31,6 +31,7 @@ from jobs.runtime.devices import device_model
 from jobs.runtime.fetch import as_it_is, fetch, has_changed
 from jobs.runtime.loading import Loader, Loading
 from jobs.runtime.messages import Failure, Outcome, Shard, WorkerSettings
+from jobs.runtime.video_segments import load_frames
 from jobs.storage.weights import resolve_weights
 from jobs.tables.rows import ManifestItem, Row
 from jobs.tables.run_directory import RunDirectory
@@ -72,6 +73,9 @@ class Worker:
             max_pixels=settings.max_pixels,
             fetch_threads=FETCH_THREADS,
             decode_threads=max(2, settings.threads),
+            frames=load_frames
+            if settings.attempt is None
+            else lambda item: load_frames(as_it_is(item)),
         )
         self._ahead: tuple[int, Loading] | None = None
         self._committer = Committer(

@@ -217,7 +217,7 @@ def test_nested_names_are_ordered_alike_on_every_server(s3: str, tmp_path: Path)
     [
         ("{}/none.jpg", "none.jpg' does not exist"),
         ("{}/*.webp", "no file matches 's3://"),
-        ("{}/texts", "texts' holds no picture, 1 files of other kinds"),
+        ("{}/texts", "texts' holds no picture or video, 1 files of other kinds"),
         ("s3://no-such-bucket/x", "there is no such bucket"),
         ("s3://", "names no bucket"),
     ],
