@@ -13,7 +13,7 @@ from jobs.media.video import Frame, VideoSource, decode_segment, index_video, sp
 from tests.jobs.media.encoding.clips import QUARTER_TURN, picture, seen, write_clip
 
 SHARED = [
-    "cockatoo.mp4",
+    pytest.param("cockatoo.mp4", marks=pytest.mark.slow),  # 280 frames of 1280 x 720
     "flipping_a_pancake.mkv",
     "nasa_13013.mp4",
     "nasa_13013_rotated.mp4",
