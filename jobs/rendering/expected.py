@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 
-from jobs.media.video.sampling import read_choice
 from jobs.rendering.rows import ShardRows
 from jobs.tables.rows import ManifestItem, Row
 
@@ -36,8 +35,8 @@ class FrameRows:
             for row in shards[number].read()
             if row.item_id in ids and row.frame_index is not None
         }
-        places = [places_of(item) for item in items]
-        self._places = np.unique(np.concatenate(places)) if places else np.zeros(0, np.int64)
+        places = {place for item in items for place in item.frames() if place is not None}
+        self._places = np.array(sorted(places), np.int64)
         self._between: Between = between
 
     def of(self, frame_index: int) -> Row | None:
@@ -50,14 +49,6 @@ class FrameRows:
             return None
         row = self._rows.get(place)
         return row if row is not None and row.status == "ok" else None
-
-
-def places_of(item: ManifestItem) -> np.ndarray:
-    """The places of the frames that a segment of the manifest takes, rising."""
-    first, num_frames = item.first_frame or 0, item.num_frames or 0
-    if item.sampling is None:
-        return np.arange(first, first + num_frames)
-    return read_choice(item.sampling, first_frame=first, start_pts=item.start_pts or 0)[0]
 
 
 def items_for(

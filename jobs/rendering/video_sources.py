@@ -2,40 +2,15 @@
 
 from __future__ import annotations
 
-import io
-from typing import BinaryIO, cast
-
 import numpy as np
 
 from fcos_core.errors import VideoError
 from jobs.media.encoding import VideoShape
-from jobs.media.video import VideoIndex, VideoSource
-from jobs.rendering.expected import places_of
+from jobs.media.video import VideoIndex
 from jobs.rendering.pictures import Fate
 from jobs.rendering.video_orders import VideoOrder
 from jobs.runtime.locating import located
-from jobs.runtime.range_file import RangeFile
 from jobs.storage import absolute, storage_for
-
-_BUFFER_BYTES = 2**20  # of a file far away
-
-
-def source_of(uri: str) -> VideoSource:
-    """Make what opens a video, wherever it lies.
-
-    Raises:
-        VideoError: it lies nowhere.
-    """
-    info = storage_for(uri).stat(uri)
-    if info is None:
-        raise VideoError(f"{uri}: no such file")
-    if "://" not in uri:
-        return VideoSource(uri)
-
-    def opener() -> BinaryIO:
-        return cast("BinaryIO", io.BufferedReader(RangeFile(info), _BUFFER_BYTES))
-
-    return VideoSource(uri, opener)
 
 
 def place_of(order: VideoOrder) -> str:
@@ -73,7 +48,7 @@ def require_same_frames(order: VideoOrder, index: VideoIndex) -> None:
     was, is_now = (first.width, first.height), (index.width, index.height)
     if None not in was and was != is_now:
         raise VideoError(f"{order.uri}: is {is_now[0]} x {is_now[1]}, was {was[0]} x {was[1]}")
-    num_frames = int(places_of(last)[-1]) + 1 if last.num_frames else 0
+    num_frames = 0 if last.last_frame is None else last.last_frame + 1
     if num_frames > index.num_frames:
         raise VideoError(f"{order.uri}: has {index.num_frames} frames, had {num_frames} at least")
 

@@ -27,9 +27,9 @@ from jobs.rendering.video_sources import (
     place_of,
     require_same_frames,
     require_same_size,
-    source_of,
 )
 from jobs.rendering.writing import Writing
+from jobs.runtime.video_segments import source_of
 
 FRAMES_PER_PART = 300
 """Of a video: few enough to be kept in memory once encoded, many enough to be worth a task."""

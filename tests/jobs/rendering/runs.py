@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from jobs.media.video import Sampling, VideoSource, index_video
-from jobs.media.video.sampling import read_choice
 from jobs.media.video.segments import split
 from jobs.tables.rows import ManifestItem, Row, items_to_table
 from jobs.tables.run_directory import Category, RunDirectory, RunRecord
@@ -65,12 +64,6 @@ class RunOfATest:
         index = index_video(VideoSource(str(path)))
         for segment in split(index, num_segments, sampling=sampling):
             number = len(self.items)
-            places = range(segment.first_frame, segment.first_frame + segment.num_frames)
-            if segment.sampling is not None:
-                chosen, _ = read_choice(
-                    segment.sampling, first_frame=segment.first_frame, start_pts=segment.start_pts
-                )
-                places = chosen.tolist()
             self.items.append(
                 ManifestItem(
                     item_id=number,
@@ -92,7 +85,7 @@ class RunOfATest:
                     sampling=segment.sampling,
                 )
             )
-            for place in places:
+            for place in self.items[-1].frames():
                 row = self._row(number, str(path), (index.width, index.height), detections)
                 self.rows.append(replace(row, frame_index=place, timestamp_s=0.0))
 
