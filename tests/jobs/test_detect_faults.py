@@ -1,10 +1,7 @@
-"""Runs on machines that fail them: full and read-only disks, a decoder that crashes, a clock."""
+"""Runs on machines that fail them: full and read-only disks, a decoder that crashes."""
 
-import os
 import shutil
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -20,10 +17,6 @@ from jobs.runtime.dispatch import dispatch
 from jobs.runtime.messages import Receipt, WorkerSettings
 from jobs.runtime.worker import Worker
 from tests.jobs.runtime.runs import begin_run, rows_of, worker_settings
-
-ROOT = Path(__file__).parents[2]
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
-TIMEOUT_S = 500
 
 
 @pytest.fixture
@@ -180,45 +173,3 @@ def test_a_real_picture_that_crashes_a_real_decoder_is_quarantined_alone(
     assert bad.error_class == "WorkerDiedError"
     assert bad.error is not None
     assert bad.error.endswith("3 times of 3: killed by SIGSEGV")
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.skipif(not FAKETIME.is_file(), reason="libfaketime is not installed (apt-get)")
-def test_a_clock_that_jumps_by_days_changes_nothing(
-    tmp_path: Path, pictures: Path, tiny_weights: Path
-) -> None:
-    clock = tmp_path / "clock"
-    clock.write_text("+0")
-    command = [
-        *(sys.executable, "-m", "jobs.cli", "detect", str(pictures)),
-        *("--out", str(tmp_path / "run"), "--weights", str(tiny_weights)),
-        *("--shard-size", "1", "--threads-per-actor", "1", "--num-actors", "1"),
-    ]
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": str(FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
-    driver = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    detections = tmp_path / "run" / "detections"
-    for count, offset in ((2, "+3d"), (6, "-3d"), (10, "+0")):
-        end = time.monotonic() + TIMEOUT_S
-        while len(list(detections.glob("shard-*"))) < count and driver.poll() is None:
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        clock.write_text(offset)
-    _, err = driver.communicate(timeout=TIMEOUT_S)
-    assert driver.returncode == 0, err
-    assert len(list(detections.glob("shard-*"))) == 20
-    assert "worker was lost" not in err
