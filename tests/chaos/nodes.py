@@ -1,0 +1,174 @@
+"""A Ray cluster of several nodes on this machine, whose raylets can be killed like machines.
+
+The nodes belong to a process of their own (``python -m tests.chaos.nodes``), so that the test's own
+Ray is not touched. It ends when its standard input does, and with it all nodes.
+"""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false, reportPrivateUsage=false
+# Ray's cluster has no types, and its nodes' processes no public name
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.jobs.runtime.processes import children_below
+
+TIMEOUT_S = 120
+ROOT = Path(__file__).resolve().parents[2]
+
+_OBJECT_STORE_BYTES = 80 * 2**20
+
+# A node is given up after 4 s instead of 30: a storm is to be over soon.
+_HEALTH_CHECKS = {
+    "health_check_initial_delay_ms": 2000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 2000,
+    "health_check_failure_threshold": 4,
+}
+
+
+def cluster_environment() -> dict[str, str]:
+    """What the nodes and every driver that joins them find in their environment."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_prestart_worker_first_driver": "0",
+        "RAY_enable_metrics_collection": "0",
+        "RAY_worker_niceness": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+@dataclass
+class Nodes:
+    """The cluster, seen from the test.
+
+    Attributes:
+        address: what ``--address`` takes.
+        environment: what a driver needs to join.
+        raylets: process ids of the nodes that may be killed; the head is not among them.
+    """
+
+    address: str
+    environment: Mapping[str, str]
+    raylets: list[int]
+    _host: "subprocess.Popen[str]"
+
+    def workers(self) -> list[int]:
+        """Process ids of all actors of ours, on whatever node."""
+        below = children_below(self._host.pid)
+        return [pid for pid, title in below.items() if title.startswith("ray::_WorkerActor")]
+
+    def kill(self, raylet: int) -> None:
+        """Let a node die at once, as when its machine's power goes."""
+        self.raylets.remove(raylet)
+        below = children_below(raylet)
+        for pid in (raylet, *below):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def add(self) -> None:
+        """Let another machine join."""
+        assert self._host.stdin is not None
+        self._host.stdin.write("add\n")
+        self._host.stdin.flush()
+        self.raylets.append(_answer(self._host)["raylet"])
+
+
+@contextlib.contextmanager
+def running_nodes(
+    num_nodes: int, *, cpus_each: int, environment: Mapping[str, str]
+) -> Generator[Nodes]:
+    """Start a head without room for workers, and nodes that have some.
+
+    Args:
+        num_nodes: besides the head.
+        cpus_each: of each node.
+        environment: of all their processes: ``cluster_environment()`` with anything added.
+
+    Yields:
+        The cluster.
+    """
+    command = [sys.executable, "-m", "tests.chaos.nodes", str(num_nodes), str(cpus_each)]
+    host = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=dict(environment),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said = _answer(host)
+        yield Nodes(said["address"], environment, said["raylets"], host)
+    finally:
+        below = children_below(host.pid)
+        assert host.stdin is not None
+        host.stdin.close()
+        try:
+            host.wait(timeout=TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            host.kill()
+            host.wait()
+        assert host.stdout is not None
+        host.stdout.close()
+        for pid in below:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _answer(host: "subprocess.Popen[str]") -> dict[str, Any]:
+    assert host.stdout is not None
+    line = host.stdout.readline()
+    assert line, f"the process of the nodes ended with {host.wait(timeout=TIMEOUT_S)}"
+    return json.loads(line)
+
+
+def _serve(num_nodes: int, cpus_each: int) -> None:
+    """Hold the nodes until standard input ends."""
+    # Ray writes to stdout as it likes; the test reads JSON there.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={
+            "num_cpus": 0,
+            "include_dashboard": False,
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            "_system_config": _HEALTH_CHECKS,
+        },
+    )
+
+    def add() -> int:
+        node = cluster.add_node(num_cpus=cpus_each, object_store_memory=_OBJECT_STORE_BYTES)
+        return node.all_processes["raylet"][0].process.pid
+
+    def say(**what: Any) -> None:
+        answers.write(json.dumps(what) + "\n")
+        answers.flush()
+
+    say(address=cluster.address, raylets=[add() for _ in range(num_nodes)])
+    for line in sys.stdin:
+        assert line.strip() == "add"
+        say(raylet=add())
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), int(sys.argv[2]))
