@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 NAMES = ("seaweedfs", "moto")
 """The kinds of servers; tests are run against each."""
@@ -82,21 +83,30 @@ def why_not(name: str) -> str | None:
 @contextlib.contextmanager
 def running(name: str, folder: Path) -> Generator[S3Server]:
     """Run one of ``NAMES``, with an empty bucket ``BUCKET``; its data lie in a folder."""
+    kinds = {"seaweedfs": seaweedfs, "moto": moto}
+    with kinds[name](folder) as server, client_of(server) as client:
+        client.create_bucket(Bucket=BUCKET)
+        yield server
+
+
+@contextlib.contextmanager
+def client_of(server: S3Server) -> Generator[Any]:
+    """A boto3 client of its own, that asks the environment nothing."""
     import boto3  # most test processes need none
     from botocore.config import Config
 
-    with {"seaweedfs": seaweedfs, "moto": moto}[name](folder) as server:
-        client = boto3.client(
-            "s3",
-            endpoint_url=server.endpoint,
-            aws_access_key_id=server.access_key,
-            aws_secret_access_key=server.secret_key,
-            region_name=REGION,
-            config=Config(s3={"addressing_style": "path"}),
-        )
-        client.create_bucket(Bucket=BUCKET)
+    client = boto3.client(
+        "s3",
+        endpoint_url=server.endpoint,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=server.secret_key,
+        region_name=REGION,
+        config=Config(s3={"addressing_style": "path"}),
+    )
+    try:
+        yield client
+    finally:
         client.close()
-        yield server
 
 
 @contextlib.contextmanager

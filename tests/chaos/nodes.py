@@ -15,7 +15,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tests.jobs.runtime.processes import children_below
 TIMEOUT_S = 120
 ROOT = Path(__file__).resolve().parents[2]
 
+_START_ATTEMPTS = 3
 _OBJECT_STORE_BYTES = 80 * 2**20
 
 # A node is given up after 4 s instead of 30: a storm is to be over soon.
@@ -103,6 +104,27 @@ def running_nodes(
         The cluster.
     """
     command = [sys.executable, "-m", "tests.chaos.nodes", str(num_nodes), str(cpus_each)]
+    for attempt in range(1, _START_ATTEMPTS + 1):
+        with _hosted(command, environment) as host:
+            try:
+                said = _answer(host)
+            except _HostEndedError:
+                # On a machine so busy that Ray's own limit of 30 s for a node passes.
+                if attempt == _START_ATTEMPTS:
+                    raise
+                continue
+            yield Nodes(said["address"], environment, said["raylets"], host)
+        return
+
+
+class _HostEndedError(Exception):
+    """The process that holds the nodes is gone."""
+
+
+@contextlib.contextmanager
+def _hosted(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> Generator["subprocess.Popen[str]"]:
     host = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -113,8 +135,7 @@ def running_nodes(
         start_new_session=True,
     )
     try:
-        said = _answer(host)
-        yield Nodes(said["address"], environment, said["raylets"], host)
+        yield host
     finally:
         below = children_below(host.pid)
         assert host.stdin is not None
@@ -134,7 +155,8 @@ def running_nodes(
 def _answer(host: "subprocess.Popen[str]") -> dict[str, Any]:
     assert host.stdout is not None
     line = host.stdout.readline()
-    assert line, f"the process of the nodes ended with {host.wait(timeout=TIMEOUT_S)}"
+    if not line:
+        raise _HostEndedError(f"exit code {host.wait(timeout=TIMEOUT_S)}")
     return json.loads(line)
 
 
@@ -156,8 +178,15 @@ def _serve(num_nodes: int, cpus_each: int) -> None:
     )
 
     def add() -> int:
-        node = cluster.add_node(num_cpus=cpus_each, object_store_memory=_OBJECT_STORE_BYTES)
-        return node.all_processes["raylet"][0].process.pid
+        for attempt in range(1, _START_ATTEMPTS + 1):
+            try:
+                node = cluster.add_node(num_cpus=cpus_each, object_store_memory=_OBJECT_STORE_BYTES)
+            except TimeoutError:  # as above; the late one is of no harm
+                if attempt == _START_ATTEMPTS:
+                    raise
+            else:
+                return node.all_processes["raylet"][0].process.pid
+        raise AssertionError
 
     def say(**what: Any) -> None:
         answers.write(json.dumps(what) + "\n")

@@ -1,4 +1,7 @@
-"""Whatever dies, the finished run holds exactly what an undisturbed run holds."""
+"""Whatever dies, the finished run holds exactly what an undisturbed run holds.
+
+Pictures and run lie on a real S3 server, and a fifth of all requests to it go wrong.
+"""
 
 import json
 import subprocess
@@ -11,8 +14,11 @@ import cv2
 import numpy as np
 import pytest
 
+from jobs.storage import join
 from jobs.tables.run_directory import RunDirectory
+from tests import s3_servers
 from tests.chaos.nodes import ROOT, Nodes, cluster_environment, running_nodes
+from tests.chaos.proxy import FaultProxy, Faults
 from tests.chaos.storm import TIMEOUT_S, Storm, detect_command, forecast
 from tests.jobs.runtime.tiny import save_tiny
 
@@ -20,21 +26,14 @@ pytestmark = pytest.mark.ray
 
 NUM_PICTURES = 120
 SHARD_SIZE = 2
-NUM_STRIKES = 5
+CUT_OFF = 17
+NUM_SHORT, SHORT_STRIKES, STRIKES = 2, 3, 6
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small pictures of three shapes, one of them cut off."""
-    folder = tmp_path_factory.mktemp("storm")
-    pixels = np.random.default_rng(3)
-    for i in range(NUM_PICTURES):
-        shape = ((48, 64), (64, 48), (40, 40))[i % 3]
-        picture = cv2.GaussianBlur(pixels.integers(0, 256, (*shape, 3), np.uint8), (7, 7), 2)
-        assert cv2.imwrite(str(folder / f"{i:03d}.png"), picture)
-    whole = (folder / "017.png").read_bytes()
-    (folder / "017.png").write_bytes(whole[: len(whole) // 2])
-    return folder
+CALM, FOUL = 0.0, 0.2
+"""Shares of requests that go wrong."""
+
+STALL_S = 3.0
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +42,47 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Generator[Nodes]:
-    with running_nodes(2, cpus_each=1, environment=cluster_environment()) as nodes:
+def proxy(s3_server: s3_servers.S3Server) -> Generator[FaultProxy]:
+    """What stands between everybody and the server; calm at first."""
+    with FaultProxy(s3_server.endpoint, Faults(rate=CALM)) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def nodes(s3_server: s3_servers.S3Server, proxy: FaultProxy) -> Generator[Nodes]:
+    environment = {
+        **cluster_environment(),
+        **s3_server.environment(),
+        "AWS_ENDPOINT_URL_S3": proxy.endpoint,
+    }
+    with running_nodes(2, cpus_each=1, environment=environment) as nodes:
         yield nodes
 
 
 @pytest.fixture(scope="module")
-def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, nodes: Nodes, pictures: Path, weights: Path
-) -> dict[str, Any]:
+def pictures(s3_server: s3_servers.S3Server) -> str:
+    """Small pictures of three shapes in the bucket, one of them cut off."""
+    pixels = np.random.default_rng(3)
+    place = f"s3://{s3_servers.BUCKET}/storm/pictures"
+    with s3_servers.client_of(s3_server) as client:
+        for i in range(NUM_PICTURES):
+            shape = ((48, 64), (64, 48), (40, 40))[i % 3]
+            picture = cv2.GaussianBlur(pixels.integers(0, 256, (*shape, 3), np.uint8), (7, 7), 2)
+            data = cv2.imencode(".png", picture)[1].tobytes()
+            if i == CUT_OFF:
+                data = data[: len(data) // 2]
+            client.put_object(
+                Bucket=s3_servers.BUCKET, Key=f"storm/pictures/{i:03d}.png", Body=data
+            )
+    return place
+
+
+@pytest.fixture(scope="module")
+def undisturbed(nodes: Nodes, pictures: str, weights: Path) -> dict[str, Any]:
     """What the run comes to when nothing happens."""
-    out = str(tmp_path_factory.mktemp("runs") / "undisturbed")
-    return fcos(
-        *detect_command(str(pictures), out, weights, num_actors=2, shard_size=SHARD_SIZE),
-        *("--address", nodes.address),
-        environment=dict(nodes.environment),
-    )
+    out = f"s3://{s3_servers.BUCKET}/storm/undisturbed"
+    command = detect_command(pictures, out, weights, num_actors=2, shard_size=SHARD_SIZE)
+    return fcos(*command, "--address", nodes.address, environment=dict(nodes.environment))
 
 
 def fcos(*arguments: str, environment: dict[str, str]) -> dict[str, Any]:
@@ -76,32 +100,40 @@ def fcos(*arguments: str, environment: dict[str, str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "seed", [*range(2), *(pytest.param(i, marks=pytest.mark.storm) for i in range(2, 52))]
+    "seed",
+    [
+        *range(NUM_SHORT),
+        *(pytest.param(i, marks=pytest.mark.storm) for i in range(NUM_SHORT, NUM_SHORT + 50)),
+    ],
 )
 def test_a_storm_changes_no_bit(
-    tmp_path: Path,
-    pictures: Path,
+    s3: str,
+    proxy: FaultProxy,
+    pictures: str,
     weights: Path,
     nodes: Nodes,
     undisturbed: dict[str, Any],
     seed: int,
 ) -> None:
-    out = str(tmp_path / "run")
-    num_shards = NUM_PICTURES // SHARD_SIZE
+    out = join(s3, "run")
+    num_strikes = SHORT_STRIKES if seed < NUM_SHORT else STRIKES
     storm = Storm(
-        detect_command(str(pictures), out, weights, num_actors=2, shard_size=SHARD_SIZE),
+        detect_command(pictures, out, weights, num_actors=2, shard_size=SHARD_SIZE),
         RunDirectory(out),
         nodes,
         nodes.environment,
-        forecast(seed, num_strikes=NUM_STRIKES, num_shards=num_shards),
+        forecast(seed, num_strikes=num_strikes, num_shards=NUM_PICTURES // SHARD_SIZE),
         [],
     )
-    said = storm.ride_out()
+    proxy.met.clear()
+    proxy.faults = Faults(seed=seed, rate=FOUL, stall_s=STALL_S)
+    try:
+        said = storm.ride_out()
+    finally:
+        proxy.faults = Faults(rate=CALM)
+    print(f"seed {seed}: {', '.join(storm.happened)}; {dict(proxy.met)}")  # noqa: T201
     same = ("digest", "digest_class", "planned", "ok", "quarantined", "missing", "duplicated")
-    assert {key: said[key] for key in same} == {key: undisturbed[key] for key in same}, (
-        storm.happened
-    )
+    assert {key: said[key] for key in same} == {key: undisturbed[key] for key in same}
     assert (said["missing"], said["duplicated"], said["quarantined"]) == (0, 0, 1)
     proved = fcos("verify", out, environment=dict(nodes.environment))
     assert proved["digest"] == undisturbed["digest"]
-    print(seed, storm.happened)
