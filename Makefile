@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 BROWSER := .venv/.browser
 
-.PHONY: setup demo test test-slow fuzz check format lock bench s3-second clean
+.PHONY: setup demo test test-slow fuzz storms check format lock bench s3-second clean
 
 setup: $(STAMP) $(BROWSER)
 
@@ -42,6 +42,10 @@ test-slow: $(STAMP)
 SEED ?= 0
 fuzz: $(STAMP)
 	FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz -m 'slow or not slow'
+
+# Fifty seeded storms for a night: workers, nodes and drivers die while S3 fails now and then.
+storms: $(STAMP)
+	$(BIN)/pytest tests/chaos -m storm -rP
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.jobs.runtime.processes import children_below
+from tests.jobs.runtime.processes import actors_below, children_below
 
 TIMEOUT_S = 120
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,8 +70,7 @@ class Nodes:
 
     def workers(self) -> list[int]:
         """Process ids of all actors of ours, on whatever node."""
-        below = children_below(self._host.pid)
-        return [pid for pid, title in below.items() if title.startswith("ray::_WorkerActor")]
+        return actors_below(self._host.pid)
 
     def kill(self, raylet: int) -> None:
         """Let a node die at once, as when its machine's power goes."""
