@@ -34,7 +34,7 @@ SEEDS, STRIKES = range(100, 150), 6
 CALM, FOUL = 0.0, 0.2
 """Shares of requests that go wrong."""
 
-STALL_S = 3.0
+STALL_S, READ_TIMEOUT_S = 5.0, 2.0  # the client gives up on a stalled answer
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,9 @@ def nodes(s3_server: s3_servers.S3Server, proxy: FaultProxy) -> Generator[Nodes]
         **cluster_environment(),
         **s3_server.environment(),
         "AWS_ENDPOINT_URL_S3": proxy.endpoint,
+        # Adaptive retries would slow down to two requests a second in steady rain.
+        "AWS_RETRY_MODE": "standard",
+        "FCOS_S3_READ_TIMEOUT_S": str(READ_TIMEOUT_S),
     }
     with running_nodes(2, cpus_each=1, environment=environment) as nodes:
         yield nodes
