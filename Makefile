@@ -38,10 +38,10 @@ test: $(STAMP) $(BROWSER)
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
 
-# Thousands of damaged pictures, annotations, archives, settings and shards: make fuzz SEED=7 for others.
+# Thousands of damaged pictures, videos, annotations, archives, settings and shards: make fuzz SEED=7 for others.
 SEED ?= 0
 fuzz: $(STAMP)
-	FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz -m 'slow or not slow'
+	FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz tests/jobs/runtime/test_mutated_videos.py -m 'slow or not slow'
 
 # Fifty seeded storms for a night: workers, nodes and drivers die while S3 fails now and then.
 storms: $(STAMP)
