@@ -151,6 +151,8 @@ class SegmentDecoder:
         yield from self._add(key, wanted)
 
     def _end_group(self) -> Iterator[Decoded | Lost]:
+        if self._damage is not None and self._damage.is_leading:
+            yield from self._restart_group()
         if self._damage is None and self._waiting is None:
             yield from self._take(self._decoder.drain())
         if self._damage is not None:

@@ -33,9 +33,9 @@ SEEDS = {
     "fragmented_mp4": RECIPES["fragmented_mp4"],
     "vfr_mkv": RECIPES["vfr_mkv"],
     "vp9": RECIPES["vp9"],
-    "mjpeg_mov": RECIPES["mjpeg_mov"],
 }
 OLD = {
+    "mjpeg_mov": RECIPES["mjpeg_mov"],
     "mpeg4_avi": RECIPES["mpeg4_avi"],
     "mpeg4_avi_b_frames": RECIPES["mpeg4_avi_b_frames"],
     "x264_ts": RECIPES["x264_ts"],
