@@ -112,6 +112,7 @@ def is_gone(pid: int) -> bool:
     return pid not in children_below(1)  # everybody's last parent
 
 
+@pytest.mark.slow
 def test_a_killed_driver_takes_its_workers_along_and_the_next_one_ends_alike(
     tmp_path: Path, start: Callable[[], subprocess.Popen[str]], undisturbed: str
 ) -> None:

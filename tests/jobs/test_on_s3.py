@@ -90,6 +90,7 @@ def finish(command: subprocess.Popen[str]) -> dict[str, Any]:
     return json.loads(out.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_kept_threads")
 def test_the_whole_job_on_s3_survives_its_driver_and_leaks_no_secret(
     s3: str, tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch

@@ -27,6 +27,7 @@ def happened(scenario: str, tmp_path: Path) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_node_that_dies_costs_no_attempt_and_a_new_one_gets_work(tmp_path: Path) -> None:
     told = happened("lose_and_grow", tmp_path)
     assert told["shards"] == list(range(60))  # with max_attempts=1: none was counted
