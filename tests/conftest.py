@@ -28,16 +28,6 @@ def pytest_configure() -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_workers))
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep tests of a file together, and all that start Ray or the command in one process."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        starts_processes = item.get_closest_marker("ray") or "end_to_end" in item.path.parts
-        group = "processes" if starts_processes else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Real photos and awkward files; tests that need them skip where they are absent."""
