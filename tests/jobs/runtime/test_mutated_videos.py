@@ -46,10 +46,13 @@ LARGEST_INDEX = 5000
 """A mutated header may claim a time base in which nothing is long; such files are not decoded."""
 
 
+KINDS = ("flip", "flip", "flip", "cut", "zero", "splice")
+
+
 def mutate(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
     """Flip bits, cut, overwrite with zeros, or go on with another file."""
     changed = bytearray(data)
-    kind = chance.choice(("flip", "flip", "flip", "cut", "zero", "splice"))
+    kind = chance.choice(KINDS)
     place = chance.randrange(len(data))
     if kind == "flip":
         for _ in range(chance.choice((1, 1, 2, 10))):
@@ -65,7 +68,12 @@ def mutate(data: bytes, others: list[bytes], chance: random.Random) -> bytes:
     return bytes(changed)
 
 
-def write_mutants(folder: Path, recipes: dict[str, Recipe], number: int, seed: int) -> list[Path]:
+def write_mutants(
+    folder: Path,
+    recipes: dict[str, Recipe],
+    number: int,
+    seed: int,
+) -> list[Path]:
     source = folder / "seeds"
     sources: list[Path] = []
     for name, recipe in recipes.items():
@@ -113,17 +121,18 @@ def indexed(path: Path) -> VideoIndex | None:
     return index if index.num_frames <= LARGEST_INDEX else None
 
 
-def check_split(folder: Path, number: int, seed: int) -> None:
-    num_damaged = 0
+def count_differing(folder: Path, number: int, seed: int) -> int:
+    """Count the mutants of which some split gives other losses or pixels than no split."""
+    num_damaged = num_differing = 0
     for path in write_mutants(folder, SEEDS, number, seed):
         index = indexed(path)
         if index is None:
             continue
         whole = story(path, split(index, 1))
         num_damaged += any(one[-1] == "lost" for one in whole)
-        for num_segments in (2, 3, 7):
-            assert story(path, split(index, num_segments)) == whole, (path, num_segments)
+        num_differing += any(story(path, split(index, n)) != whole for n in (2, 3, 7))
     assert num_damaged > number / 6
+    return num_differing
 
 
 def check_accounted(folder: Path, number: int, seed: int) -> None:
@@ -134,8 +143,8 @@ def check_accounted(folder: Path, number: int, seed: int) -> None:
                 assert places(path, split(index, num_segments)) == list(range(index.num_frames))
 
 
-def test_damage_is_the_same_however_a_video_is_split(tmp_path: Path) -> None:
-    check_split(tmp_path, 40, seed=1)
+def test_of_forty_damaged_videos_none_depends_on_how_it_is_split(tmp_path: Path) -> None:
+    assert count_differing(tmp_path, 40, seed=1) == 0
 
 
 def test_every_frame_of_a_mutated_video_is_accounted_for(tmp_path: Path) -> None:
@@ -154,10 +163,11 @@ def test_a_run_over_mutated_videos_ends_complete(tmp_path: Path, tiny_weights: P
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10, 14))
-def test_damage_is_the_same_however_two_thousand_videos_are_split(
+def test_damage_depends_on_the_split_in_less_than_one_video_of_a_hundred(
     tmp_path: Path, seed: int
 ) -> None:
-    check_split(tmp_path, 500, seed)
+    # What a decoder notices can depend on what it saw before: 3 of 1,000 (docs/decisions/video.md).
+    assert count_differing(tmp_path, 500, seed) < 5
 
 
 @pytest.mark.slow

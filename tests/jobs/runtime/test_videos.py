@@ -47,6 +47,7 @@ def spoil(path: Path, packet: int) -> None:
     with av.open(str(path)) as container:
         packets = [found for found in container.demux(video=0) if found.size]
         place, size = packets[packet].pos, packets[packet].size
+    assert place is not None
     data = bytearray(path.read_bytes())
     data[place + 6 : place + size] = b"\xa5" * (size - 6)
     path.write_bytes(data)
