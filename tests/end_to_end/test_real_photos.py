@@ -133,6 +133,7 @@ def test_full_size_photos_do_not_depend_on_actors_nor_on_batch_size(photos, weig
         first = first or rows
 
 
+@pytest.mark.slow
 def test_photos_at_demo_size_do_not_depend_on_actors_nor_on_batch_size(photos, tmp_path):
     options = ["detect", photos, "--weights", "demo", "--limit", 24, "--threads-per-actor", 1]
     first, digests = {}, {}

@@ -140,7 +140,8 @@ def test_nothing_sticks_out_at_the_side(opened: Any, size: tuple[int, int], tmp_
         "Math.max(...[...document.querySelectorAll('tbody tr')]"
         ".map((row) => row.getBoundingClientRect().height))"
     )
-    assert tallest < 150, "no column is squeezed to a letter per line"
+    # Long paths of a test folder wrap to eight lines; a letter per line is three times as tall.
+    assert tallest < 250, "no column is squeezed to a letter per line"
 
 
 def test_every_section_is_there(page_path: Path):

@@ -47,7 +47,7 @@ def test_every_kind_of_fault_is_overcome(
         assert not any(threads.map(storage.create, contents, [b"another"] * len(contents)))
         assert list(threads.map(storage.read, contents)) == list(contents.values())
         assert [info.uri for info in storage.list(s3)] == list(contents)
-    assert proxy.met[kind] > 2, "the test met nothing"
+    assert proxy.met[kind], "the test met nothing"
 
 
 def test_a_read_that_breaks_off_goes_on_where_it_was(
