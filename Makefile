@@ -43,7 +43,7 @@ SEED ?= 0
 fuzz: $(STAMP)
 	FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz tests/jobs/runtime/test_mutated_videos.py -m 'slow or not slow'
 
-# Fifty seeded storms for a night: workers, nodes and drivers die while S3 fails now and then.
+# Two short and fifty long seeded storms for a night: workers, nodes and drivers die while S3 fails now and then.
 storms: $(STAMP)
 	$(BIN)/pytest tests/chaos -m storm -rP
 

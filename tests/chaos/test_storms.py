@@ -22,7 +22,7 @@ from tests.chaos.proxy import FaultProxy, Faults
 from tests.chaos.storm import TIMEOUT_S, Storm, detect_command, forecast
 from tests.jobs.runtime.tiny import save_tiny
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.storm]
 
 NUM_PICTURES = 60
 SHARD_SIZE = 3
@@ -104,9 +104,7 @@ def fcos(*arguments: str, environment: dict[str, str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("s3_server", ["seaweedfs"], indirect=True, scope="session")
-@pytest.mark.parametrize(
-    "seed", [*SHORT, *(pytest.param(seed, marks=pytest.mark.storm) for seed in SEEDS)]
-)
+@pytest.mark.parametrize("seed", [*SHORT, *SEEDS])
 def test_a_storm_changes_no_bit(
     s3: str,
     proxy: FaultProxy,
