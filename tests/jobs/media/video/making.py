@@ -149,6 +149,12 @@ def set_edit(path: Path, folder: Path, name: str, media_time: int) -> Path:
     return target
 
 
+VPX_WITH_HIDDEN_FRAMES = {
+    "deadline": "realtime",
+    "cpu-used": "8",
+    "auto-alt-ref": "1",
+    "lag-in-frames": "12",
+}
 VFR = [0, 512, 1024, 1100, 3000, 9000, 9010, 9500, 20000, 20001, 30000, 31000, 60000, 60512]
 RECIPES: dict[str, Recipe] = {
     "b_frames": Recipe(options={"bf": "3", "b-pyramid": "normal", "refs": "4"}),
@@ -191,23 +197,13 @@ RECIPES: dict[str, Recipe] = {
         codec="libvpx-vp9",
         name="clip.webm",
         time_base=Fraction(1, 1000),
-        options={
-            "deadline": "realtime",
-            "cpu-used": "8",
-            "auto-alt-ref": "1",
-            "lag-in-frames": "12",
-        },
+        options=VPX_WITH_HIDDEN_FRAMES,
     ),
     "vp8": Recipe(
         codec="libvpx",
         name="clip.webm",
         time_base=Fraction(1, 1000),
-        options={
-            "deadline": "realtime",
-            "cpu-used": "8",
-            "auto-alt-ref": "1",
-            "lag-in-frames": "12",
-        },
+        options=VPX_WITH_HIDDEN_FRAMES,
     ),
     "av1": Recipe(
         codec="libsvtav1",
