@@ -18,7 +18,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
-from torchvision.models.detection import FCOS_ResNet50_FPN_Weights
 
 from fcos_core.config import (
     TORCHVISION_NUM_CLASSES,
@@ -30,6 +29,7 @@ from fcos_core.config import (
 from fcos_core.errors import CheckpointError, ConfigError
 from fcos_core.model.detector import FCOS
 from fcos_core.structures import Category
+from fcos_core.vision import FCOS_ResNet50_FPN_Weights
 
 FORMAT = "fcos-batch/1"
 TORCHVISION_NUM_KEYS = 319

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
-from torchvision.ops import nms
 
 from fcos_core.boxes import clip_boxes, ltrb_to_boxes
 from fcos_core.config import DecodingConfig
 from fcos_core.locations import LocationGrid
 from fcos_core.structures import HeadOutputs
+from fcos_core.vision import nms
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torchvision.models as tv
 from torch import Tensor, nn
-from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.models.resnet import BasicBlock
-from torchvision.ops import FrozenBatchNorm2d
 
 from fcos_core.config import BackboneConfig
 from fcos_core.errors import ConfigError
+from fcos_core.vision import BasicBlock, FrozenBatchNorm2d, IntermediateLayerGetter, models
 
 RESNET_DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 
@@ -43,7 +40,7 @@ def build_backbone(config: BackboneConfig) -> Backbone:
         network: nn.Module = NarrowResNet(RESNET_DEPTHS[config.name], config.width, norm)
         top = round(512 * config.width)
     else:
-        network = getattr(tv, config.name)(weights=None, norm_layer=norm)
+        network = getattr(models, config.name)(weights=None, norm_layer=norm)
         top = 512 if config.name in RESNET_DEPTHS else 2048
     layers = {"layer2": "0", "layer3": "1", "layer4": "2"}
     return Backbone(IntermediateLayerGetter(network, layers), (top // 4, top // 2, top))
@@ -97,7 +94,9 @@ def _mobilenet(config: BackboneConfig, norm: Callable[[int], nn.Module]) -> Back
     def norm_layer(channels: int) -> nn.Module:
         return norm(channels)
 
-    network = getattr(tv, config.name)(weights=None, width_mult=config.width, norm_layer=norm_layer)
+    network = getattr(models, config.name)(
+        weights=None, width_mult=config.width, norm_layer=norm_layer
+    )
     features = network.features
     # The last block of a stride is the one before the next stride-2 block: indices of C3, C4; C5 is
     # the last of all.

@@ -1,12 +1,10 @@
 """P3..P7: torchvision's feature pyramid, and two more levels made from P5; section 3.2."""
 
 from torch import nn
-from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.ops import FeaturePyramidNetwork
-from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
 from fcos_core.config import BackboneConfig
 from fcos_core.model.backbone import build_backbone
+from fcos_core.vision import BackboneWithFPN, FeaturePyramidNetwork, LastLevelP6P7
 
 
 class PyramidBackbone(nn.Module):

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from jobs.runtime.messages import Crewman, MakeWorker, Outcome, Shard, WorkerSettings
 
 
+def make_detector(settings: WorkerSettings) -> Crewman:
+    """Make the worker that detects; only here is torch imported, not where this is sent from."""
+    from jobs.runtime.worker import Worker
+
+    return Worker(settings)
+
+
 class WorkerActor:
     """A worker in a process of its own; made in ``start``, so that its errors arrive unchanged."""
 

@@ -1,4 +1,7 @@
-"""What a process computes on, by the name that a run's fingerprint holds."""
+"""What a process computes on, by the name that a run's fingerprint holds.
+
+torch is imported when something is asked: a driver that asks a cluster needs none.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from fcos_core.errors import ConfigError
 from jobs.runtime.cores import num_cores
@@ -40,6 +41,8 @@ def device_model(device: str) -> str:
     Args:
         device: ``cpu`` or ``cuda``.
     """
+    import torch
+
     if device == "cpu":
         # The same processor computes otherwise when an instruction set is switched off.
         return f"{_cpu_brand()} ({torch.backends.cpu.get_cpu_capability()})"
@@ -48,6 +51,8 @@ def device_model(device: str) -> str:
 
 def local_resources() -> Resources:
     """Look at this machine."""
+    import torch
+
     num_gpus = torch.cuda.device_count()
     device = "cuda" if num_gpus else "cpu"
     return Resources(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from fcos_core.errors import IncompleteRunError
+from jobs.runtime.actor import make_detector
 from jobs.runtime.cores import num_cores
 from jobs.runtime.crew import Crew
 from jobs.runtime.devices import Resources, device_model, local_resources
@@ -16,7 +17,6 @@ from jobs.runtime.messages import MakeWorker, Receipt, Shard, WorkerSettings
 from jobs.runtime.ray_session import connected, first_line
 from jobs.runtime.room import Room
 from jobs.runtime.schedule import Patience, Schedule
-from jobs.runtime.worker import Worker
 
 _PROBE_TIMEOUT_S = 600.0  # a cluster may have to start a node first
 
@@ -48,7 +48,7 @@ def dispatch(
     address: str | None,
     on_receipt: Callable[[Receipt], None],
     patience: Patience | None = None,
-    make_worker: MakeWorker = Worker,
+    make_worker: MakeWorker = make_detector,
 ) -> None:
     """Have shards computed and committed, by as many actors as asked for or as there are shards.
 

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from torch.hub import get_dir
-
 from fcos_core.errors import ConfigError, StorageError
 from jobs.storage import TEMPORARY_PREFIX, ObjectInfo, absolute, storage_for
 
@@ -114,7 +112,11 @@ def resolve_weights(
 
 
 def _checkpoints(cache: Path | None) -> Path:
-    return Path(get_dir()) / "checkpoints" if cache is None else cache
+    if cache is not None:
+        return cache
+    from torch.hub import get_dir  # torch takes seconds, and few runs get here
+
+    return Path(get_dir()) / "checkpoints"
 
 
 def _copy_of(info: ObjectInfo, spec: str, folder: Path) -> ResolvedWeights:

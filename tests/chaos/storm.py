@@ -68,13 +68,15 @@ class Storm:
     environment: Mapping[str, str]
     strikes: list[Strike]
     happened: list[str]
+    _began: float = 0.0
 
     def ride_out(self) -> dict[str, Any]:
         """Give the command again until it succeeds, and return what it says last."""
         draw = random.Random(len(self.strikes))  # noqa: S311 -- as above
+        self._began = time.monotonic()
         for _ in range(MAX_DRIVERS):
             out, err, code = self._drive(draw)
-            self.happened.append(f"driver ended with {code}")
+            self._note(f"driver ended with {code}")
             if code == 0:
                 return json.loads(out.splitlines()[-1])
             # 3 says that it is incomplete, which in such weather may be; anything else is a bug.
@@ -110,11 +112,14 @@ class Storm:
             time.sleep(0.05)
         return False
 
+    def _note(self, what: str) -> None:
+        self.happened.append(f"{time.monotonic() - self._began:.0f} s: {what}")
+
     def _num_committed(self) -> int:
         return len(self.run.list_shards().shards)
 
     def _strike(self, strike: Strike, driver: "subprocess.Popen[str]", draw: random.Random) -> None:
-        self.happened.append(f"{strike.kind} at {self._num_committed()}")
+        self._note(f"{strike.kind} at {self._num_committed()}")
         if strike.kind == "driver":
             driver.kill()
         elif strike.kind == "node":
