@@ -33,7 +33,7 @@ from fcos_core.metrics.bpr.tally import Tally, added, describe, tally
 from jobs.runtime.block_tasks import map_blocks
 from jobs.storage import absolute, storage_for
 from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
-from jobs.tables.joining import join_annotations
+from jobs.tables.joining import join_run
 from jobs.tables.json_columns import Int64Array
 from jobs.tables.lost_boxes import LostBoxes, encode_lost_boxes
 from jobs.tables.run_directory import RunDirectory
@@ -53,7 +53,7 @@ class BprConfig(BaseModel):
         annotations: COCO annotation file.
         rules: names of rules; by default ``paper``, ``improved`` and ``torchvision``, or ``custom``
             alone where one of the choices below is made.
-        run: a run's directory: only its pictures count, and the results go there.
+        run: a run's directory: only its pictures and frames count, and the results go there.
         out: file for the results, with the lost boxes beside it.
         skip_invalid: leave out malformed entries, counted and listed, instead of refusing the file.
         num_actors: processes; ``auto`` is one unless there is enough to do for Ray to pay.
@@ -235,15 +235,14 @@ def _read(config: BprConfig) -> BoxAnnotations:
 
 
 def _images_of_run(directory: RunDirectory, truth: BoxAnnotations) -> npt.NDArray[np.bool_]:
-    """Which of the annotated images the run looked at."""
-    items = directory.read_manifest()
-    join = join_annotations(
-        [item.image_id for item in items],
-        [item.uri for item in items],
+    """Which of the annotated images the run looked at, frames of videos among them."""
+    join = join_run(
+        directory,
         truth,
         input_annotations=directory.read_run_record().input_annotations,
     )
-    return np.isin(truth.image_ids, join.annotated_ids)
+    joined = np.concatenate([join.pictures.annotated_ids, join.frames.annotated_ids])
+    return np.isin(truth.image_ids, joined)
 
 
 def _countable(

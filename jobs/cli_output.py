@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jobs.evaluate import EvaluateResult
 
 _LONGEST_LINE = 4000
+_NUM_METRICS = 12
 
 EXIT_DONE = 0  # a bug is 1, which is Python's own code for an exception that nobody caught
 EXIT_CANNOT_WORK = 2
@@ -112,27 +113,34 @@ def _silence(descriptor: int) -> None:
 
 
 def say_metrics(result: EvaluateResult) -> None:
-    """Show the twelve numbers and the counts behind them on stderr."""
+    """Show the twelve numbers and the counts behind them on stderr, of videos apart."""
     from rich.console import Console
+
+    console = Console(stderr=True)
+    metrics, video = result.metrics, result.metrics.get("video")
+    if metrics["counts"]["images"] or not video:
+        console.print(_numbers("COCO metrics (boxes)", result.headline))
+        if "comparison" in metrics:
+            console.print(_comparison(metrics["comparison"]))
+        console.print(_counted(metrics["counts"]), markup=False, highlight=False)
+    if video:
+        console.print(_numbers("COCO metrics (boxes), frames of videos", result.video))
+        if "comparison" in video:
+            console.print(_compared_frames(video["comparison"]))
+        console.print(_counted(video["counts"]), markup=False, highlight=False)
+
+
+def _numbers(title: str, values: Mapping[str, float]) -> Table:
     from rich.table import Table
 
-    table = Table(title="COCO metrics (boxes)", title_justify="left")
-    names = list(result.headline)
+    table = Table(title=title, title_justify="left")
+    names = list(values)[:_NUM_METRICS]
     half = len(names) // 2
     for heading in ("average precision", "", "average recall", ""):
         table.add_column(heading, justify="left" if heading else "right")
     for precision, recall in zip(names[:half], names[half:], strict=True):
-        table.add_row(
-            precision,
-            _shown(result.headline[precision]),
-            recall,
-            _shown(result.headline[recall]),
-        )
-    console = Console(stderr=True)
-    console.print(table)
-    if "comparison" in result.metrics:
-        console.print(_comparison(result.metrics["comparison"]))
-    console.print(_counted(result.metrics["counts"]), markup=False, highlight=False)
+        table.add_row(precision, _shown(values[precision]), recall, _shown(values[recall]))
+    return table
 
 
 def _comparison(told: Mapping[str, Any]) -> Table:
@@ -150,6 +158,12 @@ def _comparison(told: Mapping[str, Any]) -> Table:
     }
     headings = ["", "this run", "the other", "difference", f"{told['confidence']:.0%} interval"]
     return _table("Against the other run", headings, rows)
+
+
+def _compared_frames(told: Mapping[str, Any]) -> Table:
+    """Every number under both runs."""
+    rows = {name: [_shown(value) for value in both] for name, both in told["numbers"].items()}
+    return _table("Against the other run, frames of videos", ["", "this run", "the other"], rows)
 
 
 def _signed(value: float | None) -> str:
@@ -224,7 +238,7 @@ def _percent(value: float | None) -> str:
 
 
 def _counted(counts: Mapping[str, int]) -> str:
-    always = ("images", "objects", "detections")
+    always = ("images", "frames", "objects", "detections")
     return ", ".join(
         f"{count} {name.replace('_', ' ')}"
         for name, count in counts.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 from fcos_core.errors import ConfigError, IncompleteRunError, StorageError
@@ -15,7 +15,15 @@ from jobs.runtime.dispatch import dispatch, probe
 from jobs.runtime.events import EventLog
 from jobs.runtime.later_attempt import LaterAttempt, plan_attempt
 from jobs.runtime.messages import Receipt, Shard, WorkerSettings
-from jobs.runtime.opening import OpenRun, begin, check_is_free, check_same, draw_up, reopen
+from jobs.runtime.opening import (
+    Draft,
+    OpenRun,
+    begin,
+    check_is_free,
+    check_same,
+    draw_up,
+    reopen,
+)
 from jobs.runtime.progress import ProgressReport
 from jobs.runtime.recording import record
 from jobs.runtime.resolving import DEVICE_MODEL, Fields, asked, resolve_num_actors
@@ -35,7 +43,9 @@ _log = logging.getLogger(__name__)
 _NAMED_WEIGHTS = {"coco", "demo"}
 
 
-def run(config: DetectConfig) -> DetectResult | Plan:
+def run(
+    config: DetectConfig, *, check: Callable[[Draft], None] | None = None
+) -> DetectResult | Plan:
     """Do what is left of a run: all of it the first time, nothing once it is complete.
 
     A run is begun by writing its manifest, which from then on says what is to be done. The same
@@ -45,6 +55,7 @@ def run(config: DetectConfig) -> DetectResult | Plan:
 
     Args:
         config: see there.
+        check: is shown a run before it is begun, and raises what speaks against it.
 
     Returns:
         What the run came to, its ``failure`` set when it is incomplete or has too many bad
@@ -59,6 +70,8 @@ def run(config: DetectConfig) -> DetectResult | Plan:
         if not directory.exists():
             _require_something_to_retry(config)
             draft = draw_up(config, weights)
+            if check is not None:
+                check(draft)
         if not config.dry_run:
             storage_for(directory.uri).check_create(directory.uri)
         if draft is not None:

@@ -1,7 +1,8 @@
 """Score a run, or a COCO results file, against COCO annotations: the twelve numbers.
 
 A run's detections are scored in a stated order that depends on nothing but their content; a
-results file in its own order, as pycocotools scores it.
+results file in its own order, as pycocotools scores it. The frames of a run's videos are scored as
+pictures are, and apart from them.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fcos_core.errors import ConfigError
 from fcos_core.metrics.coco import METRIC_NAMES
 from jobs.runtime.block_tasks import map_blocks
-from jobs.scoring.comparing import compare
-from jobs.scoring.explaining import Explanation
-from jobs.scoring.scores import score
+from jobs.scoring.comparing import compare, compare_frames, require_same_images
+from jobs.scoring.scores import Scores, Spread, score
 from jobs.scoring.subjects import (
+    RunSubjects,
     Subject,
     say_what_is_filled_in,
     subject_of_results,
-    subject_of_run,
+    subjects_of_run,
 )
 from jobs.storage import absolute, storage_for
 from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
@@ -83,25 +85,38 @@ class EvaluateResult:
 
     Attributes:
         metrics: what ``metrics.json`` holds.
-        curves: what ``curves.parquet`` holds.
         paths: uris of the files written, by what they are.
     """
 
     metrics: dict[str, Any]
-    curves: dict[str, Any]
     paths: dict[str, str]
 
     @property
     def headline(self) -> dict[str, float]:
-        """The twelve numbers."""
+        """The twelve numbers of the pictures."""
         return {name: self.metrics[name] for name in METRIC_NAMES}
+
+    @property
+    def video(self) -> dict[str, Any]:
+        """The twelve numbers of the frames of videos and what was counted; empty without videos."""
+        metrics = self.metrics.get("video")
+        if metrics is None:
+            return {}
+        return {**{name: metrics[name] for name in METRIC_NAMES}, **metrics["counts"]}
 
     def summary(self) -> dict[str, Any]:
         """What the command's last line on stdout says."""
         subject = {name: self.metrics[name] for name in ("run", "results") if name in self.metrics}
         counts = self.metrics["counts"]
         complete = self.metrics["complete"]
-        return {**subject, **self.headline, "complete": complete, **counts, "paths": self.paths}
+        return {
+            **subject,
+            **self.headline,
+            "complete": complete,
+            **counts,
+            **({"video": self.video} if self.video else {}),
+            "paths": self.paths,
+        }
 
 
 def run(
@@ -124,32 +139,70 @@ def run(
         config.annotations, with_file_names=config.run is not None
     )
     say_what_is_filled_in(truth)
-    subject = _subject(config, config.run, truth, proof)
-    spread = partial(
-        map_blocks,
-        num_workers=_num_workers(config, len(subject.image_ids)),
-        address=config.address,
-    )
-    scores = score(subject, truth, spread)
+    whole = _subjects(config, config.run, truth, proof)
+    scores = _Both.of(whole, truth, config)
     num_resamples = config.resamples or (_RESAMPLES_TO_COMPARE if config.against else 0)
     resamples = None
-    if num_resamples and scores.num_images:
-        resamples = scores.resample(num_resamples, spread)
-    metrics = scores.document(truth, resamples)
-    if config.against is not None and resamples is not None:
-        other = score(_subject(config, config.against, truth), truth, spread)
-        pair = (resamples, other.resample(num_resamples, spread))
-        metrics["comparison"] = compare(scores, other, pair)
-    return _write(config, metrics, scores.explanation)
+    spread = _spread(config, whole.pictures)
+    if num_resamples and scores.pictures.num_images:
+        resamples = scores.pictures.resample(num_resamples, spread)
+    metrics = scores.pictures.document(truth, resamples)
+    if scores.frames is not None:
+        # No intervals: frames of one video are no independent samples.
+        metrics["video"] = scores.frames.findings(None)
+    if config.against is not None:
+        others = _Both.of(_subjects(config, config.against, truth), truth, config)
+        scores.require_same_images(others)
+        if resamples is not None:
+            pair = (resamples, others.pictures.resample(num_resamples, spread))
+            metrics["comparison"] = compare(scores.pictures, others.pictures, pair)
+        if scores.frames is not None and others.frames is not None:
+            assert truth.frames is not None
+            compared = compare_frames(scores.frames, others.frames, truth.frames)
+            metrics["video"]["comparison"] = compared
+    return _write(config, metrics, scores)
 
 
-def _subject(
+@dataclass(frozen=True)
+class _Both:
+    """The scores of pictures, and of the frames of videos where there are any."""
+
+    pictures: Scores
+    frames: Scores | None
+
+    @classmethod
+    def of(cls, subjects: RunSubjects, truth: BoxAnnotations, config: EvaluateConfig) -> _Both:
+        pictures, frames = subjects.pictures, subjects.frames
+        return cls(
+            score(pictures, truth, _spread(config, pictures)),
+            None if frames is None else score(frames, truth, _spread(config, frames)),
+        )
+
+    def require_same_images(self, others: _Both) -> None:
+        """Refuse to compare runs of other pictures or frames.
+
+        Raises:
+            ConfigError: one has videos and the other has none.
+        """
+        require_same_images(self.pictures, others.pictures)
+        if self.frames is not None and others.frames is not None:
+            require_same_images(self.frames, others.frames)
+        elif (self.frames is None) != (others.frames is None):
+            raise ConfigError("--against: only one of the two runs has videos")
+
+
+def _spread(config: EvaluateConfig, subject: Subject) -> Spread:
+    num_workers = _num_workers(config, len(subject.image_ids))
+    return partial(map_blocks, num_workers=num_workers, address=config.address)
+
+
+def _subjects(
     config: EvaluateConfig, run: str | None, truth: BoxAnnotations, proof: Proof | None = None
-) -> Subject:
+) -> RunSubjects:
     if run is None:
         assert config.results is not None
-        return subject_of_results(config.results, truth)
-    return subject_of_run(
+        return RunSubjects(subject_of_results(config.results, truth), None)
+    return subjects_of_run(
         RunDirectory(run), truth, allow_incomplete=config.allow_incomplete, proof=proof
     )
 
@@ -160,20 +213,15 @@ def _num_workers(config: EvaluateConfig, num_images: int) -> int | None:
     return 1 if num_images < _WORTH_RAY else None
 
 
-def _write(
-    config: EvaluateConfig, metrics: dict[str, Any], explained: Explanation
-) -> EvaluateResult:
+def _write(config: EvaluateConfig, metrics: dict[str, Any], scores: _Both) -> EvaluateResult:
     paths: dict[str, str] = {}
     if config.out is not None:
         paths["metrics"] = absolute(config.out)
     elif config.run is not None:
         directory = RunDirectory(config.run)
-        tables = {
-            "per_category": encode_per_category(metrics["per_category"]),
-            "per_area": encode_per_area(metrics["per_area"]),
-            "confusion": encode_confusion(explained.confusion),
-            "curves": encode_curves(explained.curves),
-        }
+        tables = _tables("", scores.pictures, metrics)
+        if scores.frames is not None:
+            tables |= _tables("video/", scores.frames, metrics["video"])
         for name, table in tables.items():
             paths[name] = directory.evaluation_uri(f"{name}.parquet")
             storage_for(directory.uri).write(paths[name], table)
@@ -181,4 +229,13 @@ def _write(
     if "metrics" in paths:
         document = json.dumps(metrics, indent=2) + "\n"
         storage_for(paths["metrics"]).write(paths["metrics"], document.encode())
-    return EvaluateResult(metrics, explained.curves, paths)
+    return EvaluateResult(metrics, paths)
+
+
+def _tables(folder: str, scores: Scores, metrics: dict[str, Any]) -> dict[str, bytes]:
+    return {
+        f"{folder}per_category": encode_per_category(metrics["per_category"]),
+        f"{folder}per_area": encode_per_area(metrics["per_area"]),
+        f"{folder}confusion": encode_confusion(scores.explanation.confusion),
+        f"{folder}curves": encode_curves(scores.explanation.curves),
+    }

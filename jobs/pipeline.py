@@ -11,15 +11,15 @@ from pydantic import Field
 
 from jobs import bpr, detect, evaluate, report, verify
 from jobs.bpr import BprConfig, BprResult
-from jobs.detect import DetectConfig, Plan
+from jobs.detect import DetectConfig, DetectResult, Plan
 from jobs.evaluate import EvaluateConfig, EvaluateResult
 from jobs.report import ReportConfig
-from jobs.runtime.inputs import enumerate_inputs
+from jobs.runtime.opening import Draft
 from jobs.runtime.recording import read_model_card
 from jobs.runtime.surroundings import environment
 from jobs.storage.weights import resolve_weights
 from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
-from jobs.tables.joining import join_annotations, require_same_categories
+from jobs.tables.joining import join_items, require_same_categories
 from jobs.tables.proof import Proof
 from jobs.tables.run_directory import RunDirectory
 from jobs.verify import VerifyConfig
@@ -94,9 +94,8 @@ def run(config: PipelineConfig) -> PipelineResult | Plan:
 
 def _run(config: PipelineConfig) -> PipelineResult | Plan:
     annotations = read_box_annotations(config.annotations, with_file_names=True)
-    _require_joinable(config, annotations)
     if config.dry_run:
-        plan = detect.run(_detect_config(config))
+        plan = _detected(config, annotations)
         assert isinstance(plan, Plan)
         return plan
     result = PipelineResult(RunDirectory(config.out).uri)
@@ -108,8 +107,8 @@ def _run(config: PipelineConfig) -> PipelineResult | Plan:
     return result
 
 
-def _detect(config: PipelineConfig, _: BoxAnnotations, result: PipelineResult) -> None:
-    detected = detect.run(_detect_config(config))
+def _detect(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineResult) -> None:
+    detected = _detected(config, annotations)
     assert not isinstance(detected, Plan)
     result.summary_fields |= detected.summary()
     result.failure = detected.failure
@@ -134,6 +133,8 @@ def _evaluate(config: PipelineConfig, annotations: BoxAnnotations, result: Pipel
         proof=result.proof,
     )
     result.summary_fields |= scored.headline
+    if scored.video:
+        result.summary_fields["video"] = scored.video
     result.paths |= scored.paths
     result.evaluation = scored
 
@@ -167,24 +168,17 @@ STEPS = (
 """In this order; each reads what those before it wrote."""
 
 
-def _detect_config(config: PipelineConfig) -> DetectConfig:
-    return DetectConfig(**config.model_dump(include=set(DetectConfig.model_fields)))
+def _detected(config: PipelineConfig, annotations: BoxAnnotations) -> DetectResult | Plan:
+    """Look at the inputs, unless the annotations are of others: not after hours, but before them.
 
-
-def _require_joinable(config: PipelineConfig, annotations: BoxAnnotations) -> None:
-    """Refuse annotations of other pictures or categories now, not after hours of detecting.
-
-    Listing the inputs once more costs little beside looking at them. A run that exists has its
-    manifest, and resuming never lists inputs again.
+    A run that exists has its manifest, and resuming never lists inputs again.
     """
-    if RunDirectory(config.out).exists():
-        return
-    card = read_model_card(resolve_weights(config.weights))
-    require_same_categories({c.id: c.name for c in card.categories}, annotations)
-    listing = enumerate_inputs(config.inputs, image_root=config.image_root, limit=config.limit)
-    join_annotations(
-        [n if item.image_id is None else item.image_id for n, item in enumerate(listing.items)],
-        [item.uri for item in listing.items],
-        annotations,
-        input_annotations=listing.annotations,
-    )
+
+    def check(draft: Draft) -> None:
+        join_items(draft.items, annotations, input_annotations=draft.annotations)
+
+    if not RunDirectory(config.out).exists():
+        card = read_model_card(resolve_weights(config.weights))
+        require_same_categories({c.id: c.name for c in card.categories}, annotations)
+    settings = config.model_dump(include=set(DetectConfig.model_fields))
+    return detect.run(DetectConfig(**settings), check=check)

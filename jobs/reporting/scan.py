@@ -118,7 +118,7 @@ def scan(run: RunDirectory, truth: Truth | None, score: float) -> Scan:
             for row in stills:
                 plain_choices.offer(row)
         else:
-            judged = truth.judge(stills)
+            judged = truth.judge([row for row in stills if truth.knows(row)])
             _count_groups(result, judged)
             for picture in judged:
                 judged_choices.offer(picture)

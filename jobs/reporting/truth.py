@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from fcos_core.metrics.coco import (
     match,
 )
 from jobs.tables.box_annotations import BoxAnnotations
-from jobs.tables.joining import join_annotations
+from jobs.tables.joining import join_run
 from jobs.tables.rows import Row
 from jobs.tables.run_directory import RunDirectory
 
@@ -68,10 +68,10 @@ class JudgedPicture:
 
 
 class Truth:
-    """Annotations, by the pictures of a run.
+    """Annotations, by the pictures and frames of a run.
 
     Args:
-        run: the run; its pictures are joined, the frames of its videos are not.
+        run: the run.
         annotations: the file, with its file names.
         input_annotations: uri of the COCO file that was the run's input, if it was one.
     """
@@ -79,18 +79,11 @@ class Truth:
     def __init__(
         self, run: RunDirectory, annotations: BoxAnnotations, input_annotations: str | None
     ) -> None:
-        manifest = cast("Any", run).read_manifest_table()  # pyarrow has no types
-        columns = [manifest.column(name).to_pylist() for name in ("kind", "image_id", "uri")]
-        stills = [(id_, uri) for kind, id_, uri in zip(*columns, strict=True) if kind == "image"]
-        join = join_annotations(
-            [id_ for id_, _ in stills],
-            [uri for _, uri in stills],
-            annotations,
-            input_annotations=input_annotations,
-        )
-        self._annotated = dict(
-            zip(join.image_ids.tolist(), join.annotated_ids.tolist(), strict=True)
-        )
+        join = join_run(run, annotations, input_annotations=input_annotations)
+        self._annotated: dict[int, int] = {}
+        for part in (join.pictures, join.frames):
+            pairs = zip(part.image_ids.tolist(), part.annotated_ids.tolist(), strict=True)
+            self._annotated.update(pairs)
         ids_by_label = np.array([category.id for category in annotations.categories], np.int64)
         image_ids = annotations.image_ids[annotations.image_index]
         self._all = TrueBoxes(
@@ -104,11 +97,15 @@ class Truth:
         self._sorted_ids = image_ids[self._by_image]
         self._category_ids = np.sort(ids_by_label)
 
+    def knows(self, row: Row) -> bool:
+        """Whether it is annotated: a file may be about pictures only, or about frames only."""
+        return row.image_id in self._annotated
+
     def judge(self, rows: Sequence[Row]) -> list[JudgedPicture]:
         """Match the detections of some rows, as COCO does, at ``IOU``.
 
         Args:
-            rows: of the run; each of another picture.
+            rows: of the run that it knows; each of another picture or frame.
         """
         image_ids = [self._annotated[row.image_id] for row in rows]
         own = [self._rows_of(image_id) for image_id in image_ids]

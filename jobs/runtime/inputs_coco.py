@@ -14,7 +14,9 @@ _LARGEST_SIDE = 2**31 - 1  # what a manifest's column holds
 
 
 def in_coco_file(uri: str, image_root: str | None, tally: Tally) -> Iterator[InputItem]:
-    """Take every image entry; a picture that is missing is an item all the same.
+    """Take every picture's entry; a picture that is missing is an item all the same.
+
+    Entries that are frames of videos are passed over: the videos are inputs of their own.
 
     Without an image root, the folders where data sets commonly have their pictures are tried: the
     file's own, ``images`` in it or beside it, and the split's (``val2017`` for
@@ -58,6 +60,8 @@ def _uri_of(image: CocoImage, root: str) -> str:
 
 
 def _find_root(uri: str, images: Sequence[CocoImage]) -> str:
+    if not images:
+        raise ConfigError(f"{uri}: lists no pictures; of frames of videos, give the videos")
     folder = folder_of(uri)
     beside = folder_of(folder)
     split = uri.rpartition("/")[2].rpartition(".")[0].rpartition("_")[2]

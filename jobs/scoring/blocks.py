@@ -13,6 +13,7 @@ from fcos_core.metrics.counting import count_up
 from jobs.tables.box_annotations import BoxAnnotations
 from jobs.tables.coco_json import CocoResults
 from jobs.tables.detected import read_detected
+from jobs.tables.frame_joining import FrameJoin
 from jobs.tables.joining import Join
 from jobs.tables.json_columns import Int64Array
 from jobs.tables.run_directory import RunDirectory
@@ -29,7 +30,8 @@ class RunPart:
     Attributes:
         run: uri of its directory.
         shards: numbers, rising.
-        image_ids: of the run's pictures in these shards, in the order of the block's.
+        image_ids: of the run's pictures, or of its frames, in these shards, in the order of the
+            block's. The shards may hold others.
     """
 
     run: str
@@ -90,24 +92,27 @@ class TruthByImage:
 
 
 def blocks_of_run(
-    directory: RunDirectory, join: Join, item_shards: Int64Array, annotations: BoxAnnotations
+    directory: RunDirectory,
+    join: Join | FrameJoin,
+    image_shards: Int64Array,
+    annotations: BoxAnnotations,
 ) -> Iterator[ScoringBlock]:
-    """Cut a run between shards.
+    """Cut a run's pictures, or its frames, between shards.
 
     Args:
         directory: the run.
-        join: its pictures and the annotated images they are, in manifest order.
-        item_shards: the shard of each, never falling.
+        join: pictures or frames and the annotated images they are, in manifest order.
+        image_shards: the shard of each, never falling.
         annotations: the ground truth.
 
     Yields:
-        Blocks of whole shards, which together are the run.
+        At least one block, of whole shards; all of what is joined together.
     """
     truth = TruthByImage(annotations)
-    shards, starts = np.unique(item_shards, return_index=True)
-    bounds = [*starts.tolist(), len(item_shards)]
+    shards, starts = np.unique(image_shards, return_index=True)
+    bounds = [*starts.tolist(), len(image_shards)]
     first = 0
-    for last in range(1, len(shards) + 1):
+    for last in range(min(1, len(shards)), len(shards) + 1):
         if last < len(shards) and bounds[last + 1] - bounds[first] <= _IMAGES_PER_BLOCK:
             continue
         rows = slice(bounds[first], bounds[last])
@@ -167,20 +172,46 @@ def read_found(block: ScoringBlock) -> tuple[DetectedBoxes, int]:
     part = block.found
     if isinstance(part, DetectedBoxes):
         return part, 0
+    if not part.shards:
+        return _NONE, 0
     detected = read_detected(RunDirectory(part.run), shards=part.shards)
     order = np.argsort(part.image_ids)
-    places = order[np.searchsorted(part.image_ids[order], detected.image_ids)]
-    corners = detected.boxes.astype(np.float64)
+    places, own = _places(part.image_ids, order, detected.image_ids)
+    corners = detected.boxes[own].astype(np.float64)
     found = DetectedBoxes(
         image_ids=block.image_ids[places],
-        category_ids=detected.category_ids.astype(np.int64),
+        category_ids=detected.category_ids[own].astype(np.int64),
         boxes=np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1),
-        scores=detected.scores.astype(np.float64),
+        scores=detected.scores[own].astype(np.float64),
     )
-    rows = order[np.searchsorted(part.image_ids[order], detected.row_image_ids)]
-    sizes = np.stack([detected.row_widths, detected.row_heights], axis=1)
+    rows, own = _places(part.image_ids, order, detected.row_image_ids)
+    sizes = np.stack([detected.row_widths, detected.row_heights], axis=1)[own]
     is_other: npt.NDArray[np.bool_] = (sizes != block.image_sizes[rows]).any(axis=1)
-    return _ranked(found), int((is_other & detected.row_is_ok).sum())
+    return _ranked(found), int((is_other & detected.row_is_ok[own]).sum())
+
+
+_NONE = DetectedBoxes(
+    image_ids=np.zeros(0, np.int64),
+    category_ids=np.zeros(0, np.int64),
+    boxes=np.zeros((0, 4)),
+    scores=np.zeros(0),
+)
+
+
+def _places(
+    image_ids: Int64Array, order: Int64Array, wanted: Int64Array
+) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
+    """Where in a block some image ids are, and which of them are in it at all.
+
+    Args:
+        image_ids: of the block.
+        order: that sorts them.
+        wanted: ids that the block's shards have.
+    """
+    ranks = np.minimum(np.searchsorted(image_ids[order], wanted), len(order) - 1)
+    places = order[ranks]
+    is_own = image_ids[places] == wanted
+    return places[is_own], is_own
 
 
 def _ranked(found: DetectedBoxes) -> DetectedBoxes:

@@ -7,6 +7,22 @@ from typing import Any
 from fcos_core.errors import ConfigError
 from fcos_core.metrics import comparison
 from jobs.scoring.scores import Resamples, Scores
+from jobs.tables.frame_entries import FrameEntries
+
+
+def require_same_images(first: Scores, second: Scores) -> None:
+    """Refuse to compare what was not asked the same.
+
+    Raises:
+        ConfigError: the two have not the same images.
+    """
+    ids, others = first.subject.image_ids.tolist(), second.subject.image_ids.tolist()
+    if ids != others:
+        noun = "pictures" if first.subject.noun == "images" else "frames of videos"
+        raise ConfigError(
+            f"--against: the runs have not the same {noun}: {len(ids)} and {len(others)}, "
+            f"{len(set(ids) & set(others))} of them in both"
+        )
 
 
 def compare(
@@ -22,20 +38,49 @@ def compare(
     Returns:
         Differences of the twelve numbers and of each category's AP with paired intervals, and the
         images that changed most, for JSON.
-
-    Raises:
-        ConfigError: the two have not the same images.
     """
-    ids, others = first.subject.image_ids, second.subject.image_ids
-    if ids.tolist() != others.tolist():
-        raise ConfigError(
-            f"--against: the runs have not the same pictures: {len(ids)} and {len(others)}, "
-            f"{len(set(ids.tolist()) & set(others.tolist()))} of them in both"
-        )
     one, other = resamples
     differences = comparison.compare(
         (one.observed, other.observed), (one.resampled, other.resampled)
     )
+    return {
+        "against": second.subject.about,
+        "numbers": _numbers(first, second),
+        **comparison.describe(differences, len(one.resampled), first.category_ids),
+        "score_thresholds": [_threshold(first), _threshold(second)],
+        "images": _changed(first, second),
+    }
+
+
+def compare_frames(first: Scores, second: Scores, entries: FrameEntries) -> dict[str, Any]:
+    """Compare the frames of two runs' videos, without intervals: frames are no independent samples.
+
+    Args:
+        first: of the run.
+        second: of the one it is compared to.
+        entries: what the frames are called.
+
+    Returns:
+        The twelve numbers of both, and the frames that changed most, for JSON.
+    """
+    changed = _changed(first, second)
+    for row in (*changed["better"], *changed["worse"]):
+        row.update(entries.name_of(row["image_id"]))
+    return {
+        "numbers": _numbers(first, second),
+        "score_thresholds": [_threshold(first), _threshold(second)],
+        "frames": changed,
+    }
+
+
+def _numbers(first: Scores, second: Scores) -> dict[str, list[float]]:
+    return {
+        name: [scores.metrics.overall[name] for scores in (first, second)]
+        for name in first.metrics.overall
+    }
+
+
+def _changed(first: Scores, second: Scores) -> dict[str, list[dict[str, Any]]]:
     changed = [
         comparison.count_errors(
             scores.by_category(),
@@ -46,16 +91,7 @@ def compare(
         )
         for scores in (first, second)
     ]
-    return {
-        "against": second.subject.about,
-        "numbers": {
-            name: [scores.metrics.overall[name] for scores in (first, second)]
-            for name in first.metrics.overall
-        },
-        **comparison.describe(differences, len(one.resampled), first.category_ids),
-        "score_thresholds": [_threshold(first), _threshold(second)],
-        "images": comparison.describe_changed(changed[0], changed[1], ids),
-    }
+    return comparison.describe_changed(changed[0], changed[1], first.subject.image_ids)
 
 
 def _threshold(scores: Scores) -> float:

@@ -117,9 +117,6 @@ class Scores:
             truth: that was scored against.
             resamples: for the intervals; None for none.
         """
-        rule = self.subject.rule
-        num_objects = sum((part.num_objects for part in self.parts), Counter[int]())
-        num_detections = sum((part.num_detections for part in self.parts), Counter[int]())
         return {
             **self.metrics.overall,
             **self.subject.about,
@@ -128,6 +125,20 @@ class Scores:
             "areas_filled": truth.num_areas_filled,
             "order": self.subject.order,
             "max_detections": list(MAX_DETECTIONS),
+            **self.findings(resamples),
+        }
+
+    def findings(self, resamples: Resamples | None) -> dict[str, Any]:
+        """Write out the numbers, and why they are what they are.
+
+        Args:
+            resamples: for the intervals; None for none.
+        """
+        rule = self.subject.rule
+        num_objects = sum((part.num_objects for part in self.parts), Counter[int]())
+        num_detections = sum((part.num_detections for part in self.parts), Counter[int]())
+        return {
+            **self.metrics.overall,
             "counts": self._counts(),
             **({} if resamples is None else _describe(resamples, self.category_ids)),
             "assignable_by": rule.name,
@@ -148,7 +159,7 @@ class Scores:
         }
 
     def _counts(self) -> dict[str, int]:
-        counts = {"images": self.num_images, **self.subject.counts}
+        counts = {self.subject.noun: self.num_images, **self.subject.counts}
         if "size_mismatches" in counts:
             counts["size_mismatches"] = sum(part.num_size_mismatches for part in self.parts)
         found = sum((part.num_detections for part in self.parts), Counter[int]())

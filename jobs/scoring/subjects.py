@@ -1,22 +1,26 @@
-"""What is scored: a run, or a results file, joined to its ground truth and cut into blocks."""
+"""What is scored: a run, or a results file, joined to its ground truth and cut into blocks.
+
+A run's pictures and the frames of its videos are two subjects: frames of one video are much alike,
+and numbers over both would say little of either.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 
-from fcos_core.errors import ConfigError, IncompleteRunError
+from fcos_core.errors import IncompleteRunError
 from fcos_core.metrics.bpr import DEFAULT_RULES, Rule, named_rule, rule_of_preset
 from fcos_core.metrics.coco import CANONICAL_ORDER
 from jobs.runtime.summary import incompleteness
 from jobs.scoring.blocks import ScoringBlock, blocks_of_results, blocks_of_run
 from jobs.tables.box_annotations import BoxAnnotations
 from jobs.tables.coco_json import load_results
-from jobs.tables.joining import Join, join_annotations, require_same_categories
+from jobs.tables.joining import RunJoin, join_run, require_same_categories
 from jobs.tables.json_columns import Int64Array
 from jobs.tables.proof import Proof, prove
 from jobs.tables.run_directory import RunDirectory
@@ -37,6 +41,7 @@ class Subject:
         rule: by which a box is assignable in training.
         counts: of what has a place beside the numbers.
         about: where the detections are from.
+        noun: what the images are.
     """
 
     blocks: Iterable[ScoringBlock]
@@ -45,6 +50,20 @@ class Subject:
     rule: Rule
     counts: dict[str, int]
     about: dict[str, Any] = field(default_factory=dict[str, Any])
+    noun: Literal["images", "frames"] = "images"
+
+
+@dataclass(frozen=True)
+class RunSubjects:
+    """A run to be scored.
+
+    Attributes:
+        pictures: of it; there may be none.
+        frames: of its videos; None when it has none, or the annotations are about pictures only.
+    """
+
+    pictures: Subject
+    frames: Subject | None
 
 
 def say_what_is_filled_in(truth: BoxAnnotations) -> None:
@@ -60,13 +79,13 @@ def say_what_is_filled_in(truth: BoxAnnotations) -> None:
         )
 
 
-def subject_of_run(
+def subjects_of_run(
     directory: RunDirectory,
     truth: BoxAnnotations,
     *,
     allow_incomplete: bool,
     proof: Proof | None = None,
-) -> Subject:
+) -> RunSubjects:
     """Join a run to its ground truth.
 
     Args:
@@ -77,20 +96,26 @@ def subject_of_run(
     """
     record = directory.read_run_record()
     require_same_categories({c.id: c.name for c in record.categories}, truth)
-    join, item_shards = _join(directory, truth, record.input_annotations)
+    join = join_run(directory, truth, input_annotations=record.input_annotations)
     proof = proof or prove(directory)
     if not proof.complete:
         _require_allowed(directory, proof, allow_incomplete=allow_incomplete)
-    return Subject(
-        blocks=blocks_of_run(directory, join, item_shards, truth),
-        image_ids=np.sort(join.annotated_ids),
+    left = {
+        "pictures_not_annotated": join.num_pictures_left,
+        "frames_not_annotated": join.num_frames_left,
+    }
+    is_about_pictures = not join.num_pictures_left
+    pictures = Subject(
+        blocks=blocks_of_run(directory, join.pictures, join.picture_shards, truth),
+        image_ids=np.sort(join.pictures.annotated_ids),
         order=CANONICAL_ORDER,
         rule=rule_of_preset(record.preset, **record.input_size),
         counts={
-            "quarantined": proof.quarantined,
-            "missing": proof.missing,
-            "not_in_run": join.num_not_in_run,
+            "quarantined": is_about_pictures * (proof.quarantined - proof.frames.quarantined),
+            "missing": is_about_pictures * (proof.missing - proof.frames.missing),
+            "not_in_run": join.pictures.num_not_in_run,
             "size_mismatches": 0,  # counted with the blocks
+            **{name: count for name, count in left.items() if count},
         },
         about={
             "run": directory.uri,
@@ -98,9 +123,37 @@ def subject_of_run(
             "digest": proof.digest,
             "digest_class": proof.digest_class,
             "complete": proof.complete,
-            "joined_by": join.by,
+            "joined_by": join.pictures.by,
             "score_threshold": record.config.get("score_threshold"),
         },
+    )
+    if not join.frames.num_videos:
+        return RunSubjects(pictures, None)
+    return RunSubjects(pictures, _frames(directory, join, truth, proof, pictures))
+
+
+def _frames(
+    directory: RunDirectory, join: RunJoin, truth: BoxAnnotations, proof: Proof, pictures: Subject
+) -> Subject:
+    """Take the frames of a run's videos, which are scored as its pictures are."""
+    frames, counts = join.frames, proof.frames
+    num_frames = len(frames.annotated_ids)
+    return replace(
+        pictures,
+        blocks=blocks_of_run(directory, frames, join.frame_shards, truth),
+        image_ids=np.sort(frames.annotated_ids),
+        counts={
+            "videos": frames.num_videos,
+            # Annotated frames of a video that could not be opened count one by one, too.
+            "quarantined": num_frames - counts.ok - counts.missing,
+            "missing": counts.missing,
+            "sampled_away": frames.num_sampled_away,
+            "beyond_end": frames.num_beyond_end,
+            "not_in_run": frames.num_not_in_run,
+            "size_mismatches": 0,  # counted with the blocks
+        },
+        about={},
+        noun="frames",
     )
 
 
@@ -120,25 +173,6 @@ def subject_of_results(uri: str, truth: BoxAnnotations) -> Subject:
         counts={},
         about={"results": results.uri, "results_sha256": results.sha256, "complete": True},
     )
-
-
-def _join(
-    directory: RunDirectory, truth: BoxAnnotations, source: str | None
-) -> tuple[Join, Int64Array]:
-    """Find the annotated image of every picture, and the shard that holds it.
-
-    Raises:
-        ConfigError: the run has videos.
-    """
-    manifest = cast("Any", directory).read_manifest_table()  # pyarrow has no types
-    columns: dict[str, list[Any]] = manifest.select(["kind", "image_id", "uri"]).to_pydict()
-    num_segments = sum(kind != "image" for kind in columns["kind"])
-    if num_segments:
-        raise ConfigError(
-            f"{directory.uri}: has {num_segments} video segments; this version scores pictures only"
-        )
-    join = join_annotations(columns["image_id"], columns["uri"], truth, input_annotations=source)
-    return join, manifest.column("shard").to_numpy().astype(np.int64)
 
 
 def _require_allowed(directory: RunDirectory, proof: Proof, *, allow_incomplete: bool) -> None:

@@ -41,10 +41,31 @@ class _Found(NamedTuple):
 
 
 @dataclass(kw_only=True)
+class FrameCounts:
+    """What became of the planned frames of a video, or of several."""
+
+    planned: int = 0
+    ok: int = 0
+    quarantined: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Frames that are planned and not there."""
+        return self.planned - self.ok - self.quarantined
+
+    def add(self, other: FrameCounts) -> None:
+        """Count more frames."""
+        self.planned += other.planned
+        self.ok += other.ok
+        self.quarantined += other.quarantined
+
+
+@dataclass(kw_only=True)
 class ShardAudit:
     """Counts of rows and items, and what is wrong, one line each.
 
-    A quarantined row of a video counts with all the frames that it stands for.
+    A quarantined row of a video counts with all the frames that it stands for. ``videos`` has the
+    frames among the rows again, by uri.
     """
 
     num_planned: int = 0
@@ -54,6 +75,7 @@ class ShardAudit:
     num_items: int = 0
     num_items_ok: int = 0
     num_items_quarantined: int = 0
+    videos: dict[str, FrameCounts] = field(default_factory=dict[str, FrameCounts])
     problems: list[str] = field(default_factory=list[str])
 
     @property
@@ -75,6 +97,8 @@ class ShardAudit:
         self.num_items += other.num_items
         self.num_items_ok += other.num_items_ok
         self.num_items_quarantined += other.num_items_quarantined
+        for uri, counts in other.videos.items():
+            self.videos.setdefault(uri, FrameCounts()).add(counts)
 
 
 def audit_shard(items: Sequence[ManifestItem], table: pa.Table | None) -> ShardAudit:
@@ -97,6 +121,9 @@ def audit_shard(items: Sequence[ManifestItem], table: pa.Table | None) -> ShardA
         audit.num_planned += len(keys)
         audit.num_ok += num_ok
         audit.num_quarantined += num_quarantined
+        if item.kind == "video_segment":
+            counts = FrameCounts(planned=len(keys), ok=num_ok, quarantined=num_quarantined)
+            audit.videos.setdefault(item.uri, FrameCounts()).add(counts)
         if num_ok + num_quarantined < len(keys):
             absent.extend(key for key, known in zip(keys, statuses, strict=True) if known is None)
         elif not num_quarantined:

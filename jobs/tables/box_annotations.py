@@ -14,12 +14,13 @@ from fcos_core.errors import AnnotationError, StorageError
 from jobs.storage import absolute
 from jobs.storage.chunks import HashedChunks
 from jobs.tables.coco_json import CocoCategory, CocoImage
+from jobs.tables.frame_entries import FRAME_KEYS, FrameEntries, frame_entries, read_names
 from jobs.tables.gathering import BoolArray, Columns, GatheredList, InvalidEntry, Refusals
 from jobs.tables.json_columns import Float64Array, Int64Array, JsonColumns
 from jobs.tables.json_stream import stream_lists
 from jobs.tables.references import with_index, without_repeats
 
-_IMAGE_KEYS = ("id", "width", "height", "file_name")
+_IMAGE_KEYS = ("id", "width", "height", "file_name", *FRAME_KEYS)
 _CATEGORY_KEYS = ("id", "name")
 _ANNOTATION_KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "is_crowd")
 _REFERENCES = (("image_id", "image_index", "images"), ("category_id", "label", "categories"))
@@ -36,7 +37,8 @@ class BoxAnnotations:
         sha256: of its bytes.
         image_ids: (I,)
         image_sizes: (I, 2), width and height in pixels, as the file says them.
-        file_names: of the images; None unless asked for.
+        file_names: of the images, empty where it is a frame only; None unless asked for.
+        frames: the images that are frames of videos; None unless asked for.
         categories: in the file's order.
         ids: (G,), of crowd and other boxes alike.
         image_index: (G,), into ``image_ids``.
@@ -54,6 +56,7 @@ class BoxAnnotations:
     image_ids: Int64Array
     image_sizes: Int64Array
     file_names: tuple[str, ...] | None
+    frames: FrameEntries | None = None
     categories: tuple[CocoCategory, ...]
     ids: Int64Array
     image_index: Int64Array
@@ -70,10 +73,11 @@ class BoxAnnotations:
 
     @property
     def images(self) -> tuple[CocoImage, ...]:
-        """The images one by one; only where their file names were read."""
+        """The pictures one by one; only where their file names were read."""
         assert self.file_names is not None
         ids, (widths, heights) = self.image_ids.tolist(), self.image_sizes.T.tolist()
-        return tuple(map(CocoImage, ids, self.file_names, widths, heights))
+        entries = zip(ids, self.file_names, widths, heights, strict=True)
+        return tuple(CocoImage(i, name, w, h) for i, name, w, h in entries if name)
 
 
 def read_box_annotations(
@@ -88,7 +92,8 @@ def read_box_annotations(
         skip_invalid: leave out invalid entries, and the boxes of images and categories that are
             left out, instead of refusing the file. One that is no JSON, or lacks a list, is
             refused all the same.
-        with_file_names: read the images' names too, which must then be there.
+        with_file_names: read the images' names too, which must then be there: of a picture its
+            ``file_name``, of a frame its ``video`` and ``frame_index``.
 
     Returns:
         The file's images, categories and boxes, in the file's order.
@@ -124,6 +129,7 @@ def read_box_annotations(
         image_ids=images["id"],
         image_sizes=images["size"],
         file_names=tuple(images["file_name"].tolist()) if with_file_names else None,
+        frames=frame_entries(images) if with_file_names else None,
         categories=tuple(map(CocoCategory, categories["id"].tolist(), categories["name"].tolist())),
         ids=boxes["id"],
         image_index=boxes["image_index"],
@@ -141,9 +147,7 @@ def _read_images(table: JsonColumns, *, with_file_names: bool) -> Columns:
     ids = table.integers("id")
     sizes = [table.integers(key, minimum=1) for key in ("width", "height")]
     columns: Columns = {"id": ids, "size": np.stack(sizes, axis=1)}
-    if with_file_names:
-        columns["file_name"] = np.array(table.strings("file_name"), dtype=np.object_)
-    return columns
+    return columns | read_names(table) if with_file_names else columns
 
 
 def _read_categories(table: JsonColumns) -> Columns:

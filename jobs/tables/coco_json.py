@@ -123,11 +123,12 @@ def load_images(uri: str) -> tuple[CocoImage, ...]:
         uri: a local path or a storage uri.
 
     Returns:
-        The images in the file's order.
+        The pictures in the file's order. Entries that are frames of videos, and have no
+        ``file_name``, are left out.
     """
     uri = absolute(uri)
     document, _ = _load_object(uri)
-    return _read_images(uri, document)
+    return _read_images(uri, document, with_frames=True)
 
 
 def load_results(uri: str, annotations: KnownImages) -> CocoResults:
@@ -189,13 +190,17 @@ def _table(uri: str, document: dict[str, Any], name: str) -> JsonColumns:
     return JsonColumns(uri, name, document[name])
 
 
-def _read_images(uri: str, document: dict[str, Any]) -> tuple[CocoImage, ...]:
+def _read_images(
+    uri: str, document: dict[str, Any], *, with_frames: bool = False
+) -> tuple[CocoImage, ...]:
     table = _table(uri, document, "images")
     ids = table.integers("id")
     table.require_unique("id", ids)
-    file_names = table.strings("file_name")
+    is_frame = [video is not None and with_frames for video in table.values("video", default=None)]
+    file_names = table.strings("file_name", may_lack=is_frame if any(is_frame) else None)
     widths, heights = (table.integers(key, minimum=1).tolist() for key in ("width", "height"))
-    return tuple(map(CocoImage, ids.tolist(), file_names, widths, heights))
+    entries = zip(ids.tolist(), file_names, widths, heights, strict=True)
+    return tuple(CocoImage(i, name, w, h) for i, name, w, h in entries if name)
 
 
 def _read_categories(uri: str, document: dict[str, Any]) -> tuple[CocoCategory, ...]:

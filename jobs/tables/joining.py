@@ -1,31 +1,40 @@
-"""Which annotated image each picture of a run is, and whether both mean the same categories.
+"""Which annotated image each picture and frame of a run is, and whether categories mean the same.
 
-By image id when the run's input was this very annotation file; otherwise an entry's ``file_name``
-must be the end of the picture's uri, in whole path components. Pictures of the run decide what is
-scored: each must have exactly one entry. Entries that the run did not look at are only counted, as
-with ``--limit``.
+Pictures: by image id when the run's input was this very annotation file; otherwise an entry's
+``file_name`` must be the end of the picture's uri, in whole path components. Frames: by ``video``,
+likewise, and ``frame_index`` (``frame_joining``). What the run looked at decides what is scored:
+each must have exactly one entry. Entries that the run did not look at are only counted, as with
+``--limit``; so are a run's videos where the file has pictures only, and the other way round.
 """
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+# pyright: reportAttributeAccessIssue=false
+# pyarrow has no types, and makes its compute functions while it is imported
 
 from __future__ import annotations
 
 import posixpath
-import re
-from collections import Counter, defaultdict
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fcos_core.errors import ConfigError
+from jobs.tables.box_annotations import BoxAnnotations
 from jobs.tables.coco_json import CocoCategory, CocoImage
+from jobs.tables.frame_joining import FrameJoin, join_frames
+from jobs.tables.json_columns import Int64Array
+from jobs.tables.rows import ManifestItem, items_to_table, table_to_items
+from jobs.tables.run_directory import RunDirectory
+from jobs.tables.uri_suffixes import MAX_EXAMPLES, Misfits, explain, match_suffixes, suffix_of
 
 UNUSED_CATEGORY = "N/A"
 """What run.json calls the ids that a head has an output for and nobody a name."""
-
-_MAX_EXAMPLES = 3
-_ARCHIVE_MEMBER = re.compile(r"^.*\.(?:tar|tar\.gz|tgz)#(?P<member>.*)$", re.IGNORECASE | re.DOTALL)
 
 
 class AnnotatedImages(Protocol):
@@ -53,10 +62,91 @@ class Join:
         num_not_in_run: annotated images that the run did not look at.
     """
 
-    image_ids: npt.NDArray[np.int64]
-    annotated_ids: npt.NDArray[np.int64]
+    image_ids: Int64Array
+    annotated_ids: Int64Array
     by: Literal["image_id", "file_name"]
     num_not_in_run: int
+
+
+@dataclass(frozen=True)
+class RunJoin:
+    """All of a run, pictures and frames of videos apart, each in manifest order.
+
+    Attributes:
+        pictures: joined.
+        picture_shards: the shard of each, never falling.
+        frames: joined.
+        frame_shards: the shard of each, never falling.
+        num_pictures_left: pictures of the run, where the file is about frames only.
+        num_frames_left: frames of the run, where the file is about pictures only.
+    """
+
+    pictures: Join
+    picture_shards: Int64Array
+    frames: FrameJoin
+    frame_shards: Int64Array
+    num_pictures_left: int
+    num_frames_left: int
+
+
+def join_run(
+    run: RunDirectory, annotations: BoxAnnotations, *, input_annotations: str | None
+) -> RunJoin:
+    """Find the annotated image of every picture and frame of a run.
+
+    Args:
+        run: the run.
+        annotations: the ground truth, with file names.
+        input_annotations: uri of the COCO file that was the run's input, if it was one.
+
+    Returns:
+        The pairs; a ``ConfigError`` says what has no entry, or could have several.
+    """
+    return _join_manifest(run.read_manifest_table(), annotations, input_annotations)
+
+
+def join_items(
+    items: Sequence[ManifestItem], annotations: BoxAnnotations, *, input_annotations: str | None
+) -> RunJoin:
+    """Do what ``join_run`` does, for a manifest that is not written yet."""
+    return _join_manifest(items_to_table(items), annotations, input_annotations)
+
+
+def _join_manifest(
+    manifest: pa.Table, annotations: BoxAnnotations, input_annotations: str | None
+) -> RunJoin:
+    entries = annotations.frames
+    assert entries is not None
+    is_named = np.array([bool(name) for name in annotations.file_names or ()], np.bool_)
+    is_picture = pc.equal(manifest.column("kind"), "image")
+    stills, segments = manifest.filter(is_picture), manifest.filter(pc.invert(is_picture))
+    num_pictures_left = num_frames_left = 0
+    if len(entries) and not is_named.any():
+        num_pictures_left, stills = stills.num_rows, stills.slice(0, 0)
+    elif is_named.any() and not len(entries):
+        num_frames_left = pc.sum(segments.column("num_frames")).as_py() or 0
+        segments = segments.slice(0, 0)
+    pictures = join_annotations(
+        stills.column("image_id").to_pylist(),
+        stills.column("uri").to_pylist(),
+        annotations,
+        input_annotations=input_annotations,
+    )
+    frames, frame_shards = join_frames(
+        table_to_items(segments), annotations.uri, entries, taken=pictures.annotated_ids
+    )
+    named = annotations.image_ids[is_named]
+    # Of what is both, frames of the run's videos are counted with these.
+    is_left = ~np.isin(named, np.concatenate([pictures.annotated_ids, frames.annotated_ids]))
+    is_left &= ~np.isin(named, entries.ids[frames.is_of_run])
+    return RunJoin(
+        pictures=replace(pictures, num_not_in_run=int(is_left.sum())),
+        picture_shards=stills.column("shard").to_numpy().astype(np.int64),
+        frames=frames,
+        frame_shards=frame_shards,
+        num_pictures_left=num_pictures_left,
+        num_frames_left=num_frames_left,
+    )
 
 
 def join_annotations(
@@ -132,7 +222,7 @@ def require_same_categories(
     if differing:
         raise ConfigError(
             f"{annotations.uri}: {len(differing)} of {len(shared)} category ids have another name "
-            f"than in the run, {_examples(list(differing.values()))}"
+            f"than in the run, {Misfits.of(list(differing.values()))}"
         )
 
 
@@ -153,71 +243,20 @@ def _require_same_images(
     if changed:
         raise ConfigError(
             f"{annotations.uri}: changed since the run read it: {len(changed)} of {len(uris)} "
-            f"image ids of the run are gone or name another file, {_examples(changed)}"
+            f"image ids of the run are gone or name another file, {Misfits.of(changed)}"
         )
 
 
 def _join_by_file_name(uris: Sequence[str], annotations: AnnotatedImages) -> list[int]:
     entries: defaultdict[str, list[CocoImage]] = defaultdict(list)
     for image in annotations.images:
-        entries[_suffix(image.file_name)].append(image)
-    depth = max((suffix.count("/") for suffix in entries), default=0)
-    matches = [_matching_suffixes(uri, entries.keys(), depth) for uri in uris]
-    claims = Counter(found[-1] for found in matches if found)
-
-    unmatched = [uri for uri, found in zip(uris, matches, strict=True) if not found]
-    ambiguous = [
-        uri
-        for uri, found in zip(uris, matches, strict=True)
-        if found and not _is_clear(found, claims, len(entries[found[-1]]))
-    ]
-    if unmatched or ambiguous:
-        raise ConfigError(_explain(annotations.uri, len(uris), unmatched, ambiguous))
-    return [entries[found[-1]][0].id for found in matches]
-
-
-def _suffix(file_name: str) -> str:
-    """Reduce a ``file_name`` to what can be the end of a uri: ``../a//b.jpg`` to ``a/b.jpg``."""
-    parts = posixpath.normpath(file_name).split("/")
-    while parts[0] in {"", ".", ".."} and len(parts) > 1:
-        parts.pop(0)
-    return "/".join(parts)
-
-
-def _matching_suffixes(uri: str, suffixes: Container[str], depth: int) -> list[str]:
-    """List the suffixes that a uri ends with, the longest last."""
-    member = _ARCHIVE_MEMBER.match(uri) if "#" in uri else None
-    path = "/" + member["member"].removeprefix("./") if member is not None else uri
-    found: list[str] = []
-    start = len(path)
-    for _ in range(depth + 1):
-        start = path.rfind("/", 0, start)
-        if start < 0:
-            break
-        if path[start + 1 :] in suffixes:
-            found.append(path[start + 1 :])
-    return found
-
-
-def _is_clear(found: Sequence[str], claims: Counter[str], num_entries: int) -> bool:
-    """Whether the longest match is the only one that makes sense.
-
-    ``b/c.jpg`` beats ``c.jpg`` for the picture ``/a/b/c.jpg``, but only when ``c.jpg`` is another
-    picture's: otherwise it could as well have been meant for this one.
-    """
-    *shorter, longest = found
-    return num_entries == 1 and claims[longest] == 1 and all(claims[name] for name in shorter)
-
-
-def _explain(uri: str, total: int, unmatched: Sequence[str], ambiguous: Sequence[str]) -> str:
-    parts: list[str] = []
-    if unmatched:
-        parts.append(f"{len(unmatched)} match no entry by file_name, {_examples(unmatched)}")
-    if ambiguous:
-        parts.append(
-            f"{len(ambiguous)} share an entry or match several by file_name, {_examples(ambiguous)}"
-        )
-    return f"{uri}: of the run's {total} pictures, {'; '.join(parts)}"
+        entries[suffix_of(image.file_name)].append(image)
+    matches = match_suffixes(uris, {suffix: len(own) for suffix, own in entries.items()})
+    if matches.unmatched or matches.ambiguous:
+        unmatched, ambiguous = map(Misfits.of, (matches.unmatched, matches.ambiguous))
+        whole = f"{len(uris)} pictures"
+        raise ConfigError(explain(annotations.uri, whole, "file_name", unmatched, ambiguous))
+    return [entries[suffix][0].id for suffix in matches.suffixes]
 
 
 def _plain(name: str) -> str:
@@ -225,9 +264,5 @@ def _plain(name: str) -> str:
 
 
 def _some(names: Mapping[int, str]) -> str:
-    shown = [f"{id_} {name!r}" for id_, name in sorted(names.items())[:_MAX_EXAMPLES]]
+    shown = [f"{id_} {name!r}" for id_, name in sorted(names.items())[:MAX_EXAMPLES]]
     return ", ".join(shown) or "none"
-
-
-def _examples(values: Sequence[str]) -> str:
-    return f"such as {', '.join(map(str, values[:_MAX_EXAMPLES]))}"

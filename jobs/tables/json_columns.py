@@ -81,11 +81,26 @@ class JsonColumns:
             )
         return np.array(values, dtype=np.int64)
 
-    def strings(self, key: str) -> list[str]:
-        """A column of strings that are not empty."""
+    def strings(self, key: str, *, may_lack: Sequence[bool] | None = None) -> list[str]:
+        """A column of strings that are not empty.
+
+        Args:
+            key: the column's name.
+            may_lack: the entries that need no such key; they get an empty string.
+
+        Raises:
+            AnnotationError: an entry has none, or something else.
+        """
+        if may_lack is not None:
+            values = self.values(key, default=None)
+            for position, (value, is_fine) in enumerate(zip(values, may_lack, strict=True)):
+                if value is None and not is_fine:
+                    raise self._error(position, f"{key} is missing")
+            self.require(key, values, lambda v: v is None or _is_text(v), "a non-empty string")
+            return [value or "" for value in values]
         values = self.values(key)
         if not (set(map(type, values)) <= {str} and all(values)):
-            self.require(key, values, lambda v: type(v) is str and bool(v), "a non-empty string")
+            self.require(key, values, _is_text, "a non-empty string")
         return values
 
     def numbers(
@@ -179,6 +194,10 @@ def _all_finite(values: Sequence[Any], minimum: float = -math.inf) -> bool:
     except OverflowError:  # an integer beyond the range of a float
         return False
     return bool(np.isfinite(column).all() and (column >= minimum).all())
+
+
+def _is_text(value: object) -> bool:
+    return type(value) is str and bool(value)
 
 
 def _are_boxes(numbers: list[Any]) -> bool:

@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fcos_core.errors import ConfigError, StorageError
-from jobs.tables.audit import ShardAudit, audit_shard
+from jobs.tables.audit import FrameCounts, ShardAudit, audit_shard
 from jobs.tables.digest import RunDigest
 from jobs.tables.reading import ShardContents, merge_retry, read_shard
 from jobs.tables.rows import ManifestItem
@@ -39,6 +39,7 @@ class Proof:
         digest_class: ``tolerance`` when any shard says so.
         problems: one line each, with the path.
         leftovers: hidden files among the shards, as killed attempts leave them; no problem.
+        videos: of all these rows, what became of the frames of each video, by its uri.
     """
 
     planned: int
@@ -54,6 +55,15 @@ class Proof:
     digest_class: DigestClass
     problems: list[str]
     leftovers: int
+    videos: Mapping[str, FrameCounts]
+
+    @property
+    def frames(self) -> FrameCounts:
+        """What became of the frames of all videos."""
+        whole = FrameCounts()
+        for counts in self.videos.values():
+            whole.add(counts)
+        return whole
 
     @property
     def complete(self) -> bool:
@@ -111,6 +121,7 @@ def prove(run: RunDirectory) -> Proof:
         digest_class=tally.digest_class,
         problems=tally.problems,
         leftovers=len(listing.leftovers),
+        videos=counts.videos,
     )
     return replace(proof, digest=tally.digest.hexdigest()) if proof.complete else proof
 

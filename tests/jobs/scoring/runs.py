@@ -44,27 +44,34 @@ def make_run(
         for i, one in enumerate(pictures)
     ]
     run.create_manifest(items_to_table(items), {"run_id": "r1", "fingerprint": "f"})
-    run.create_run_record(
-        RunRecord(
-            run_id="r1",
-            fingerprint="f",
-            fingerprint_fields={},
-            config={"score_threshold": 0.05},
-            versions={},
-            weights_sha256="0" * 64,
-            preset="torchvision",
-            categories=tuple(Category(id=id_, name=name) for id_, name in categories.items()),
-            device="cpu",
-            settings=dict(settings or {}),
-            created_at=datetime(2025, 1, 1, tzinfo=UTC),
-            input_annotations=input_annotations,
-        )
-    )
+    run.create_run_record(record_of_a_test(categories, settings, input_annotations))
     for item, picture in zip(items, pictures, strict=True):
         if item.shard not in without:
             data = encode_shard([row_of(item, picture)], run_id="r1", shard=item.shard)
             assert commit_shard(run, item.shard, data)
     return run.uri
+
+
+def record_of_a_test(
+    categories: Mapping[int, str],
+    settings: Mapping[str, Any] | None = None,
+    input_annotations: str | None = None,
+) -> RunRecord:
+    """What ``run.json`` says."""
+    return RunRecord(
+        run_id="r1",
+        fingerprint="f",
+        fingerprint_fields={},
+        config={"score_threshold": 0.05},
+        versions={},
+        weights_sha256="0" * 64,
+        preset="torchvision",
+        categories=tuple(Category(id=id_, name=name) for id_, name in categories.items()),
+        device="cpu",
+        settings=dict(settings or {}),
+        created_at=datetime(2025, 1, 1, tzinfo=UTC),
+        input_annotations=input_annotations,
+    )
 
 
 def row_of(item: ManifestItem, picture: Picture) -> Row:

@@ -101,6 +101,53 @@ def test_file_names_are_read_when_asked_for(tmp_path: Path):
         read_box_annotations(write(tmp_path, GOOD), with_file_names=True)
 
 
+FRAME = {"id": 5, "width": 4, "height": 3, "video": "a/clip.mp4", "frame_index": 7}
+
+
+def frames_file(folder: Path, *images: dict) -> str:
+    return write(folder, {"images": list(images), "annotations": [], "categories": []})
+
+
+def test_frames_of_videos_are_told_from_pictures(tmp_path: Path):
+    picture = {"id": 9, "width": 4, "height": 3, "file_name": "x.jpg", "video": None}
+    both = {**FRAME, "id": 6, "file_name": "v/7.jpg", "frame_index": 8}
+    foreign = {**picture, "id": 7, "file_name": "y.jpg", "video": {"id": 3}, "frame_index": 1}
+    boxes = read_box_annotations(
+        frames_file(tmp_path, picture, FRAME, both, foreign), with_file_names=True
+    )
+
+    assert boxes.file_names == ("x.jpg", "", "v/7.jpg", "y.jpg")
+    assert [image.id for image in boxes.images] == [9, 6, 7]
+    frames = boxes.frames
+    assert frames is not None
+    assert frames.videos == ("a/clip.mp4",)
+    assert (frames.ids.tolist(), frames.frame_index.tolist()) == ([5, 6], [7, 8])
+    assert (frames.is_picture.tolist(), frames.video_index.tolist()) == ([False, True], [0, 0])
+    assert frames.name_of(6) == {"video": "a/clip.mp4", "frame_index": 8}
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        pytest.param({"frame_index": -1}, "frame_index is -1, expected an integer from 0", id="-1"),
+        pytest.param({"frame_index": "7"}, "frame_index is '7', expected an integer", id="text"),
+        pytest.param({"frame_index": 2**31}, "frame_index is 2147483648, expected", id="large"),
+        pytest.param({"frame_index": None}, "frame_index is None, expected an integer", id="none"),
+        pytest.param({"video": ""}, "video is '', expected a non-empty string", id="no name"),
+        pytest.param({"video": 3}, "video is 3, expected a non-empty string", id="a number"),
+        pytest.param({"video": None}, "file_name is missing", id="neither"),
+        pytest.param({"file_name": ""}, "file_name is '', expected a non-empty", id="no file"),
+    ],
+)
+def test_a_frame_that_cannot_be_found_again_is_refused(
+    tmp_path: Path, changes: dict[str, object], line: str
+):
+    uri = frames_file(tmp_path, {**FRAME, "id": 1}, {**FRAME, **changes})
+    with pytest.raises(AnnotationError) as caught:
+        read_box_annotations(uri, with_file_names=True)
+    assert f"{uri}: images[1] (id 5): {line}" in str(caught.value)
+
+
 @pytest.mark.parametrize("emptied", [["annotations"], ["images", "annotations", "categories"]])
 def test_a_file_without_boxes_is_a_good_file(tmp_path: Path, emptied: list[str]):
     boxes = read_box_annotations(write(tmp_path, {**GOOD, **{name: [] for name in emptied}}))

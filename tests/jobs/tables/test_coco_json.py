@@ -71,6 +71,16 @@ def test_images_are_read_from_a_file_that_has_nothing_else(tmp_path: Path):
     assert [image.id for image in images] == [5, 9]
 
 
+def test_frames_of_videos_are_no_pictures(tmp_path):
+    frame = {"id": 1, "width": 4, "height": 3, "video": "clip.mp4", "frame_index": 0}
+    mixed = [frame, *GOOD["images"], {**frame, "id": 2, "file_name": "0.jpg"}]
+    images = load_images(write(tmp_path, {"images": mixed}))
+    assert [image.id for image in images] == [5, 9, 2]
+    bare = {"id": 3, "width": 4, "height": 3}
+    with pytest.raises(AnnotationError, match=r"images\[1\] \(id 3\): file_name is missing"):
+        load_images(write(tmp_path, {"images": [frame, bare]}))
+
+
 @pytest.mark.parametrize(
     ("document", "expected"),
     [

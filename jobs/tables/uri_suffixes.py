@@ -1,0 +1,118 @@
+"""Finds what names in an annotation file stand for: a name is the end of a uri, in whole parts."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass
+
+_ARCHIVE_MEMBER = re.compile(r"^.*\.(?:tar|tar\.gz|tgz)#(?P<member>.*)$", re.IGNORECASE | re.DOTALL)
+
+
+MAX_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Misfits:
+    """How many there are of something wrong, and some of it by name."""
+
+    count: int
+    examples: Sequence[str]
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Misfits:
+        """Take them from a list of all."""
+        return cls(len(names), names[:MAX_EXAMPLES])
+
+    def __str__(self) -> str:
+        """Say the examples."""
+        return f"such as {', '.join(self.examples)}"
+
+
+@dataclass(frozen=True)
+class Matches:
+    """What the uris of a run were found to be called.
+
+    Attributes:
+        suffixes: of each uri the suffix that is its name; of no use where there are others below.
+        unmatched: uris that no name is the end of.
+        ambiguous: uris that share a name with another, or could have several.
+    """
+
+    suffixes: list[str]
+    unmatched: list[str]
+    ambiguous: list[str]
+
+
+def suffix_of(name: str) -> str:
+    """Reduce a name to what can be the end of a uri: ``../a//b.jpg`` to ``a/b.jpg``."""
+    parts = posixpath.normpath(name).split("/")
+    while parts[0] in {"", ".", ".."} and len(parts) > 1:
+        parts.pop(0)
+    return "/".join(parts)
+
+
+def match_suffixes(uris: Sequence[str], num_entries: Mapping[str, int]) -> Matches:
+    """Find the one suffix that each uri ends with.
+
+    ``b/c.jpg`` beats ``c.jpg`` for ``/a/b/c.jpg``, but only when ``c.jpg`` is another one's name:
+    otherwise it could as well have been meant for this one.
+
+    Args:
+        uris: each of another picture or video.
+        num_entries: by suffix, how many things are called so; more than one is ambiguous.
+    """
+    depth = max((suffix.count("/") for suffix in num_entries), default=0)
+    found = [_matching(uri, num_entries.keys(), depth) for uri in uris]
+    claims = Counter(names[-1] for names in found if names)
+    ambiguous = [
+        uri
+        for uri, names in zip(uris, found, strict=True)
+        if names and not _is_clear(names, claims, num_entries[names[-1]])
+    ]
+    return Matches(
+        suffixes=[names[-1] if names else "" for names in found],
+        unmatched=[uri for uri, names in zip(uris, found, strict=True) if not names],
+        ambiguous=ambiguous,
+    )
+
+
+def _matching(uri: str, suffixes: Container[str], depth: int) -> list[str]:
+    """List the suffixes that a uri ends with, the longest last."""
+    member = _ARCHIVE_MEMBER.match(uri) if "#" in uri else None
+    path = "/" + member["member"].removeprefix("./") if member is not None else uri
+    found: list[str] = []
+    start = len(path)
+    for _ in range(depth + 1):
+        start = path.rfind("/", 0, start)
+        if start < 0:
+            break
+        if path[start + 1 :] in suffixes:
+            found.append(path[start + 1 :])
+    return found
+
+
+def _is_clear(found: Sequence[str], claims: Counter[str], num_entries: int) -> bool:
+    """Whether the longest match is the only one that makes sense."""
+    *shorter, longest = found
+    return num_entries == 1 and claims[longest] == 1 and all(claims[name] for name in shorter)
+
+
+def explain(uri: str, whole: str, key: str, unmatched: Misfits, ambiguous: Misfits) -> str:
+    """Say in one line what of a run is not to be found in an annotation file, or not clearly.
+
+    Args:
+        uri: of the file.
+        whole: what the run has, such as ``3 videos``.
+        key: by what of the entries.
+        unmatched: what has no entry.
+        ambiguous: what could have several, or shares one.
+    """
+    parts: list[str] = []
+    if unmatched.count:
+        parts.append(f"{unmatched.count} match no entry by {key}, {unmatched}")
+    if ambiguous.count:
+        parts.append(f"{ambiguous.count} share an entry or match several by {key}, {ambiguous}")
+    return f"{uri}: of the run's {whole}, {'; '.join(parts)}"
