@@ -29,7 +29,7 @@ UNKNOWN_SIZE_BYTES = 4 * 2**20
 
 _CHANNELS = 3
 _FRAMES_IN_DECODER = 4  # a decoder keeps some eight frames to refer to, of half the bytes of RGB
-_SEGMENTS_AT_ONCE = 2  # one is used, one is decoded ahead
+SEGMENTS_AT_ONCE = 2  # one is used, one is decoded ahead
 _LEAST_AHEAD, _MOST_AHEAD = 2, 32
 _ENCODED_SHARE = 4  # a quarter of the budget: decoded pictures are some ten times larger
 
@@ -242,7 +242,7 @@ class Loader:
         """Let a segment be decoded: it holds room for some frames until all of them are used."""
         frame_bytes = (item.width or 0) * (item.height or 0) * _CHANNELS
         inside_bytes = _FRAMES_IN_DECODER * frame_bytes
-        spare = self.decoded.limit_bytes // _SEGMENTS_AT_ONCE - inside_bytes
+        spare = self.decoded.limit_bytes // SEGMENTS_AT_ONCE - inside_bytes
         num_ahead = max(_LEAST_AHEAD, min(_MOST_AHEAD, spare // max(1, frame_bytes)))
         size_bytes = inside_bytes + num_ahead * frame_bytes
         self.decoded.acquire(size_bytes)

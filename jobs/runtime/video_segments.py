@@ -106,11 +106,12 @@ class LoadedFrame:
     error: DataError | None = None
 
 
-def load_frames(item: ManifestItem) -> Iterator[LoadedFrame]:
+def load_frames(item: ManifestItem, *, threads: int = 1) -> Iterator[LoadedFrame]:
     """Decode the frames of an item, one at a time.
 
     Args:
         item: a segment.
+        threads: that convert a frame's colours together.
 
     Yields:
         Its frames and what is lost of them, in order, each once.
@@ -128,7 +129,7 @@ def load_frames(item: ManifestItem) -> Iterator[LoadedFrame]:
         yield LoadedFrame(0, _all_lost(item), error)
         return
     numbers = {frame: number for number, frame in enumerate(item.frames())}
-    for event in decode_segment(source, segment_of(item)):
+    for event in decode_segment(source, segment_of(item), threads=threads):
         if isinstance(event, Frame):
             yield LoadedFrame(numbers[event.index], event)
             continue

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import cv2
 import numpy as np
@@ -29,9 +30,9 @@ from jobs.runtime.batches import BatchGrouper
 from jobs.runtime.commits import Committer, FinishedShard
 from jobs.runtime.devices import device_model
 from jobs.runtime.fetch import as_it_is, fetch, has_changed
-from jobs.runtime.loading import Loader, Loading
+from jobs.runtime.loading import SEGMENTS_AT_ONCE, Loader, Loading
 from jobs.runtime.messages import Failure, Outcome, Shard, WorkerSettings
-from jobs.runtime.video_segments import load_frames
+from jobs.runtime.video_segments import LoadedFrame, load_frames
 from jobs.storage.weights import resolve_weights
 from jobs.tables.rows import ManifestItem, Row
 from jobs.tables.run_directory import RunDirectory
@@ -73,9 +74,7 @@ class Worker:
             max_pixels=settings.max_pixels,
             fetch_threads=FETCH_THREADS,
             decode_threads=max(2, settings.threads),
-            frames=load_frames
-            if settings.attempt is None
-            else lambda item: load_frames(as_it_is(item)),
+            frames=_frame_loader(settings),
         )
         self._ahead: tuple[int, Loading] | None = None
         self._committer = Committer(
@@ -246,6 +245,12 @@ class Worker:
             scores=found.scores.numpy(),
             category_ids=self._category_ids[found.labels.numpy()],
         )
+
+
+def _frame_loader(settings: WorkerSettings) -> Callable[[ManifestItem], Iterator[LoadedFrame]]:
+    """Say how segments are decoded: those at work together convert colours with all threads."""
+    load = partial(load_frames, threads=max(1, settings.threads // SEGMENTS_AT_ONCE))
+    return load if settings.attempt is None else lambda item: load(as_it_is(item))
 
 
 def _check_device(settings: WorkerSettings) -> str:

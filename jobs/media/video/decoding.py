@@ -23,7 +23,9 @@ _STEPS_BACK_S = (0, 1, 10)
 _GONE = "it is not in the file, which differs from when it was indexed"
 
 
-def decode_segment(source: VideoSource, segment: Segment) -> Iterator[Frame | Lost]:
+def decode_segment(
+    source: VideoSource, segment: Segment, *, threads: int = 1
+) -> Iterator[Frame | Lost]:
     """Decode the frames of a segment, in the order they are shown, one at a time in memory.
 
     What cannot be decoded is no error here: it is part of what comes out. Only an error of the
@@ -32,12 +34,13 @@ def decode_segment(source: VideoSource, segment: Segment) -> Iterator[Frame | Lo
     Args:
         source: the video.
         segment: of its index.
+        threads: that convert a frame's colours together; one thread decodes.
 
     Yields:
         Frames and losses; together they are the segment's frames, each once and in order.
     """
     choice = Choice(segment)
-    upright = Upright()
+    upright = Upright(threads)
     last, reason = segment.first_frame - 1, _GONE
     try:
         for event in _events(source, segment, choice):

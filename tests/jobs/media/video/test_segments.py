@@ -62,7 +62,7 @@ def serial(path: Path, stream: int, turns: int = 0) -> Iterator[tuple[int, float
         chosen = container.streams[stream]
         for frame in container.decode(chosen):
             converted = frame.reformat(
-                format="rgb24", interpolation=FLAGS, dst_color_range=ColorRange.JPEG
+                format="gbrp", interpolation=FLAGS, dst_color_range=ColorRange.JPEG
             )
             pixels = np.rot90(converted.to_ndarray(), turns)
             assert frame.pts is not None
@@ -117,7 +117,7 @@ def test_without_times_in_its_packets_a_video_is_one_segment_and_says_so(
         expected = [
             digest(
                 frame.reformat(
-                    format="rgb24", interpolation=FLAGS, dst_color_range=ColorRange.JPEG
+                    format="gbrp", interpolation=FLAGS, dst_color_range=ColorRange.JPEG
                 ).to_ndarray()
             )
             for frame in container.decode(video=0)
