@@ -22,14 +22,13 @@ from tests.chaos.proxy import FaultProxy, Faults
 from tests.chaos.storm import TIMEOUT_S, Storm, detect_command, forecast
 from tests.jobs.runtime.tiny import save_tiny
 
-pytestmark = [pytest.mark.ray, pytest.mark.storm]
+pytestmark = pytest.mark.ray
 
 NUM_PICTURES = 60
 SHARD_SIZE = 3
 CUT_OFF = 17
 SHORT, SHORT_STRIKES = (3, 4), 2  # these seeds strike a worker, a node and a driver
 SEEDS, STRIKES = range(100, 150), 6
-
 
 CALM, FOUL = 0.0, 0.2
 """Shares of requests that go wrong."""
@@ -104,7 +103,9 @@ def fcos(*arguments: str, environment: dict[str, str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("s3_server", ["seaweedfs"], indirect=True, scope="session")
-@pytest.mark.parametrize("seed", [*SHORT, *SEEDS])
+@pytest.mark.parametrize(
+    "seed", [*SHORT, *(pytest.param(seed, marks=pytest.mark.storm) for seed in SEEDS)]
+)
 def test_a_storm_changes_no_bit(
     s3: str,
     proxy: FaultProxy,
