@@ -24,8 +24,9 @@ from jobs.runtime.locating import reader
 from jobs.storage import storage_for
 from jobs.tables.rows import ManifestItem, Row
 
-Fate = Literal["drawn", "missing", "changed", "quarantined", "not_detected"]
-"""What became of a source; ``not_detected``: the run has no row of it (yet)."""
+Fate = Literal["drawn", "missing", "changed", "quarantined", "not_detected", "failed"]
+"""What became of a source; ``not_detected``: the run has no row of it (yet); ``failed``: whoever
+draws it dies."""
 
 TILE_SHAPE = (240, 320)
 """Height and width that a picture of the contact sheet fits into."""

@@ -14,19 +14,12 @@ from typing import Any
 from fcos_core.errors import ConfigError
 from jobs.rendering.contact_sheet import NUM_TILES, candidates, contact_sheet
 from jobs.rendering.expected import Between
+from jobs.rendering.handing_out import draw_all
 from jobs.rendering.names import CONTACT_SHEET, output_names, overwritten
-from jobs.rendering.pictures import Look, Order, Outcome, PictureBlock, draw_block, encoded
+from jobs.rendering.pictures import Look, Order, Outcome, PictureBlock, encoded
 from jobs.rendering.rows import ShardRows
-from jobs.rendering.video_orders import VideoOrder, VideoOutcome, VideoPlan
-from jobs.rendering.videos import (
-    FRAMES_PER_PART,
-    DrawnPart,
-    Tally,
-    draw_part,
-    join,
-    plan_or_draw,
-)
-from jobs.runtime.block_tasks import map_blocks
+from jobs.rendering.video_orders import VideoOrder, VideoOutcome
+from jobs.rendering.videos import FRAMES_PER_PART
 from jobs.runtime.cores import num_cores
 from jobs.runtime.progress import ProgressReport
 from jobs.runtime.ray_session import connected
@@ -116,7 +109,7 @@ class RunDrawings:
         }
 
 
-_FATES = ("missing", "changed", "quarantined", "not_detected")
+_FATES = ("missing", "changed", "quarantined", "not_detected", "failed")
 
 
 def draw_run(order: RunOrder) -> RunDrawings:
@@ -136,7 +129,11 @@ def draw_run(order: RunOrder) -> RunDrawings:
         _workers(order, is_little=work.is_little) as num_workers,
         ProgressReport(work.num_wanted, 0, job="render") as progress,
     ):
-        for outcome in itertools.chain(_pictures(work, num_workers), _videos(work, num_workers)):
+        pictures = work.picture_blocks(_threads(num_workers))
+        outcomes = draw_all(
+            pictures, work.video_orders(), num_workers=num_workers, address=order.address
+        )
+        for outcome in outcomes:
             _count(outcome, drawings)
             if outcome.uri in work.ranks and outcome.tiles:
                 tiles[outcome.uri] = outcome.tiles
@@ -264,44 +261,6 @@ def _threads(num_workers: int) -> int:
     return min(_MOST_THREADS, num_cores()) if num_workers == 1 else 1
 
 
-def _pictures(work: _Work, num_workers: int) -> Iterator[Outcome]:
-    blocks = work.picture_blocks(_threads(num_workers))
-    address = work.order.address
-    for outcomes in map_blocks(draw_block, blocks, num_workers=num_workers, address=address):
-        yield from outcomes
-
-
-def _videos(work: _Work, num_workers: int) -> Iterator[Outcome]:
-    """Draw the short videos, then the parts of the long ones, which are joined here.
-
-    Yields:
-        What became of each.
-    """
-    orders = work.video_orders()
-    address = work.order.address
-    plans: list[VideoPlan] = []
-    for result in map_blocks(plan_or_draw, orders, num_workers=num_workers, address=address):
-        if isinstance(result, VideoPlan):
-            plans.append(result)
-        else:
-            yield result
-    parts = (part for plan in plans for part in plan.parts())
-    drawn = map_blocks(draw_part, parts, num_workers=num_workers, address=address)
-    for plan in plans:
-        yield _joined(plan, itertools.islice(drawn, len(plan.segments)))
-
-
-def _joined(plan: VideoPlan, drawn: Iterator[DrawnPart]) -> VideoOutcome:
-    tally = Tally()
-
-    def parts() -> Iterator[Any]:
-        for one in drawn:
-            tally.add(one.tally)
-            yield from one.encoded
-
-    return join(plan, parts(), tally)
-
-
 def _count(outcome: Outcome, drawings: RunDrawings) -> None:
     counts = drawings.counts
     if outcome.fate != "drawn":
@@ -317,6 +276,8 @@ def _count(outcome: Outcome, drawings: RunDrawings) -> None:
         counts["frames_lost"] += outcome.num_lost
         if outcome.num_lost:
             _log.warning("%s: %d frames lost: %s", outcome.uri, outcome.num_lost, outcome.reason)
+        if outcome.sound_ends_because:
+            _log.warning("%s: its sound ends early: %s", outcome.uri, outcome.sound_ends_because)
     else:
         counts["pictures"] += 1
 

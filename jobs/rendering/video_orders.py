@@ -46,10 +46,12 @@ class VideoOutcome(Outcome):
     Attributes:
         num_frames: drawn.
         num_lost: frames that cannot be decoded.
+        sound_ends_because: why the sound could not be read to its end; None when it could.
     """
 
     num_frames: int = 0
     num_lost: int = 0
+    sound_ends_because: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

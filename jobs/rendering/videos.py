@@ -1,13 +1,14 @@
 """Videos of a run with their detections drawn on: one part of them at a time, then joined.
 
 A short video, or one that cannot be split, is drawn and written by one worker. A long one is drawn
-in parts by many, and the driver puts these one after the other as they come.
+in parts by many, and one process puts these one after the other as they come. Whatever decodes may
+die of a damaged file, so none of this happens in the command's own process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -18,7 +19,7 @@ from jobs.media.drawing.detections import NOTHING, draw_found
 from jobs.media.encoding import EncodedPart, Mp4Writer, encode, open_sound, read_shape
 from jobs.media.video import Lost, decode_segment, index_video, split
 from jobs.rendering.expected import FrameRows
-from jobs.rendering.pictures import Fate, tile_of
+from jobs.rendering.pictures import tile_of
 from jobs.rendering.rows import found_in
 from jobs.rendering.video_orders import PartOrder, VideoOrder, VideoOutcome, VideoPlan
 from jobs.rendering.video_sources import (
@@ -96,7 +97,11 @@ def plan_or_draw(order: VideoOrder) -> VideoPlan | VideoOutcome:
         return plan
     tally = Tally()
     (part,) = plan.parts()
-    return join(plan, _encoded_parts(part, tally), tally)
+    with closing(Joining(plan)) as joining:
+        joining.open()
+        for encoded_part in _encoded_parts(part, tally):
+            joining.add(encoded_part)
+        return joining.finish(tally)
 
 
 def draw_part(order: PartOrder) -> DrawnPart:
@@ -105,35 +110,81 @@ def draw_part(order: PartOrder) -> DrawnPart:
     return DrawnPart(encoded=list(_encoded_parts(order, tally)), tally=tally)
 
 
-def join(plan: VideoPlan, parts: Iterable[EncodedPart], tally: Tally) -> VideoOutcome:
-    """Write a video of its parts, as they come.
+class Joining:
+    """Writes a video of its parts; it is to be opened first, and closed whatever happens.
 
     Args:
         plan: of the video.
-        parts: in order.
-        tally: of what happens while they are made.
     """
-    order, source = plan.order, source_of(plan.source)
-    with ExitStack() as stack:
-        writing = stack.enter_context(Writing(order.out))
-        sound = stack.enter_context(open_sound(source, beside=plan.segments[0].stream))
-        writer = stack.enter_context(
-            Mp4Writer(writing.path, plan.shape, sound, start_pts=plan.start_pts)
+
+    def __init__(self, plan: VideoPlan) -> None:
+        self._plan = plan
+        self._stack = ExitStack()
+
+    def open(self) -> None:
+        """Begin a file beside its place, and open the sound."""
+        plan, enter = self._plan, self._stack.enter_context
+        self._writing = enter(Writing(plan.order.out))
+        self._sound = enter(open_sound(source_of(plan.source), beside=plan.segments[0].stream))
+        self._writer = enter(
+            Mp4Writer(self._writing.path, plan.shape, self._sound, start_pts=plan.start_pts)
         )
-        for part in parts:
-            writer.add(part)
-        if writer.num_frames:
-            writer.finish(end_pts=plan.end_pts)
-            writing.keep()
-    fate: Fate = "drawn" if writer.num_frames else fate_of_unusable(order)
-    return VideoOutcome(
-        uri=order.uri,
-        fate=fate,
-        reason=tally.reason,
-        num_frames=writer.num_frames,
-        num_lost=tally.num_lost,
-        tiles=tuple(tally.tiles),
-    )
+
+    def close(self) -> None:
+        """Throw the file away, unless it was finished."""
+        self._stack.close()
+
+    def add(self, part: EncodedPart) -> None:
+        """Write the next part."""
+        self._writer.add(part)
+
+    def finish(self, tally: Tally) -> VideoOutcome:
+        """Put the video in its place, if there is any frame in it.
+
+        Args:
+            tally: of what happened while its parts were made.
+        """
+        order, num_frames = self._plan.order, self._writer.num_frames
+        if num_frames:
+            self._writer.finish(end_pts=self._plan.end_pts)
+            self._writing.keep()
+        sound = self._sound
+        return VideoOutcome(
+            uri=order.uri,
+            fate="drawn" if num_frames else fate_of_unusable(order),
+            reason=tally.reason,
+            num_frames=num_frames,
+            num_lost=tally.num_lost,
+            sound_ends_because=None if sound is None else sound.ends_because,
+            tiles=tuple(tally.tiles),
+        )
+
+
+class Joiner:
+    """Joins one video in a process of its own, which is asked to write part after part.
+
+    Args:
+        plan: of the video.
+    """
+
+    def __init__(self, plan: VideoPlan) -> None:
+        self._plan = plan
+        self._tally = Tally()
+        self._joining: Joining | None = None
+
+    def __call__(self, part: DrawnPart | None) -> VideoOutcome | None:
+        """Write the next part; with None, put the video in its place and say what became of it."""
+        if self._joining is None:
+            self._joining = Joining(self._plan)
+            self._joining.open()
+        if part is None:
+            outcome = self._joining.finish(self._tally)
+            self._joining.close()
+            return outcome
+        self._tally.add(part.tally)
+        for encoded_part in part.encoded:
+            self._joining.add(encoded_part)
+        return None
 
 
 def _encoded_parts(order: PartOrder, tally: Tally) -> Iterator[EncodedPart]:

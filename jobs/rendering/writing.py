@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 import uuid
@@ -25,12 +26,12 @@ class Writing:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._is_local = "://" not in uri
-        folder = Path(uri).parent if self._is_local else Path(tempfile.gettempdir())
+        folder = _folder_of(uri)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"{uri!r} cannot be written: {error.strerror}") from error
-        self.path = folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}.mp4"
+        self.path = folder / f"{_beginning_of(uri)}{uuid.uuid4().hex}.mp4"
 
     def __enter__(self) -> Self:
         return self
@@ -46,3 +47,18 @@ class Writing:
             self.path.replace(self._uri)
         else:
             storage_for(self._uri).write(self._uri, self.path.read_bytes())
+
+
+def remove_unfinished(uri: str) -> None:
+    """Remove what processes that died while they wrote a file have left of it."""
+    for path in _folder_of(uri).glob(f"{_beginning_of(uri)}*"):
+        path.unlink(missing_ok=True)
+
+
+def _folder_of(uri: str) -> Path:
+    return Path(tempfile.gettempdir()) if "://" in uri else Path(uri).parent
+
+
+def _beginning_of(uri: str) -> str:
+    """How the names of the files begin that may become a certain one."""
+    return f"{TEMPORARY_PREFIX}{hashlib.sha256(os.fsencode(uri)).hexdigest()[:16]}-"

@@ -45,17 +45,20 @@ class ExaminationLimits:
 
     Attributes:
         start_s: to load the model and compute a picture that is known to be good.
-        row_s: to compute one picture or one frame, the first included.
+        item_s: to compute an item, however small it is.
+        row_s: on top of it for each picture or frame of it.
         total_s: after which what was found so far must do.
     """
 
     start_s: float
+    item_s: float
     row_s: float
     total_s: float
 
     def longest_s(self, num_rows: int) -> float:
-        """What an examination takes at worst: one search and one suspect begin just in time."""
-        return self.total_s + (TRIALS + 2) * self.start_s + num_rows * (TRIALS + 1) * self.row_s
+        """What an examination takes at worst: the largest item of all is begun just in time."""
+        item_s = self.item_s + num_rows * self.row_s
+        return self.total_s + (TRIALS + 2) * self.start_s + (TRIALS + 1) * item_s
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,10 @@ class Examination:
             if reason is not None:
                 raise DeviceError(f"no fresh process computes a picture known to be good: {reason}")
             for place, item in enumerate(items):
-                reason = watch.next(self._limits.row_s * (item.num_frames or 1))
+                if place and time.monotonic() > self._end:
+                    return None  # whether the rest kills is not known
+                rows_s = (item.num_frames or 1) * self._limits.row_s
+                reason = watch.next(self._limits.item_s + rows_s)
                 if reason is not None:
                     return _Death(place, reason)
         return None

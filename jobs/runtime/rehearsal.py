@@ -6,8 +6,6 @@ has computed a picture that is known to be good, and after each item; or why it 
 
 from __future__ import annotations
 
-import ctypes
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,17 +13,16 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from fcos_core.errors import DeviceError, FcosError
+from jobs.runtime.child import die_with_the_parent
 
 if TYPE_CHECKING:
     from jobs.runtime.messages import MakeWorker, WorkerSettings
     from jobs.tables.rows import ManifestItem
 
-_PR_SET_PDEATHSIG = 1
-
 
 def main(descriptor: int) -> None:
     """Do what the other end of a connection asks for."""
-    _die_with_the_parent()
+    die_with_the_parent()
     with Connection(descriptor) as connection:
         try:
             _rehearse(connection, *connection.recv())
@@ -49,11 +46,6 @@ def _rehearse(
     for item in items:
         worker.rehearse(item)
         connection.send(None)
-
-
-def _die_with_the_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

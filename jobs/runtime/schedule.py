@@ -118,21 +118,25 @@ class Schedule:
             shard: which.
             is_first: whether it is its worker's first, and so pays for warming up.
         """
-        patience = self._patience
-        longest = patience.floor_s + shard.num_rows * patience.first_row_s
-        if is_first or not self._seconds_per_row:
-            return longest
-        median = statistics.median(self._seconds_per_row)
-        return min(longest, patience.floor_s + shard.num_rows * patience.multiple * median)
+        row_s = self._patience.first_row_s if is_first else self._row_s()
+        return self._patience.floor_s + shard.num_rows * row_s
 
     def examination_limits(self, shard: Shard) -> ExaminationLimits:
         """Say how long an examination may take; what it has found by then is kept."""
         patience = self._patience
         return ExaminationLimits(
             start_s=patience.start_s,
-            row_s=patience.floor_s + patience.first_row_s,
+            item_s=patience.floor_s,
+            row_s=self._row_s(),
             total_s=patience.start_s + self.deadline_s(shard, is_first=True),
         )
+
+    def _row_s(self) -> float:
+        """What a picture or frame may take."""
+        if not self._seconds_per_row:
+            return self._patience.first_row_s
+        usual_s = statistics.median(self._seconds_per_row)
+        return min(self._patience.first_row_s, self._patience.multiple * usual_s)
 
     def record(self, receipt: Receipt) -> bool:
         """Note that a shard is done; say whether that is news."""

@@ -2,28 +2,23 @@
 
 What a damaged file does to a demuxer or decoder must not end the driver. So videos are indexed by
 child processes, some at once; one that dies or hangs costs a video its place in the run, and that
-only after it died again with nothing beside it. On a cluster the children are started by Ray tasks.
+only after others died of it with nothing before it. On a cluster Ray tasks start the children.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import pickle
-import selectors
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
 from fcos_core.errors import ConfigError, StorageError
 from jobs.media.video import Sampling
-from jobs.runtime.block_tasks import map_blocks
+from jobs.runtime.block_tasks import Died, map_blocks, map_in_children
 from jobs.runtime.cores import num_cores
 from jobs.runtime.video_segments import PlannedVideo, plan_video
+from jobs.storage import storage_for
 
 _log = logging.getLogger(__name__)
 
@@ -32,10 +27,7 @@ SEGMENT_ROWS = 256
 
 _BLOCK_VIDEOS = 16  # a child is started for so many
 _RAY_FROM_VIDEOS = 64  # below, a cluster's tasks cost more than they bring
-_START_TIMEOUT_S = 120.0
-_VIDEO_TIMEOUT_S = 600.0
-_ATTEMPTS_ALONE = 2
-_LENGTH_BYTES = 8
+_VIDEO_S, _SLOWEST_BYTES_PER_S = 600.0, 100_000.0  # a stream may have to be decoded to be counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,124 +88,22 @@ def plan_alone(uri: str) -> PlannedVideo:
 
 
 def _plan_block(request: VideoRequest, uris: Sequence[str]) -> list[PlannedVideo]:
-    """Index some videos in a child, and again without those that it died of.
-
-    Raises:
-        StorageError: the storage failed.
-    """
-    planned: list[PlannedVideo] = []
-    failures = 0
-    while len(planned) < len(uris):
-        # After a death, the video that it happened at is tried with nothing before it.
-        wanted = uris[len(planned) :] if not failures else uris[len(planned) : len(planned) + 1]
-        with _Child(request, wanted) as child:
-            for result in child.results():
-                if isinstance(result, StorageError):
-                    raise result
-                planned.append(result)
-                failures = 0
-        if child.fate is None:
-            continue
-        failures += 1
-        if failures > _ATTEMPTS_ALONE:
-            note = f"{uris[len(planned)]}: whoever indexes it dies: {child.fate}"
-            planned.append(PlannedVideo(width=None, height=None, segments=(), note=note))
-            failures = 0
-    return planned
-
-
-class _Child:
-    """A process that indexes videos, one after the other.
-
-    Attributes:
-        fate: why it ended before it was done; None while nothing is wrong.
-    """
-
-    def __init__(self, request: VideoRequest, uris: Sequence[str]) -> None:
-        self.fate: str | None = None
-        self._num_left = len(uris)
-        self._process = subprocess.Popen(  # noqa: S603 -- ourselves
-            [sys.executable, "-c", f"from {__name__} import serve; serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        self._job = pickle.dumps((request, list(uris)))
-
-    def __enter__(self) -> _Child:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            pipe.close()
-        self._process.wait()
-
-    def results(self) -> Iterator[PlannedVideo | StorageError]:
-        """Wait for result after result, until all are there or the process has met its fate.
-
-        Yields:
-            The next one.
-        """
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(self._job)
-            self._process.stdin.close()
-        except BrokenPipeError:
-            self.fate = self._end()
-            return
-        timeout_s = _START_TIMEOUT_S + _VIDEO_TIMEOUT_S
-        while self._num_left:
-            header = self._read(_LENGTH_BYTES, timeout_s)
-            data = None if header is None else self._read(int.from_bytes(header), timeout_s)
-            if data is None:
-                return
-            self._num_left -= 1
-            yield pickle.loads(data)  # noqa: S301 -- our own process
-            timeout_s = _VIDEO_TIMEOUT_S
-
-    def _read(self, size: int, timeout_s: float) -> bytes | None:
-        """Read so many bytes; None when they do not come, and then there is a fate."""
-        assert self._process.stdout is not None
-        deadline = time.monotonic() + timeout_s
-        data = b""
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            while len(data) < size:
-                if not selector.select(max(0.0, deadline - time.monotonic())):
-                    self.fate = f"it took longer than {timeout_s:g} s"
-                    return None
-                part = os.read(self._process.stdout.fileno(), size - len(data))
-                if not part:
-                    self.fate = self._end()
-                    return None
-                data += part
-        return data
-
-    def _end(self) -> str:
-        code = self._process.wait(_START_TIMEOUT_S)
-        return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def serve() -> None:
-    """What a child does: the job from stdin, a result per video to stdout."""
-    request, uris = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 -- our own parent
-    output = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever else is printed must not come between the results
+    """Index some videos in a child, and in other ones those that it died of."""
     plan = partial(
         plan_video,
         stream=request.stream,
         sampling=request.sampling,
         rows_per_segment=request.rows_per_segment,
     )
-    for uri in uris:
-        result: PlannedVideo | StorageError
-        try:
-            result = plan(uri)
-        except StorageError as error:
-            result = StorageError(str(error))
-        data = pickle.dumps(result)
-        output.write(len(data).to_bytes(_LENGTH_BYTES) + data)
-        output.flush()
+    planned = map_in_children(plan, uris, limit_s=_limit_s)
+    return [_unusable(one) if isinstance(one, Died) else one for one in planned]
+
+
+def _limit_s(uri: str) -> float:
+    info = storage_for(uri).stat(uri)
+    return _VIDEO_S + (0 if info is None else info.size_bytes / _SLOWEST_BYTES_PER_S)
+
+
+def _unusable(died: Died[str]) -> PlannedVideo:
+    note = f"{died.block}: {died.reason}"
+    return PlannedVideo(width=None, height=None, segments=(), note=note)

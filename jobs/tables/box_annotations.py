@@ -160,8 +160,7 @@ def _read_annotations(table: JsonColumns) -> Columns:
     ids, image_ids, category_ids = map(table.integers, ("id", "image_id", "category_id"))
     boxes = table.boxes("bbox")
     areas = table.values("area", default=None)
-    with np.errstate(over="ignore"):  # an infinite area is refused below
-        box_areas = (boxes[:, 2] * boxes[:, 3]).tolist()
+    box_areas = (boxes[:, 2] * boxes[:, 3]).tolist()
     filled = [own if own is not None else box for own, box in zip(areas, box_areas, strict=True)]
     crowd = table.values("iscrowd", default=0)
     table.require("iscrowd", crowd, lambda value: value in (0, 1), "0 or 1")

@@ -19,6 +19,7 @@ Int64Array = npt.NDArray[np.int64]
 Float64Array = npt.NDArray[np.float64]
 
 _BOX_LENGTH = 4
+_LARGEST_COORDINATE = 1e150  # areas of such boxes are finite, and so are sums of them
 _INT64_LIMIT = 2**63
 _REQUIRED = object()
 
@@ -117,7 +118,9 @@ class JsonColumns:
         values = self.values(key)
         is_fine = set(map(type, values)) <= {list} and set(map(len, values)) <= {_BOX_LENGTH}
         if not (is_fine and _are_boxes(list(chain.from_iterable(values)))):
-            limit = "four finite numbers x, y, width >= 0, height >= 0"
+            limit = (
+                f"four numbers x, y, width >= 0, height >= 0, none beyond {_LARGEST_COORDINATE:g}"
+            )
             self.require(key, values, _is_box, limit)
         return np.array(values, dtype=np.float64).reshape(-1, _BOX_LENGTH)
 
@@ -202,7 +205,9 @@ def _is_text(value: object) -> bool:
 
 def _are_boxes(numbers: list[Any]) -> bool:
     sizes = chain(numbers[2::_BOX_LENGTH], numbers[3::_BOX_LENGTH])
-    return _all_finite(numbers) and min(sizes, default=0) >= 0
+    if not _all_finite(numbers) or min(sizes, default=0) < 0:
+        return False
+    return max(max(numbers, default=0), -min(numbers, default=0)) <= _LARGEST_COORDINATE
 
 
 def _is_box(value: object) -> bool:

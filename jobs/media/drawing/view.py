@@ -12,6 +12,8 @@ import numpy.typing as npt
 from jobs.media.drawing.colors import Pixels, dimmed
 from jobs.media.drawing.outlines import Corners
 
+_FAR_PX = 2**15  # larger than any picture is drawn
+
 
 @dataclass(frozen=True)
 class View:
@@ -50,9 +52,15 @@ class View:
         return int(np.floor(x * self.scale_x)), int(np.floor(y * self.scale_y))
 
     def corners(self, box: npt.NDArray[np.floating]) -> Corners:
-        """The pixels in which the corners of a box lie, those on the far sides moved inside."""
+        """The pixels in which the corners of a box lie, those on the far sides moved inside.
+
+        What lies far outside is moved nearer: OpenCV draws no line of billions of pixels.
+        """
         height, width = self.pixels.shape[:2]
-        (x_min, y_min), (x_max, y_max) = self.point(box[0], box[1]), self.point(box[2], box[3])
+        x_min, y_min, x_max, y_max = (
+            min(max(value, -_FAR_PX), _FAR_PX)
+            for value in (*self.point(box[0], box[1]), *self.point(box[2], box[3]))
+        )
         return (
             x_min if x_min != width else width - 1,
             y_min if y_min != height else height - 1,

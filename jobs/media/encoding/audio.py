@@ -47,12 +47,16 @@ class SoundTrack:
         container: the source; nothing else reads from it.
         stream: its best sound.
         uri: of the source, for messages.
+
+    Attributes:
+        ends_because: why it ends before its end; None as long as nothing is wrong with it.
     """
 
     def __init__(self, container: InputContainer, stream: AudioStream, uri: str) -> None:
         self._container = container
         self._stream = stream
         self._uri = uri
+        self.ends_because: str | None = None
         self._encoder: AudioStream | None = None
         self._copy: AudioStream | None = None
 
@@ -89,7 +93,7 @@ class SoundTrack:
                 if packet.pts is not None:
                     yield packet.pts * packet.time_base, packet
         except (FFmpegError, ValueError) as error:
-            _log.warning("%s: its sound ends early: %s", self._uri, reason_of(error))
+            self.ends_because = reason_of(error)
 
     def _copied(self, offset_s: Fraction) -> Iterator[SoundPacket]:
         assert self._copy is not None

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tests.jobs.runtime.processes import children_below
 from tests.jobs.runtime.runs import settings_without_a_model
 
 ROOT = Path(__file__).parents[3]
-LIMITS = ExaminationLimits(start_s=300.0, row_s=300.0, total_s=600.0)
+LIMITS = ExaminationLimits(start_s=300.0, item_s=300.0, row_s=0.0, total_s=600.0)
 
 
 def examine(
@@ -67,9 +68,12 @@ def test_items_that_kill_only_together_are_innocent() -> None:
     assert examine(*"abcdefg", make_worker=Weary) == {}
 
 
-def test_an_item_that_hangs_is_found_within_its_limit() -> None:
-    limits = ExaminationLimits(start_s=300.0, row_s=1.5, total_s=600.0)
-    (reason,) = examine("a", "hang", limits=limits).values()
+def test_an_item_that_hangs_is_found_within_what_its_frames_may_take() -> None:
+    limits = ExaminationLimits(start_s=300.0, item_s=0.5, row_s=0.25, total_s=600.0)
+    (segment,) = shard_of(0, "hang").items
+    segment = replace(segment, kind="video_segment", num_frames=4)
+    examination = Examination(Touchy, settings_without_a_model(), limits)
+    (reason,) = examination.poison([segment]).values()
     assert reason.endswith("3 times of 3: no answer within 1.5 s")
 
 
@@ -123,14 +127,14 @@ def test_what_cannot_work_and_bugs_arrive_as_they_are() -> None:
 
 
 def test_a_long_examination_gives_what_it_has_found_so_far() -> None:
-    limits = ExaminationLimits(start_s=300.0, row_s=300.0, total_s=0.2)
+    limits = ExaminationLimits(start_s=300.0, item_s=300.0, row_s=0.0, total_s=0.2)
     assert list(examine("exit", "exit", limits=limits)) == [0]
 
 
 def test_a_search_ends_with_whoever_ordered_it() -> None:
     code = (
         "import os; from jobs.runtime.examination import *\n"
-        "limits = ExaminationLimits(start_s=300.0, row_s=300.0, total_s=300.0)\n"
+        "limits = ExaminationLimits(start_s=300.0, item_s=300.0, row_s=0.0, total_s=300.0)\n"
         "with Examination(print, None, limits)._process() as (process, _):\n"
         "    os.write(1, str(process.pid).encode()); os._exit(0)"
     )

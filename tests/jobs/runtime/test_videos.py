@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from jobs.media.video import Sampling, VideoSource, decode_segment, index_video, split
-from jobs.runtime import video_planning
 from jobs.runtime.ahead import Loaded
 from jobs.runtime.inputs import enumerate_inputs
 from jobs.runtime.loading import Loader
@@ -20,6 +19,7 @@ from jobs.tables.proof import Proof, prove
 from jobs.tables.rows import ManifestItem, Row, items_to_table
 from jobs.tables.run_directory import RunDirectory
 from tests.jobs.media.video.making import RECIPES, Recipe, write_audio, write_video
+from tests.jobs.runtime.deadly import plant
 from tests.jobs.runtime.runs import RUN_ID, record_run, rows_of, worker_settings
 
 pytestmark = pytest.mark.usefixtures("_kept_threads")
@@ -225,32 +225,23 @@ def test_the_frames_of_a_worker_are_those_of_the_decoder(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
-        pytest.param("os.kill(os.getpid(), 11)", "signal 11", id="crash"),
+        pytest.param("os.kill(os.getpid(), 11)", "killed by SIGSEGV", id="crash"),
         pytest.param("os._exit(3)", "exit code 3", id="exit"),
     ],
 )
 def test_a_video_that_kills_whoever_indexes_it_is_quarantined_and_its_neighbours_are_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str
+    tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch, code: str, reason: str
 ) -> None:
-    good = [write_video(tmp_path, Recipe(name=f"{i}.mp4", num_frames=3)) for i in range(3)]
-    killer = tmp_path / "killer.mp4"
-    killer.write_bytes(b"")
-    uris = [str(path) for path in (good[0], killer, *good[1:])]
-    # The child is told to run this very module's stand-in, which dies at that one video.
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "deadly.py").write_text(
-        "import os\n"
-        "from jobs.runtime import video_planning\n"
-        "plan = video_planning.plan_video\n"
-        "def deadly(uri, **settings):\n"
-        f"    if uri.endswith('killer.mp4'): {code}\n"
-        "    return plan(uri, **settings)\n"
-        "video_planning.plan_video = deadly\n"
-        "serve = video_planning.serve\n"
-    )
-    monkeypatch.syspath_prepend(str(site))
-    monkeypatch.setattr(video_planning, "__name__", "deadly")
-    planned = plan_videos(uris, VideoRequest(), address=None)
-    assert [len(planned[uri].segments) for uri in uris] == [1, 0, 1, 1]
-    assert reason in (planned[str(killer)].note or "")
+    names = ("0.mp4", "killer.mp4", "x.mp4", "y.mp4")
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in names:
+        write_video(folder, Recipe(name=name, num_frames=3))
+    monkeypatch.syspath_prepend(plant(tmp_path, mark="killer", code=code))
+    proof = compute(tmp_path / "run", plan(folder), tiny_weights)
+    assert proof.complete, proof.problems
+    assert (proof.ok, proof.quarantined) == (9, 1)
+    rows = rows_by_video(tmp_path / "run")
+    (row,) = rows["killer.mp4"]
+    assert (row.status, row.error_class) == ("quarantined", "VideoError")
+    assert f"whoever works at it dies: {reason}" in (row.error or "")
