@@ -1,13 +1,14 @@
 """Hands pictures and videos to the processes that draw them, and may die of a damaged file.
 
 A source of which whoever draws it dies is a failed one, like one that is missing; the others are
-drawn all the same.
+drawn all the same. Without Ray pictures are drawn here: what is drawn of them has been decoded by
+the same decoders before, while of a video everything is read, the frames that kill included.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -47,6 +48,10 @@ def draw_all(
     draw = partial(
         map_deadly_blocks, _draw, num_workers=num_workers, address=address, limit_s=_limit_s
     )
+    if num_workers == 1:
+        for block in pictures:
+            yield from draw_block(block)
+        pictures = ()
     deadly: list[PictureBlock] = []
     plans: list[VideoPlan] = []
     for result in draw(itertools.chain(pictures, videos)):
@@ -61,17 +66,25 @@ def draw_all(
                 yield result
             case _:
                 yield from cast("list[Outcome]", result)
-    alone = [replace(block, orders=[one], threads=1) for block in deadly for one in block.orders]
-    parts = (part for plan in plans for part in plan.parts())
-    results: Iterator[Any] = draw(itertools.chain(alone, parts))
-    for block, result in zip(alone, results, strict=False):
+    yield from _one_by_one(deadly, draw)
+    drawn: Iterator[Any] = draw(part for plan in plans for part in plan.parts())
+    for plan in plans:
+        yield _joined(plan, itertools.islice(drawn, len(plan.segments)))
+
+
+def _one_by_one(blocks: Iterable[PictureBlock], draw: Callable[..., Any]) -> Iterator[Outcome]:
+    """Find the picture that kills among many, and draw the others.
+
+    Yields:
+        What became of each.
+    """
+    alone = [replace(block, orders=[one], threads=1) for block in blocks for one in block.orders]
+    for block, result in zip(alone, draw(alone), strict=True):
         uri = block.orders[0].item.uri
         if isinstance(result, Died):
             yield Outcome(uri=uri, fate="failed", reason=f"{uri}: {result.reason}")
         else:
             yield from result
-    for plan in plans:
-        yield _joined(plan, itertools.islice(results, len(plan.segments)))
 
 
 def _draw(block: _Block) -> _Drawn:

@@ -58,6 +58,11 @@ class Child(Generic[Argument, Result]):
         self._connection = ours
         self._function: Callable[[Argument], Result] | None = function
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
     def __enter__(self) -> Self:
         return self
 

@@ -72,7 +72,7 @@ class ParquetPictures:
         try:
             for batch in self._file.iter_batches(columns=[URI_COLUMN]):
                 yield from batch.column(0).to_pylist()
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{self.uri}: column uri: {_one_line(error)}") from error
 
     def read(self, row: int) -> bytes:

@@ -3,6 +3,8 @@ import os
 import re
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fcos_core.errors import ConfigError
@@ -277,3 +279,12 @@ def test_videos_are_found_by_name_and_when_named_by_content(tmp_path: Path):
     for inputs in ([str(unnamed), str(photo)], [str(named)]):
         items = enumerate_inputs(inputs).items
         assert [item.is_video for item in items] == [True, False, True, True][: len(items)]
+
+
+def test_a_table_of_uris_that_are_no_text_is_refused_in_one_line(tmp_path: Path):
+    data = b"a.jpg\xfe.jpg"
+    offsets = pa.array([0, 5, len(data)], pa.int32()).buffers()[1]
+    column = pa.StringArray.from_buffers(2, offsets, pa.py_buffer(data))
+    pq.write_table(pa.table({"uri": column}), tmp_path / "uris.parquet")
+    with pytest.raises(ConfigError, match=r"uris.parquet: column uri: .*can't decode byte 0xfe"):
+        enumerate_inputs([str(tmp_path / "uris.parquet")])

@@ -1,0 +1,254 @@
+"""Runs over videos and pictures, killed at random and resumed: no frame is lost, and none twice.
+
+Drivers and workers are killed at seeded moments, and the digest is that of an undisturbed run.
+"""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from jobs.runtime.settings import DetectConfig
+from jobs.tables.proof import prove
+from jobs.tables.reading import iterate_rows
+from jobs.tables.rows import table_to_rows
+from jobs.tables.run_directory import RunDirectory
+from tests.fuzz.command import DONE, fcos
+from tests.fuzz.finished import finish
+from tests.jobs.media.video.making import RECIPES, write_audio, write_derived, write_video
+from tests.jobs.runtime.processes import actors_below
+from tests.jobs.runtime.tiny import save_tiny
+
+pytestmark = pytest.mark.ray
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT_S = 900  # of anything: a busy machine takes a minute to start Ray
+LONG = "long_gop_250"
+
+
+@pytest.fixture(autouse=True)
+def _kept_threads() -> Generator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two videos, a damaged one, and pictures."""
+    folder = tmp_path_factory.mktemp("few")
+    for name in ("b_frames", "vp9"):
+        recipe = RECIPES[name]
+        write_video(folder, replace(recipe, name=f"{name}-{recipe.name}"))
+    data = (folder / "b_frames-clip.mp4").read_bytes()
+    (folder / "cut.mp4").write_bytes(data[: len(data) // 2])
+    write_pictures(folder, 6)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
+    """All real videos and one of every awkward kind, with pictures between them."""
+    folder = tmp_path_factory.mktemp("everything")
+    for path in (shared_data / "video").iterdir():
+        shutil.copy(path, folder / f"real-{path.name}")
+    for name in RECIPES.keys() - {LONG}:
+        (folder / name).mkdir()
+        write_video(folder / name, RECIPES[name])
+    (folder / "derived").mkdir()
+    write_derived(folder / "derived")
+    write_audio(folder)
+    (folder / "empty.webm").write_bytes(b"")
+    write_pictures(folder, 6)
+    return folder
+
+
+def write_pictures(folder: Path, count: int) -> None:
+    pixels = np.random.default_rng(3)
+    for i in range(count):
+        picture = cv2.GaussianBlur(pixels.integers(0, 256, (48, 64, 3), np.uint8), (7, 7), 2)
+        assert cv2.imwrite(str(folder / f"{i}.png"), picture)
+
+
+def config_of(inputs: Path, weights: Path, out: Path, **changes: Any) -> DetectConfig:
+    settings: dict[str, Any] = {"shard_size": 16, "batch_size": 2, "threads_per_actor": 1}
+    return DetectConfig(
+        inputs=(str(inputs),), out=str(out), weights=str(weights), **(settings | changes)
+    )
+
+
+def undisturbed(config: DetectConfig) -> str:
+    """The digest of a run that is computed in this process, from the first shard to the last."""
+    finish(config)
+    proof = prove(RunDirectory(config.out))
+    assert proof.complete, proof.problems
+    assert proof.digest is not None
+    return proof.digest
+
+
+@pytest.fixture(scope="module")
+def expected(
+    everything: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[dict[str, Any]], str]:
+    """The digests of undisturbed runs over everything, by their sampling; each computed once."""
+    known: dict[str, str] = {}
+
+    def digest(settings: dict[str, Any]) -> str:
+        name = repr(settings)
+        if name not in known:
+            out = tmp_path_factory.mktemp("undisturbed") / "run"
+            known[name] = undisturbed(config_of(everything, weights, out, **settings))
+        return known[name]
+
+    return digest
+
+
+def start(config: DetectConfig, num_actors: int, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-m", "jobs.cli", "detect", *config.inputs, "--out", config.out),
+            *("--weights", config.weights, "--shard-size", str(config.shard_size)),
+            *("--batch-size", str(config.batch_size), "--threads-per-actor", "1"),
+            *("--num-actors", str(num_actors), *options),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def num_committed(config: DetectConfig) -> int:
+    return len(list((Path(config.out) / "detections").glob("shard-*.parquet")))
+
+
+def wait_until(is_true: Callable[[], Any]) -> None:
+    end = time.monotonic() + TIMEOUT_S
+    while not is_true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def kill_driver(driver: subprocess.Popen[str]) -> None:
+    driver.kill()
+    driver.communicate(timeout=TIMEOUT_S)
+
+
+def kill_worker(driver: subprocess.Popen[str], moments: random.Random) -> None:
+    """Kill one of the workers, if there is any."""
+    workers = actors_below(driver.pid)
+    if workers:
+        with contextlib.suppress(ProcessLookupError):  # it was done
+            os.kill(moments.choice(workers), signal.SIGKILL)
+
+
+def finished(driver: subprocess.Popen[str]) -> dict[str, Any]:
+    out, err = driver.communicate(timeout=TIMEOUT_S)
+    assert driver.returncode == 0, err
+    return json.loads(out.splitlines()[-1])
+
+
+def proved(config: DetectConfig) -> str:
+    """The digest that ``fcos verify`` says."""
+    answer = fcos("verify", config.out)
+    assert answer.code == DONE, answer.stderr
+    return json.loads(answer.stdout.splitlines()[-1])["digest"]
+
+
+def test_a_driver_killed_in_the_middle_of_videos_costs_no_frame(
+    tmp_path: Path, few: Path, weights: Path
+) -> None:
+    config = config_of(few, weights, tmp_path / "run", shard_size=4)
+    expected = undisturbed(config_of(few, weights, tmp_path / "undisturbed", shard_size=4))
+    driver = start(config, 1)
+    wait_until(lambda: num_committed(config) >= 2 or driver.poll() is not None)
+    kill_driver(driver)
+    planned = len({shard for shard, _ in RunDirectory(config.out).iterate_manifest()})
+    assert 2 <= num_committed(config) < planned
+    assert finished(start(config, 1))["digest"] == expected
+    assert proved(config) == expected
+
+
+SAMPLINGS: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
+    ("all", {}, ()),
+    ("every 7th", {"every_n_frames": 7}, ("--every-n-frames", "7")),
+    ("3.5 fps", {"fps": 3.5}, ("--fps", "3.5")),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_actors", [1, 2])
+@pytest.mark.parametrize(
+    ("settings", "options"), [pytest.param(a, b, id=name) for name, a, b in SAMPLINGS]
+)
+def test_kills_at_random_moments_of_a_run_over_every_video_change_no_bit(
+    tmp_path: Path,
+    everything: Path,
+    weights: Path,
+    expected: Callable[[dict[str, Any]], str],
+    settings: dict[str, Any],
+    options: tuple[str, ...],
+    num_actors: int,
+) -> None:
+    moments = random.Random(f"{options} {num_actors}")  # noqa: S311
+    config = config_of(everything, weights, tmp_path / "run", **settings)
+    for _ in range(3):
+        before = num_committed(config)
+        aim = before + moments.randrange(1, 12)
+        driver = start(config, num_actors, *options)
+        wait_until(
+            lambda aim=aim, driver=driver: num_committed(config) >= aim or driver.poll() is not None
+        )
+        kill_worker(driver, moments)
+        time.sleep(moments.uniform(0, 8))
+        kill_driver(driver)
+        assert num_committed(config) >= before
+    assert finished(start(config, num_actors, *options))["digest"] == expected(settings)
+    assert proved(config) == expected(settings)
+
+
+@pytest.mark.slow
+def test_the_size_of_shards_changes_no_row_of_any_video(
+    tmp_path: Path, everything: Path, weights: Path
+) -> None:
+    found: list[list[tuple[object, ...]]] = []
+    for shard_size in (5, 64):
+        out = tmp_path / str(shard_size)
+        # In a batch of one, a picture's numbers do not depend on who is beside it.
+        undisturbed(config_of(everything, weights, out, shard_size=shard_size, batch_size=1))
+        found.append(all_rows(RunDirectory(str(out))))
+    assert found[0] == found[1]
+
+
+def all_rows(run: RunDirectory) -> list[tuple[object, ...]]:
+    """All that does not say which item a row is of."""
+    return sorted(
+        (
+            *(row.image_id, row.uri, row.frame_index, row.last_frame, row.timestamp_s),
+            *(row.width, row.height, row.status, row.error_class, row.error),
+            *(row.boxes.tobytes(), row.scores.tobytes(), row.category_ids.tobytes()),
+        )
+        for table in iterate_rows(run)
+        for row in table_to_rows(table)
+    )
