@@ -52,6 +52,7 @@ from jobs.cli_output import (
     say_line,
     say_metrics,
     say_result,
+    say_videos,
     write_line,
 )
 
@@ -117,7 +118,9 @@ def detect(
         from jobs.config_file import load_settings
         from jobs.detect import DetectConfig, run
 
-        _end(run(load_settings(DetectConfig, config, flags)))
+        result = run(load_settings(DetectConfig, config, flags))
+        say_videos(result.summary())
+        _end(result)
 
 
 @app.command()
@@ -492,6 +495,7 @@ def _end(result: JobResult) -> NoReturn:
 
 
 def _end_pipeline(result: PipelineResult | Plan) -> NoReturn:
+    say_videos(result.summary())
     evaluation, recall = getattr(result, "evaluation", None), getattr(result, "recall", None)
     if evaluation is not None:
         say_metrics(evaluation)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE = 4000
 _NUM_METRICS = 12
+_LONGEST_NAME = 60
 
 EXIT_DONE = 0  # a bug is 1, which is Python's own code for an exception that nobody caught
 EXIT_CANNOT_WORK = 2
@@ -91,9 +92,12 @@ def say_line(message: object) -> None:
     if len(text) > _LONGEST_LINE:
         half = _LONGEST_LINE // 2
         text = f"{text[:half]} ... {text[-half:]}"
-    shown = (char if char.isprintable() else ascii(char)[1:-1] for char in text)
-    sys.stderr.write(f"{''.join(shown)}\n")
+    sys.stderr.write(f"{_printable(text)}\n")
     sys.stderr.flush()
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def write_line(text: str) -> None:
@@ -168,6 +172,30 @@ def _compared_frames(told: Mapping[str, Any]) -> Table:
 
 def _signed(value: float | None) -> str:
     return "-" if value is None else f"{value:+.4f}"
+
+
+def say_videos(summary: Mapping[str, Any]) -> None:
+    """Show what became of each video, and how fast, on stderr; nothing where there are none."""
+    told: Sequence[Mapping[str, Any]] = summary.get("per_video", ())
+    if not told:
+        return
+    from rich.console import Console
+    from rich.markup import escape
+
+    rows = {
+        escape(_printable(one["video"][-_LONGEST_NAME:])): [
+            str(one["frames"]),
+            str(one["quarantined"]),
+            str(one["missing"]),
+            "-" if one["frames_per_s"] is None else f"{one['frames_per_s']:.1f}",
+        ]
+        for one in told[:_MAX_SHOWN]
+    }
+    headings = ["video", "frames", "quarantined", "missing", "frames/s of a worker"]
+    console = Console(stderr=True)
+    console.print(_table("Videos", headings, rows), highlight=False)
+    if summary["videos"] > len(rows):
+        console.print(f"and {summary['videos'] - len(rows)} videos more", highlight=False)
 
 
 def say_bpr(result: BprResult) -> None:

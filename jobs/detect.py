@@ -30,6 +30,7 @@ from jobs.runtime.resolving import DEVICE_MODEL, Fields, asked, resolve_num_acto
 from jobs.runtime.settings import DetectConfig
 from jobs.runtime.summary import DetectResult, Plan, incompleteness
 from jobs.runtime.surroundings import environment, terminate_as_interrupt
+from jobs.runtime.video_pace import VideoPace
 from jobs.storage import absolute, storage_for
 from jobs.storage.weights import ResolvedWeights, resolve_weights
 from jobs.tables.proof import Proof, prove
@@ -87,11 +88,12 @@ def run(
             return _plan_of_rest(config, opened, again)
         with _begun(directory):
             record(opened, config, weights)
-            num_rows, failure = _compute_rest(config, opened, weights, resources)
+            pace = VideoPace()
+            num_rows, failure = _compute_rest(config, opened, weights, resources, pace)
             retried = None
             if again is not None and failure is None:
                 num_more, failure = _compute(
-                    config, opened, weights, resources, again.shards, attempt=again.number
+                    config, opened, weights, resources, again.shards, pace, attempt=again.number
                 )
                 num_rows += num_more
                 retried = again.result()
@@ -104,6 +106,7 @@ def run(
             num_rows=num_rows,
             failure=failure or _unmended(proof) or _too_bad(proof, config.max_bad),
             retried=retried,
+            pace=pace,
         )
 
 
@@ -132,13 +135,17 @@ def _unmended(proof: Proof) -> str | None:
 
 
 def _compute_rest(
-    config: DetectConfig, opened: OpenRun, weights: ResolvedWeights, resources: Resources | None
+    config: DetectConfig,
+    opened: OpenRun,
+    weights: ResolvedWeights,
+    resources: Resources | None,
+    pace: VideoPace,
 ) -> tuple[int, str | None]:
     """Compute what is not committed yet; say how many rows that gave, and why not all of them."""
     shards, committed = opened.shards(), opened.committed()
     missing = [shard for shard in shards if shard.number not in committed]
     num_done = _num_rows(shards) - _num_rows(missing)
-    return _compute(config, opened, weights, resources, missing, num_rows_done=num_done)
+    return _compute(config, opened, weights, resources, missing, pace, num_rows_done=num_done)
 
 
 def _compute(
@@ -147,6 +154,7 @@ def _compute(
     weights: ResolvedWeights,
     resources: Resources | None,
     shards: Sequence[Shard],
+    pace: VideoPace,
     *,
     attempt: int | None = None,
     num_rows_done: int = 0,
@@ -173,6 +181,7 @@ def _compute(
         settings.precision,
     )
     about = {"shards": len(shards), "workers": num_actors, "attempt": attempt}
+    items = {shard.number: shard.items for shard in shards}
     changed: list[int] = []
     with (
         EventLog(opened.directory, **about) as events,
@@ -181,6 +190,8 @@ def _compute(
 
         def on_receipt(receipt: Receipt) -> None:
             events.shard(receipt)
+            if receipt.created:
+                pace.add(items[receipt.shard], receipt.seconds)
             progress.add(rows=receipt.num_rows, quarantined=receipt.num_quarantined)
             changed.extend(receipt.changed_items)
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
+from jobs.runtime.video_pace import VideoPace
 from jobs.tables.proof import Proof
+
+_MOST_VIDEOS = 50  # that are named in a line
 
 
 def counts(proof: Proof) -> dict[str, Any]:
@@ -72,6 +76,7 @@ class DetectResult:
         num_rows: it computed.
         failure: why this is not success, in one line; None when it is.
         retried: what became of the quarantined items it tried again; None unless it was to.
+        pace: how fast this invocation was with each video.
     """
 
     run: str
@@ -81,6 +86,7 @@ class DetectResult:
     num_rows: int
     failure: str | None
     retried: Retried | None = None
+    pace: VideoPace = field(default_factory=VideoPace)
 
     def summary(self) -> dict[str, Any]:
         """Say it in the names that scripts rely on."""
@@ -91,7 +97,31 @@ class DetectResult:
             "seconds": round(self.seconds, 3),
             "images_per_s": round(self.num_rows / self.seconds, 3),
             **({} if self.retried is None else self.retried.summary()),
+            **self._videos(),
         }
+
+    def _videos(self) -> dict[str, Any]:
+        """What became of each video, of the first ones; nothing where there are none."""
+        videos = self.proof.videos
+        if not videos:
+            return {}
+        return {
+            "videos": len(videos),
+            "per_video": [
+                {
+                    "video": uri,
+                    "frames": counts.planned,
+                    "quarantined": counts.quarantined,
+                    "missing": counts.missing,
+                    "frames_per_s": _rounded(self.pace.frames_per_s(uri) if counts.ok else None),
+                }
+                for uri, counts in islice(videos.items(), _MOST_VIDEOS)
+            ],
+        }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
 
 
 @dataclass(frozen=True, kw_only=True)
