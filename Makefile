@@ -78,4 +78,4 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/bench_planning.py
 
 clean:
-	rm -rf .venv demo-run demo-run-dataset
+	rm -rf .venv demo-run demo-run-dataset demo-run-drawings

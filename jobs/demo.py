@@ -1,4 +1,4 @@
-"""The whole job on generated pictures with the bundled checkpoint: nothing to download."""
+"""The whole job on generated pictures and a video, by the bundled checkpoint: no download."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from fcos_core.errors import ConfigError
+from jobs import render
 from jobs.detect import Plan
 from jobs.pipeline import PipelineConfig, PipelineResult
 from jobs.pipeline import run as run_pipeline
+from jobs.render import RenderConfig
 from jobs.storage import absolute
-from jobs.synthetic import generate
+from jobs.synthetic import VIDEO_NAME, generate
 
 _log = logging.getLogger(__name__)
 
 # Far from the seed of the training pictures: no picture of the demo was ever trained on.
 DEMO_SEED = 2_000_003
+# Five seconds.
+DEMO_FRAMES = 120
+# How many of the run's sources are drawn: the video, which comes first, and pictures for a sheet.
+DEMO_DRAWINGS = 24
 # All its pictures have one shape, so no batch is computed for less than it holds.
 DEMO_BATCH_SIZE = 4
 
@@ -28,9 +34,11 @@ class DemoConfig(BaseModel):
     """Settings of ``fcos demo``.
 
     Attributes:
-        out: the run's directory; the pictures go beside it, into ``<out>-dataset``.
+        out: the run's directory; the data go beside it, into ``<out>-dataset``, and what is drawn
+            of the detections into ``<out>-drawings``.
         num_images: pictures to generate.
-        seed: of the pictures.
+        num_frames: of the video.
+        seed: of both.
         num_actors: workers; ``auto`` is one per GPU, or what the cores allow.
     """
 
@@ -38,24 +46,26 @@ class DemoConfig(BaseModel):
 
     out: Annotated[str, Field(min_length=1)] = "demo-run"
     num_images: Annotated[int, Field(ge=1, le=1_000_000)] = 300
+    num_frames: Annotated[int, Field(ge=1, le=100_000)] = DEMO_FRAMES
     seed: Annotated[int, Field(ge=0)] = DEMO_SEED
     num_actors: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
 
 
 def run(config: DemoConfig) -> PipelineResult:
-    """Generate the pictures unless they are there, then detect, verify and evaluate.
+    """Generate the data unless they are there, do the whole job on them, and draw what was found.
 
     Raises:
         ConfigError: the output is no local folder.
     """
     out = absolute(config.out)
     if "://" in out:
-        raise ConfigError(f"--out {out}: the demo writes its pictures to a local folder")
+        raise ConfigError(f"--out {out}: the demo writes its data to a local folder")
     dataset = Path(f"{out.rstrip('/')}-dataset")
     annotations = _dataset(dataset, config)
     result = run_pipeline(
         PipelineConfig(
-            inputs=(str(annotations),),
+            # The video first: so it is the first that is drawn.
+            inputs=(str(dataset / "videos" / VIDEO_NAME), str(annotations)),
             annotations=str(annotations),
             image_root=str(dataset / "images"),
             out=out,
@@ -66,17 +76,32 @@ def run(config: DemoConfig) -> PipelineResult:
     )
     assert not isinstance(result, Plan)
     result.paths["dataset"] = str(dataset)
+    if result.failure is None:
+        _draw(out, result)
     return result
 
 
+def _draw(out: str, result: PipelineResult) -> None:
+    """Draw the video and some pictures with what was found on them."""
+    drawings = f"{out.rstrip('/')}-drawings"
+    drawn = render.run(RenderConfig(run=out, out=drawings, limit=DEMO_DRAWINGS, num_actors=1))
+    result.failure = drawn.failure
+    result.paths["drawings"] = drawings
+    result.paths["video"] = str(Path(drawings) / "videos" / VIDEO_NAME)
+
+
 def _dataset(folder: Path, config: DemoConfig) -> Path:
-    """Draw the pictures, unless the same ones are there from a run before.
+    """Draw the data, unless the same are there from a run before.
 
     Raises:
         ConfigError: the folder holds something else.
     """
     annotations = folder / "annotations.json"
-    wanted = {"num_images": config.num_images, "seed": config.seed}
+    wanted = {
+        "num_images": config.num_images,
+        "num_frames": config.num_frames,
+        "seed": config.seed,
+    }
     if annotations.exists():
         try:
             info = json.loads(annotations.read_text()).get("info", {})
@@ -87,5 +112,7 @@ def _dataset(folder: Path, config: DemoConfig) -> Path:
         raise ConfigError(
             f"{folder}: holds another dataset ({info}); remove it or give another --out"
         )
-    _log.info("drawing %d pictures into %s", config.num_images, folder)
-    return generate(folder, num_images=config.num_images, seed=config.seed)
+    _log.info(
+        "drawing %d pictures and %d frames into %s", config.num_images, config.num_frames, folder
+    )
+    return generate(folder, **wanted)

@@ -1,6 +1,9 @@
-"""A small detection dataset drawn from a seed: textured, rotated, overlapping shapes on clutter."""
+"""A small detection dataset drawn from a seed: textured, rotated, overlapping shapes on clutter.
 
-from jobs.synthetic.dataset import generate
+Pictures, and a video in which the shapes move.
+"""
+
+from jobs.synthetic.dataset import VIDEO_NAME, generate
 from jobs.synthetic.shapes import CATEGORIES
 
-__all__ = ["CATEGORIES", "generate"]
+__all__ = ["CATEGORIES", "VIDEO_NAME", "generate"]

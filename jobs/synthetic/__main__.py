@@ -14,11 +14,17 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="folder of the dataset")
     parser.add_argument("--images", type=int, required=True, help="how many pictures")
     parser.add_argument("--seed", type=int, required=True, help="of all randomness")
+    parser.add_argument("--frames", type=int, default=0, help="of a video; 0 for none")
     arguments = parser.parse_args()
-    if arguments.images < 1 or arguments.seed < 0:
-        parser.error("--images must be at least 1 and --seed at least 0")
+    if arguments.images < 1 or arguments.seed < 0 or arguments.frames < 0:
+        parser.error("--images must be at least 1, --seed and --frames at least 0")
     try:
-        annotations = generate(arguments.out, num_images=arguments.images, seed=arguments.seed)
+        annotations = generate(
+            arguments.out,
+            num_images=arguments.images,
+            seed=arguments.seed,
+            num_frames=arguments.frames,
+        )
     except ConfigError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2

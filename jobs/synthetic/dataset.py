@@ -1,4 +1,4 @@
-"""Write a generated dataset as JPEG files with COCO annotations."""
+"""Write a generated dataset: JPEG files and a video, with COCO annotations."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -10,16 +10,25 @@ import cv2
 import numpy as np
 
 from fcos_core.errors import ConfigError
-from jobs.synthetic.scene import SIZE_PX, SceneObject, draw_scene
+from jobs.synthetic.scene import SceneObject, draw_scene
 from jobs.synthetic.shapes import CATEGORIES
+from jobs.synthetic.texture import SIZE_PX
+from jobs.synthetic.video import write_video
 
 JPEG_QUALITY = 92
+VIDEO_NAME = "shapes.mp4"
+_VIDEO_STREAM = (0, 3)
+"""Behind the seed: randomness that no picture has, whose only number is its own. Of the first few,
+the one with a calm background and large shapes as well as small ones."""
 
 
-def generate(out: Path, *, num_images: int, seed: int) -> Path:
-    """Draw pictures into ``out/images`` and describe them in ``out/annotations.json``.
+def generate(out: Path, *, num_images: int, seed: int, num_frames: int = 0) -> Path:
+    """Draw pictures and a video, and describe them in ``out/annotations.json``.
 
-    The same seed and number give the same bytes with the same versions of numpy and OpenCV; a
+    The pictures go to ``out/images``, the video to ``out/videos``; the entries of its frames have
+    ``video`` and ``frame_index``, and what is mostly hidden in them is marked as a crowd.
+
+    The same seed and numbers give the same bytes with the same versions of the libraries; a
     picture depends on the seed and its number alone, so a larger dataset begins with the smaller
     one.
 
@@ -27,9 +36,10 @@ def generate(out: Path, *, num_images: int, seed: int) -> Path:
         out: a folder; made when absent. Pictures of the same name are replaced.
         num_images: how many.
         seed: of all randomness.
+        num_frames: of the video; 0 for no video.
 
     Returns:
-        The annotation file, written last: where it exists, the pictures are complete.
+        The annotation file, written last: where it exists, the rest is complete.
 
     Raises:
         ConfigError: the folder cannot be written.
@@ -39,9 +49,14 @@ def generate(out: Path, *, num_images: int, seed: int) -> Path:
         images.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor() as pool:
             scenes = list(pool.map(partial(_write_scene, images, seed), range(num_images)))
+        frames: list[list[SceneObject]] = []
+        if num_frames:
+            video = out / "videos" / VIDEO_NAME
+            video.parent.mkdir(exist_ok=True)
+            frames = write_video(video, np.random.default_rng([seed, *_VIDEO_STREAM]), num_frames)
         annotations = out / "annotations.json"
         temporary = annotations.with_name(".tmp-annotations.json")
-        temporary.write_text(json.dumps(_coco(scenes, seed)))
+        temporary.write_text(json.dumps(_coco(scenes, frames, seed)))
         temporary.replace(annotations)
     except OSError as error:
         raise ConfigError(f"{out}: cannot write the dataset: {error.strerror or error}") from error
@@ -60,9 +75,13 @@ def _write_scene(folder: Path, seed: int, index: int) -> list[SceneObject]:
     return objects
 
 
-def _coco(scenes: list[list[SceneObject]], seed: int) -> dict[str, Any]:
+def _coco(
+    scenes: list[list[SceneObject]], frames: list[list[SceneObject]], seed: int
+) -> dict[str, Any]:
+    names = [{"file_name": _file_name(i)} for i in range(len(scenes))]
+    names += [{"video": VIDEO_NAME, "frame_index": i} for i in range(len(frames))]
     annotations: list[dict[str, Any]] = []
-    for index, objects in enumerate(scenes):
+    for index, objects in enumerate([*scenes, *frames]):
         for item in objects:
             annotations.append(
                 {
@@ -71,18 +90,19 @@ def _coco(scenes: list[list[SceneObject]], seed: int) -> dict[str, Any]:
                     "category_id": CATEGORIES[item.label].id,
                     "bbox": list(item.box),
                     "area": item.area,
-                    "iscrowd": 0,
+                    "iscrowd": int(item.is_hidden),
                 }
             )
     return {
         "info": {
             "description": "Generated shapes; no rights reserved.",
             "num_images": len(scenes),
+            "num_frames": len(frames),
             "seed": seed,
         },
         "images": [
-            {"id": i + 1, "file_name": _file_name(i), "width": SIZE_PX, "height": SIZE_PX}
-            for i in range(len(scenes))
+            {"id": i + 1, **name, "width": SIZE_PX, "height": SIZE_PX}
+            for i, name in enumerate(names)
         ],
         "annotations": annotations,
         "categories": [{"id": c.id, "name": c.name, "supercategory": "shape"} for c in CATEGORIES],

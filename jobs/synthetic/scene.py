@@ -12,21 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.synthetic.shapes import CATEGORIES, Contours, outline
+from jobs.synthetic.texture import SIZE_PX, background, draw_clutter, paint
 
-SIZE_PX = 320
 SMALLEST_PX, LARGEST_PX = 12.0, 280.0
 MAX_OBJECTS = 10
 # An object of which less than this share can be seen is not drawn at all, nor may it hide another
 # so far.
 MIN_VISIBLE = 0.5
-MIN_CONTRAST = 45.0
 MIN_SQUEEZE = 0.7
 # Below 1: sizes lean to the large side of log-uniform.
 SIZE_SKEW = 0.8
 # A mask value above this counts as covered.
 HALF = 127
-DOT_LEVEL = 0.8
-LINE_SHARE, BLUR_SHARE = 0.5, 0.3
+BLUR_SHARE = 0.3
 
 Array = npt.NDArray[Any]
 # cv2 draws on a grid of 1/16 px when coordinates are given with this many fractional bits.
@@ -41,11 +39,13 @@ class SceneObject:
         label: index in ``CATEGORIES``.
         box: x, y, width, height in pixels.
         area: visible pixels.
+        is_hidden: whether most of it cannot be seen.
     """
 
     label: int
     box: tuple[float, float, float, float]
     area: float
+    is_hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ def draw_scene(rng: np.random.Generator) -> tuple[Array, list[SceneObject]]:
     Returns:
         RGB uint8 of ``SIZE_PX`` squared, and its objects.
     """
-    image = _background(rng)
-    _draw_clutter(image, rng)
+    image = background(rng)
+    draw_clutter(image, rng)
     count = int(rng.integers(1, MAX_OBJECTS + 1))
     # Large ones first, so that small ones lie on top and stay visible.
     spread = rng.random(count) ** SIZE_SKEW
@@ -90,10 +90,17 @@ def draw_scene(rng: np.random.Generator) -> tuple[Array, list[SceneObject]]:
         labels.append(label)
         full_areas.append(int(is_covered.sum()))
         _paint(image[stamp.window], stamp.alpha, rng)
-    return _degrade(image, rng), [_extent(owner, i, label) for i, label in enumerate(labels)]
+    return _degrade(image, rng), [extent(owner, i, label) for i, label in enumerate(labels)]
 
 
-def _extent(owner: Array, index: int, label: int) -> SceneObject:
+def extent(owner: Array, index: int, label: int) -> SceneObject:
+    """Say what can be seen of an object.
+
+    Args:
+        owner: number of the object that each pixel shows.
+        index: the object's number; some pixel shows it.
+        label: index in ``CATEGORIES``.
+    """
     is_visible = owner == index
     rows = np.flatnonzero(is_visible.any(axis=1))
     columns = np.flatnonzero(is_visible.any(axis=0))
@@ -135,77 +142,9 @@ def _stamp(contours: Contours, size: float, rng: np.random.Generator) -> _Stamp:
 
 
 def _paint(window: Array, alpha: Array, rng: np.random.Generator) -> None:
-    surroundings = window[alpha > HALF].mean(axis=0)
-    while True:
-        color = rng.uniform(0, 255, 3).astype(np.float32)
-        if np.abs(color - surroundings).mean() >= MIN_CONTRAST:
-            break
-    other = np.clip(color + rng.uniform(-70, 70, 3), 0, 255).astype(np.float32)
-    pattern = _pattern(alpha.shape, rng)[..., None]
-    fill = color * (1 - pattern) + other * pattern
+    fill = paint(window[alpha > HALF].mean(axis=0), alpha.shape, rng)
     weight = alpha[..., None].astype(np.float32) / 255
     window[:] = window * (1 - weight) + fill * weight
-
-
-def _pattern(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    """Values in 0..1: plain, stripes, checks, dots, a gradient or noise."""
-    y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
-    angle, frequency = rng.uniform(0, np.pi), 2 * np.pi / rng.uniform(4, 24)
-    sine, cosine = np.float32(np.sin(angle) * frequency), np.float32(np.cos(angle) * frequency)
-    along, across = cosine * x + sine * y, cosine * y - sine * x
-    match int(rng.integers(6)):
-        case 0:
-            return np.zeros_like(x)
-        case 1:
-            return (np.sin(along) > 0).astype(np.float32)
-        case 2:
-            return (np.sin(along) * np.sin(across) > 0).astype(np.float32)
-        case 3:
-            return (np.cos(along) + np.cos(across) > DOT_LEVEL).astype(np.float32)
-        case 4:
-            return (along - along.min()) / np.ptp(along)
-        case _:
-            return _smooth_noise(shape, rng, cells=max(2, max(shape) // 5))
-
-
-def _smooth_noise(
-    shape: tuple[int, ...], rng: np.random.Generator, *, cells: int, channels: int = 1
-) -> Array:
-    coarse = rng.random((cells, cells, channels), dtype=np.float32)
-    noise = cv2.resize(coarse, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
-    return np.clip(noise, 0, 1)
-
-
-def _background(rng: np.random.Generator) -> Array:
-    color = rng.uniform(30, 225, 3)
-    image = np.zeros((SIZE_PX, SIZE_PX, 3), dtype=np.float32) + color.astype(np.float32)
-    for cells, strength in ((3, 60.0), (12, 35.0), (64, 20.0)):
-        noise = _smooth_noise(image.shape, rng, cells=cells, channels=3) - 0.5
-        image += noise * np.float32(rng.uniform(0.3, 1.0) * strength)
-    return np.clip(image, 0, 255)
-
-
-def _draw_clutter(image: Array, rng: np.random.Generator) -> None:
-    """Strokes and specks that are no objects: open lines, arcs and dust."""
-    for _ in range(int(rng.integers(0, 14))):
-        color = tuple(float(c) for c in rng.uniform(0, 255, 3))
-        start = tuple(int(v) for v in rng.integers(0, SIZE_PX, 2))
-        thickness = int(rng.integers(1, 4))
-        if rng.random() < LINE_SHARE:
-            end = tuple(int(v) for v in rng.integers(0, SIZE_PX, 2))
-            cv2.line(image, start, end, color, thickness, cv2.LINE_AA)
-        else:
-            axes = tuple(int(v) for v in rng.integers(8, 90, 2))
-            first = float(rng.uniform(0, 360))
-            sweep = float(rng.uniform(30, 120))
-            tilt = float(rng.uniform(0, 180))
-            cv2.ellipse(
-                image, start, axes, tilt, first, first + sweep, color, thickness, cv2.LINE_AA
-            )
-    for _ in range(int(rng.integers(0, 30))):
-        color = tuple(float(c) for c in rng.uniform(0, 255, 3))
-        place = tuple(int(v) for v in rng.integers(0, SIZE_PX, 2))
-        cv2.circle(image, place, int(rng.integers(1, 4)), color, -1, cv2.LINE_AA)
 
 
 def _degrade(image: Array, rng: np.random.Generator) -> Array:

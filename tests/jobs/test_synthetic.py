@@ -1,12 +1,17 @@
 import json
+from itertools import pairwise
 
 import cv2
 import numpy as np
 import pytest
 
 from fcos_core.errors import ConfigError
-from jobs.synthetic import CATEGORIES, generate
-from jobs.synthetic.scene import LARGEST_PX, MIN_VISIBLE, SIZE_PX, SMALLEST_PX, draw_scene
+from jobs.media.video import VideoSource, decode_segment, index_video, split
+from jobs.synthetic import CATEGORIES, VIDEO_NAME, generate
+from jobs.synthetic.motion import draw_motion
+from jobs.synthetic.scene import LARGEST_PX, MIN_VISIBLE, SMALLEST_PX, draw_scene
+from jobs.synthetic.texture import SIZE_PX
+from jobs.tables.box_annotations import read_box_annotations
 from jobs.tables.coco_json import load_annotations
 
 
@@ -68,6 +73,68 @@ def test_boxes_overlap_often_enough_to_be_hard():
             for b in boxes[:i]
         )
     assert overlapping > 15
+
+
+def motion(seed=4, num_frames=30):
+    return list(draw_motion(np.random.default_rng(seed), num_frames))
+
+
+def test_the_same_seed_draws_the_same_video_and_another_seed_another():
+    one, again, other = motion(num_frames=4), motion(num_frames=4), motion(5, num_frames=4)
+    for (image, objects), (same, equal) in zip(one, again, strict=True):
+        assert np.array_equal(image, same)
+        assert objects == equal
+    assert not np.array_equal(one[0][0], other[0][0])
+
+
+def test_shapes_move_smoothly_over_a_still_background():
+    frames = motion(num_frames=60)
+    pixels = np.stack([image for image, _ in frames]).astype(np.int16)
+    still = (np.abs(np.diff(pixels, axis=0)).max(axis=3) < 40).mean(axis=(1, 2))
+    assert still.min() > 0.6, "most of the picture stays as it is from frame to frame"
+    assert still.max() < 1, "and something always moves"
+    for before, after in pairwise(frames):
+        whole = [{o.label: o for o in seen if not o.is_hidden} for _, seen in (before, after)]
+        for label in whole[0].keys() & whole[1].keys():
+            if sum(o.label == label for o in before[1]) == 1:
+                x, y, width, height = np.subtract(whole[0][label].box, whole[1][label].box)
+                assert max(abs(x + width / 2), abs(y + height / 2)) < 24
+
+
+def test_what_is_mostly_hidden_is_marked_and_boxes_lie_around_what_is_seen():
+    seen = [item for seed in range(4) for _, items in motion(seed, 25) for item in items]
+    hidden = [item for item in seen if item.is_hidden]
+    assert 0.02 < len(hidden) / len(seen) < 0.5
+    for x, y, width, height in (item.box for item in seen):
+        assert 0 <= x < x + width <= SIZE_PX
+        assert 0 <= y < y + height <= SIZE_PX
+    # What enters or leaves touches a side of the picture; only that and what is behind others is.
+    assert any(item.box[0] == 0 or item.box[1] == 0 for item in hidden)
+
+
+def test_the_video_of_a_dataset_has_an_entry_for_every_frame_and_leaves_pictures_alone(tmp_path):
+    plain = generate(tmp_path / "plain", num_images=2, seed=3)
+    path = generate(tmp_path / "mixed", num_images=2, seed=3, num_frames=30)
+    pictures = [json.loads(p.read_text()) for p in (plain, path)]
+    assert pictures[1]["images"][:2] == pictures[0]["images"]
+    assert (plain.parent / "images/000001.jpg").read_bytes() == (
+        path.parent / "images/000001.jpg"
+    ).read_bytes()
+
+    frames = read_box_annotations(str(path), with_file_names=True).frames
+    assert frames.videos == (VIDEO_NAME,)
+    assert frames.frame_index.tolist() == list(range(30))
+    assert any(one["iscrowd"] for one in pictures[1]["annotations"])
+
+    source = VideoSource(str(path.parent / "videos" / VIDEO_NAME))
+    index = index_video(source)
+    assert (index.num_frames, index.width, index.height) == (30, SIZE_PX, SIZE_PX)
+    assert [entry.frame for entry in index.entries] == [0, 24], "it can be cut every second"
+    (segment,) = split(index, 1)
+    decoded = [frame.pixels for frame in decode_segment(source, segment)]
+    drawn = draw_motion(np.random.default_rng([3, 0, 3]), 30)
+    for pixels, (image, _) in zip(decoded, drawn, strict=True):
+        assert np.abs(pixels.astype(int) - image).mean() < 8, "boxes lie on the frames they are of"
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
