@@ -25,6 +25,7 @@ from jobs.reporting.documents import (
     read_metrics,
     read_recall,
 )
+from jobs.reporting.frames import FrameReader
 from jobs.reporting.headline import headline_section
 from jobs.reporting.mistakes import confusions_section, errors_section
 from jobs.reporting.page import MAX_BYTES, Page, render
@@ -35,8 +36,9 @@ from jobs.reporting.recall import ladder_section, recall_section
 from jobs.reporting.scan import Scan, scan
 from jobs.reporting.scores import calibration_section, thresholds_section
 from jobs.reporting.section import Section
-from jobs.reporting.throughput import read_work, throughput_section
+from jobs.reporting.throughput import pace_of_videos, read_work, throughput_section
 from jobs.reporting.truth import Truth
+from jobs.reporting.videos import videos_section
 from jobs.runtime.locating import reader
 from jobs.storage import absolute, join, storage_for
 from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
@@ -109,10 +111,13 @@ def run(
     joined = None if annotations is None else _joined(directory, record, annotations, metrics)
     found = scan(directory, joined, _score(metrics))
     names = {category.id: category.name for category in record.categories}
-    panels = draw_panels(found.panels, Drawer(reader(config.image_root), names, found.score))
+    frames = FrameReader.of_panels(directory, found.frame_panels, config.image_root)
+    drawer = Drawer(reader(config.image_root), names, found.score, frames)
+    panels = draw_panels(found.panels, drawer)
+    frame_panels = draw_panels(found.frame_panels, drawer)
     proof = proof or prove(directory)
     sections = _Sections(directory, record, metrics, proof, found, is_judged=joined is not None)
-    data = _within_budget(sections, panels)
+    data = _within_budget(sections, panels, frame_panels)
     uri = absolute(config.out) if config.out else join(directory.uri, "report", "index.html")
     storage_for(uri).write(uri, data)
     return ReportResult(run=directory.uri, report=uri, num_bytes=len(data))
@@ -129,21 +134,28 @@ class _Sections:
     found: Scan
     is_judged: bool
 
-    def page(self, panels: Sequence[DrawnPanel], num_left_out: int) -> bytes:
-        """Write the page with these pictures."""
-        metrics, proof, found = self.metrics, self.proof, self.found
+    def page(
+        self, panels: Sequence[DrawnPanel], frame_panels: Sequence[DrawnPanel], num_left_out: int
+    ) -> bytes:
+        """Write the page with these pictures and frames."""
+        metrics = None if self.metrics is None else self.metrics.main
+        proof, found = self.proof, self.found
+        apart = None if self.metrics is None or metrics is not self.metrics else self.metrics.video
+        work = read_work(self.directory)
         names = {category.id: category.name for category in self.record.categories}
         pictures = panels_section(
             panels,
             is_judged=self.is_judged,
-            num_frames=found.num_frames,
             num_left_out=num_left_out,
         )
         sections: list[Section] = [
             headline_section(metrics, proof),
             classes_section(metrics),
-            curves_section(read_curves(self.directory), metrics),
+            curves_section(read_curves(self.directory, metrics), metrics),
             pictures,
+            videos_section(
+                apart, proof.videos, found, pace_of_videos(work, self.directory), frame_panels
+            ),
             breakdowns_section(found),
             errors_section(metrics),
             confusions_section(metrics, names),
@@ -152,7 +164,7 @@ class _Sections:
             ladder_section(metrics),
             recall_section(read_recall(self.directory)),
             contents_section(found, names),
-            throughput_section(read_work(self.directory)),
+            throughput_section(work),
             quarantine_section(found),
             provenance_section(self.directory, self.record, proof, metrics),
         ]
@@ -168,14 +180,17 @@ class _Sections:
         )
 
 
-def _within_budget(sections: _Sections, panels: Sequence[DrawnPanel]) -> bytes:
+def _within_budget(
+    sections: _Sections, panels: Sequence[DrawnPanel], frame_panels: Sequence[DrawnPanel]
+) -> bytes:
     """Leave out pictures until the page is small enough."""
-    num_left_out = 0
-    data = sections.page(panels, num_left_out)
-    while len(data) > MAX_BYTES and any(panel.thumbnails for panel in panels):
-        panels, num_left_out = without_last(panels), num_left_out + 1
-        data = sections.page(panels, num_left_out)
-    return data
+    num_left_out, num_pictures = 0, len(panels)
+    every = [*panels, *frame_panels]
+    while True:
+        data = sections.page(every[:num_pictures], every[num_pictures:], num_left_out)
+        if len(data) <= MAX_BYTES or not any(panel.thumbnails for panel in every):
+            return data
+        every, num_left_out = without_last(every), num_left_out + 1
 
 
 def _annotations(config: ReportConfig, metrics: Metrics | None) -> BoxAnnotations | None:
@@ -220,9 +235,9 @@ def _joined(
 
 def _score(metrics: Metrics | None) -> float:
     """From which on detections count: the best threshold where one was worked out."""
-    if metrics is None or metrics.thresholds is None:
+    if metrics is None or metrics.main.thresholds is None:
         return USUAL_SCORE
-    return metrics.thresholds.score
+    return metrics.main.thresholds.score
 
 
 def _subtitle(record: RunRecord, metrics: Metrics | None) -> str:
@@ -237,10 +252,13 @@ def _subtitle(record: RunRecord, metrics: Metrics | None) -> str:
 
 def _state(proof: Proof) -> str:
     planned, ok = formats.count(proof.planned), formats.count(proof.ok)
+    num_frames = proof.frames.planned
+    noun = "pictures" if not num_frames else "frames"
+    noun = "pictures and frames" if 0 < num_frames < proof.planned else noun
     if proof.missing:
-        return f"Incomplete: {formats.count(proof.missing)} of {planned} pictures missing"
+        return f"Incomplete: {formats.count(proof.missing)} of {planned} {noun} missing"
     if not proof.complete:
         return "Not proved complete: see what was run"
     if proof.quarantined:
-        return f"Complete, {formats.count(proof.quarantined)} of {planned} pictures quarantined"
-    return f"Complete: {ok} of {planned} pictures looked at"
+        return f"Complete, {formats.count(proof.quarantined)} of {planned} {noun} quarantined"
+    return f"Complete: {ok} of {planned} {noun} looked at"

@@ -15,6 +15,8 @@ from jobs.tables.rows import Row
 PER_PANEL = 6
 """Pictures of one kind."""
 
+_ALIKE = 32  # frames: about a second
+
 _Key = tuple[float, ...]
 
 
@@ -53,16 +55,25 @@ class Panel:
 
 
 class _Largest:
-    """Keeps the few choices of largest key; of equal keys the smaller item ids."""
+    """Keeps the few choices of largest key; of equal keys the smaller item ids.
+
+    Of frames that follow one another, and so are much alike, one is kept.
+    """
 
     def __init__(self, limit: int = PER_PANEL) -> None:
         self._limit = limit
-        self._heap: list[tuple[_Key, int, Choice]] = []
+        self._heap: list[tuple[_Key, tuple[int, int], Choice]] = []
 
     def offer(self, key: _Key, row: Row, make: Callable[[], Choice]) -> None:
         """Keep a choice if it is among the largest; it is made only then."""
-        place = (key, -row.item_id)
-        if len(self._heap) < self._limit:
+        place = (key, (-row.item_id, -(_frame(row) // _ALIKE)))
+        rival = next((i for i, one in enumerate(self._heap) if one[1] == place[1]), None)
+        if rival is not None:
+            earlier = self._heap[rival][2].row
+            if (key, -_frame(row)) > (self._heap[rival][0], -_frame(earlier)):
+                self._heap[rival] = (*place, make())
+                heapq.heapify(self._heap)
+        elif len(self._heap) < self._limit:
             heapq.heappush(self._heap, (*place, make()))
         elif place > self._heap[0][:2]:
             heapq.heapreplace(self._heap, (*place, make()))
@@ -72,15 +83,20 @@ class _Largest:
         return [choice for *_, choice in sorted(self._heap, key=lambda one: one[:2], reverse=True)]
 
 
+def _frame(row: Row) -> int:
+    return row.frame_index or 0
+
+
 class JudgedChoices:
     """Panels of a run with ground truth.
 
     Args:
         score: from which on detections count.
+        noun: what is offered: ``pictures``, or ``frames`` of videos.
     """
 
-    def __init__(self, score: float) -> None:
-        self._score = score
+    def __init__(self, score: float, noun: str = "pictures") -> None:
+        self._score, self._noun = score, noun
         self._best, self._worst, self._wrong, self._missed = (_Largest() for _ in range(4))
 
     def offer(self, judged: JudgedPicture) -> None:
@@ -115,15 +131,15 @@ class JudgedChoices:
         at = f"at scores from {self._score:.2f} on"
         return [
             Panel(
-                title="Best pictures",
+                title=f"Best {self._noun}",
                 lead=f"Highest F1 {at}; of equal ones those with most objects.",
-                empty="No picture has an annotated object.",
+                empty=f"None of the {self._noun} has an annotated object.",
                 choices=self._best.choices(),
             ),
             Panel(
-                title="Worst pictures",
+                title=f"Worst {self._noun}",
                 lead=f"Lowest F1 {at}; of equal ones those with most mistakes.",
-                empty="No picture has a mistake.",
+                empty=f"None of the {self._noun} has a mistake.",
                 choices=self._worst.choices(),
             ),
             Panel(
@@ -148,15 +164,17 @@ class PlainChoices:
 
     Args:
         score: from which on detections are counted and drawn.
+        noun: what is offered: ``pictures``, or ``frames`` of videos.
     """
 
-    def __init__(self, score: float) -> None:
-        self._score = score
+    def __init__(self, score: float, noun: str = "pictures") -> None:
+        self._score, self._noun = score, noun
         self._sample, self._fullest = _Largest(), _Largest()
 
     def offer(self, row: Row) -> None:
         """Look at one picture."""
-        digest = hashlib.sha256(row.uri.encode(errors="surrogatepass")).digest()
+        frame = "" if row.frame_index is None else f"#{row.frame_index}"
+        digest = hashlib.sha256(f"{row.uri}{frame}".encode(errors="surrogatepass")).digest()
         number = int.from_bytes(digest[:6], "big")
         self._sample.offer((number,), row, lambda: Choice(row=row))
         num_found = int((row.scores >= self._score).sum())
@@ -167,15 +185,15 @@ class PlainChoices:
         """A sample, and what stands out among all that were offered."""
         return [
             Panel(
-                title="A sample",
+                title=f"A sample of {self._noun}",
                 lead="Chosen by a hash of their names: as good as by chance, and the same again.",
-                empty="No picture could be looked at.",
+                empty=f"None of the {self._noun} could be looked at.",
                 choices=self._sample.choices(),
             ),
             Panel(
-                title="Most objects",
-                lead=f"Pictures with most detections at scores from {self._score:.2f} on.",
-                empty="No picture has a detection of that score.",
+                title=f"Most objects, {self._noun}",
+                lead=f"Those with most detections at scores from {self._score:.2f} on.",
+                empty=f"None of the {self._noun} has a detection of that score.",
                 choices=self._fullest.choices(),
             ),
         ]

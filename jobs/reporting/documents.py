@@ -150,6 +150,7 @@ class Metrics(_Part):
         digest: of the rows that were scored; None when they were not complete.
         assignable_by: name of the rule of the ladder's second step.
         assignable_at_px: shorter side and limit of the longer side of the network's input there.
+        video: of the frames of videos, apart; None where there are none.
     """
 
     numbers: dict[str, float]
@@ -168,6 +169,22 @@ class Metrics(_Part):
     ladder: Annotated[Ladder | None, _lenient] = None
     assignable_by: Annotated[str | None, _lenient] = None
     assignable_at_px: Annotated[tuple[int, int] | None, _lenient] = None
+    video: Annotated[Metrics | None, _lenient] = None
+
+    @property
+    def is_about_frames(self) -> bool:
+        """Whether the images are frames of videos."""
+        return "frames" in self.counts
+
+    @property
+    def noun(self) -> str:
+        """What an image is."""
+        return "frame" if self.is_about_frames else "picture"
+
+    @property
+    def main(self) -> Metrics:
+        """What a page is about: pictures, and frames only where there are no pictures."""
+        return self if self.video is None or self.counts.get("images") else self.video
 
 
 class RecallGroup(_Part):
@@ -225,8 +242,19 @@ def read_metrics(run: RunDirectory) -> Metrics | None:
     document = _read_json(run.evaluation_uri("metrics.json"))
     if document is None:
         return None
-    numbers = {name: document.get(name, -1.0) for name in METRIC_NAMES}
-    return _validated(Metrics, {**document, "numbers": numbers}, run.evaluation_uri("metrics.json"))
+    video = document.get("video")
+    if isinstance(video, dict):
+        # It was scored in one go with the pictures, and does not say so again.
+        same = {name: document[name] for name in _SAID_ONCE if name in document}
+        document["video"] = _with_numbers({**same, **video})
+    return _validated(Metrics, _with_numbers(document), run.evaluation_uri("metrics.json"))
+
+
+def _with_numbers(document: dict[str, Any]) -> dict[str, Any]:
+    return {**document, "numbers": {name: document.get(name, -1.0) for name in METRIC_NAMES}}
+
+
+_SAID_ONCE = ("annotations", "annotations_sha256", "digest", "score_threshold")
 
 
 def read_recall(run: RunDirectory) -> Recall | None:
@@ -235,9 +263,15 @@ def read_recall(run: RunDirectory) -> Recall | None:
     return None if document is None else _validated(Recall, document, run.bpr_uri("bpr.json"))
 
 
-def read_curves(run: RunDirectory) -> list[Curve]:
-    """Read the precision-recall curves that ``fcos evaluate`` wrote; none when there are none."""
-    uri = run.evaluation_uri("curves.parquet")
+def read_curves(run: RunDirectory, metrics: Metrics | None) -> list[Curve]:
+    """Read the precision-recall curves that ``fcos evaluate`` wrote; none when there are none.
+
+    Args:
+        run: the run.
+        metrics: whose they are; None where that is not known.
+    """
+    folder = "video/" if metrics is not None and metrics.is_about_frames else ""
+    uri = run.evaluation_uri(f"{folder}curves.parquet")
     storage = storage_for(uri)
     if storage.stat(uri) is None:
         return []

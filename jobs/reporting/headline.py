@@ -65,20 +65,13 @@ def headline_section(metrics: Metrics | None, proof: Proof) -> Section:
             title=title,
             absent="The run was not scored: fcos evaluate RUN --annotations FILE does it.",
         )
-    intervals = metrics.intervals or {}
-
-    def numbers(hints: dict[str, str]) -> list[Number]:
-        return [
-            Number(name=key, hint=hint, value=metrics.numbers[key], interval=intervals.get(key))
-            for key, hint in hints.items()
-        ]
-
+    (_, precision), (_, recall) = numbers_of(metrics)
     return Section(
         name=name,
         title=title,
         data={
-            "precision": numbers(_PRECISION),
-            "recall": numbers(_RECALL),
+            "precision": precision,
+            "recall": recall,
             "counts": _counts(metrics, proof),
             "doubts": _doubts(metrics, proof),
             "interval": _about_intervals(metrics),
@@ -86,16 +79,46 @@ def headline_section(metrics: Metrics | None, proof: Proof) -> Section:
     )
 
 
+def numbers_of(metrics: Metrics) -> list[tuple[str, list[Number]]]:
+    """The twelve, as they are written: precision and recall, each under its title."""
+    intervals = metrics.intervals or {}
+    return [
+        (
+            title,
+            [
+                Number(name=key, hint=hint, value=metrics.numbers[key], interval=intervals.get(key))
+                for key, hint in hints.items()
+            ],
+        )
+        for title, hints in (("Average precision", _PRECISION), ("Average recall", _RECALL))
+    ]
+
+
 def _counts(metrics: Metrics, proof: Proof) -> list[tuple[str, str]]:
+    noun = f"{metrics.noun}s"
     shown = {
-        "images": "pictures scored",
+        "frames" if metrics.is_about_frames else "images": f"{noun} scored",
         "objects": "annotated objects",
         "detections": "detections",
         "crowds": "crowd regions",
     }
     counted = [(label, metrics.counts.get(key, 0)) for key, label in shown.items()]
-    counted += [("pictures quarantined", proof.quarantined), ("pictures missing", proof.missing)]
+    counted += [
+        (f"{noun} quarantined", _quarantined(metrics, proof)),
+        (f"{noun} missing", _missing(metrics, proof)),
+    ]
     return [(label, formats.count(value)) for label, value in counted]
+
+
+def _quarantined(metrics: Metrics, proof: Proof) -> int:
+    """As they are now: of what the numbers are about."""
+    frames = proof.frames.quarantined
+    return frames if metrics.is_about_frames else proof.quarantined - frames
+
+
+def _missing(metrics: Metrics, proof: Proof) -> int:
+    frames = proof.frames.missing
+    return frames if metrics.is_about_frames else proof.missing - frames
 
 
 def _doubts(metrics: Metrics, proof: Proof) -> list[str]:
@@ -106,24 +129,30 @@ def _doubts(metrics: Metrics, proof: Proof) -> list[str]:
             "The rows were incomplete, or have changed, when they were scored: their digest is not "
             "that of the run as it is now."
         )
-    if proof.missing:
-        doubts.append(f"Missing from the run: {formats.counted(proof.missing, 'picture')}.")
-    if proof.quarantined:
+    noun, missing, quarantined = (
+        metrics.noun, _missing(metrics, proof), _quarantined(metrics, proof)
+    )  # fmt: skip
+    if missing:
+        doubts.append(f"Missing from the run: {formats.counted(missing, noun)}.")
+    if quarantined:
         doubts.append(
-            f"{formats.counted(proof.quarantined, 'picture')} could not be used and counted as "
+            f"{formats.counted(quarantined, noun)} could not be used and counted as "
             "without detections."
         )
     counts = metrics.counts
     if counts.get("size_mismatches"):
         doubts.append(
             "Of another size than their annotations say: "
-            f"{formats.counted(counts['size_mismatches'], 'picture')}."
+            f"{formats.counted(counts['size_mismatches'], noun)}."
         )
     if counts.get("not_in_run"):
         doubts.append(
-            f"{formats.counted(counts['not_in_run'], 'annotated picture')} not in this run and not "
+            f"{formats.counted(counts['not_in_run'], f'annotated {noun}')} not in this run and not "
             "scored."
         )
+    for key, why in _LEFT_OUT.items():
+        if counts.get(key):
+            doubts.append(f"{formats.count(counts[key])} {why}")
     if metrics.score_threshold is not None and metrics.score_threshold > _LATE_CUT:
         doubts.append(
             f"Detections below a score of {metrics.score_threshold:g} were never kept, which cuts "
@@ -133,6 +162,13 @@ def _doubts(metrics: Metrics, proof: Proof) -> list[str]:
 
 
 _LATE_CUT = 0.1
+_LEFT_OUT = {
+    "sampled_away": "annotated frames of these videos were not asked for, and are not scored.",
+    "beyond_end": "annotated frames lie behind the end of their videos, and are not scored.",
+    "frames_not_annotated": "frames of videos are not scored: the annotations have pictures only.",
+    "pictures_not_annotated": "pictures are not scored: the annotations have frames only.",
+}
+"""What was counted, and why it does not count."""
 
 
 def _about_intervals(metrics: Metrics) -> str:

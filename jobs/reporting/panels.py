@@ -42,15 +42,12 @@ def draw_panels(panels: Sequence[Panel], drawer: Drawer) -> list[DrawnPanel]:
     return drawn
 
 
-def panels_section(
-    panels: Sequence[DrawnPanel], *, is_judged: bool, num_frames: int, num_left_out: int
-) -> Section:
+def panels_section(panels: Sequence[DrawnPanel], *, is_judged: bool, num_left_out: int) -> Section:
     """Pictures that stand out.
 
     Args:
         panels: drawn.
         is_judged: whether they were chosen by ground truth, which is drawn on them then.
-        num_frames: of videos, which are not shown.
         num_left_out: pictures that the page has no room for.
     """
     name, title = "panels", "Pictures"
@@ -70,7 +67,6 @@ def panels_section(
         data={
             "panels": panels,
             "is_judged": is_judged,
-            "num_frames": num_frames,
             "num_left_out": num_left_out,
         },
     )

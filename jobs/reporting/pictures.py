@@ -16,7 +16,7 @@ from typing import SupportsInt
 import numpy as np
 
 from fcos_core.errors import DataError, StorageError
-from jobs.media.drawing.colors import LOST, PAPER
+from jobs.media.drawing.colors import LOST, PAPER, Pixels
 from jobs.media.drawing.labels import LabelWish
 from jobs.media.drawing.outlines import Outline
 from jobs.media.drawing.palette import class_color
@@ -24,8 +24,10 @@ from jobs.media.images import decode_image
 from jobs.reporting import formats
 from jobs.reporting.canvas import Box, Canvas
 from jobs.reporting.choosing import Choice
+from jobs.reporting.frames import FrameReader
 from jobs.reporting.truth import RIGHT, UNCOUNTED, JudgedPicture
 from jobs.runtime.locating import Read
+from jobs.tables.rows import Row
 
 _log = logging.getLogger(__name__)
 
@@ -71,10 +73,18 @@ class Drawer:
         read: gives a picture's file.
         names: of the categories, by id.
         score: from which on detections are drawn.
+        frames: decodes frames of videos, where there are any.
     """
 
-    def __init__(self, read: Read, names: Mapping[int, str], score: float) -> None:
+    def __init__(
+        self,
+        read: Read,
+        names: Mapping[int, str],
+        score: float,
+        frames: FrameReader | None = None,
+    ) -> None:
         self._read = read
+        self._frames = frames
         self._names = names
         self._score = score
 
@@ -82,7 +92,7 @@ class Drawer:
         """Draw one picture; None when it cannot be read here, or is not what it was."""
         row = choice.row
         try:
-            pixels = decode_image(self._read(row), place=row.uri)
+            pixels = self._pixels(row)
         except (DataError, StorageError) as error:
             _log.warning("not shown in the report: %s", error)
             return None
@@ -104,9 +114,15 @@ class Drawer:
             jpeg=canvas.jpeg(),
             width=width,
             height=height,
-            caption=formats.text(posixpath.basename(row.uri), 60),
+            caption=formats.text(posixpath.basename(row.uri), 60) + _place(row),
             about=self._about(choice),
         )
+
+    def _pixels(self, row: Row) -> Pixels:
+        if row.frame_index is None:
+            return decode_image(self._read(row), place=row.uri)
+        assert self._frames is not None
+        return self._frames.read(row)
 
     def _objects(self, choice: Choice) -> Iterator[_Mark]:
         """What is annotated.
@@ -185,6 +201,14 @@ class Drawer:
         num_found, num_wrong, num_missed = judged.counts_at(self._score)
         found = f"{num_found} of {num_found + num_missed} found, {num_wrong} wrong"
         return f"F1 {judged.f1_at(self._score):.2f}: {found}"
+
+
+def _place(row: Row) -> str:
+    """Which frame of a video it is; nothing for a picture."""
+    if row.frame_index is None:
+        return ""
+    time = "" if row.timestamp_s is None else f" ({row.timestamp_s:.2f} s)"
+    return f", frame {row.frame_index}{time}"
 
 
 def _wishes(canvas: Canvas, marks: Sequence[_Mark]) -> list[LabelWish]:

@@ -33,6 +33,10 @@ GROUPINGS = ("area", "side", "aspect", "crowding")
 """What objects are sorted by to say which are found."""
 
 
+_FRAME_PANELS = 2  # the first ones: a frame takes longer to read than a picture
+_DEEPEST = 1000  # frames between the first of a segment and one that is shown
+
+
 @dataclass(frozen=True, kw_only=True)
 class Refused:
     """A picture that could not be used."""
@@ -75,6 +79,8 @@ class Scan:
         refused: the first of them.
         groups: annotated objects by grouping and group, in order; empty without annotations.
         panels: the pictures to show.
+        frame_panels: the frames of videos to show.
+        detections_of_videos: of that score, by uri of the video.
     """
 
     score: float
@@ -96,6 +102,8 @@ class Scan:
         default_factory=dict[str, dict[str, GroupTally]]
     )
     panels: list[Panel] = field(default_factory=list[Panel])
+    frame_panels: list[Panel] = field(default_factory=list[Panel])
+    detections_of_videos: Counter[str] = field(default_factory=Counter[str])
 
 
 def scan(run: RunDirectory, truth: Truth | None, score: float) -> Scan:
@@ -107,23 +115,45 @@ def scan(run: RunDirectory, truth: Truth | None, score: float) -> Scan:
         score: from which on detections count.
     """
     result = Scan(score=score)
-    judged_choices, plain_choices = JudgedChoices(score), PlainChoices(score)
+    kinds = JudgedChoices if truth is not None else PlainChoices
+    pictures, frames = kinds(score, "pictures"), kinds(score, "frames")
     for table in iterate_rows(run):
         rows = table_to_rows(table)
         used = [row for row in rows if row.status == "ok"]
         _count_refused(result, [row for row in rows if row.status != "ok"])
         _count_found(result, used)
         stills = [row for row in used if row.frame_index is None]
-        if truth is None:
-            for row in stills:
-                plain_choices.offer(row)
-        else:
-            judged = truth.judge([row for row in stills if truth.knows(row)])
-            _count_groups(result, judged)
-            for picture in judged:
-                judged_choices.offer(picture)
-    result.panels = (plain_choices if truth is None else judged_choices).panels()
+        _offer(stills, truth, pictures, result)
+        _offer(_showable(used), truth, frames, None)
+    result.panels, result.frame_panels = pictures.panels(), frames.panels()[:_FRAME_PANELS]
     return result
+
+
+def _offer(
+    rows: list[Row], truth: Truth | None, choices: JudgedChoices | PlainChoices, groups: Scan | None
+) -> None:
+    """Let rows be chosen, and sort their objects into groups."""
+    if isinstance(choices, PlainChoices):
+        for row in rows:
+            choices.offer(row)
+        return
+    assert truth is not None
+    judged = truth.judge([row for row in rows if truth.knows(row)])
+    if groups is not None:
+        _count_groups(groups, judged)
+    for picture in judged:
+        choices.offer(picture)
+
+
+def _showable(rows: list[Row]) -> list[Row]:
+    """The frames of videos that are soon decoded, even from the start of their segment on."""
+    first: dict[int, int] = {}
+    return [
+        row
+        for row in rows
+        if row.frame_index is not None
+        and row.frame_index - first.setdefault(row.item_id, row.frame_index) <= _DEEPEST
+    ]
 
 
 def _count_refused(result: Scan, rows: list[Row]) -> None:
@@ -141,7 +171,9 @@ def _count_found(result: Scan, rows: list[Row]) -> None:
         counts = row.scores >= result.score
         result.num_ok += 1
         result.num_empty += not counts.any()
-        result.num_frames += row.frame_index is not None
+        if row.frame_index is not None:
+            result.num_frames += 1
+            result.detections_of_videos[row.uri] += int(counts.sum())
         result.detections.update(row.category_ids.tolist())
         counted = row.category_ids[counts].tolist()
         result.counted.update(counted)

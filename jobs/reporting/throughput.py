@@ -16,6 +16,7 @@ from jobs.reporting.charts import Series, line_chart
 from jobs.reporting.section import Section
 from jobs.reporting.svg import Axis, axis_from_zero
 from jobs.reporting.tabular import Cell, Column, Table, count_cell, name_cell, table
+from jobs.runtime.video_pace import VideoPace
 from jobs.storage import storage_for
 from jobs.tables.run_directory import RunDirectory
 
@@ -35,12 +36,16 @@ class Commit:
         num_rows: pictures and frames in it.
         seconds: it was worked on, from its first picture to its last row.
         device: model of what computed it.
+        shard: its number.
+        is_first: whether it is the shard itself, and no later attempt at what was quarantined.
     """
 
     at_s: float
     num_rows: int
     seconds: float
     device: str
+    shard: int = -1
+    is_first: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +87,16 @@ def read_work(run: RunDirectory) -> Work:
         num_invocations=num_invocations,
         num_dropped=num_dropped,
     )
+
+
+def pace_of_videos(work: Work, run: RunDirectory) -> VideoPace:
+    """How fast each video was, as far as the events tell."""
+    seconds = {commit.shard: commit.seconds for commit in work.commits if commit.is_first}
+    pace = VideoPace()
+    for shard, items in run.iterate_manifest():
+        if shard in seconds:
+            pace.add(items, seconds[shard])
+    return pace
 
 
 def throughput_section(work: Work) -> Section:
@@ -136,19 +151,25 @@ def _read_invocation(data: bytes, begin_s: float) -> Work:
         if event["event"] == "shard"
     ]
     return Work(
-        commits=[_commit(at_s, event) for at_s, event in shards if event["created"]],
+        commits=[
+            _commit(at_s, event, is_first=events[0].get("attempt") is None)
+            for at_s, event in shards
+            if event["created"]
+        ],
         seconds=(max(times) - times[0]).total_seconds(),
         num_invocations=1,
         num_dropped=sum(not event["created"] for _, event in shards),
     )
 
 
-def _commit(at_s: float, event: dict[str, Any]) -> Commit:
+def _commit(at_s: float, event: dict[str, Any], *, is_first: bool) -> Commit:
     return Commit(
         at_s=at_s,
         num_rows=int(event["num_ok"]) + int(event["num_quarantined"]),
         seconds=float(event["seconds"]),
         device=str(event["device"]),
+        shard=int(event.get("shard", -1)),
+        is_first=is_first,
     )
 
 

@@ -95,7 +95,7 @@ def test_rows_that_changed_since_they_were_scored_are_told(tmp_path: Path):
     assert "their digest is not that of the run" in page_of(run).text
 
 
-def test_frames_of_videos_are_counted_but_not_shown(tmp_path: Path):
+def test_frames_of_a_video_that_is_not_there_are_counted_but_not_shown(tmp_path: Path):
     rows = [found(0, "/d/v.mp4", [(1, 0.9, (1, 1, 9, 9))], frame_index=0, timestamp_s=0.0)]
     run = write_run(tmp_path / "RUN", rows)
 
@@ -117,7 +117,8 @@ def test_pictures_are_judged_beside_videos(tmp_path: Path):
 
     page = page_of(run, annotations=annotations)
 
-    assert "1 video frame counted in this report, but not shown" in page.text
+    assert "frames of videos are not scored" not in page.text, "nothing was scored yet"
+    assert "1 video with 1 frame" in page.text
     assert "a.jpg: F1 1.00: 1 of 1 found, 0 wrong" in [
         one.attributes["alt"] for one in page.named("img")
     ]

@@ -38,3 +38,24 @@ def test_a_sample_depends_on_names_alone():
 
     assert sample(rows) == sample(rows[::-1])
     assert sample(rows) != [row.uri for row in rows[:PER_PANEL]]
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=120), st.randoms())
+def test_of_frames_that_follow_one_another_one_is_shown(counts: list[int], order: random.Random):
+    rows = [
+        found(0, "/d/v.mp4", [(1, 0.9, BOX)] * count, frame_index=i, timestamp_s=i / 25)
+        for i, count in enumerate(counts)
+    ]
+    choices = PlainChoices(0.5, "frames")
+    for row in order.sample(rows, len(rows)):
+        choices.offer(row)
+
+    _, fullest = choices.panels()
+
+    seconds = [rows[i : i + 32] for i in range(0, len(rows), 32)]
+    best = [max(part, key=lambda row: (len(row.scores), -row.frame_index)) for part in seconds]
+    expected = sorted(
+        (r for r in best if len(r.scores)), key=lambda r: (-len(r.scores), r.frame_index)
+    )
+    assert [c.row.frame_index for c in fullest.choices] == [r.frame_index for r in expected]
+    assert fullest.title == "Most objects, frames"
