@@ -317,7 +317,7 @@ def demo(
     ] = None,
     num_actors: NumActors = None,
 ) -> None:
-    """Do the whole job on generated pictures.
+    """Do the whole job on generated pictures and a video.
 
     The checkpoint comes with the package; nothing is downloaded.
     """

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LONGEST_LINE = 4000
 _NUM_METRICS = 12
-_LONGEST_NAME = 60
+_LONGEST_NAME = 32
 
 EXIT_DONE = 0  # a bug is 1, which is Python's own code for an exception that nobody caught
 EXIT_CANNOT_WORK = 2
@@ -191,9 +191,9 @@ def say_videos(summary: Mapping[str, Any]) -> None:
         ]
         for one in told[:_MAX_SHOWN]
     }
-    headings = ["video", "frames", "quarantined", "missing", "frames/s of a worker"]
+    headings = ["video", "frames", "quarantined", "missing", "frames/s"]
     console = Console(stderr=True)
-    console.print(_table("Videos", headings, rows), highlight=False)
+    console.print(_table("Videos, frames/s of one worker", headings, rows), highlight=False)
     if summary["videos"] > len(rows):
         console.print(f"and {summary['videos'] - len(rows)} videos more", highlight=False)
 
