@@ -268,10 +268,13 @@ def _percent(value: float | None) -> str:
 def _counted(counts: Mapping[str, int]) -> str:
     always = ("images", "frames", "objects", "detections")
     return ", ".join(
-        f"{count} {name.replace('_', ' ')}"
+        f"{count} {(name[:-1] if count == 1 and name in _NOUNS else name).replace('_', ' ')}"
         for name, count in counts.items()
         if count or name in always
     )
+
+
+_NOUNS = {"images", "frames", "videos", "objects", "crowds", "detections"}
 
 
 def _shown(value: float) -> str:

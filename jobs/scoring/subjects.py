@@ -140,7 +140,7 @@ def _frames(
     num_frames = len(frames.annotated_ids)
     return replace(
         pictures,
-        blocks=blocks_of_run(directory, frames, join.frame_shards, truth),
+        blocks=blocks_of_run(directory, frames, frames.shards, truth),
         image_ids=np.sort(frames.annotated_ids),
         counts={
             "videos": frames.num_videos,

@@ -31,6 +31,7 @@ class FrameJoin:
         image_ids: of the run, unique; negative for frames of videos that could not be used, of
             which it has no rows.
         annotated_ids: the id of the same frame in the annotation file, unique.
+        shards: that hold them, never falling.
         num_videos: that the frames are of.
         num_sampled_away: annotated frames of these videos that the run was told not to take.
         num_beyond_end: annotated frames that these videos do not have, as far as the run could see.
@@ -40,6 +41,7 @@ class FrameJoin:
 
     image_ids: Int64Array
     annotated_ids: Int64Array
+    shards: Int64Array
     num_videos: int
     num_sampled_away: int
     num_beyond_end: int
@@ -49,7 +51,7 @@ class FrameJoin:
 
 def join_frames(
     items: Sequence[ManifestItem], uri: str, entries: FrameEntries, *, taken: Int64Array
-) -> tuple[FrameJoin, Int64Array]:
+) -> FrameJoin:
     """Find the annotated image of every frame of a run.
 
     Args:
@@ -59,45 +61,37 @@ def join_frames(
         taken: ids of its images that are pictures of the run.
 
     Returns:
-        The pairs, and the shard of each.
-
-    Raises:
-        ConfigError: a video or frame has no entry, or several could be meant.
+        The pairs; a ``ConfigError`` says which video or frame has no entry, or could have several.
     """
     index = _Index(uri, entries, items)
-    planned = [_planned(item) for item in items if item.stream is not None]
-    counts = [len(frames) for frames in planned]
-    usable = [item for item in items if item.stream is not None]
-    rows = index.rows_of(usable, planned)
-    image_ids = [item.image_id + np.arange(n) for item, n in zip(usable, counts, strict=True)]
-    shards = np.repeat(np.array([item.shard for item in usable], np.int64), counts)
-
-    unusable = [item for item in items if item.stream is None]
-    lost = [index.rows_of_video(item.uri) for item in unusable]
-    num_lost = [len(part) for part in lost]
-    rows = np.concatenate([rows, *lost])
-    shards = np.concatenate([shards, np.repeat([item.shard for item in unusable], num_lost)])
-    image_ids = np.concatenate(
-        [np.zeros(0, np.int64), *image_ids, -1 - np.arange(sum(num_lost), dtype=np.int64)]
-    )
-    order = np.argsort(shards, kind="stable")
-    annotated_ids = entries.ids[rows[order]]
+    parts = [*index.planned(items), *index.lost(items)]
+    parts.sort(key=lambda part: part.shard)
+    sizes = [len(part.rows) for part in parts]
+    annotated_ids = entries.ids[_joined([part.rows for part in parts])]
     _require_apart(uri, annotated_ids, taken)
 
     is_left = ~np.isin(entries.ids, np.concatenate([annotated_ids, taken]))
-    is_of_run = index.is_of_run()
-    sampled = {i.uri for i in usable if i.sampling not in {None, EVERY_FRAME}}
-    is_sampled = index.is_of(sampled)
-    join = FrameJoin(
-        image_ids=image_ids[order],
+    is_of_run = index.is_of({item.uri for item in items})
+    is_sampled = index.is_of({i.uri for i in items if i.sampling not in {None, EVERY_FRAME}})
+    return FrameJoin(
+        image_ids=_joined([part.image_ids for part in parts]),
         annotated_ids=annotated_ids,
+        shards=np.repeat(np.array([part.shard for part in parts], np.int64), sizes),
         num_videos=len({item.uri for item in items}),
         num_sampled_away=int((is_left & is_sampled).sum()),
         num_beyond_end=int((is_left & is_of_run & ~is_sampled).sum()),
         num_not_in_run=int((is_left & ~is_of_run & ~entries.is_picture).sum()),
         is_of_run=is_of_run,
     )
-    return join, shards[order]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Frames of one item: their entries, and the image ids of their rows."""
+
+    shard: int
+    rows: Int64Array
+    image_ids: Int64Array
 
 
 class _Index:
@@ -128,45 +122,53 @@ class _Index:
         self._order = np.argsort(keys, kind="stable")
         self._keys = keys[self._order]
 
-    def rows_of(self, items: Sequence[ManifestItem], planned: Sequence[Int64Array]) -> Int64Array:
-        """The entry of each planned frame.
+    def planned(self, items: Sequence[ManifestItem]) -> list[_Part]:
+        """The entries of all frames that were planned, item by item.
 
         Args:
-            items: segments.
-            planned: the places of their frames.
+            items: those of videos that can be used are taken.
 
         Raises:
             ConfigError: a frame has none, or several.
         """
-        bases = [self._number_of[item.uri] * _PER_VIDEO for item in items]
-        keys = [frames + base for frames, base in zip(planned, bases, strict=True)]
-        wanted = np.concatenate([np.zeros(0, np.int64), *keys])
+        usable = [item for item in items if item.stream is not None]
+        places = [np.array([place or 0 for place in item.frames()], np.int64) for item in usable]
+        bases = [self._number_of[item.uri] * _PER_VIDEO for item in usable]
+        wanted = _joined([own + base for own, base in zip(places, bases, strict=True)])
         first, behind = (np.searchsorted(self._keys, wanted, side) for side in ("left", "right"))
         num_entries = behind - first
         if not (num_entries == 1).all():
             unmatched, ambiguous = (
-                _named(np.flatnonzero(is_bad), items, planned)
+                _named(np.flatnonzero(is_bad), usable, places)
                 for is_bad in (num_entries == 0, num_entries > 1)
             )
             whole, key = f"{len(wanted)} frames", "video and frame_index"
             raise ConfigError(explain(self._uri, whole, key, unmatched, ambiguous))
-        return self._order[first]
+        rows = np.split(self._order[first], np.cumsum([len(own) for own in places]))
+        return [
+            _Part(item.shard, own, item.image_id + np.arange(len(own)))
+            for item, own in zip(usable, rows[:-1], strict=True)
+        ]
 
-    def rows_of_video(self, uri: str) -> Int64Array:
-        """All entries of a video."""
-        return np.flatnonzero(self._video == self._number_of[uri])
+    def lost(self, items: Sequence[ManifestItem]) -> list[_Part]:
+        """All entries of the videos that cannot be used."""
+        parts: list[_Part] = []
+        first = -1
+        for item in items:
+            if item.stream is None:
+                rows = np.flatnonzero(self._video == self._number_of[item.uri])
+                parts.append(_Part(item.shard, rows, first - np.arange(len(rows))))
+                first -= len(rows)
+        return parts
 
     def is_of(self, uris: set[str]) -> BoolArray:
         """Of each entry, whether it is of one of these videos of the run."""
-        return np.isin(self._video, [self._number_of[uri] for uri in uris])
-
-    def is_of_run(self) -> BoolArray:
-        """Of each entry, whether it is of any."""
-        return self.is_of(set(self._number_of))
+        numbers = [self._number_of[uri] for uri in uris]
+        return np.isin(self._video, np.array(numbers, np.int64))
 
 
-def _planned(item: ManifestItem) -> Int64Array:
-    return np.array([place or 0 for place in item.frames()], np.int64)
+def _joined(parts: Sequence[Int64Array]) -> Int64Array:
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 def _require_apart(uri: str, annotated_ids: Int64Array, taken: Int64Array) -> None:

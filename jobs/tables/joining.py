@@ -76,7 +76,6 @@ class RunJoin:
         pictures: joined.
         picture_shards: the shard of each, never falling.
         frames: joined.
-        frame_shards: the shard of each, never falling.
         num_pictures_left: pictures of the run, where the file is about frames only.
         num_frames_left: frames of the run, where the file is about pictures only.
     """
@@ -84,7 +83,6 @@ class RunJoin:
     pictures: Join
     picture_shards: Int64Array
     frames: FrameJoin
-    frame_shards: Int64Array
     num_pictures_left: int
     num_frames_left: int
 
@@ -132,7 +130,7 @@ def _join_manifest(
         annotations,
         input_annotations=input_annotations,
     )
-    frames, frame_shards = join_frames(
+    frames = join_frames(
         table_to_items(segments), annotations.uri, entries, taken=pictures.annotated_ids
     )
     named = annotations.image_ids[is_named]
@@ -143,7 +141,6 @@ def _join_manifest(
         pictures=replace(pictures, num_not_in_run=int(is_left.sum())),
         picture_shards=stills.column("shard").to_numpy().astype(np.int64),
         frames=frames,
-        frame_shards=frame_shards,
         num_pictures_left=num_pictures_left,
         num_frames_left=num_frames_left,
     )
