@@ -11,6 +11,8 @@ from fcos_core.errors import ConfigError, IncompleteRunError
 from fcos_core.metrics.coco import METRIC_NAMES
 from jobs.bpr import BprConfig
 from jobs.bpr import run as bpr
+from jobs.cli import main
+from jobs.cli_output import say_videos
 from jobs.evaluate import EvaluateConfig, EvaluateResult
 from jobs.evaluate import run as evaluate
 from jobs.scoring import blocks
@@ -328,3 +330,40 @@ def test_bpr_of_a_run_counts_the_frames_that_it_looked_at(tmp_path: Path):
     document = bpr(BprConfig(run=run, annotations=annotations, num_actors=1)).document
     assert document["images"] == 3
     assert document["rules"]["paper"]["total"] == 3
+
+
+def test_the_command_shows_both_sets_of_numbers_and_says_them_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    clip = Clip("/d/c.mp4", [[0, 1]], {0: [HIT]})
+    run = make_mixed_run(tmp_path, [Still("/d/a.jpg", [HIT]), clip])
+    images = [still(5, "a.jpg"), frame(1, "c.mp4", 0), frame(2, "c.mp4", 1)]
+    annotations = write_entries(tmp_path, images, [(i["id"], 1, CAT_BOX) for i in images])
+
+    assert main(["evaluate", run, "--annotations", annotations]) == 0
+
+    out, err = capfd.readouterr()
+    (line,) = out.splitlines()
+    summary = json.loads(line)
+    assert (summary["AR100"], summary["video"]["AR100"]) == (1.0, 0.5)
+    assert err.count("average precision") == 2
+    assert "COCO metrics (boxes), frames of videos" in err
+    assert "1 image, 1 object, 1 detection" in err
+    assert "2 frames, 1 video, 2 objects, 1 detection" in err
+
+
+def test_videos_are_listed_with_their_speed_and_steer_no_terminal(
+    capfd: pytest.CaptureFixture[str],
+):
+    told = {"frames": 9, "quarantined": 2, "missing": 0}
+    videos = [{"video": f"/d/{i}\x1b[31m.mp4", **told, "frames_per_s": None} for i in range(12)]
+    videos[0]["frames_per_s"] = 41.26
+
+    say_videos({"videos": 60, "per_video": videos})
+    say_videos({"planned": 3})
+
+    err = capfd.readouterr().err
+    assert "41.3" in err
+    assert "\x1b[31m" not in err
+    assert "and 50 videos more" in err
+    assert err.count(".mp4") == 10
