@@ -54,7 +54,7 @@ def spoil(path: Path, packet: int) -> None:
 
 
 def plan(
-    inputs: Path, *, shard_size: int = 16, sampling: Sampling | None = None
+    inputs: Path | str, *, shard_size: int = 16, sampling: Sampling | None = None
 ) -> list[ManifestItem]:
     listing = enumerate_inputs([str(inputs)])
     request = VideoRequest(sampling=sampling or Sampling(), rows_per_segment=min(shard_size, 256))
@@ -62,7 +62,7 @@ def plan(
     return make_manifest(listing, shard_size, plan_videos(uris, request, address=None))
 
 
-def compute(out: Path, items: list[ManifestItem], weights: Path, *, start: int = 0) -> Proof:
+def compute(out: Path | str, items: list[ManifestItem], weights: Path, *, start: int = 0) -> Proof:
     """Begin a run if there is none, and compute its shards from some number on."""
     run = RunDirectory(str(out))
     if not run.exists():
