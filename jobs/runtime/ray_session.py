@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import socket
 import sys
+import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +26,7 @@ from jobs.storage.s3_access import exported
 _log = logging.getLogger(__name__)
 
 _START_ATTEMPTS = 3
+_REACH_S, _REACH_PAUSE_S = 5.0, 0.5
 _OBJECT_STORE_BYTES = 128 * 2**20  # pictures never pass through it, only items and receipts
 
 
@@ -48,6 +52,8 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[
         quiet_stdout(),
         kept_signal_handlers() as restore_handlers,
     ):
+        if address:
+            _require_listener(address)
         import ray  # its environment is set only now
 
         if address:
@@ -66,6 +72,29 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[
             yield ray
         finally:
             ray.shutdown()
+
+
+def _require_listener(address: str) -> None:
+    """See that somebody listens there: Ray itself would go on trying for a quarter of an hour.
+
+    Raises:
+        ConfigError: nobody does.
+    """
+    named = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
+    host, _, port = named.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        return  # what Ray has to look up, or to complain of
+    end = time.monotonic() + _REACH_S
+    while True:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+        except (OSError, OverflowError) as error:
+            if time.monotonic() > end or isinstance(error, OverflowError):
+                reason = getattr(error, "strerror", None) or error
+                raise ConfigError(f"Ray cluster {named!r} cannot be reached: {reason}") from error
+            time.sleep(_REACH_PAUSE_S)
+        else:
+            return
 
 
 def _connect(ray: ModuleType, where: Mapping[str, Any], folder: Path) -> None:
