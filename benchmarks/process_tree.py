@@ -27,7 +27,9 @@ class Measured:
         wall_s: from its start until it ended.
         peak_mib: the most its processes held together, looked at once a second; a page that several
             of them share counts once (PSS). None where there is no ``/proc``.
-        largest_mib: the most any one of them had resident, with all shared pages. None as above.
+        largest_mib: the most any one of them ever had resident, with all shared pages. None as
+            above.
+        first_mib: the most the command's own process ever had. None as above.
         cpu_s: what its processes computed together, looked at once a second. None as above.
         others_cores: how many cores all other programs kept busy meanwhile. None as above.
         stdout: what it wrote there.
@@ -36,6 +38,7 @@ class Measured:
     wall_s: float
     peak_mib: float | None
     largest_mib: float | None
+    first_mib: float | None
     cpu_s: float | None
     others_cores: float | None
     stdout: str
@@ -75,6 +78,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str], log: Path) -
             wall_s=wall_s,
             peak_mib=None,
             largest_mib=None,
+            first_mib=None,
             cpu_s=None,
             others_cores=None,
             stdout=stdout,
@@ -83,6 +87,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str], log: Path) -
         wall_s=wall_s,
         peak_mib=watch.peak_kib / _KIB_PER_MIB,
         largest_mib=watch.largest_kib / _KIB_PER_MIB,
+        first_mib=watch.first_kib / _KIB_PER_MIB,
         cpu_s=watch.cpu_s,
         others_cores=max(0.0, busy_s - watch.cpu_s) / wall_s,
         stdout=stdout,
@@ -95,6 +100,7 @@ class _Watch:
     def __init__(self, root: int) -> None:
         self.peak_kib = 0
         self.largest_kib = 0
+        self.first_kib = 0
         self._root = root
         self._cpu_s: dict[int, float] = {}
         self._ended = threading.Event()
@@ -114,7 +120,8 @@ class _Watch:
             processes = _descendants(self._root)
             held = [_memory_kib(process) for process in processes]
             self.peak_kib = max(self.peak_kib, sum(proportional for _, proportional in held))
-            self.largest_kib = max(self.largest_kib, *(resident for resident, _ in held))
+            self.largest_kib = max(self.largest_kib, *(peak for peak, _ in held))
+            self.first_kib = max(self.first_kib, held[0][0])
             for process in processes:
                 if stat := _stat(process):
                     ticks = int(stat[_USER]) + int(stat[_SYSTEM])
@@ -154,12 +161,12 @@ def _machine_s() -> float:
 
 
 def _memory_kib(process: int) -> tuple[int, int]:
-    """Give what a process has resident, and its share of it where several have the same page."""
+    """Give the most a process ever had resident, and what it has now, its share of shared pages."""
+    folder = _PROC / str(process)
     try:
-        lines = (_PROC / str(process) / "smaps_rollup").read_text(encoding="utf-8").splitlines()
+        lines = (folder / "status").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines += (folder / "smaps_rollup").read_text(encoding="utf-8").splitlines()[1:]
     except OSError:
         return 0, 0  # it ended meanwhile, or it is not ours
-    sizes = {
-        name: int(rest.split()[0]) for name, _, rest in (one.partition(":") for one in lines[1:])
-    }
-    return sizes["Rss"], sizes["Pss"]
+    sizes = {name: rest.split() for name, _, rest in (one.partition(":") for one in lines)}
+    return int(sizes["VmHWM"][0]), int(sizes["Pss"][0])

@@ -1,7 +1,7 @@
 """A frame's pixels: FFmpeg's exact sums, whatever the threads and the processor, and upright."""
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def noise(pix_fmt: str, size: tuple[int, int]) -> VideoFrame:
 
 
 @contextmanager
-def plain_processor() -> Iterator[None]:
+def plain_processor() -> Generator[None]:
     """Let FFmpeg forget what vector instructions there are, as on a processor it does not know."""
     libraries = list((Path(av.__file__).parents[1] / "av.libs").glob("libavutil*"))
     if not libraries:
