@@ -91,7 +91,9 @@ def upright_size(frame: VideoFrame) -> tuple[int, int]:
 def _planes(frame: VideoFrame) -> list[Pixels]:
     """Look at the planes of a frame where they are; their rows may be longer than it is wide."""
     return [
-        np.ndarray((frame.height, frame.width), np.uint8, plane, strides=(plane.line_size, 1))
+        np.ndarray(
+            (frame.height, frame.width), np.uint8, memoryview(plane), strides=(plane.line_size, 1)
+        )
         for plane in frame.planes
     ]
 
