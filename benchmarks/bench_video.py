@@ -96,12 +96,13 @@ def compare(paths: Iterable[Path]) -> list[Unlike]:
     found: list[Unlike] = []
     for path in paths:
         for name, decode in contestants(path).items():
-            worst, num_equal = 0, 0
+            worst: int | None = None
+            num_equal = 0
             pairs = zip(decode(), pyav_exact(path, "gbrp"), strict=False)
             for pixels, expected in itertools.islice(pairs, COMPARED_FRAMES):
                 is_same_shape = pixels.shape == expected.shape  # some do turn frames, some do not
                 worst = max(
-                    worst, int(cv2.absdiff(pixels, expected).max()) if is_same_shape else 255
+                    worst or 0, int(cv2.absdiff(pixels, expected).max()) if is_same_shape else 255
                 )
                 num_equal += is_same_shape and np.array_equal(pixels, expected)
             found.append(Unlike(file=path.stem, decoder=name, num_equal=num_equal, worst=worst))
@@ -235,13 +236,13 @@ def memory(folder: Path, large: Path, weights: Path) -> list[Memory]:
     found: list[Memory] = []
     for path, mib in ((picture, 512), (long, 512), (long, 128)):
         took, _, num_rows = detect(path, weights, folder, actors=1, mib=mib)
-        assert took.largest_mib is not None
+        assert took.other_mib is not None
         assert took.first_mib is not None
         found.append(
             Memory(
                 name="a picture of 64 x 64" if path == picture else f"{num_rows} frames of 4K",
                 budget_mib=mib,
-                actor_mib=took.largest_mib,
+                actor_mib=took.other_mib,
                 driver_mib=took.first_mib,
             )
         )

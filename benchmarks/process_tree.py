@@ -30,6 +30,7 @@ class Measured:
         largest_mib: the most any one of them ever had resident, with all shared pages. None as
             above.
         first_mib: the most the command's own process ever had. None as above.
+        other_mib: the most any process but that ever had. None as above.
         cpu_s: what its processes computed together, looked at once a second. None as above.
         others_cores: how many cores all other programs kept busy meanwhile. None as above.
         stdout: what it wrote there.
@@ -39,6 +40,7 @@ class Measured:
     peak_mib: float | None
     largest_mib: float | None
     first_mib: float | None
+    other_mib: float | None
     cpu_s: float | None
     others_cores: float | None
     stdout: str
@@ -79,6 +81,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str], log: Path) -
             peak_mib=None,
             largest_mib=None,
             first_mib=None,
+            other_mib=None,
             cpu_s=None,
             others_cores=None,
             stdout=stdout,
@@ -88,6 +91,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str], log: Path) -
         peak_mib=watch.peak_kib / _KIB_PER_MIB,
         largest_mib=watch.largest_kib / _KIB_PER_MIB,
         first_mib=watch.first_kib / _KIB_PER_MIB,
+        other_mib=watch.other_kib / _KIB_PER_MIB,
         cpu_s=watch.cpu_s,
         others_cores=max(0.0, busy_s - watch.cpu_s) / wall_s,
         stdout=stdout,
@@ -101,6 +105,7 @@ class _Watch:
         self.peak_kib = 0
         self.largest_kib = 0
         self.first_kib = 0
+        self.other_kib = 0
         self._root = root
         self._cpu_s: dict[int, float] = {}
         self._ended = threading.Event()
@@ -122,6 +127,7 @@ class _Watch:
             self.peak_kib = max(self.peak_kib, sum(proportional for _, proportional in held))
             self.largest_kib = max(self.largest_kib, *(peak for peak, _ in held))
             self.first_kib = max(self.first_kib, held[0][0])
+            self.other_kib = max(self.other_kib, *(peak for peak, _ in held[1:]), 0)
             for process in processes:
                 if stat := _stat(process):
                     ticks = int(stat[_USER]) + int(stat[_SYSTEM])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,8 @@ from jobs.media.video import VideoSource, index_video
 RATE = 25
 _MARGIN_PX = 512  # how far the picture may move over its canvas
 _TEXTURE = ((2, 10.0), (8, 25.0), (32, 40.0), (128, 60.0))  # grain in pixels, and how strong it is
+os.environ.setdefault("SVT_LOG", "1")  # its errors only
+
 _OPTIONS = {
     "libx264": {"preset": "veryfast", "crf": "23"},
     "libx265": {"preset": "superfast", "x265-params": "log-level=none"},

@@ -25,12 +25,12 @@ class Rates:
 
 @dataclass(frozen=True, kw_only=True)
 class Unlike:
-    """How a decoder's pixels differ from PyAV's exact ones, over a file's first frames."""
+    """How a decoder's pixels differ from PyAV's exact ones; ``worst`` is None without frames."""
 
     file: str
     decoder: str
     num_equal: int
-    worst: int
+    worst: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +155,10 @@ def _rates(rates: Sequence[Rates]) -> str:
             f"{one.cpu_s / ours.cpu_s:.2f} | {one.num_frames / one.wall_s:.1f} | "
             f"{one.wall_s / ours.wall_s:.2f} |"
             for one in found
+            if one.num_frames
+        )
+        rows += "".join(
+            f"\n| {one.decoder} | gives no frame | | | |" for one in found if not one.num_frames
         )
         parts.append(
             f"### {file}, {ours.num_frames} frames\n\n"
@@ -168,13 +172,17 @@ def _pixels(unlike: Sequence[Unlike]) -> str:
     names = list(dict.fromkeys(one.decoder for one in unlike))
     rows = [
         f"| {file} | "
-        + " | ".join(f"{one.num_equal}, {one.worst}" for one in sorted(members, key=_place(names)))
+        + " | ".join(_difference(one) for one in sorted(members, key=_place(names)))
         + " |"
         for file, members in groupby(unlike, key=lambda one: one.file)
     ]
     return f"| equal, worst | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}\n" + "\n".join(
         rows
     )
+
+
+def _difference(one: Unlike) -> str:
+    return "no frame" if one.worst is None else f"{one.num_equal}, {one.worst}"
 
 
 def _place(names: Sequence[str]):

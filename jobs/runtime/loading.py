@@ -28,7 +28,7 @@ UNKNOWN_SIZE_BYTES = 4 * 2**20
 """What an item whose size the manifest does not know is taken for until it is here."""
 
 _CHANNELS = 3
-_FRAMES_IN_DECODER = 4  # a decoder keeps some eight frames to refer to, of half the bytes of RGB
+_FRAMES_IN_DECODER = 5  # eight to refer to, of half the bytes of RGB, and one being converted
 SEGMENTS_AT_ONCE = 2  # one is used, one is decoded ahead
 _LEAST_AHEAD, _MOST_AHEAD = 2, 32
 _ENCODED_SHARE = 4  # a quarter of the budget: decoded pictures are some ten times larger

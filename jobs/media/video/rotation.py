@@ -8,14 +8,12 @@ from typing import cast
 
 import cv2
 import numpy as np
-import numpy.typing as npt
-from av.sidedata.sidedata import SideData, Type
+from av.sidedata.sidedata import SideData, SideDataContainer, Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from jobs.media.video.pixel_memory import PixelMemory, Pixels
 from jobs.media.video.source import check_size
-
-Pixels = npt.NDArray[np.uint8]
 
 _FLAGS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 """The same sums on every processor; without them some have short cuts of their own."""
@@ -36,6 +34,8 @@ class Upright:
     def __init__(self, threads: int = 1) -> None:
         self._reformatter = VideoReformatter()
         self._threads = threads
+        self._memory = PixelMemory()
+        self._last: VideoFrame | None = None
 
     def __call__(self, frame: VideoFrame) -> Pixels:
         """Convert one frame.
@@ -54,8 +54,10 @@ class Upright:
             dst_color_range=ColorRange.JPEG,
             threads=self._threads,
         )
+        self._last = converted  # freed once the next is there: so its memory is not given back
         green, blue, red = _planes(converted)
-        pixels = cast("Pixels", cv2.merge((red, green, blue)))
+        pixels = self._memory.lend((frame.height, frame.width, 3))
+        cv2.merge((red, green, blue), pixels)
         return _turned(pixels, display_matrix(frame))
 
 
@@ -65,7 +67,8 @@ def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
     Returns:
         Each -1, 0 or 1, to the nearest quarter turn; None where nothing is to be done.
     """
-    sides = cast("Iterable[SideData]", frame.side_data)  # PyAV's types say that it gives keys
+    # Its own side_data would stay tied to it in a circle, and keep it until Python looks for those.
+    sides = cast("Iterable[SideData]", SideDataContainer(frame))  # typed as if it gave keys
     data = next((side for side in sides if side.type == Type.DISPLAYMATRIX), None)
     if data is None:
         return None

@@ -1,6 +1,7 @@
 """A frame's pixels: FFmpeg's exact sums, whatever the threads and the processor, and upright."""
 
 import ctypes
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 
+from jobs.media.video.pixel_memory import PixelMemory
 from jobs.media.video.rotation import Upright, _turned
+from tests.jobs.media.video.making import Recipe, write_video
 
 EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 FORMATS = ("yuv420p", "yuvj420p", "yuv422p10le", "yuv444p", "nv12", "gray", "gbrp", "bgr24", "pal8")
@@ -90,3 +93,28 @@ def test_every_pixel_goes_where_the_display_matrix_sends_it(
     y, x = np.indices(pixels.shape[:2])
     to_x, to_y = a * x + c * y, b * x + d * y
     assert np.array_equal(turned[to_y - to_y.min(), to_x - to_x.min()], pixels)
+
+
+def test_memory_is_lent_again_only_when_no_view_of_it_is_left() -> None:
+    memory = PixelMemory()
+    first = memory.lend((48, 64, 3))
+    place = first.ctypes.data
+    view = first[::2, ::2].transpose(2, 0, 1)  # as a consumer may keep it
+    view[:] = 7
+    del first
+    other = memory.lend((48, 64, 3))
+    assert other.ctypes.data != place
+    other[:] = 9
+    assert (view == 7).all()
+    del view
+    assert memory.lend((48, 64, 3)).ctypes.data == place
+    assert memory.lend((32, 64, 3)).shape == (32, 64, 3)
+
+
+def test_a_converted_frame_is_tied_into_no_circle_that_keeps_it(tmp_path: Path) -> None:
+    path = write_video(tmp_path, Recipe(num_frames=3))
+    with av.open(str(path)) as file:
+        frame = next(file.decode(video=0))
+    num_references = sys.getrefcount(frame)
+    Upright()(frame)
+    assert sys.getrefcount(frame) == num_references
