@@ -1,5 +1,7 @@
 """What the demo's pictures and videos are painted with: patterns, background and clutter."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +11,7 @@ DOT_LEVEL = 0.8
 LINE_SHARE = 0.5
 MIN_CONTRAST = 45.0
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[Any]  # numpy's types widen what stays float32
 
 
 def background(rng: np.random.Generator) -> Floats:

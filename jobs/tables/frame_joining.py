@@ -7,8 +7,10 @@ frame counts as looked at without success, as a broken picture does.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -189,10 +191,10 @@ def _named(
     places: Int64Array, items: Sequence[ManifestItem], planned: Sequence[Int64Array]
 ) -> Misfits:
     """Name some of the frames at these places of the run."""
-    ends = np.cumsum([len(frames) for frames in planned])
+    ends = list(accumulate(len(frames) for frames in planned))
     examples: list[str] = []
     for place in places[:MAX_EXAMPLES].tolist():
-        i = int(np.searchsorted(ends, place, side="right"))
+        i = bisect_right(ends, place)
         frame = planned[i][place - (ends[i] - len(planned[i]))]
         examples.append(f"frame {frame} of {items[i].uri}")
     return Misfits(len(places), examples)

@@ -53,9 +53,11 @@ def test_of_frames_that_follow_one_another_one_is_shown(counts: list[int], order
     _, fullest = choices.panels()
 
     seconds = [rows[i : i + 32] for i in range(0, len(rows), 32)]
-    best = [max(part, key=lambda row: (len(row.scores), -row.frame_index)) for part in seconds]
+    best = [
+        max(part, key=lambda row: (len(row.scores), -(row.frame_index or 0))) for part in seconds
+    ]
     expected = sorted(
-        (r for r in best if len(r.scores)), key=lambda r: (-len(r.scores), r.frame_index)
+        (r for r in best if len(r.scores)), key=lambda r: (-len(r.scores), r.frame_index or 0)
     )
     assert [c.row.frame_index for c in fullest.choices] == [r.frame_index for r in expected]
     assert fullest.title == "Most objects, frames"

@@ -61,7 +61,12 @@ def rows_of(items: list[ManifestItem], *, hits: range) -> list[Row]:
             boxes = [(1, 0.9, BOX)] if place in hits else []
             size = {"width": SIZE[0], "height": SIZE[1]}
             row = found(
-                item.item_id, item.uri, boxes, frame_index=place, timestamp_s=place / 25, **size
+                item.item_id,
+                item.uri,
+                boxes,
+                frame_index=place,
+                timestamp_s=(place or 0) / 25,
+                **size,
             )
             rows.append(replace(row, image_id=item.image_id + number))
     return rows
