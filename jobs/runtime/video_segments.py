@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO, cast
 
-from fcos_core.errors import DataError, VideoError
+from fcos_core.errors import DataError, StorageError, VideoError
 from jobs.media.video import (
     Frame,
     Lost,
@@ -140,6 +140,8 @@ def load_frames(item: ManifestItem, *, threads: int = 1) -> Iterator[LoadedFrame
         )
         error = VideoError(f"{item.uri}: {which} lost: {event.reason}")
         yield LoadedFrame(numbers[event.first], event, error)
+    if "://" not in item.uri and _is_other_version(item):  # S3 refuses to read on by itself
+        raise StorageError(f"{item.uri}: has changed while it was read")
 
 
 def segment_of(item: ManifestItem) -> Segment:
@@ -164,13 +166,18 @@ def segment_of(item: ManifestItem) -> Segment:
 
 
 def _check_version(item: ManifestItem) -> None:
-    """Refuse a file that changed after it was indexed, unless the item is to be taken as it is.
+    """Refuse a file that changed after it was indexed.
 
     Raises:
         VideoError: it did.
     """
-    if (item.mtime_ns is not None or item.etag is not None) and has_changed(item):
+    if _is_other_version(item):
         raise VideoError(f"{item.uri}: has changed since the run was planned")
+
+
+def _is_other_version(item: ManifestItem) -> bool:
+    """Whether a file changed after it was indexed, unless the item is to be taken as it is."""
+    return (item.mtime_ns is not None or item.etag is not None) and has_changed(item)
 
 
 def _all_lost(item: ManifestItem) -> Lost:

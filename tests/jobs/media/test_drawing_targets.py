@@ -195,7 +195,7 @@ def test_a_page_can_be_drawn_of_any_shape_and_any_number_of_boxes(shape, count: 
     assert not picture.any()
 
 
-@pytest.mark.parametrize("far", [2.0**31, -(2.0**31), 1e15, -1e15])
+@pytest.mark.parametrize("far", [2.0**31, -1e15])
 def test_boxes_far_outside_of_the_picture_are_drawn_as_far_as_they_are_in_it(far: float):
     boxes = np.array([(far, 100, 80, 90), (100, far, 80, 90), (min(far, 0), 50, 2e15, 60)])
     targets = picture_targets(SHAPE, boxes, np.zeros(3, np.int64), location_rule("paper"))

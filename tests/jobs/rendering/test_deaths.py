@@ -23,7 +23,7 @@ LONG = range(0, 26_000, 40)  # 650 frames: three parts
 def run_of(folder: Path, *names: str, **settings: object) -> RunOfATest:
     drawn = RunOfATest()
     for name in names:
-        clip = write_clip(folder / "in" / name, **settings)  # pyright: ignore[reportArgumentType]
+        clip = write_clip(folder / "in" / name, **settings)
         drawn.video(clip, [BOX], num_segments=3)
     return drawn
 

@@ -88,7 +88,7 @@ def test_a_segment_fetches_its_own_part_of_the_object(
     read_range = S3Storage.read_range
 
     def counted(self: S3Storage, *arguments: object) -> bytes:
-        data = read_range(self, *arguments)  # pyright: ignore[reportArgumentType]
+        data = read_range(self, *arguments)
         fetched.append(len(data))
         return data
 

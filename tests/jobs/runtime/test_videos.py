@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from fcos_core.errors import StorageError
 from jobs.media.video import Sampling, VideoSource, decode_segment, index_video, split
 from jobs.runtime.ahead import Loaded
 from jobs.runtime.inputs import enumerate_inputs
@@ -14,6 +15,7 @@ from jobs.runtime.loading import Loader
 from jobs.runtime.messages import Shard
 from jobs.runtime.plan import make_manifest
 from jobs.runtime.video_planning import VideoRequest, plan_videos
+from jobs.runtime.video_segments import load_frames
 from jobs.runtime.worker import Worker
 from jobs.tables.proof import Proof, prove
 from jobs.tables.rows import ManifestItem, Row, items_to_table
@@ -220,6 +222,21 @@ def test_the_frames_of_a_worker_are_those_of_the_decoder(tmp_path: Path) -> None
     assert len(found) == len(expected) == 60
     for one, other in zip(found, expected, strict=True):
         assert np.array_equal(one.pixels, other.pixels)
+
+
+def test_a_video_that_is_written_anew_while_it_is_decoded_is_no_segment_of_two_versions(
+    tmp_path: Path,
+) -> None:
+    path = write_video(tmp_path, Recipe(num_frames=60))
+    other = write_video(tmp_path, Recipe(name="other.mp4", num_frames=60, gop=6))
+    (item,) = plan(path, shard_size=100)
+    loading = load_frames(item)
+    next(loading)
+    path.write_bytes(other.read_bytes())
+    with pytest.raises(StorageError, match=r"clip.mp4: has changed while it was read"):
+        list(loading)  # the shard is tried again, and then it says:
+    (lost,) = load_frames(item)
+    assert "has changed since the run was planned" in str(lost.error)
 
 
 def test_a_video_that_kills_whoever_indexes_it_is_quarantined_and_its_neighbours_are_not(
