@@ -205,8 +205,10 @@ def detect(
     return took, span_s, said["ok"]
 
 
-def two_actors(folder: Path, weights: Path, rounds: int) -> Actors:
+def two_actors(folder: Path, weights: Path, rounds: int) -> Actors | None:
     """One long file: decoded by one process and by two, detected with one actor and with two."""
+    if not rounds:
+        return None
     path = folder / "long-file.mp4"
     num_frames = repeat(make(folder, LONG), path, LONG_TIMES)
     alone: dict[int, list[float]] = {1: [], 2: []}
@@ -269,8 +271,8 @@ def main() -> None:
             unlike=compare([*clips, *real]),
             ahead=ahead(clips[0]),
             hour=index_hour(folder),
-            actors=two_actors(folder, weights, options.detect_rounds),
             memory=memory(folder, clips[1], weights),
+            actors=two_actors(folder, weights, options.detect_rounds),
         )
     text = make_page(page)
     (options.results / page_name("video")).write_text(text, encoding="utf-8")
@@ -286,7 +288,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--detect-rounds", type=int, default=2)
+    parser.add_argument("--detect-rounds", type=int, default=2, help="0 leaves them out")
     parser.add_argument(
         "--videos", type=Path, default=HERE.parents[1] / "shared" / "data" / "video"
     )

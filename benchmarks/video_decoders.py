@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -64,9 +65,10 @@ def opencv(path: Path) -> Iterator[np.ndarray]:
 
 def torchcodec(path: Path) -> Iterator[np.ndarray]:
     """Every frame in turn, as height x width x 3."""
-    from torchcodec.decoders import VideoDecoder
+    from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportPrivateImportUsage]
 
-    for frame in VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1):
+    decoder: Any = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
+    for frame in decoder:
         yield frame.numpy()
 
 

@@ -73,7 +73,7 @@ class Page:
     unlike: Sequence[Unlike]
     ahead: Ahead
     hour: tuple[int, float, float]
-    actors: Actors
+    actors: Actors | None
     memory: Sequence[Memory]
 
 
@@ -87,7 +87,7 @@ def make_page(page: Page) -> str:
     ]
     head = circumstances(page.command, ["av", "opencv-python-headless", "torch", "ray"], about)
     frames, index_s, index_cpu_s = page.hour
-    ahead, actors = page.ahead, page.actors
+    ahead = page.ahead
     return f"""# Decoding videos
 
 {head}
@@ -106,7 +106,9 @@ without any, as it is usually written. *All threads*: their number left to FFmpe
 ## Whose pixels?
 
 Of each file's first 12 frames, how many equal PyAV's conversion to planes with the exact flags bit
-for bit, and the largest difference of a channel.
+for bit, and the largest difference of a channel. Planes have chroma interpolated both ways, RGB
+with the same flags one way, and without them not at all: hence large differences where colours
+change from one pixel to the next. `cockatoo` has all of its chroma.
 
 {_pixels(page.unlike)}
 
@@ -122,20 +124,7 @@ the longer of the two; their sum would be 2.
 An hour of H.264, 320 x 180, a key frame every 250 frames: {frames} frames in {index_s:.2f} s,
 {index_cpu_s:.2f} s of CPU.
 
-## One long file, two actors
-
-{actors.num_frames} frames of H.264, 1280 x 720, with a tiny model: decoding is the work. One
-thread per actor.
-
-| | one | two | times as fast |
-|---|---|---|---|
-| decoding alone, processes | {_three(actors.decode_s)} |
-| `fcos detect`, actors: first frame to last row | {_three(actors.detect_s)} |
-
-CPU of the whole command: {actors.cpu_s[0]:.0f} s with one actor, {actors.cpu_s[1]:.0f} s with
-two. All processes, the driver and Ray's included, share the cores above.
-
-## Memory
+{_actors(page.actors)}## Memory
 
 One actor, the same tiny model; the most a process ever had resident, shared libraries included.
 
@@ -189,6 +178,25 @@ def _place(names: Sequence[str]):
     return lambda one: names.index(one.decoder)
 
 
+def _actors(actors: Actors | None) -> str:
+    if actors is None:
+        return ""
+    return f"""## One long file, two actors
+
+{actors.num_frames} frames of H.264, 1280 x 720, with a tiny model: decoding is the work. One
+thread per actor.
+
+| | one | two | times as fast |
+|---|---|---|---|
+| decoding alone, processes | {_three(actors.decode_s)} |
+| `fcos detect`, actors: first frame to last row | {_three(actors.detect_s)} |
+
+CPU of the whole command: {actors.cpu_s[0]:.0f} s with one actor, {actors.cpu_s[1]:.0f} s with
+two. All processes, the driver and Ray's included, share the cores above.
+
+"""
+
+
 def _three(seconds: tuple[float, float]) -> str:
     one, two = seconds
     return f"{one:.1f} s | {two:.1f} s | {one / two:.2f}"
@@ -206,7 +214,7 @@ def _memory(found: Sequence[Memory]) -> str:
 def _torchcodec() -> str:
     """Say which FFmpeg it found, or why it cannot run."""
     try:
-        from torchcodec.decoders import VideoDecoder
+        from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportPrivateImportUsage]
     except (ImportError, RuntimeError) as error:
         return f"not measured ({str(error).splitlines()[0]})"
     del VideoDecoder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import cast
 
 import cv2
@@ -68,7 +68,7 @@ def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
         Each -1, 0 or 1, to the nearest quarter turn; None where nothing is to be done.
     """
     # Its own side_data would stay tied to it in a circle, and keep it until Python looks for those.
-    sides = cast("Iterable[SideData]", SideDataContainer(frame))  # typed as if it gave keys
+    sides = cast("Callable[[VideoFrame], Iterable[SideData]]", SideDataContainer)(frame)
     data = next((side for side in sides if side.type == Type.DISPLAYMATRIX), None)
     if data is None:
         return None
