@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from fcos_core.errors import CheckpointError, ConfigError, IncompleteRunError
+from jobs.runtime.actor import make_detector
 from jobs.runtime.dispatch import dispatch
 from jobs.runtime.messages import MakeWorker, Receipt, Shard, WorkerSettings
 from jobs.runtime.schedule import Patience
