@@ -1,5 +1,9 @@
 """The decoders that ``bench_video.py`` compares: each gives a video's frames as RGB arrays."""
 
+# pyright: reportMissingImports=false, reportPrivateImportUsage=false
+# pyright: reportUnknownVariableType=false
+# torchcodec is installed by make bench only
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -65,7 +69,7 @@ def opencv(path: Path) -> Iterator[np.ndarray]:
 
 def torchcodec(path: Path) -> Iterator[np.ndarray]:
     """Every frame in turn, as height x width x 3."""
-    from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportPrivateImportUsage]
+    from torchcodec.decoders import VideoDecoder
 
     decoder: Any = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1)
     for frame in decoder:

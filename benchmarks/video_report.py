@@ -1,5 +1,9 @@
 """The page of results that ``bench_video.py`` writes."""
 
+# pyright: reportMissingImports=false, reportPrivateImportUsage=false
+# pyright: reportUnknownVariableType=false
+# torchcodec is installed by make bench only
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -214,7 +218,7 @@ def _memory(found: Sequence[Memory]) -> str:
 def _torchcodec() -> str:
     """Say which FFmpeg it found, or why it cannot run."""
     try:
-        from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportPrivateImportUsage]
+        from torchcodec.decoders import VideoDecoder
     except (ImportError, RuntimeError) as error:
         return f"not measured ({str(error).splitlines()[0]})"
     del VideoDecoder
