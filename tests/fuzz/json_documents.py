@@ -1,5 +1,6 @@
 """Seeded changes to a JSON document that leave it JSON: what other tools write by mistake."""
 
+import copy
 import json
 import math
 from typing import Any, cast
@@ -62,10 +63,14 @@ def change(document: Any, random: Random) -> bytes:
     )
 
 
+def _odd(random: Random) -> Any:
+    return copy.deepcopy(_ODD[int(random.integers(len(_ODD)))])
+
+
 def _change_somewhere(value: Any, random: Random) -> Any:
     """Walk down a random way, and change what is there; rather near the top than deep down."""
     if not (isinstance(value, dict | list) and value) or random.random() < 0.15:
-        return _ODD[int(random.integers(len(_ODD)))]
+        return _odd(random)
     holder = cast("Any", value)
     keys: list[Any] = list(holder) if isinstance(value, dict) else list(range(len(holder)))
     key = keys[int(random.integers(len(keys)))]
@@ -73,11 +78,11 @@ def _change_somewhere(value: Any, random: Random) -> Any:
         case 0:
             del holder[key]
         case 1 if isinstance(value, list):
-            holder.append(holder[key])
+            holder.append(copy.deepcopy(holder[key]))
         case 1:
             holder[f"{key}s"] = holder.pop(key)
         case 2:
-            holder[key] = _ODD[int(random.integers(len(_ODD)))]
+            holder[key] = _odd(random)
         case _:
             holder[key] = _change_somewhere(holder[key], random)
     return holder

@@ -22,7 +22,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Discard
 
-from jobs.media.video.source import VideoSource, reason_of
+from jobs.media.video.source import VideoSource, demuxed, reason_of
 
 if TYPE_CHECKING:
     SoundPacket = Packet[AudioStream]
@@ -97,7 +97,7 @@ class SoundTrack:
 
     def _copied(self, offset_s: Fraction) -> Iterator[SoundPacket]:
         assert self._copy is not None
-        for packet in self._container.demux(self._stream):
+        for packet in demuxed(self._container, self._stream):
             if packet.dts is None or packet.pts is None:
                 continue
             offset = round(offset_s / packet.time_base)
@@ -113,7 +113,12 @@ class SoundTrack:
         resampler = AudioResampler(
             context.format, context.layout, context.sample_rate, context.frame_size
         )
-        for frame in chain(self._container.decode(self._stream), [None]):
+        frames = (
+            frame
+            for packet in demuxed(self._container, self._stream)
+            for frame in self._stream.decode(packet)
+        )
+        for frame in chain(frames, [None]):
             for part in resampler.resample(frame):
                 if part.pts is not None:
                     part.pts -= round(offset_s * context.sample_rate)

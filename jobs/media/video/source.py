@@ -7,9 +7,9 @@ late, and so at another frame), the codec's strictest checks, and no guessing of
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
 
 import av
 import av.container
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     Packet = av.Packet[VideoStream]
 else:
     Packet = av.Packet
+
+S = TypeVar("S", bound=av.stream.Stream)
 
 MAX_FRAME_PIXELS = 8192 * 8192
 """Of one frame; a larger one is refused before it is allocated."""
@@ -77,7 +79,7 @@ class OpenVideo:
         stalls = 0
         while True:
             try:
-                for packet in self.container.demux(self.stream):
+                for packet in demuxed(self.container, self.stream):
                     if packet.size:
                         stalls = 0
                         yield packet
@@ -89,6 +91,19 @@ class OpenVideo:
                 raise VideoError(reason_of(error)) from error
             else:
                 return
+
+
+def demuxed(container: av.container.InputContainer, stream: S) -> Iterator[av.Packet[S]]:
+    """Read a stream's packets to the end, the empty one that ends it included.
+
+    PyAV ends each stream, and looks for those that a damaged file brought midway where it has none.
+    By then everything was read.
+
+    Yields:
+        Each packet.
+    """
+    with suppress(IndexError):
+        yield from cast("Iterator[av.Packet[S]]", container.demux(stream))
 
 
 @contextmanager

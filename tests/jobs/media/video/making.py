@@ -1,7 +1,7 @@
 """Makes small videos of every awkward kind, with the encoders that PyAV brings."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -255,3 +255,13 @@ def write_derived(folder: Path) -> dict[str, Path]:
         "packets_missing": rewrite(plain, folder, "gaps.mkv", keep=lambda i, _: i not in {14, 30}),
         "two_streams": write_two_streams(folder),
     }
+
+
+def write_late_sound(folder: Path) -> Path:
+    """Write a video at whose end a sound begins that its header does not announce."""
+    path = write_video(folder, replace(RECIPES["flv"], name="late_sound.flv", num_frames=200))
+    body = bytes([0x2E]) + bytes(100)  # mp3, in name
+    tag = b"\x08" + len(body).to_bytes(3, "big") + bytes(7) + body
+    with path.open("ab") as file:
+        file.write(tag + len(tag).to_bytes(4, "big"))
+    return path

@@ -27,6 +27,7 @@ from tests.jobs.media.video.making import (
     picture,
     write_audio,
     write_derived,
+    write_late_sound,
     write_video,
 )
 
@@ -261,3 +262,11 @@ def test_a_video_that_is_a_file_object_gives_the_same_frames(tmp_path: Path) -> 
         event for segment in split(index_video(far), 3) for event in decode_segment(far, segment)
     ]
     assert [digest(one.pixels) for one in found] == [digest(one.pixels) for one in near]
+
+
+def test_a_stream_that_begins_midway_changes_nothing(tmp_path: Path) -> None:
+    source = VideoSource(str(write_late_sound(tmp_path)))
+    index = index_video(source)
+    assert (index.num_frames, index.damage) == (200, None)
+    (segment,) = split(index, 1)
+    assert sum(isinstance(event, Frame) for event in decode_segment(source, segment)) == 200
