@@ -1,6 +1,7 @@
 """The frames of all segments, one after the other, are those of a serial decode by PyAV alone."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -270,3 +271,8 @@ def test_a_stream_that_begins_midway_changes_nothing(tmp_path: Path) -> None:
     assert (index.num_frames, index.damage) == (200, None)
     (segment,) = split(index, 1)
     assert sum(isinstance(event, Frame) for event in decode_segment(source, segment)) == 200
+
+
+def test_no_encoder_leaves_the_tests_before_all_others(tmp_path: Path) -> None:
+    write_video(tmp_path, RECIPES["av1"])
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
