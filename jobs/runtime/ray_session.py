@@ -75,7 +75,7 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[
 
 
 def _require_listener(address: str) -> None:
-    """See that somebody listens there: Ray itself would go on trying for a quarter of an hour.
+    """See that somebody listens there: Ray itself was still trying after five minutes.
 
     Raises:
         ConfigError: nobody does.

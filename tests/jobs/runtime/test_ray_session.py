@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-TIMEOUT_S = 120  # of a busy machine; Ray itself would take a quarter of an hour
+TIMEOUT_S = 120  # of a busy machine; Ray itself was still trying after five minutes
 JOIN = """
 import sys
 from fcos_core.errors import ConfigError
