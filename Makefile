@@ -41,7 +41,7 @@ test-slow: $(STAMP)
 # Thousands of damaged pictures, videos, annotations, archives, settings and shards: make fuzz SEED=7 for others.
 SEED ?= 0
 fuzz: $(STAMP)
-	FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz tests/jobs/runtime/test_mutated_videos.py -m 'slow or not slow'
+	FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz tests/fuzz/test_mutated_videos.py -m 'slow or not slow'
 
 # Fifty long seeded storms for a night: workers, nodes and drivers die while S3 fails now and then. And the two short
 # ones that every test run has, and a network that loses a machine.
@@ -61,7 +61,7 @@ format: $(STAMP)
 # The tests of S3 once more, against a second implementation.
 s3-second: $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python 'moto[server]'
-	$(BIN)/pytest -k moto tests/jobs/storage tests/jobs/runtime/test_s3_run.py tests/jobs/test_on_s3.py
+	$(BIN)/pytest -k moto tests/jobs/storage tests/jobs/worker/test_s3_run.py tests/jobs/test_on_s3.py
 
 # The installed versions, names and numbers only.
 lock: $(STAMP)

@@ -29,9 +29,9 @@ from fcos_core.locations import location_grid, map_sizes
 from fcos_core.metrics.bpr import BoxBlock, LocationRule, measure, named_rule, rule_names
 from fcos_core.metrics.bpr.frames import boxes_in_frame, frames_of
 from fcos_core.targets import assign
+from jobs.annotations.coco_boxes import read_box_annotations
 from jobs.bpr import BprConfig
 from jobs.bpr import run as run_bpr
-from jobs.tables.box_annotations import read_box_annotations
 
 HERE = Path(__file__).resolve().parent
 SMALL, LARGE = 5_000, 118_000

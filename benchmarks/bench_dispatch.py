@@ -21,10 +21,11 @@ from pathlib import Path
 
 from machine import circumstances, page_name
 
-from jobs.runtime.dispatch import dispatch
-from jobs.runtime.messages import Outcome, Receipt, Shard, WorkerSettings
-from jobs.runtime.ray_session import connected
-from jobs.tables.rows import ManifestItem
+from jobs.dispatch.dispatch import dispatch
+from jobs.parallel.ray_session import connected
+from jobs.rundir.rows import ManifestItem
+from jobs.rundir.shard import Outcome, Receipt, Shard
+from jobs.worker.messages import WorkerSettings
 
 HERE = Path(__file__).parent
 MIB = 2**20

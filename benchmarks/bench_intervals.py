@@ -14,6 +14,9 @@ from pathlib import Path
 import numpy as np
 from machine import circumstances, page_name
 
+from fcos_core.metrics.bootstrap.intervals import CONFIDENCE, percentile_intervals, undefined_as_nan
+from fcos_core.metrics.bootstrap.ranking import Rankings, rank, wanted_boxes
+from fcos_core.metrics.bootstrap.resampling import resample, weighted_numbers
 from fcos_core.metrics.coco import (
     METRIC_NAMES,
     DetectedBoxes,
@@ -22,9 +25,6 @@ from fcos_core.metrics.coco import (
     by_category,
     match,
 )
-from fcos_core.metrics.intervals import CONFIDENCE, percentile_intervals, undefined_as_nan
-from fcos_core.metrics.ranking import Rankings, rank, wanted_boxes
-from fcos_core.metrics.resampling import resample, weighted_numbers
 
 HERE = Path(__file__).resolve().parent
 CATEGORY_IDS = np.arange(1, 6)

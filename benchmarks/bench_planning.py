@@ -55,11 +55,11 @@ def main() -> int:
 
 def plan(out: str) -> dict[str, Any]:
     """List the bucket and write a manifest; say how long each took, and the memory."""
-    from jobs.runtime.inputs import enumerate_inputs
-    from jobs.runtime.plan import make_manifest
+    from jobs.inputs.sources import enumerate_inputs
+    from jobs.planning.manifest import make_manifest
+    from jobs.rundir.directory import RunDirectory
+    from jobs.rundir.rows import items_to_table
     from jobs.storage import storage_for
-    from jobs.tables.rows import items_to_table
-    from jobs.tables.run_directory import RunDirectory
 
     storage_for("s3://bucket")
     before_mib, started = _resident_mib(), time.perf_counter()

@@ -37,11 +37,11 @@ from video_report import Actors, Ahead, Memory, Page, Rates, Unlike, make_page
 
 from fcos_core import FCOS, Category, save_checkpoint
 from fcos_core.config import BackboneConfig, HeadConfig, InputConfig, improved
+from jobs.inputs.sources import enumerate_inputs
+from jobs.inputs.video_index import VideoRequest, plan_videos
 from jobs.media.video import Segment, VideoSource, decode_segment, index_video, split
-from jobs.runtime.inputs import enumerate_inputs
-from jobs.runtime.loading import Loader
-from jobs.runtime.plan import make_manifest
-from jobs.runtime.video_planning import VideoRequest, plan_videos
+from jobs.planning.manifest import make_manifest
+from jobs.worker.prefetch import Loader
 
 REAL = ("cockatoo.mp4", "flipping_a_pancake.mkv")
 MIB = 2**20

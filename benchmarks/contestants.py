@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from process_tree import Measured
 from same_detections import Found
 
-from jobs.tables.reading import iterate_rows
-from jobs.tables.run_directory import RunDirectory
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.shard_reading import iterate_rows
 
 HERE = Path(__file__).resolve().parent
 FCOS = Path(sys.executable).with_name("fcos")

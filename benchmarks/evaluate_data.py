@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from coco_like import write_coco_like
 
-from jobs.tables.box_annotations import read_box_annotations
-from jobs.tables.rows import ManifestItem, Row, items_to_table
-from jobs.tables.run_directory import Category, RunDirectory, RunRecord
-from jobs.tables.writing import commit_shard, encode_shard
+from jobs.annotations.coco_boxes import read_box_annotations
+from jobs.rundir.directory import Category, RunDirectory, RunRecord
+from jobs.rundir.rows import ManifestItem, Row, items_to_table
+from jobs.rundir.shard_writing import commit_shard, encode_shard
 
 _NUM_CATEGORIES = 80
 _IMAGES_PER_SHARD = 5_000

@@ -41,9 +41,9 @@ def take_turn(name: str, pair: tuple[Path, Path]) -> Turn:
 
 
 def _ours(truth: str, results: str) -> tuple[float, list[float]]:
+    from jobs.annotations.coco_boxes import read_box_annotations
+    from jobs.annotations.coco_json import load_results
     from jobs.evaluate import EvaluateConfig, run
-    from jobs.tables.box_annotations import read_box_annotations
-    from jobs.tables.coco_json import load_results
 
     annotations = read_box_annotations(truth)
     began = time.perf_counter()

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from jobs.runtime.cores import num_cores
-from jobs.runtime.devices import device_model
+from jobs.parallel.cores import num_cores
+from jobs.parallel.devices import device_model
 
 _GIB = 2**30
 

@@ -29,7 +29,7 @@ from fcos_core.config import (
 from fcos_core.errors import CheckpointError, ConfigError
 from fcos_core.model.detector import FCOS
 from fcos_core.structures import Category
-from fcos_core.vision import FCOS_ResNet50_FPN_Weights
+from fcos_core.torchvision_parts import FCOS_ResNet50_FPN_Weights
 
 FORMAT = "fcos-batch/1"
 TORCHVISION_NUM_KEYS = 319

@@ -16,7 +16,7 @@ from fcos_core.boxes import clip_boxes, ltrb_to_boxes
 from fcos_core.config import DecodingConfig
 from fcos_core.locations import LocationGrid
 from fcos_core.structures import HeadOutputs
-from fcos_core.vision import nms
+from fcos_core.torchvision_parts import nms
 
 
 @dataclass(frozen=True)

@@ -30,13 +30,13 @@ from fcos_core.metrics.bpr import (
 )
 from fcos_core.metrics.bpr.groups import groupings
 from fcos_core.metrics.bpr.tally import Tally, added, describe, tally
-from jobs.runtime.block_tasks import map_blocks
+from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
+from jobs.annotations.join import join_run
+from jobs.annotations.json_columns import Int64Array
+from jobs.annotations.lost_boxes import LostBoxes, encode_lost_boxes
+from jobs.parallel.map_blocks import map_blocks
+from jobs.rundir.directory import RunDirectory
 from jobs.storage import absolute, storage_for
-from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
-from jobs.tables.joining import join_run
-from jobs.tables.json_columns import Int64Array
-from jobs.tables.lost_boxes import LostBoxes, encode_lost_boxes
-from jobs.tables.run_directory import RunDirectory
 
 _log = logging.getLogger(__name__)
 

@@ -9,33 +9,27 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 
 from fcos_core.errors import ConfigError, IncompleteRunError, StorageError
-from jobs.runtime.budget import BadBudget
-from jobs.runtime.devices import Resources
-from jobs.runtime.dispatch import dispatch, probe
-from jobs.runtime.events import EventLog
-from jobs.runtime.later_attempt import LaterAttempt, plan_attempt
-from jobs.runtime.messages import Receipt, Shard, WorkerSettings
-from jobs.runtime.opening import (
-    Draft,
-    OpenRun,
-    begin,
-    check_is_free,
-    check_same,
-    draw_up,
-    reopen,
-)
-from jobs.runtime.progress import ProgressReport
-from jobs.runtime.recording import record
-from jobs.runtime.resolving import DEVICE_MODEL, Fields, asked, resolve_num_actors
-from jobs.runtime.settings import DetectConfig
-from jobs.runtime.summary import DetectResult, Plan, incompleteness
-from jobs.runtime.surroundings import environment, terminate_as_interrupt
-from jobs.runtime.video_pace import VideoPace
+from jobs.dispatch.dispatch import dispatch
+from jobs.parallel.devices import Resources
+from jobs.parallel.resources import probe
+from jobs.parallel.signals import environment, terminate_as_interrupt
+from jobs.planning.begin import Draft, OpenRun, begin, check_is_free, check_same, draw_up, reopen
+from jobs.planning.defaults import DEVICE_MODEL, Fields, asked, resolve_num_actors
+from jobs.planning.max_bad import BadBudget
+from jobs.planning.run_json import record
+from jobs.planning.settings import DetectConfig
+from jobs.progress import ProgressReport
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.events import EventLog
+from jobs.rundir.proof import Proof, prove
+from jobs.rundir.retries import LaterAttempt, plan_attempt
+from jobs.rundir.rows import ManifestItem
+from jobs.rundir.shard import Receipt, Shard
+from jobs.rundir.summary import DetectResult, Plan, incompleteness
+from jobs.rundir.video_pace import VideoPace
 from jobs.storage import absolute, storage_for
 from jobs.storage.weights import ResolvedWeights, resolve_weights
-from jobs.tables.proof import Proof, prove
-from jobs.tables.rows import ManifestItem
-from jobs.tables.run_directory import RunDirectory
+from jobs.worker.messages import WorkerSettings
 
 __all__ = ["DetectConfig", "DetectResult", "Plan", "run"]
 

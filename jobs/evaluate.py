@@ -16,8 +16,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fcos_core.errors import ConfigError
 from fcos_core.metrics.coco import METRIC_NAMES
-from jobs.runtime.block_tasks import map_blocks
+from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
+from jobs.parallel.map_blocks import map_blocks
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.proof import Proof
 from jobs.scoring.comparing import compare, compare_frames, require_same_images
+from jobs.scoring.evaluation_tables import (
+    encode_confusion,
+    encode_curves,
+    encode_per_area,
+    encode_per_category,
+)
 from jobs.scoring.scores import Scores, Spread, score
 from jobs.scoring.subjects import (
     RunSubjects,
@@ -27,15 +36,6 @@ from jobs.scoring.subjects import (
     subjects_of_run,
 )
 from jobs.storage import absolute, storage_for
-from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
-from jobs.tables.evaluation import (
-    encode_confusion,
-    encode_curves,
-    encode_per_area,
-    encode_per_category,
-)
-from jobs.tables.proof import Proof
-from jobs.tables.run_directory import RunDirectory
 
 # One process scores 5,000 images of 100 detections in 3.3 s, and Ray takes some 14 s to start
 # (benchmarks/results, evaluate and bpr): from here on even two processes pay.

@@ -10,18 +10,18 @@ from typing import Any
 from pydantic import Field
 
 from jobs import bpr, detect, evaluate, report, verify
+from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
+from jobs.annotations.join import join_items, require_same_categories
 from jobs.bpr import BprConfig, BprResult
 from jobs.detect import DetectConfig, DetectResult, Plan
 from jobs.evaluate import EvaluateConfig, EvaluateResult
+from jobs.parallel.signals import environment
+from jobs.planning.begin import Draft
+from jobs.planning.model_card import read_model_card
 from jobs.report import ReportConfig
-from jobs.runtime.opening import Draft
-from jobs.runtime.recording import read_model_card
-from jobs.runtime.surroundings import environment
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.proof import Proof
 from jobs.storage.weights import resolve_weights
-from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
-from jobs.tables.joining import join_items, require_same_categories
-from jobs.tables.proof import Proof
-from jobs.tables.run_directory import RunDirectory
 from jobs.verify import VerifyConfig
 
 _log = logging.getLogger(__name__)

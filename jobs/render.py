@@ -12,12 +12,12 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fcos_core.errors import ConfigError
-from jobs.rendering.expected import Between
+from jobs.parallel.signals import terminate_as_interrupt
+from jobs.rendering.frame_rows import Between
 from jobs.rendering.run import RunDrawings, RunOrder, draw_run
-from jobs.rendering.targets import TargetsResult, draw_targets
-from jobs.runtime.surroundings import terminate_as_interrupt
+from jobs.rendering.targets.run import TargetsResult, draw_targets
+from jobs.rundir.directory import Category, RunDirectory
 from jobs.storage import absolute
-from jobs.tables.run_directory import Category, RunDirectory
 
 _TARGETS_LIMIT = 20
 

@@ -15,36 +15,31 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from fcos_core.errors import AnnotationError, ConfigError
-from jobs.reporting import formats
-from jobs.reporting.breakdowns import breakdowns_section
-from jobs.reporting.classes import classes_section, curves_section
-from jobs.reporting.contents import contents_section, quarantine_section
-from jobs.reporting.documents import (
-    Metrics,
-    read_curves,
-    read_metrics,
-    read_recall,
-)
-from jobs.reporting.frames import FrameReader
-from jobs.reporting.headline import headline_section
-from jobs.reporting.mistakes import confusions_section, errors_section
-from jobs.reporting.page import MAX_BYTES, Page, render
-from jobs.reporting.panels import DrawnPanel, draw_panels, panels_section, without_last
-from jobs.reporting.pictures import Drawer
-from jobs.reporting.provenance import provenance_section
-from jobs.reporting.recall import ladder_section, recall_section
-from jobs.reporting.scan import Scan, scan
-from jobs.reporting.scores import calibration_section, thresholds_section
-from jobs.reporting.section import Section
-from jobs.reporting.throughput import pace_of_videos, read_work, throughput_section
-from jobs.reporting.truth import Truth
-from jobs.reporting.videos import videos_section
-from jobs.runtime.locating import reader
+from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
+from jobs.annotations.join import require_same_categories
+from jobs.inputs.relocated import reader
+from jobs.reporting.examples.frames import FrameReader
+from jobs.reporting.examples.panels import DrawnPanel, draw_panels, panels_section, without_last
+from jobs.reporting.examples.scan import Scan, scan
+from jobs.reporting.examples.thumbnails import Drawer
+from jobs.reporting.examples.truth import Truth
+from jobs.reporting.html import formats
+from jobs.reporting.html.page import MAX_BYTES, Page, render
+from jobs.reporting.html.section import Section
+from jobs.reporting.results import Metrics, read_curves, read_metrics, read_recall
+from jobs.reporting.sections.breakdowns import breakdowns_section
+from jobs.reporting.sections.classes import classes_section, curves_section
+from jobs.reporting.sections.contents import contents_section, quarantine_section
+from jobs.reporting.sections.headline import headline_section
+from jobs.reporting.sections.mistakes import confusions_section, errors_section
+from jobs.reporting.sections.provenance import provenance_section
+from jobs.reporting.sections.recall import ladder_section, recall_section
+from jobs.reporting.sections.scores import calibration_section, thresholds_section
+from jobs.reporting.sections.throughput import pace_of_videos, read_work, throughput_section
+from jobs.reporting.sections.videos import videos_section
+from jobs.rundir.directory import RunDirectory, RunRecord
+from jobs.rundir.proof import Proof, prove
 from jobs.storage import absolute, join, storage_for
-from jobs.tables.box_annotations import BoxAnnotations, read_box_annotations
-from jobs.tables.joining import require_same_categories
-from jobs.tables.proof import Proof, prove
-from jobs.tables.run_directory import RunDirectory, RunRecord
 
 _log = logging.getLogger(__name__)
 

@@ -15,18 +15,23 @@ from fcos_core.errors import ConfigError
 from fcos_core.metrics.coco import METRIC_NAMES
 from fcos_core.predictor import resolve_device
 from fcos_core.training import StepReport
-from jobs.runtime.cores import num_cores
-from jobs.runtime.dispatch import probe
-from jobs.runtime.ray_train import WorkerGroup, run_workers
-from jobs.runtime.surroundings import terminate_as_interrupt
+from jobs.parallel.cores import num_cores
+from jobs.parallel.ray_train import WorkerGroup, run_workers
+from jobs.parallel.resources import probe
+from jobs.parallel.signals import terminate_as_interrupt
 from jobs.storage import absolute
 from jobs.training.data import TrainingData, load_data
 from jobs.training.loop import train
 from jobs.training.metrics_log import MetricsTail, last_records, report_of
 from jobs.training.progress import TrainingProgress
-from jobs.training.record import CHECKPOINT_NAME, METRICS_NAME, deciding_fields, open_training
 from jobs.training.settings import TrainConfig
 from jobs.training.state import saved_step
+from jobs.training.training_json import (
+    CHECKPOINT_NAME,
+    METRICS_NAME,
+    deciding_fields,
+    open_training,
+)
 
 __all__ = ["TrainConfig", "TrainResult", "run"]
 

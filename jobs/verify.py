@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from jobs.runtime.summary import counts, incompleteness
-from jobs.tables.proof import Proof, prove
-from jobs.tables.run_directory import RunDirectory
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.proof import Proof, prove
+from jobs.rundir.summary import counts, incompleteness
 
 
 class VerifyConfig(BaseModel):

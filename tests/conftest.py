@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
-from jobs.storage.s3_client import disconnect
+from jobs.storage.s3.client import disconnect
 from tests import s3_servers
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -7,7 +7,12 @@ from torch import Tensor, nn
 
 from fcos_core.config import BackboneConfig
 from fcos_core.errors import ConfigError
-from fcos_core.vision import BasicBlock, FrozenBatchNorm2d, IntermediateLayerGetter, models
+from fcos_core.torchvision_parts import (
+    BasicBlock,
+    FrozenBatchNorm2d,
+    IntermediateLayerGetter,
+    models,
+)
 
 RESNET_DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 

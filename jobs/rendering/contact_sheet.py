@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 
 from jobs.media.drawing.colors import MUTED, Pixels
-from jobs.media.drawing.layout import beside, blank, framed, stacked
 from jobs.media.drawing.text import TextStyle, draw_text, shortened
-from jobs.rendering.pictures import TILE_SHAPE
+from jobs.rendering.images import TILE_SHAPE
+from jobs.rendering.targets.layout import beside, blank, framed, stacked
 
 NUM_TILES = 24
 _MOST_COLUMNS = 6

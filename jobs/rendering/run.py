@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fcos_core.errors import ConfigError
+from jobs.parallel.cores import num_cores
+from jobs.parallel.ray_session import connected
+from jobs.progress import ProgressReport
 from jobs.rendering.contact_sheet import NUM_TILES, candidates, contact_sheet
-from jobs.rendering.expected import Between
-from jobs.rendering.handing_out import draw_all
-from jobs.rendering.names import CONTACT_SHEET, output_names, overwritten
-from jobs.rendering.pictures import Look, Order, Outcome, PictureBlock, encoded
-from jobs.rendering.rows import ShardRows
-from jobs.rendering.video_orders import VideoOrder, VideoOutcome
+from jobs.rendering.distribute import draw_all
+from jobs.rendering.frame_rows import Between
+from jobs.rendering.images import Look, Order, Outcome, PictureBlock, encoded
+from jobs.rendering.output_names import CONTACT_SHEET, output_names, overwritten
+from jobs.rendering.shard_rows import ShardRows
+from jobs.rendering.video_tasks import VideoOrder, VideoOutcome
 from jobs.rendering.videos import FRAMES_PER_PART
-from jobs.runtime.cores import num_cores
-from jobs.runtime.progress import ProgressReport
-from jobs.runtime.ray_session import connected
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.rows import ManifestItem
 from jobs.storage import join as join_uri
 from jobs.storage import storage_for
-from jobs.tables.rows import ManifestItem
-from jobs.tables.run_directory import RunDirectory
 
 _log = logging.getLogger(__name__)
 

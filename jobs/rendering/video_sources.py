@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from fcos_core.errors import VideoError
-from jobs.media.encoding import VideoShape
+from jobs.inputs.relocated import located
+from jobs.media.mp4 import VideoShape
 from jobs.media.video import VideoIndex
-from jobs.rendering.pictures import Fate
-from jobs.rendering.video_orders import VideoOrder
-from jobs.runtime.locating import located
+from jobs.rendering.images import Fate
+from jobs.rendering.video_tasks import VideoOrder
 from jobs.storage import absolute, storage_for
 
 

@@ -14,14 +14,15 @@ from functools import partial
 from itertools import islice
 
 from fcos_core.errors import DataError, StorageError, VideoError
+from jobs.inputs.video_frames import source_of
 from jobs.media.drawing.colors import Pixels
 from jobs.media.drawing.detections import NOTHING, draw_found
-from jobs.media.encoding import EncodedPart, Mp4Writer, encode, open_sound, read_shape
+from jobs.media.mp4 import EncodedPart, Mp4Writer, encode, open_sound, read_shape
 from jobs.media.video import Lost, decode_segment, index_video, split
-from jobs.rendering.expected import FrameRows
-from jobs.rendering.pictures import tile_of
-from jobs.rendering.rows import found_in
-from jobs.rendering.video_orders import PartOrder, VideoOrder, VideoOutcome, VideoPlan
+from jobs.rendering.atomic_file import Writing
+from jobs.rendering.frame_rows import FrameRows
+from jobs.rendering.images import tile_of
+from jobs.rendering.shard_rows import found_in
 from jobs.rendering.video_sources import (
     end_pts_of,
     fate_of_unusable,
@@ -29,8 +30,7 @@ from jobs.rendering.video_sources import (
     require_same_frames,
     require_same_size,
 )
-from jobs.rendering.writing import Writing
-from jobs.runtime.video_segments import source_of
+from jobs.rendering.video_tasks import PartOrder, VideoOrder, VideoOutcome, VideoPlan
 
 FRAMES_PER_PART = 300
 """Of a video: few enough to be kept in memory once encoded, many enough to be worth a task."""

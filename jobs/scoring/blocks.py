@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from fcos_core.metrics.coco import DetectedBoxes, TrueBoxes, canonical_order
 from fcos_core.metrics.counting import count_up
-from jobs.tables.box_annotations import BoxAnnotations
-from jobs.tables.coco_json import CocoResults
-from jobs.tables.detected import read_detected
-from jobs.tables.frame_joining import FrameJoin
-from jobs.tables.joining import Join
-from jobs.tables.json_columns import Int64Array
-from jobs.tables.run_directory import RunDirectory
+from jobs.annotations.coco_boxes import BoxAnnotations
+from jobs.annotations.coco_json import CocoResults
+from jobs.annotations.join import Join
+from jobs.annotations.join_frames import FrameJoin
+from jobs.annotations.json_columns import Int64Array
+from jobs.rundir.detection_columns import read_detected
+from jobs.rundir.directory import RunDirectory
 
 # Enough for the work to outweigh its overhead, few enough to fit beside others in memory.
 _IMAGES_PER_BLOCK = 4_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from fcos_core.errors import ConfigError
-from fcos_core.metrics import comparison
+from fcos_core.metrics.bootstrap import comparison
+from jobs.annotations.video_frames import FrameEntries
 from jobs.scoring.scores import Resamples, Scores
-from jobs.tables.frame_entries import FrameEntries
 
 
 def require_same_images(first: Scores, second: Scores) -> None:

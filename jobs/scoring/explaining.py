@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fcos_core.metrics import ladder
 from fcos_core.metrics.bpr import BoxBlock, Rule, measure
 from fcos_core.metrics.coco import (
     CocoMetrics,
@@ -20,9 +19,18 @@ from fcos_core.metrics.coco import (
     TrueBoxes,
     of_category,
 )
-from fcos_core.metrics.explain import areas, calibration, confusion, curves, errors, gains, recall
+from fcos_core.metrics.explain import (
+    areas,
+    calibration,
+    confusion,
+    curves,
+    errors,
+    gains,
+    ladder,
+    recall,
+)
 from fcos_core.metrics.explain import thresholds as score_thresholds
-from jobs.tables.json_columns import Int64Array
+from jobs.annotations.json_columns import Int64Array
 
 _ERROR_NAMES = {
     "class": "cls",

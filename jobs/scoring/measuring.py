@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fcos_core.metrics.bootstrap.ranking import WantedBoxes, wanted_boxes
 from fcos_core.metrics.bpr import Rule
 from fcos_core.metrics.coco import PackedMatches, Settings, match, pack
-from fcos_core.metrics.ranking import WantedBoxes, wanted_boxes
+from jobs.annotations.json_columns import Int64Array
 from jobs.scoring.blocks import ScoringBlock, read_found
 from jobs.scoring.explaining import BlockExplanation, explain_block
-from jobs.tables.json_columns import Int64Array
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fcos_core.metrics import intervals, ranking, resampling
+from fcos_core.metrics.bootstrap import intervals, ranking, resampling
 from fcos_core.metrics.coco import (
     MAX_DETECTIONS,
     CategoryMatches,
@@ -22,10 +22,10 @@ from fcos_core.metrics.coco import (
     metrics_of,
     unpacked,
 )
+from jobs.annotations.coco_boxes import BoxAnnotations
 from jobs.scoring.explaining import Explanation, explain
 from jobs.scoring.measuring import BlockScores, measure_block
 from jobs.scoring.subjects import Subject
-from jobs.tables.box_annotations import BoxAnnotations
 
 RESAMPLES_SEED = 0
 _RANGES = 20  # of resamples, each computed in one go

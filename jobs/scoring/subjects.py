@@ -16,14 +16,14 @@ import numpy as np
 from fcos_core.errors import IncompleteRunError
 from fcos_core.metrics.bpr import DEFAULT_RULES, Rule, named_rule, rule_of_preset
 from fcos_core.metrics.coco import CANONICAL_ORDER
-from jobs.runtime.summary import incompleteness
+from jobs.annotations.coco_boxes import BoxAnnotations
+from jobs.annotations.coco_json import load_results
+from jobs.annotations.join import RunJoin, join_run, require_same_categories
+from jobs.annotations.json_columns import Int64Array
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.proof import Proof, prove
+from jobs.rundir.summary import incompleteness
 from jobs.scoring.blocks import ScoringBlock, blocks_of_results, blocks_of_run
-from jobs.tables.box_annotations import BoxAnnotations
-from jobs.tables.coco_json import load_results
-from jobs.tables.joining import RunJoin, join_run, require_same_categories
-from jobs.tables.json_columns import Int64Array
-from jobs.tables.proof import Proof, prove
-from jobs.tables.run_directory import RunDirectory
 
 _log = logging.getLogger(__name__)
 

@@ -54,7 +54,9 @@ def storage_for(uri: str) -> Storage:
 
 @lru_cache(maxsize=1)
 def _s3() -> Storage:
-    from jobs.storage.s3 import S3Storage  # boto3 takes a while, and most commands need none
+    from jobs.storage.s3.storage import (
+        S3Storage,  # boto3 takes a while, and most commands need none
+    )
 
     return S3Storage()
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from fcos_core.errors import ConfigError
 from fcos_core.structures import Category
+from jobs.annotations.coco_json import CocoAnnotations, load_annotations
 from jobs.storage.weights import ResolvedWeights, resolve_weights
-from jobs.tables.coco_json import CocoAnnotations, load_annotations
 from jobs.training.settings import TrainConfig
 
 

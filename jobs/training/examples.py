@@ -19,9 +19,9 @@ from fcos_core.errors import AnnotationError
 from fcos_core.images import Uint8Image
 from fcos_core.structures import GroundTruth
 from fcos_core.training import Peers, TrainingBatch, TrainingExample
-from jobs.media.images import decode_image
+from jobs.annotations.coco_json import CocoAnnotations, CocoImage
+from jobs.media.image.decode import decode_image
 from jobs.storage import absolute, join, storage_for
-from jobs.tables.coco_json import CocoAnnotations, CocoImage
 from jobs.training.sampling import BatchPlan, plan_batches
 from jobs.training.settings import TrainConfig
 

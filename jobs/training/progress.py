@@ -11,7 +11,7 @@ from typing import Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jobs.runtime.progress import LINE_EVERY_S
+from jobs.progress import LINE_EVERY_S
 from jobs.training.metrics_log import Record
 
 _BAR_WIDTH = 20

@@ -17,7 +17,7 @@ from safetensors.torch import save as serialize
 from fcos_core.errors import CheckpointError
 from fcos_core.training import Trainer
 from jobs.storage import join, storage_for
-from jobs.training.record import STATE_NAME, code_version
+from jobs.training.training_json import STATE_NAME, code_version
 
 _FORMAT = "fcos-batch-training/1"
 

@@ -14,7 +14,7 @@ from fcos_core.model.detector import FCOS
 from fcos_core.predictor import Predictor
 from fcos_core.structures import Detections
 from fcos_core.training import Peers
-from jobs.tables.coco_json import CocoAnnotations, CocoImage
+from jobs.annotations.coco_json import CocoAnnotations, CocoImage
 from jobs.training.examples import read_image
 
 _SCORE_THRESHOLD = 0.05  # that of ``fcos detect``

@@ -11,13 +11,13 @@ import threading
 import time
 from pathlib import Path
 
-from jobs.runtime.dispatch import dispatch
-from jobs.runtime.messages import Receipt
-from jobs.runtime.schedule import Patience
+from jobs.dispatch.dispatch import dispatch
+from jobs.dispatch.schedule import Patience
+from jobs.rundir.shard import Receipt
 from tests.chaos import networks
-from tests.jobs.runtime.crewmen import shard_of
-from tests.jobs.runtime.on_a_cluster import Slow
-from tests.jobs.runtime.runs import settings_without_a_model
+from tests.jobs.dispatch.on_a_cluster import Slow
+from tests.jobs.dispatch.scripted_workers import shard_of
+from tests.jobs.worker.runs import settings_without_a_model
 
 NUM_SHARDS = 60
 PORT = 6379

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.jobs.runtime.processes import actors_below, children_below
+from tests.processes import actors_below, children_below
 
 TIMEOUT_S = 120
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jobs.tables.run_directory import RunDirectory
+from jobs.rundir.directory import RunDirectory
 from tests.chaos.nodes import ROOT, Nodes
 
 TIMEOUT_S = 600

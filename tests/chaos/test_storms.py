@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 import pytest
 
+from jobs.rundir.directory import RunDirectory
 from jobs.storage import join
-from jobs.tables.run_directory import RunDirectory
 from tests import s3_servers
 from tests.chaos.nodes import ROOT, Nodes, cluster_environment, running_nodes
 from tests.chaos.proxy import FaultProxy, Faults
 from tests.chaos.storm import TIMEOUT_S, Storm, detect_command, forecast
-from tests.jobs.runtime.tiny import save_tiny
+from tests.tiny_model import save_tiny
 
 pytestmark = pytest.mark.ray
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.runtime.settings import DetectConfig
-from jobs.tables.proof import prove
-from jobs.tables.run_directory import RunDirectory
+from jobs.planning.settings import DetectConfig
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.proof import prove
 from tests.fuzz.finished import finish
-from tests.jobs.runtime.tiny import save_tiny
+from tests.tiny_model import save_tiny
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -22,16 +22,16 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.runtime.settings import DetectConfig
-from jobs.tables.proof import prove
-from jobs.tables.reading import iterate_rows
-from jobs.tables.rows import table_to_rows
-from jobs.tables.run_directory import RunDirectory
+from jobs.planning.settings import DetectConfig
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.proof import prove
+from jobs.rundir.rows import table_to_rows
+from jobs.rundir.shard_reading import iterate_rows
 from tests.fuzz.command import DONE, fcos
 from tests.fuzz.finished import finish
 from tests.jobs.media.video.making import RECIPES, write_audio, write_derived, write_video
-from tests.jobs.runtime.processes import actors_below
-from tests.jobs.runtime.tiny import save_tiny
+from tests.processes import actors_below
+from tests.tiny_model import save_tiny
 
 pytestmark = pytest.mark.ray
 

@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.runtime.worker import Worker
-from jobs.tables.proof import prove
-from jobs.tables.run_directory import RunDirectory
-from tests.jobs.runtime.processes import actors_below, children_below
-from tests.jobs.runtime.runs import begin_run, record_run, worker_settings
-from tests.jobs.runtime.tiny import save_tiny
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.proof import prove
+from jobs.worker.worker import Worker
+from tests.jobs.worker.runs import begin_run, record_run, worker_settings
+from tests.processes import actors_below, children_below
+from tests.tiny_model import save_tiny
 
 pytestmark = pytest.mark.ray
 

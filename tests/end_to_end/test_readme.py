@@ -36,7 +36,7 @@ def test_every_link_of_the_readme_leads_somewhere():
 
 
 def test_every_command_of_the_readme_is_one_of_ours():
-    from jobs.cli import app
+    from jobs.cli.commands import app
 
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     shown = set(re.findall(r"`fcos ([a-z]+)", (ROOT / "README.md").read_text()))
@@ -46,9 +46,9 @@ def test_every_command_of_the_readme_is_one_of_ours():
 
 @pytest.mark.parametrize("name", ["train.yaml", "finish.yaml"])
 def test_the_recipe_of_the_bundled_checkpoint_is_valid_and_describes_it(name):
-    from jobs.config_file import load_settings
+    from jobs.cli.config_file import load_settings
     from jobs.train import TrainConfig
-    from jobs.training.starting import _model_config
+    from jobs.training.initial_model import _model_config
 
     file = ROOT / "jobs" / "assets" / "demo" / name
     config = load_settings(TrainConfig, str(file), {"out": "nowhere"})

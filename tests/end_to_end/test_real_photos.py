@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from fcos_core.errors import ImageError
-from jobs.media.images import decode_image
-from jobs.tables.reading import iterate_rows
-from jobs.tables.rows import table_to_rows
-from jobs.tables.run_directory import RunDirectory
+from jobs.media.image.decode import decode_image
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.rows import table_to_rows
+from jobs.rundir.shard_reading import iterate_rows
 from tests.fcos_core.models import torchvision_model, torchvision_state_dict
 
 

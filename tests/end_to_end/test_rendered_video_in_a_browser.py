@@ -10,7 +10,7 @@ import pytest
 
 from jobs.media.drawing.palette import class_color
 from jobs.render import RenderConfig, run
-from tests.jobs.media.encoding.clips import HEIGHT, QUARTER_TURN, WIDTH, seen, write_clip
+from tests.jobs.media.mp4.clips import HEIGHT, QUARTER_TURN, WIDTH, seen, write_clip
 from tests.jobs.rendering.runs import RunOfATest
 
 PAGE = "<video id=v muted preload=auto src='{}'></video>"

@@ -9,9 +9,9 @@ import pytest
 
 from jobs.synthetic import generate
 from jobs.training.state import saved_step
-from tests.jobs.runtime.processes import children_below
 from tests.jobs.training.small import small_settings
 from tests.jobs.training.test_resume import TIMEOUT_S, start, wait_for_step
+from tests.processes import children_below
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

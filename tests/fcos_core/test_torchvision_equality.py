@@ -10,7 +10,7 @@ from fcos_core.images import make_batch
 from fcos_core.locations import location_grid
 from fcos_core.structures import GroundTruth
 from fcos_core.targets import encode
-from jobs.media.images import decode_image
+from jobs.media.image.decode import decode_image
 from tests.fcos_core.models import our_model, torchvision_model, torchvision_state_dict
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from types import FrameType
 
-from jobs.cli import main
+from jobs.cli.commands import main
 
 DONE, CANNOT_WORK, INCOMPLETE = 0, 2, 3
 

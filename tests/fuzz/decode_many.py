@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fcos_core.errors import ImageError
-from jobs.media.images import decode_image, image_size
+from jobs.media.image.decode import decode_image, image_size
 from tests.fuzz.mutations import mutate
 from tests.fuzz.sources import sound_pictures
 

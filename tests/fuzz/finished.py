@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from jobs.runtime.later_attempt import plan_attempt
-from jobs.runtime.opening import begin, draw_up, reopen
-from jobs.runtime.recording import record
-from jobs.runtime.settings import DetectConfig
-from jobs.runtime.worker import Worker
+from jobs.planning.begin import begin, draw_up, reopen
+from jobs.planning.run_json import record
+from jobs.planning.settings import DetectConfig
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.retries import plan_attempt
 from jobs.storage.weights import resolve_weights
-from jobs.tables.run_directory import RunDirectory
-from tests.jobs.runtime.runs import worker_settings
+from jobs.worker.worker import Worker
+from tests.jobs.worker.runs import worker_settings
 
 
 def finish(config: DetectConfig, repair: Path | None = None, source: Path | None = None) -> None:

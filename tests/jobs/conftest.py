@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.runtime.ray_session import connected
-from tests.jobs.runtime.tiny import save_tiny
+from jobs.parallel.ray_session import connected
+from tests.tiny_model import save_tiny
 
 NUM_CPUS = 4
 SHAPES = ((48, 64), (64, 48), (40, 40))

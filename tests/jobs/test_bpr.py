@@ -10,10 +10,10 @@ import pytest
 from fcos_core.errors import ConfigError
 from fcos_core.metrics.bpr import AnchorRule, Cause, named_rule, rule_names
 from jobs import bpr
+from jobs.annotations.coco_json import load_annotations
 from jobs.bpr import BprConfig
-from jobs.cli import main
-from jobs.tables.coco_json import load_annotations
-from jobs.tables.schemas import LOST_BOXES
+from jobs.cli.commands import main
+from jobs.rundir.schemas import LOST_BOXES
 from tests.fcos_core.metrics.bpr.reference import dense_anchors, dense_locations
 
 FILES = {

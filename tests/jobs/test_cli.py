@@ -13,8 +13,8 @@ import pytest
 import torch
 import torchvision
 
-from jobs.cli import main
-from jobs.tables.run_directory import RunDirectory
+from jobs.cli.commands import main
+from jobs.rundir.directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parents[2]
 FCOS = (sys.executable, "-m", "jobs.cli")

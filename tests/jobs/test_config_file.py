@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from fcos_core.errors import ConfigError
-from jobs.config_file import load_settings
+from jobs.cli.config_file import load_settings
 
 
 class Settings(BaseModel):

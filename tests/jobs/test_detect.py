@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-import jobs.runtime.dispatch as dispatch_module
-import jobs.runtime.opening as opening_module
+import jobs.dispatch.dispatch as dispatch_module
+import jobs.planning.begin as opening_module
 from fcos_core.errors import ConfigError
 from jobs.detect import DetectConfig, DetectResult, Plan, run
-from jobs.runtime.devices import local_resources
-from jobs.tables.reading import read_shard
-from jobs.tables.rows import ManifestItem, Row, table_to_rows
-from jobs.tables.run_directory import RunDirectory
-from jobs.tables.writing import commit_shard, encode_shard
-from tests.jobs.runtime.tiny import save_tiny
+from jobs.parallel.devices import local_resources
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.rows import ManifestItem, Row, table_to_rows
+from jobs.rundir.shard_reading import read_shard
+from jobs.rundir.shard_writing import commit_shard, encode_shard
+from tests.tiny_model import save_tiny
 
 pytestmark = pytest.mark.ray
 

@@ -10,13 +10,14 @@ import pytest
 import torch
 from torchvision.io import decode_image as torchvision_decode
 
-import jobs.runtime.loading as loading_module
+import jobs.worker.prefetch as loading_module
 from fcos_core.errors import ConfigError, IncompleteRunError, StorageError
 from jobs.detect import DetectConfig, DetectResult, run
-from jobs.runtime.dispatch import dispatch
-from jobs.runtime.messages import Receipt, WorkerSettings
-from jobs.runtime.worker import Worker
-from tests.jobs.runtime.runs import begin_run, rows_of, worker_settings
+from jobs.dispatch.dispatch import dispatch
+from jobs.rundir.shard import Receipt
+from jobs.worker.messages import WorkerSettings
+from jobs.worker.worker import Worker
+from tests.jobs.worker.runs import begin_run, rows_of, worker_settings
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_a_disk_that_turns_read_only_ends_the_run_and_it_goes_on_later(
             disk("ro")
 
     with monkeypatch.context() as patch:
-        patch.setattr("jobs.runtime.events.EventLog.shard", on_third)
+        patch.setattr("jobs.rundir.events.EventLog.shard", on_third)
         with pytest.raises(ConfigError, match="cannot be written: Read-only file system"):
             run(config)
     disk("rw")

@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from fcos_core.metrics.coco import METRIC_NAMES
+from jobs.annotations.coco_json import load_annotations
 from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
-from jobs.tables.coco_json import load_annotations
-from jobs.tables.schemas import CONFUSION, CURVES, METRICS_PER_AREA, METRICS_PER_CATEGORY
+from jobs.rundir.schemas import CONFUSION, CURVES, METRICS_PER_AREA, METRICS_PER_CATEGORY
 from tests.jobs.scoring.runs import (
     CAT_BOX,
     HIT,

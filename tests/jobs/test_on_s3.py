@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from jobs.cli import main
-from jobs.runtime.worker import Worker
-from jobs.storage.s3 import S3Storage
-from jobs.storage.s3_client import disconnect
-from jobs.tables.proof import prove
-from tests.jobs.runtime.runs import begin_run, record_run, worker_settings
+from jobs.cli.commands import main
+from jobs.rundir.proof import prove
+from jobs.storage.s3.client import disconnect
+from jobs.storage.s3.storage import S3Storage
+from jobs.worker.worker import Worker
+from tests.jobs.worker.runs import begin_run, record_run, worker_settings
 from tests.s3_servers import SECRET_KEY
 
 pytestmark = pytest.mark.ray

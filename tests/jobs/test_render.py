@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from fcos_core.errors import ConfigError
-from jobs.cli import main
+from jobs.cli.commands import main
 from jobs.media.drawing.palette import class_color
 from jobs.media.video import Sampling
 from jobs.render import RenderConfig, run
-from tests.jobs.media.encoding.clips import seen, write_clip
+from tests.jobs.media.mp4.clips import seen, write_clip
 from tests.jobs.rendering.runs import RunOfATest
 
 CAT, DOG = (1, 0.9, (40, 40, 200, 160)), (3, 0.6, (200, 100, 380, 280))

@@ -14,12 +14,12 @@ from fcos_core.errors import ConfigError
 from fcos_core.metrics.bpr.locations import measure_locations
 from fcos_core.metrics.bpr.rules import LocationRule, named_rule
 from fcos_core.metrics.bpr.structures import BoxBlock
-from fcos_core.metrics.picture_targets import picture_targets
+from fcos_core.target_maps import picture_targets
 from jobs import synthetic
-from jobs.cli import main
+from jobs.annotations.coco_json import CocoAnnotations, CocoImage, load_annotations
+from jobs.cli.commands import main
 from jobs.render import RenderConfig, run
-from jobs.rendering.targets import page_name
-from jobs.tables.coco_json import CocoAnnotations, CocoImage, load_annotations
+from jobs.rendering.targets.run import page_name
 
 RULES = ("paper", "improved", "torchvision", "paper-p4")
 

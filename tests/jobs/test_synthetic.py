@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from fcos_core.errors import ConfigError
+from jobs.annotations.coco_boxes import read_box_annotations
+from jobs.annotations.coco_json import load_annotations
 from jobs.media.video import VideoSource, decode_segment, index_video, split
 from jobs.synthetic import CATEGORIES, VIDEO_NAME, generate
 from jobs.synthetic.motion import draw_motion
 from jobs.synthetic.scene import LARGEST_PX, MIN_VISIBLE, SMALLEST_PX, draw_scene
 from jobs.synthetic.texture import SIZE_PX
-from jobs.tables.box_annotations import read_box_annotations
-from jobs.tables.coco_json import load_annotations
 
 
 def scene(index, seed=5):

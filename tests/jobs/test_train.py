@@ -7,11 +7,11 @@ from pydantic import ValidationError
 from fcos_core import load_checkpoint
 from fcos_core.errors import AnnotationError, CheckpointError, ConfigError
 from fcos_core.metrics.coco import METRIC_NAMES
+from jobs.annotations.coco_json import load_annotations
 from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
 from jobs.storage.weights import resolve_weights
 from jobs.synthetic import CATEGORIES, generate
-from jobs.tables.coco_json import load_annotations
 from jobs.train import run
 from jobs.training.examples import ExampleSource
 from tests.fcos_core.models import torchvision_state_dict

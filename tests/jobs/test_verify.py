@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 
 from fcos_core.errors import ConfigError
-from jobs.runtime.settings import DetectConfig
-from jobs.runtime.worker import Worker
-from jobs.tables.run_directory import RunDirectory
+from jobs.planning.settings import DetectConfig
+from jobs.rundir.directory import RunDirectory
 from jobs.verify import VerifyConfig, run
+from jobs.worker.worker import Worker
 from tests.fuzz.finished import finish
-from tests.jobs.runtime.runs import begin_run, record_run, worker_settings
+from tests.jobs.worker.runs import begin_run, record_run, worker_settings
 
 pytestmark = pytest.mark.usefixtures("_kept_threads")
 

@@ -8,14 +8,14 @@ from contextlib import suppress
 from av.error import FFmpegError
 
 from fcos_core.errors import VideoError
-from jobs.media.video.choice import Choice
 from jobs.media.video.counting import counted
 from jobs.media.video.decoder import Decoder
-from jobs.media.video.exact import SegmentDecoder
 from jobs.media.video.frames import Decoded, Frame, Lost, seconds
 from jobs.media.video.rotation import Upright
+from jobs.media.video.segment_decoder import SegmentDecoder
 from jobs.media.video.segments import Segment
 from jobs.media.video.source import OpenVideo, Packet, VideoSource, opened, reason_of
+from jobs.media.video.wanted_frames import Choice
 
 _STEPS_BACK_S = (0, 1, 10)
 """How much earlier to aim when a seek lands behind the key frame, as its decoding order allows."""

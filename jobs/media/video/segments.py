@@ -9,7 +9,7 @@ import numpy as np
 
 from jobs.media.video.index import VideoIndex
 from jobs.media.video.sampling import Sampling
-from jobs.tables.frame_choice import EVERY_FRAME, write_choice
+from jobs.rundir.sampled_frames import EVERY_FRAME, write_choice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Segment:
         start_pts: ticks when the first of them is shown.
         end_pts: ticks when the last of them is shown.
         decode_from_pts: of the key frame to begin at; None to begin at the start and to count.
-        sampling: which frames are taken, as ``jobs.tables.frame_choice`` writes it.
+        sampling: which frames are taken, as ``jobs.rundir.sampled_frames`` writes it.
     """
 
     stream: int

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from jobs.media.video import Sampling, VideoSource, index_video
 from jobs.media.video.segments import split
-from jobs.tables.rows import ManifestItem, Row, items_to_table
-from jobs.tables.run_directory import Category, RunDirectory, RunRecord
-from jobs.tables.writing import commit_shard, encode_shard
+from jobs.rundir.directory import Category, RunDirectory, RunRecord
+from jobs.rundir.rows import ManifestItem, Row, items_to_table
+from jobs.rundir.shard_writing import commit_shard, encode_shard
 
 RUN_ID = "run-of-a-test"
 CATEGORIES = {1: "cat", 3: "dog", 44: "traffic light"}

@@ -10,9 +10,9 @@ import pytest
 
 from jobs.render import RenderConfig, run
 from jobs.rendering.run import RunDrawings
-from tests.jobs.media.encoding.clips import seen, write_clip
+from tests.jobs.media.mp4.clips import seen, write_clip
+from tests.jobs.media.video.planted_crashes import plant
 from tests.jobs.rendering.runs import RunOfATest
-from tests.jobs.runtime.deadly import plant
 
 ROOT = Path(__file__).parents[3]
 BOX = (1, 0.9, (4, 4, 30, 30))

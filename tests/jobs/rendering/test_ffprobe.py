@@ -11,7 +11,7 @@ import pytest
 
 from jobs.render import RenderConfig, run
 from jobs.rendering.run import RunDrawings
-from tests.jobs.media.encoding.clips import QUARTER_TURN, write_clip
+from tests.jobs.media.mp4.clips import QUARTER_TURN, write_clip
 from tests.jobs.media.video.making import RECIPES, write_derived, write_video
 from tests.jobs.rendering.runs import RunOfATest
 

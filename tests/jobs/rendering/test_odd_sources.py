@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from jobs.planning.settings import DetectConfig
 from jobs.render import RenderConfig, run
 from jobs.rendering.run import RunDrawings
-from jobs.runtime.settings import DetectConfig
-from jobs.storage.s3 import S3Storage
+from jobs.storage.s3.storage import S3Storage
 from tests.fuzz.finished import finish
-from tests.jobs.media.encoding.clips import seen, write_clip
+from tests.jobs.media.mp4.clips import seen, write_clip
 from tests.jobs.media.video.making import write_audio
 from tests.jobs.rendering.runs import RunOfATest
 

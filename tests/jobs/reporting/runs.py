@@ -9,9 +9,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from jobs.tables.rows import ManifestItem, Row, items_to_table
-from jobs.tables.run_directory import Category, RunDirectory, RunRecord
-from jobs.tables.writing import commit_shard, encode_shard
+from jobs.rundir.directory import Category, RunDirectory, RunRecord
+from jobs.rundir.rows import ManifestItem, Row, items_to_table
+from jobs.rundir.shard_writing import commit_shard, encode_shard
 
 RUN_ID = "run-of-a-test"
 WIDTH, HEIGHT = 96, 64

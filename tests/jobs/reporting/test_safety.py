@@ -12,7 +12,7 @@ from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
 from jobs.report import ReportConfig
 from jobs.report import run as report
-from jobs.reporting.page import MAX_BYTES
+from jobs.reporting.html.page import MAX_BYTES
 from tests.jobs.reporting.pages import parse
 from tests.jobs.reporting.runs import (
     found,

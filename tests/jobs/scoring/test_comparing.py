@@ -7,7 +7,7 @@ import pytest
 
 from fcos_core.errors import ConfigError
 from jobs import evaluate
-from jobs.cli import main
+from jobs.cli.commands import main
 from jobs.evaluate import EvaluateConfig
 from tests.jobs.scoring.runs import CAT_BOX, HIT, Picture, make_run, write_annotations
 

@@ -8,10 +8,10 @@ import pytest
 from pydantic import ValidationError
 
 from fcos_core.errors import ConfigError, IncompleteRunError
+from jobs.annotations.coco_json import load_annotations
 from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
-from jobs.tables.coco_json import load_annotations
-from jobs.tables.reading import DamagedShardError
+from jobs.rundir.shard_reading import DamagedShardError
 from tests.jobs.scoring.runs import (
     CAT_BOX,
     HIT,

@@ -11,8 +11,8 @@ from fcos_core.errors import ConfigError, IncompleteRunError
 from fcos_core.metrics.coco import METRIC_NAMES
 from jobs.bpr import BprConfig
 from jobs.bpr import run as bpr
-from jobs.cli import main
-from jobs.cli_output import say_videos
+from jobs.cli.commands import main
+from jobs.cli.output import say_videos
 from jobs.evaluate import EvaluateConfig, EvaluateResult
 from jobs.evaluate import run as evaluate
 from jobs.scoring import blocks

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from jobs.tables.frame_choice import EVERY_FRAME, write_choice
-from jobs.tables.rows import ManifestItem, Row, items_to_table
-from jobs.tables.run_directory import RunDirectory
-from jobs.tables.writing import commit_shard, encode_shard
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.rows import ManifestItem, Row, items_to_table
+from jobs.rundir.sampled_frames import EVERY_FRAME, write_choice
+from jobs.rundir.shard_writing import commit_shard, encode_shard
 from tests.jobs.scoring.runs import CATEGORIES, Detection, record_of_a_test
 
 TICKS = 512  # of a frame

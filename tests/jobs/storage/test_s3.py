@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 
 from fcos_core.errors import ConfigError, StorageError
-from jobs.runtime.settings import DetectConfig
-from jobs.storage import MissingError, UnreadableError, Version, s3_reading
-from jobs.storage.s3 import S3Storage
-from jobs.storage.s3_client import connection, disconnect
+from jobs.planning.settings import DetectConfig
+from jobs.storage import MissingError, UnreadableError, Version
+from jobs.storage.s3 import reading as s3_reading
+from jobs.storage.s3.client import connection, disconnect
+from jobs.storage.s3.storage import S3Storage
 from tests.s3_servers import BUCKET, S3Server, free_ports
 
 AWKWARD = [

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from fcos_core.errors import StorageError
-from jobs.storage import UnreadableError, s3_listing, s3_reading
-from jobs.storage.s3 import S3Storage
-from jobs.storage.s3_client import disconnect
+from jobs.storage import UnreadableError
+from jobs.storage.s3 import listing as s3_listing
+from jobs.storage.s3 import reading as s3_reading
+from jobs.storage.s3.client import disconnect
+from jobs.storage.s3.storage import S3Storage
 from tests.chaos.proxy import KINDS, FaultProxy, Faults, Kind
 from tests.s3_servers import S3Server
 

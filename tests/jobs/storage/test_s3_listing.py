@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from jobs.storage import s3_listing
-from jobs.storage.s3 import S3Storage
+from jobs.storage.s3 import listing as s3_listing
+from jobs.storage.s3.storage import S3Storage
 
 storage = S3Storage()
 

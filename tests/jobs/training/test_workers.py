@@ -13,11 +13,11 @@ import torch
 from fcos_core import load_checkpoint
 from fcos_core.config import InputConfig
 from fcos_core.errors import AnnotationError, ConfigError, DataError
-from jobs.tables.coco_json import load_annotations
+from jobs.annotations.coco_json import load_annotations
 from jobs.train import run
 from jobs.training.sampling import plan_batches
-from tests.jobs.runtime.processes import children_below
 from tests.jobs.training.small import small_training
+from tests.processes import children_below
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray")]
 

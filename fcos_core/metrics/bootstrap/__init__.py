@@ -1,0 +1,1 @@
+"""How sure the numbers are: resamples, intervals, and two runs compared."""

@@ -1,0 +1,1 @@
+"""COCO files read as columns, and joined to what a run looked at."""

@@ -1,0 +1,1 @@
+"""Many workers: which shard goes to which actor, what a dead worker costs, which item is poison."""

@@ -1,0 +1,1 @@
+"""What to look at: the items that inputs stand for, and the bytes and frames of one item."""

@@ -1,0 +1,80 @@
+"""The images of a COCO file, with the ids and sizes it gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fcos_core.errors import AnnotationError, ConfigError
+from jobs.annotations.coco_json import CocoImage, load_images
+from jobs.inputs.item import InputItem, Tally
+from jobs.storage import absolute, beneath, folder_of, join, storage_for
+
+_PROBED_IMAGES = 10
+_LARGEST_SIDE = 2**31 - 1  # what a manifest's column holds
+
+
+def in_coco_file(uri: str, image_root: str | None, tally: Tally) -> Iterator[InputItem]:
+    """Take every picture's entry; a picture that is missing is an item all the same.
+
+    Entries that are frames of videos are passed over: the videos are inputs of their own.
+
+    Without an image root, the folders where data sets commonly have their pictures are tried: the
+    file's own, ``images`` in it or beside it, and the split's (``val2017`` for
+    ``instances_val2017.json``) beside it or in ``images``.
+
+    Yields:
+        Items in the order of the file.
+
+    Raises:
+        ConfigError: the file is malformed, two entries name one picture, or there is no such root.
+    """
+    del tally
+    try:
+        images = load_images(uri)
+    except AnnotationError as error:
+        raise ConfigError(f"input cannot be read: {error}") from error
+    root = _find_root(uri, images) if image_root is None else absolute(image_root)
+    storage = storage_for(root)
+    if image_root is not None and not storage.is_folder(root):
+        raise ConfigError(f"image root {image_root!r} is no folder")
+    ids: dict[str, int] = {}
+    for image in images:
+        picture = _uri_of(image, root)
+        if ids.setdefault(picture, image.id) != image.id:
+            raise ConfigError(f"{uri}: images {ids[picture]} and {image.id} are both {picture!r}")
+        info = storage.stat(picture)
+        is_sized = max(image.width, image.height) <= _LARGEST_SIDE
+        yield InputItem(
+            uri=picture,
+            size_bytes=info.size_bytes if info else None,
+            mtime_ns=info.mtime_ns if info else None,
+            etag=info.etag if info else None,
+            width=image.width if is_sized else None,
+            height=image.height if is_sized else None,
+            image_id=image.id,
+        )
+
+
+def _uri_of(image: CocoImage, root: str) -> str:
+    return beneath(root, image.file_name)
+
+
+def _find_root(uri: str, images: Sequence[CocoImage]) -> str:
+    if not images:
+        raise ConfigError(f"{uri}: lists no pictures; of frames of videos, give the videos")
+    folder = folder_of(uri)
+    beside = folder_of(folder)
+    split = uri.rpartition("/")[2].rpartition(".")[0].rpartition("_")[2]
+    candidates = [
+        folder,
+        join(folder, "images"),
+        join(beside, "images"),
+        join(beside, split),
+        join(beside, "images", split),
+    ]
+    storage = storage_for(uri)
+    for root in candidates:
+        if any(storage.stat(_uri_of(image, root)) for image in images[:_PROBED_IMAGES]):
+            return root
+    tried = ", ".join(candidates)
+    raise ConfigError(f"{uri}: none of its first images lies in {tried}; give --image-root")

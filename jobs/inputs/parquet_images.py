@@ -1,0 +1,142 @@
+"""A Parquet file with a picture, or the uri of one, in every row."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+# pyarrow has no types
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from itertools import accumulate
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fcos_core.errors import DataError
+from jobs.storage import ObjectInfo
+from jobs.storage.range_file import RangeFile
+
+URI_COLUMN = "uri"
+BYTES_COLUMNS = ("bytes", "image", "image_bytes")
+"""Names that are looked for, in this order; Hugging Face's ``image`` is a struct with ``bytes``."""
+
+_KEPT_GROUPS = 2
+"""Row groups in memory per file: items come nearly in order, from several threads at once."""
+
+
+class ParquetPictures:
+    """Reads single rows of a file's picture column; may be used by many threads.
+
+    Args:
+        info: the file.
+
+    Raises:
+        DataError: it is no Parquet file, or has neither a column of bytes nor ``uri``.
+    """
+
+    def __init__(self, info: ObjectInfo) -> None:
+        self.uri = info.uri
+        self._lock = threading.Lock()
+        self._groups: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
+        try:
+            self._file = pq.ParquetFile(
+                pa.PythonFile(RangeFile(info), mode="r"), page_checksum_verification=True
+            )
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"{info.uri}: no readable Parquet file: {_one_line(error)}") from error
+        metadata = self._file.metadata
+        sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+        self._ends = list(accumulate(sizes))
+        self.num_rows: int = metadata.num_rows
+        self.bytes_column = self._find_bytes_column()
+        if self.bytes_column is None and not self._has_uris():
+            names = ", ".join(self._file.schema_arrow.names)
+            wanted = ", ".join(BYTES_COLUMNS)
+            raise DataError(
+                f"{info.uri}: no column of picture bytes ({wanted}) and no text column uri; "
+                f"it has {names}"
+            )
+
+    def uris(self) -> Iterator[str | None]:
+        """Read the uri column.
+
+        Yields:
+            One per row.
+
+        Raises:
+            DataError: the column cannot be read.
+        """
+        try:
+            for batch in self._file.iter_batches(columns=[URI_COLUMN]):
+                yield from batch.column(0).to_pylist()
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{self.uri}: column uri: {_one_line(error)}") from error
+
+    def read(self, row: int) -> bytes:
+        """Read the picture of one row.
+
+        Args:
+            row: from 0, over all row groups.
+
+        Returns:
+            The picture's bytes.
+
+        Raises:
+            DataError: there is no such row, it is null, or its row group is damaged.
+        """
+        if not 0 <= row < self.num_rows:
+            raise DataError(f"no row {row}, {self.num_rows} rows")
+        if self.bytes_column is None:
+            raise DataError("no column of picture bytes")
+        group = bisect_right(self._ends, row)
+        start = self._ends[group - 1] if group else 0
+        value = self._read_group(group, self.bytes_column)[row - start]
+        if pa.types.is_struct(value.type) and value.is_valid:
+            value = value["bytes"]
+        if not value.is_valid:
+            raise DataError(f"column {self.bytes_column} is null")
+        return value.as_py()
+
+    def _read_group(self, group: int, column: str) -> pa.ChunkedArray:
+        with self._lock:
+            if group not in self._groups:
+                try:
+                    table = self._file.read_row_group(group, columns=[column], use_threads=False)
+                except (pa.ArrowException, OSError) as error:
+                    raise DataError(f"row group {group}: {_one_line(error)}") from error
+                self._groups[group] = table.column(0)
+                while len(self._groups) > _KEPT_GROUPS:
+                    self._groups.popitem(last=False)
+            self._groups.move_to_end(group)
+            return self._groups[group]
+
+    def _find_bytes_column(self) -> str | None:
+        schema = self._file.schema_arrow
+        for name in BYTES_COLUMNS:
+            if schema.get_field_index(name) < 0:
+                continue
+            kind = schema.field(name).type
+            if _is_binary(kind):
+                return name
+            inner = kind.get_field_index("bytes") if pa.types.is_struct(kind) else -1
+            if inner >= 0 and _is_binary(kind.field(inner).type):
+                return f"{name}.bytes"
+        return None
+
+    def _has_uris(self) -> bool:
+        schema = self._file.schema_arrow
+        if schema.get_field_index(URI_COLUMN) < 0:
+            return False
+        kind = schema.field(URI_COLUMN).type
+        return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,1 +1,0 @@
-"""One module per picture format: what its header says, and what is wrong with a damaged file."""

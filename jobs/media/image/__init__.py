@@ -1,0 +1,1 @@
+"""Images: bytes to upright RGB pixels, or the true reason why not."""

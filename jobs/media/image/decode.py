@@ -1,0 +1,108 @@
+"""The one function that turns a picture's bytes into pixels: decoded whole, upright, RGB.
+
+Content decides the format, never the file's name. The size is read from the header and capped
+before anything is allocated. All of it may run in many threads at once; the decoders release the
+interpreter lock.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fcos_core.errors import ImageError
+from jobs.media.image import opencv
+from jobs.media.image.formats import bmp, gif, jpeg, png, tiff, webp
+from jobs.media.image.formats.header import ImageFormat, ImageHeader
+from jobs.media.image.headers import breaking_off_inside, read_header
+from jobs.media.image.orientation import turn_upright
+
+MAX_PIXELS = 178_956_970
+"""Of one picture: a quarter of a gibibyte at 24 bits, the limit other tools use as well."""
+
+
+class _CheckedFormat(Protocol):
+    """A format that OpenCV decodes after a check of ours, which knows what OpenCV passes over."""
+
+    def check(self, data: bytes) -> None: ...
+    def explain(self, data: bytes) -> str: ...
+
+
+_CHECKED: dict[ImageFormat, _CheckedFormat] = {
+    "PNG": png,
+    "WebP": webp,
+    "BMP": bmp,
+    "TIFF": tiff,
+    "GIF": gif,
+}
+
+
+def decode_image(data: bytes, *, place: str, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
+    """Decode a picture: JPEG, PNG, WebP, BMP, TIFF or GIF; of several frames the first.
+
+    JPEG pixels equal ``cv2.imdecode``'s bit for bit. Grey, palette and CMYK become RGB. Alpha is
+    dropped without blending, as ``cv2.IMREAD_COLOR`` does (TIFF's is multiplied in). Of 16 bits
+    the upper 8 are kept.
+
+    Args:
+        data: the whole file.
+        place: what to call it in an error: its uri.
+        max_pixels: the largest width times height that is decoded.
+
+    Returns:
+        Height x width x 3, RGB, C-contiguous, upright by EXIF orientation.
+
+    Raises:
+        ImageError: the bytes are no picture, not all of one, or too large a one.
+    """
+    try:
+        return _decode(data, max_pixels)
+    except ImageError as error:
+        raise ImageError(f"{place}: {error}") from error
+
+
+def image_size(data: bytes, *, place: str) -> tuple[int, int]:
+    """Read a picture's size from its header, decoding nothing.
+
+    Args:
+        data: the whole file; later damage does not matter.
+        place: what to call it in an error: its uri.
+
+    Returns:
+        Height and width in pixels, upright.
+
+    Raises:
+        ImageError: there is no header to read it from.
+    """
+    try:
+        return read_header(data).upright_size
+    except ImageError as error:
+        raise ImageError(f"{place}: {error}") from error
+
+
+def _decode(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
+    header = read_header(data)
+    num_pixels = header.width * header.height
+    if num_pixels > max_pixels:
+        raise ImageError(
+            f"{header.width} x {header.height} = {num_pixels} pixels, limit {max_pixels}"
+        )
+    pixels = jpeg.decode(data, header) if header.format == "JPEG" else _decode_checked(data, header)
+    if header.format != "TIFF":
+        pixels = turn_upright(pixels, header.orientation)
+    if pixels.shape[:2] != header.upright_size:
+        raise ImageError(
+            f"corrupt {header.format}: decodes to (height, width) {pixels.shape[:2]}, "
+            f"its header says {header.upright_size}"
+        )
+    return pixels
+
+
+def _decode_checked(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
+    image_format = _CHECKED[header.format]
+    with breaking_off_inside("pixel data", data, header.format):
+        image_format.check(data)
+        pixels = opencv.decode(png.without_extras(data) if header.format == "PNG" else data)
+        if pixels is None:
+            raise ImageError(image_format.explain(data))
+    return pixels

@@ -1,0 +1,129 @@
+"""What some bytes are, by their content, and how large the picture in them is."""
+
+import struct
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Protocol
+
+from fcos_core.errors import ImageError
+from jobs.media.image.formats import bmp, gif, jpeg, png, tiff, webp
+from jobs.media.image.formats.header import ImageFormat, ImageHeader
+
+_SHOWN_BYTES = 12
+_FORM = slice(8, 12)
+_BRAND = slice(4, 12)
+
+_OTHERS = {
+    b"%PDF": "a PDF document",
+    b"8BPS": "a Photoshop picture",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "gzip data",
+    b"\x00\x00\x01\x00": "an icon file",
+    b"\xff\x0a": "a JPEG XL picture",
+    b"\x00\x00\x00\x0cJXL ": "a JPEG XL picture",
+    b"\x00\x00\x00\x0cjP  ": "a JPEG 2000 picture",
+    b"\xff\x4f\xff\x51": "a JPEG 2000 picture",
+    b"<svg": "an SVG drawing",
+    b"<!DOCTYPE html": "an HTML page",
+    b"<html": "an HTML page",
+    b"<?xml": "an XML document",
+    b"version https://git-lfs": "a Git LFS pointer; the picture itself was not fetched",
+    b"\x1aE\xdf\xa3": "a Matroska or WebM video",
+}
+"""What is often found under the name of a picture, so that the reason says it."""
+
+
+class _Format(Protocol):
+    """What each module of ``jobs.media.image.formats`` has."""
+
+    def read_header(self, data: bytes) -> ImageHeader: ...
+
+
+_FORMATS: dict[ImageFormat, _Format] = {
+    "JPEG": jpeg,
+    "PNG": png,
+    "WebP": webp,
+    "BMP": bmp,
+    "TIFF": tiff,
+    "GIF": gif,
+}
+
+_MAGICS: dict[ImageFormat, tuple[bytes, ...]] = {
+    "JPEG": jpeg.MAGICS,
+    "PNG": png.MAGICS,
+    "BMP": bmp.MAGICS,
+    "TIFF": tiff.MAGICS,
+    "GIF": gif.MAGICS,
+}
+
+
+def read_header(data: bytes) -> ImageHeader:
+    """Read what the picture's header says, decoding no pixel.
+
+    Args:
+        data: the whole file.
+
+    Returns:
+        Format by content, stored size and orientation.
+
+    Raises:
+        ImageError: the bytes are no picture of a known format, end inside its header, or say that
+            it has no area. The message does not name the file.
+    """
+    image_format = recognise(data)
+    with breaking_off_inside("header", data, image_format):
+        header = _FORMATS[image_format].read_header(data)
+    if header.width < 1 or header.height < 1:
+        message = f"{image_format} of {header.width} x {header.height} pixels has no area"
+        raise ImageError(message)
+    return header
+
+
+@contextmanager
+def breaking_off_inside(part: str, data: bytes, image_format: ImageFormat) -> Generator[None]:
+    """Turn a look behind the last byte into the error it is.
+
+    Args:
+        part: what of the file is being read.
+        data: the whole file.
+        image_format: what it is.
+
+    Yields:
+        Once, to the code that reads.
+
+    Raises:
+        ImageError: that code needs bytes that are not there.
+    """
+    try:
+        yield
+    except (struct.error, IndexError) as error:
+        message = f"truncated {image_format}: {len(data)} bytes end inside its {part}"
+        raise ImageError(message) from error
+
+
+def recognise(data: bytes) -> ImageFormat:
+    """Tell a picture's format by its first bytes.
+
+    Raises:
+        ImageError: it is none that is decoded here; the message says what it looks like.
+    """
+    for image_format, magics in _MAGICS.items():
+        if data.startswith(magics):
+            return image_format
+    if data.startswith(webp.CONTAINER) and data[_FORM] == webp.FORM:
+        return "WebP"
+    if not data:
+        raise ImageError("empty file (0 bytes)")
+    raise ImageError(f"not a supported image: {_describe(data)}")
+
+
+def _describe(data: bytes) -> str:
+    begin = f"begins with {data[:_SHOWN_BYTES]!r}"
+    for magic, name in _OTHERS.items():
+        if data.startswith(magic):
+            return f"{begin}, {name}"
+    if data[_BRAND].startswith(b"ftyp"):
+        return f"{begin}, an ISO media file (AVIF, HEIC, MP4) of brand {data[8:12]!r}"
+    if not data.strip(b"\0"):
+        return f"{len(data)} bytes, all zero"
+    return begin

@@ -1,0 +1,75 @@
+"""Which frames a segment wants: all from its first to its last, or those that were sampled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jobs.rundir.sampled_frames import EVERY_FRAME, read_choice
+
+if TYPE_CHECKING:
+    from jobs.media.video.segments import Segment
+
+
+class Choice:
+    """Answers by time and by place; *ordinal* counts the wanted frames of the segment.
+
+    Args:
+        segment: whose.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        self._segment = segment
+        self.is_sampled = segment.sampling != EVERY_FRAME
+        if not self.is_sampled:
+            self._places = np.arange(segment.num_frames) + segment.first_frame
+            self._ticks = None
+        else:
+            self._places, self._ticks = read_choice(
+                segment.sampling, first_frame=segment.first_frame, start_pts=segment.start_pts
+            )
+        self._ordinals: dict[int, int] = {}
+        if self._ticks is not None:
+            self._ordinals = {pts: i for i, pts in enumerate(self._ticks.tolist())}
+        self._read: set[int] = set()
+        self._num_read = 0  # without a gap
+
+    def __contains__(self, pts: int) -> bool:
+        """Whether the frame shown then is wanted."""
+        if self.is_sampled:
+            return pts in self._ordinals
+        return self._segment.start_pts <= pts <= self._segment.end_pts
+
+    def place(self, pts: int, ordinal: int) -> int:
+        """Say which frame of the stream it is, by its time, or else by its ordinal."""
+        ordinal = self._ordinals.get(pts, ordinal)
+        return int(self._places[min(ordinal, len(self._places) - 1)])
+
+    def within(self, first: int, last: int) -> list[int]:
+        """Give the wanted places from one to another."""
+        start, end = np.searchsorted(self._places, [first, last + 1])
+        return self._places[start:end].tolist()
+
+    def after(self, place: int) -> tuple[list[int], int | None]:
+        """Give the wanted places behind one, and the time of the first of them if it is known."""
+        start = int(np.searchsorted(self._places, place + 1))
+        places = self._places[start:].tolist()
+        if self._ticks is not None and places:
+            return places, int(self._ticks[start])
+        return places, None if start else self._segment.start_pts
+
+    def note_read(self, pts: int) -> None:
+        """Remember that a wanted frame's packet was read."""
+        if self._ticks is None:
+            return
+        self._read.add(pts)
+        while self._num_read < len(self._ticks) and self._ticks[self._num_read] in self._read:
+            self._read.remove(int(self._ticks[self._num_read]))
+            self._num_read += 1
+
+    def next_unread(self) -> int | None:
+        """Say when the first frame is shown whose packet was not read; of a sample only."""
+        if self._ticks is None or self._num_read == len(self._ticks):
+            return None
+        return int(self._ticks[self._num_read])

@@ -1,0 +1,232 @@
+"""Runs one function in several workers that share a torch process group, by Ray Train."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
+# Ray's actors and references have no types
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from fcos_core.errors import FcosError, IncompleteRunError
+from jobs.parallel.cores import num_cores
+from jobs.parallel.ray_session import connected, first_line
+from jobs.parallel.signals import check_interrupted
+
+if TYPE_CHECKING:
+    import torch
+
+    WorkerFunction = Callable[[Mapping[str, Any], torch.device], None]
+
+_log = logging.getLogger(__name__)
+
+_POLL_S = 0.2
+_START_TIMEOUT_S = 1800
+_MAX_LOSSES = 5
+_RAY_TRAIN_ENVIRONMENT = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(_START_TIMEOUT_S),
+}
+_OWN_CLUSTER = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # nobody takes our own machine back
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerGroup:
+    """The workers to start.
+
+    Attributes:
+        count: how many.
+        threads: cores of each.
+        device: ``cuda``, one GPU each, or ``cpu``.
+    """
+
+    count: int
+    threads: int
+    device: str
+
+
+def run_workers(
+    function: WorkerFunction,
+    arguments: Mapping[str, Any],
+    group: WorkerGroup,
+    *,
+    address: str | None,
+    folder: Path,
+    on_poll: Callable[[], None],
+) -> None:
+    """Run a function in all workers until it is over in all of them.
+
+    When a worker is lost, all are started again: the function goes on from what it has saved.
+
+    Args:
+        function: called with ``arguments`` and its device, torch's process group being there; an
+            importable one.
+        arguments: what can be pickled.
+        group: how many workers, on what.
+        address: of a Ray cluster; None starts one on this machine and ends it.
+        folder: for Ray Train's own files, seen by every machine; removed at the end.
+        on_poll: called several times a second meanwhile.
+
+    Raises:
+        IncompleteRunError: the workers do not start, or are lost again and again.
+    """
+    num_cpus = max(num_cores(), group.count * group.threads)
+    with connected(address, num_cpus=num_cpus) as ray:
+        call = ray.cloudpickle.dumps((function, dict(arguments)))
+        task = _Task(call=call, group=group, folder=str(folder), is_own_cluster=address is None)
+        failure = None
+        for num_losses in range(1, _MAX_LOSSES + 1):
+            try:
+                failure = _run_once(ray, task, on_poll)
+            except ray.exceptions.RayTaskError:
+                raise  # a bug, with its own traceback
+            except ray.exceptions.RayError as error:
+                failure = first_line(error)
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            if failure is None:
+                return
+            _log.warning("a worker was lost (%d): %s", num_losses, failure)
+        raise IncompleteRunError(
+            f"workers were lost {_MAX_LOSSES} times, at last: {failure}; the same command goes on "
+            "from the last checkpoint"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What Ray Train is to do.
+
+    Attributes:
+        call: function and arguments, pickled: only the workers need what they import.
+        group: the workers.
+        folder: for Ray Train's own files.
+        is_own_cluster: all is on this machine.
+    """
+
+    call: bytes
+    group: WorkerGroup
+    folder: str
+    is_own_cluster: bool
+
+
+def _run_once(ray: ModuleType, task: _Task, on_poll: Callable[[], None]) -> str | None:
+    """Start the workers once; None when they are done, else how one was lost."""
+    trainer = ray.remote(_RayTrainer).options(num_cpus=0, max_restarts=0).remote()
+    call = trainer.fit.remote(task)
+    try:
+        while not ray.wait([call], timeout=_POLL_S)[0]:
+            check_interrupted()
+            on_poll()
+        on_poll()
+        failures: list[Exception] = ray.get(call)
+    finally:
+        # Everything else of the training is owned by this actor, and ends with it.
+        with contextlib.suppress(ray.exceptions.RayError):
+            ray.kill(trainer)
+    return _judge(ray, failures, task.group)
+
+
+def _judge(ray: ModuleType, failures: list[Exception], group: WorkerGroup) -> str | None:
+    """Raise what a worker raised; when one was lost, the others' errors are only its echo.
+
+    Returns:
+        How a worker was lost, or None when there was no failure.
+
+    Raises:
+        IncompleteRunError: there is no room for the workers.
+    """
+    for failure in failures:
+        if isinstance(failure, FcosError):
+            raise failure
+    for failure in failures:
+        if type(failure).__name__.startswith("WorkerGroupStartup"):
+            each = f"{group.threads} CPUs" + (" and a GPU" if group.device == "cuda" else "")
+            raise IncompleteRunError(
+                f"the workers did not start within {_START_TIMEOUT_S} s: {group.count} are asked "
+                f"for, each needs {each}; the cluster has {ray.cluster_resources()}"
+            ) from failure
+        if isinstance(failure, ray.exceptions.RayError) or _is_from_ray_train(failure):
+            return first_line(failure)
+    if failures:
+        raise failures[0]
+    return None
+
+
+def _is_from_ray_train(failure: Exception) -> bool:
+    return type(failure).__module__.startswith("ray.train")
+
+
+class _RayTrainer:
+    """Ray Train's driver in a process of its own, so that it can be ended as a whole.
+
+    In our own process it would take the signals, and leave its workers to themselves.
+    """
+
+    def fit(self, task: _Task) -> list[Exception]:
+        """Run the workers; see ``run_workers``.
+
+        Returns:
+            The failures by rank; none when all went well.
+        """
+        os.environ.update(_RAY_TRAIN_ENVIRONMENT | (_OWN_CLUSTER if task.is_own_cluster else {}))
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchTrainer
+        from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
+
+        group = task.group
+        is_cuda = group.device == "cuda"
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config={"call": task.call},
+            scaling_config=ScalingConfig(
+                num_workers=group.count,
+                use_gpu=is_cuda,
+                resources_per_worker={"CPU": group.threads} | ({"GPU": 1} if is_cuda else {}),
+            ),
+            run_config=RunConfig(
+                name=f"fcos-{uuid.uuid4().hex}",
+                storage_path=task.folder,
+                worker_runtime_env={"env_vars": _worker_environment(task)},
+                failure_config=FailureConfig(
+                    max_failures=0, controller_failure_limit=0, max_preemption_failures=0
+                ),
+            ),
+        )
+        try:
+            trainer.fit()
+        except ControllerError as error:
+            return [error.controller_failure]
+        except TrainingFailedError as error:
+            failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
+            return [failures[rank] for rank in sorted(failures)] or [error]
+        return []
+
+
+def _worker_environment(task: _Task) -> dict[str, str]:
+    """Keep the workers' own connections on the loopback address where all are on one machine."""
+    if not task.is_own_cluster:
+        return {}
+    loopback = "lo0" if sys.platform == "darwin" else "lo"
+    return {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
+
+
+def _work(config: Mapping[str, bytes]) -> None:
+    """What Ray Train runs in each worker."""
+    from ray import cloudpickle
+    from ray.train.torch import get_device
+
+    function, arguments = cloudpickle.loads(config["call"])
+    function(arguments, get_device())

@@ -1,0 +1,1 @@
+"""Pages that show what ground-truth encoding makes of an image."""

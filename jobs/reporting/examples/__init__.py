@@ -1,0 +1,1 @@
+"""Example images: selected, matched, drawn."""

@@ -1,0 +1,152 @@
+"""Every class's numbers in one table, and precision by recall."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from jobs.media.drawing.palette import class_color
+from jobs.reporting.html import formats
+from jobs.reporting.html.charts import Figure, Series, line_chart, share_axis
+from jobs.reporting.html.section import Section
+from jobs.reporting.html.tabular import (
+    Cell,
+    Column,
+    Table,
+    count_cell,
+    name_cell,
+    share_cell,
+    table,
+)
+from jobs.reporting.results import CategoryMetrics, Curve, Metrics
+
+_NUM_CURVES = 8
+_OVERALL = {None: "mean of all IoUs", 0.5: "IoU 0.50", 0.75: "IoU 0.75"}
+_SAME_IOU = 1e-6
+
+
+def swatch(category_id: int) -> str:
+    """The colour of a class, as it is drawn on pictures too."""
+    return "#{:02x}{:02x}{:02x}".format(*class_color(category_id))
+
+
+def classes_section(metrics: Metrics | None) -> Section:
+    """The numbers of every class."""
+    name, title = "classes", "By class"
+    if metrics is None or not metrics.per_category:
+        return Section(
+            name=name, title=title, absent="There are no numbers by class: the run was not scored."
+        )
+    has_advice = any(one.best_threshold is not None for one in metrics.per_category)
+    lead = "Sort by any column. A dash is a class without annotated objects here."
+    if has_advice:
+        lead += (
+            " The best threshold is the score from which on the class's F1 at IoU 0.50 is highest."
+        )
+    return Section(
+        name=name,
+        title=title,
+        lead=lead,
+        data={"table": _table(metrics.per_category, has_advice=has_advice)},
+    )
+
+
+def curves_section(curves: Sequence[Curve], metrics: Metrics | None) -> Section:
+    """Precision by recall, of all classes and of those with most objects."""
+    name, title = "curves", "Precision and recall"
+    if not curves:
+        reason = "the run was not scored" if metrics is None else "the evaluation did not keep them"
+        return Section(name=name, title=title, absent=f"There are no curves: {reason}.")
+    per_category = metrics.per_category if metrics is not None else ()
+    names = {one.category_id: one.name for one in per_category}
+    figures = [_overall(curves), _largest_classes(curves, per_category, names)]
+    return Section(
+        name=name,
+        title=title,
+        lead="How precise detections are when the score threshold is lowered until a share of all "
+        "objects is found. A curve that ends early never finds the rest.",
+        data={"figures": [figure for figure in figures if figure is not None]},
+    )
+
+
+def _table(rows: Sequence[CategoryMetrics], *, has_advice: bool) -> Table:
+    columns = [
+        Column(title="class", is_text=True),
+        Column(title="AP", hint="mean over IoU 0.50 to 0.95"),
+        Column(title="AP50", hint="IoU 0.50 is enough"),
+        Column(title="AP75", hint="IoU 0.75 is needed"),
+        Column(title="AR100", hint="with a hundred detections per picture"),
+        Column(title="objects"),
+        Column(title="detections"),
+    ]
+    if has_advice:
+        columns += [
+            Column(title="threshold", hint="score from which on F1 is highest"),
+            Column(title="F1", hint="at that threshold"),
+        ]
+    return table("Numbers of every class", columns, [_row(row, has_advice) for row in rows])
+
+
+def _row(row: CategoryMetrics, has_advice: bool) -> list[Cell]:  # noqa: FBT001
+    cells = [
+        name_cell(row.name, swatch=swatch(row.category_id)),
+        share_cell(row.AP, has_bar=True),
+        share_cell(row.AP50),
+        share_cell(row.AP75),
+        share_cell(row.AR100),
+        count_cell(row.num_objects),
+        count_cell(row.num_detections),
+    ]
+    return (
+        [*cells, share_cell(row.best_threshold), share_cell(row.best_f1)] if has_advice else cells
+    )
+
+
+def _overall(curves: Sequence[Curve]) -> Figure | None:
+    series = [
+        Series(name=name, points=_points(curve))
+        for iou, name in _OVERALL.items()
+        for curve in curves
+        if curve.category_id is None and _is_same(curve.iou, iou) and _points(curve)
+    ]
+    return _figure("All classes", series)
+
+
+def _largest_classes(
+    curves: Sequence[Curve], rows: Sequence[CategoryMetrics], names: Mapping[int, str]
+) -> Figure | None:
+    objects = {row.category_id: row.num_objects for row in rows}
+    own = [
+        curve
+        for curve in curves
+        if curve.category_id is not None and _is_same(curve.iou, 0.5) and _points(curve)
+    ]
+    own.sort(key=lambda curve: (-objects.get(curve.category_id or 0, 0), curve.category_id))
+    series = [
+        Series(
+            name=formats.text(names.get(curve.category_id or 0, curve.category_id), 30),
+            points=_points(curve),
+        )
+        for curve in own[:_NUM_CURVES]
+    ]
+    title = "Classes at IoU 0.50"
+    if len(own) > _NUM_CURVES:
+        title = f"The {_NUM_CURVES} classes with most objects, at IoU 0.50"
+    return _figure(title, series)
+
+
+def _figure(title: str, series: Sequence[Series]) -> Figure | None:
+    if not series:
+        return None
+    return line_chart(title, share_axis("recall"), share_axis("precision"), series)
+
+
+def _points(curve: Curve) -> list[tuple[float, float]]:
+    """The points up to the largest recall that is reached; COCO's precision is 0 from there on."""
+    pairs = zip(curve.recall, curve.precision, strict=True)
+    return [(recall, precision) for recall, precision in pairs if precision > 0]
+
+
+def _is_same(one: float | None, other: float | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return abs(one - other) < _SAME_IOU

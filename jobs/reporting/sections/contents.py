@@ -1,0 +1,128 @@
+"""What a run found: counts by class, scores and sizes. It needs no annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+from jobs.reporting.examples.scan import NUM_LISTED, SCORE_EDGES, SIDE_EDGES_PX, Scan
+from jobs.reporting.html import formats
+from jobs.reporting.html.charts import Bar, histogram
+from jobs.reporting.html.section import Section
+from jobs.reporting.html.tabular import Cell, Column, Table, count_cell, name_cell, table
+from jobs.reporting.sections.classes import swatch
+
+
+def contents_section(scan: Scan, names: Mapping[int, str]) -> Section:
+    """What was found, whether or not it is right."""
+    name, title = "contents", "What was found"
+    if not scan.num_ok:
+        return Section(name=name, title=title, absent="No picture was looked at.")
+    num_counted = sum(scan.counted.values())
+    lead = (
+        f"{formats.counted(sum(scan.detections.values()), 'detection')} on "
+        f"{formats.counted(scan.num_ok, 'picture')}, {formats.count(num_counted)} of them with a "
+        f"score of {scan.score:.2f} or more. Without any of that score: "
+        f"{formats.counted(scan.num_empty, 'picture')}."
+    )
+    scores = [
+        Bar(low=f"{low:.2g}", high=f"{high:.2g}", count=count)
+        for (low, high), count in zip(
+            pairwise(SCORE_EDGES), scan.score_counts.tolist(), strict=True
+        )
+    ]
+    sides = [
+        Bar(low=str(low), high=str(high or ""), count=count)
+        for (low, high), count in zip(
+            pairwise((*SIDE_EDGES_PX, None)), scan.side_counts.tolist(), strict=True
+        )
+    ]
+    return Section(
+        name=name,
+        title=title,
+        lead=lead,
+        data={
+            "figures": [
+                histogram("Scores", "score", scores, y_title="detections"),
+                histogram(
+                    f"Sizes, at scores from {scan.score:.2f} on",
+                    "longer side, px",
+                    sides,
+                    y_title="detections",
+                ),
+            ],
+            "table": _classes(scan, names),
+        },
+    )
+
+
+def quarantine_section(scan: Scan) -> Section:
+    """Pictures that could not be used, and why."""
+    name, title = "quarantine", "Quarantined pictures"
+    num_refused = sum(scan.refused_classes.values())
+    if not num_refused:
+        return Section(name=name, title=title, absent="None: every picture could be used.")
+    share = formats.percent(num_refused / (num_refused + scan.num_ok), 2)
+    classes = [
+        (name_cell(error_class), count_cell(count))
+        for error_class, count in scan.refused_classes.most_common()
+    ]
+    listed = [
+        (
+            name_cell(one.uri, longest=formats.LONGEST_TEXT),
+            name_cell(one.error_class),
+            name_cell(one.error, longest=formats.LONGEST_TEXT),
+        )
+        for one in scan.refused
+    ]
+    more = f" The first {NUM_LISTED} are listed." if num_refused > NUM_LISTED else ""
+    return Section(
+        name=name,
+        title=title,
+        lead=f"{formats.counted(num_refused, 'picture')} ({share}) could not be used.{more} All "
+        "are in the run's tables, as rows of status quarantined.",
+        data={
+            "classes": table(
+                "By class of error",
+                (Column(title="error", is_text=True), Column(title="pictures")),
+                classes,
+            ),
+            "listed": table(
+                "Pictures",
+                (
+                    Column(title="picture", is_text=True),
+                    Column(title="error", is_text=True),
+                    Column(title="message", is_text=True),
+                ),
+                listed,
+            ),
+        },
+    )
+
+
+def _classes(scan: Scan, names: Mapping[int, str]) -> Table:
+    largest = max(scan.counted.values(), default=1)
+    ordered = sorted(
+        scan.detections.keys(), key=lambda id_: (-scan.counted[id_], -scan.detections[id_], id_)
+    )
+    rows = [
+        (
+            name_cell(names.get(id_, f"category {id_}"), swatch=swatch(id_)),
+            Cell(
+                text=formats.count(scan.counted[id_]),
+                value=scan.counted[id_],
+                bar=scan.counted[id_] / largest,
+            ),
+            count_cell(scan.pictures[id_]),
+            count_cell(scan.detections[id_]),
+        )
+        for id_ in ordered
+    ]
+    at = f"at scores from {scan.score:.2f} on"
+    columns = (
+        Column(title="class", is_text=True),
+        Column(title="detections", hint=at),
+        Column(title="pictures", hint=f"with one of them, {at}"),
+        Column(title="at any score"),
+    )
+    return table("Found of every class", columns, rows)

@@ -1,0 +1,301 @@
+"""Where everything in a run's directory lies, its manifest and its record."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+# pyarrow has no types
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from fcos_core.errors import ConfigError
+from jobs.rundir.rows import ManifestItem, table_to_items
+from jobs.rundir.schemas import MANIFEST, SCHEMA_VERSION, shard_name, shard_number
+from jobs.rundir.sealed_parquet import (
+    BrokenSealError,
+    ColumnEncoding,
+    encode_sealed,
+    metadata_of,
+    one_line,
+    open_sealed,
+)
+from jobs.storage import ObjectInfo, absolute, join, storage_for
+
+_MANIFEST_ENCODING = ColumnEncoding(
+    dictionary=("kind", "width", "height", "stream", "time_base_num", "time_base_den", "sampling"),
+    delta=("item_id", "shard", "image_id"),
+)
+
+
+INPUT_SIZE = ("min_size_px", "max_size_px")
+"""Settings of ``run.json`` that say how large the network sees a picture; old runs lack them."""
+
+_RECORD_SEAL = "sha256"
+"""The key in ``run.json`` with the sha256 of all others; old runs lack it."""
+
+
+class Category(BaseModel):
+    """A category as COCO names it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: int
+    name: str
+
+
+class RunRecord(BaseModel):
+    """What ``run.json`` says: how the run is done. Written once, after the manifest.
+
+    Attributes:
+        schema_version: of the tables.
+        run_id: that of the manifest's metadata, and of every shard's footer.
+        fingerprint: sha256 of ``fingerprint_fields``, in hex.
+        fingerprint_fields: what must not change when the command is given again.
+        config: the resolved settings.
+        versions: of the project and of its libraries.
+        weights_sha256: of the checkpoint's file, in hex.
+        preset: of the model.
+        categories: by label.
+        device: kind and model of the device.
+        settings: what was resolved once and decides the digest: batch size, threads per actor, ...;
+            and ``INPUT_SIZE``, which the checkpoint decides.
+        created_at: when the run began.
+        input_annotations: absolute uri of the one COCO file the input was, otherwise None.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str = Field(min_length=1)
+    fingerprint: str
+    fingerprint_fields: dict[str, Any]
+    config: dict[str, Any]
+    versions: dict[str, str]
+    weights_sha256: str
+    preset: str
+    categories: tuple[Category, ...]
+    device: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+    created_at: AwareDatetime
+    input_annotations: str | None = None
+
+    @property
+    def input_size(self) -> dict[str, int]:
+        """How large the network sees a picture, by ``INPUT_SIZE``; empty where it is not known."""
+        return {name: self.settings[name] for name in INPUT_SIZE if name in self.settings}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardListing:
+    """What lies in the folders of shards.
+
+    Attributes:
+        shards: number and object of each committed shard, by number.
+        retries: per shard, the later attempts at its quarantined items: attempt and uri, oldest
+            first.
+        foreign: uris that no shard of ours is named like.
+        leftovers: hidden files: what killed attempts left, or a file system's own.
+    """
+
+    shards: tuple[tuple[int, ObjectInfo], ...]
+    retries: Mapping[int, Sequence[tuple[int, str]]]
+    foreign: tuple[str, ...]
+    leftovers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One run, by the uri of its directory; nothing is read or made until asked for."""
+
+    uri: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "uri", absolute(self.uri))
+
+    @property
+    def manifest_uri(self) -> str:
+        """What is to be done."""
+        return join(self.uri, "manifest.parquet")
+
+    @property
+    def run_uri(self) -> str:
+        """How it is done."""
+        return join(self.uri, "run.json")
+
+    def shard_uri(self, shard: int, attempt: int | None = None) -> str:
+        """Name a shard's file, or that of a later attempt at its quarantined items."""
+        folder = "detections" if attempt is None else f"retries/{attempt}"
+        return join(self.uri, folder, shard_name(shard))
+
+    def evaluation_uri(self, name: str) -> str:
+        """Name a file that ``fcos evaluate`` writes."""
+        return join(self.uri, "evaluation", name)
+
+    def bpr_uri(self, name: str) -> str:
+        """Name a file that ``fcos bpr`` writes."""
+        return join(self.uri, "bpr", name)
+
+    def event_uri(self, name: str) -> str:
+        """Name a file of timings, retries and devices, which is no part of the result."""
+        return join(self.uri, "events", name)
+
+    def exists(self) -> bool:
+        """Say whether a run was begun here: whether there is a manifest."""
+        return storage_for(self.uri).stat(self.manifest_uri) is not None
+
+    def create_manifest(self, items: pa.Table, metadata: Mapping[str, str]) -> bool:
+        """Write the manifest unless there is one.
+
+        Args:
+            items: a ``MANIFEST`` table: item_id from 0 by one, shard never falling.
+            metadata: at least ``run_id`` and ``fingerprint``, so that a run which was killed before
+                it wrote ``run.json`` is still known.
+
+        Returns:
+            Whether it is ours; otherwise read the other's, run id and all.
+        """
+        assert items.schema.equals(MANIFEST)
+        assert metadata.keys() >= {"run_id", "fingerprint"}
+        assert np.array_equal(items.column("item_id").to_numpy(), np.arange(items.num_rows))
+        assert np.all(np.diff(items.column("shard").to_numpy()) >= 0)
+        metadata = {**metadata, "schema_version": str(SCHEMA_VERSION)}
+        data = encode_sealed(items, metadata, _MANIFEST_ENCODING)
+        return storage_for(self.uri).create(self.manifest_uri, data)
+
+    def read_manifest(self) -> list[ManifestItem]:
+        """Read all items."""
+        return [item for _, items in self.iterate_manifest() for item in items]
+
+    def read_manifest_table(self) -> pa.Table:
+        """Read all items as a ``MANIFEST`` table."""
+        return self._open_manifest().read()
+
+    def read_manifest_metadata(self) -> dict[str, str]:
+        """Read ``run_id``, ``fingerprint`` and what else the manifest was written with."""
+        return metadata_of(self._open_manifest())
+
+    def iterate_manifest(self) -> Iterator[tuple[int, list[ManifestItem]]]:
+        """Read the items shard by shard, in manifest order, few at a time.
+
+        Yields:
+            A shard's number and its items.
+        """
+        items = (
+            item
+            for batch in self._open_manifest().iter_batches()
+            for item in table_to_items(pa.Table.from_batches([batch]))
+        )
+        for shard, group in itertools.groupby(items, key=lambda item: item.shard):
+            yield shard, list(group)
+
+    def _open_manifest(self) -> pq.ParquetFile:
+        if not self.exists():
+            raise ConfigError(f"{self.uri!r} is no run directory: there is no manifest.parquet")
+        try:
+            file = open_sealed(storage_for(self.uri).read(self.manifest_uri))
+        except BrokenSealError as error:
+            raise ConfigError(f"{self.manifest_uri!r} is damaged: {error}") from error
+        version = metadata_of(file).get("schema_version")
+        if version != str(SCHEMA_VERSION) or not file.schema_arrow.equals(MANIFEST):
+            raise ConfigError(
+                f"{self.manifest_uri!r} has tables of version {version}, this is {SCHEMA_VERSION}"
+            )
+        return file
+
+    def create_run_record(self, record: RunRecord) -> bool:
+        """Write ``run.json`` unless there is one; say whether it is ours."""
+        document = record.model_dump(mode="json")
+        document[_RECORD_SEAL] = _record_sha256(document)
+        data = json.dumps(document, indent=2) + "\n"
+        return storage_for(self.uri).create(self.run_uri, data.encode())
+
+    def read_run_record(self) -> RunRecord:
+        """Read ``run.json``.
+
+        Raises:
+            ConfigError: it is missing or is not one that this version wrote.
+        """
+        storage = storage_for(self.uri)
+        if storage.stat(self.run_uri) is None:
+            raise ConfigError(f"{self.uri!r} is no run directory: there is no run.json")
+        try:
+            record = _parse_record(storage.read(self.run_uri))
+        except ValueError as error:
+            raise ConfigError(f"{self.run_uri!r} is damaged: {one_line(error)}") from error
+        if record.schema_version != SCHEMA_VERSION:
+            raise ConfigError(
+                f"{self.run_uri!r} has tables of version {record.schema_version}, "
+                f"this is {SCHEMA_VERSION}"
+            )
+        return record
+
+    def list_shards(self) -> ShardListing:
+        """List what is committed, and what lies about beside it."""
+        storage = storage_for(self.uri)
+        shards: list[tuple[int, ObjectInfo]] = []
+        retries: dict[int, list[tuple[int, str]]] = {}
+        foreign: list[str] = []
+        leftovers: list[str] = []
+        for folder in ("detections", "retries"):
+            root = join(self.uri, folder)
+            for info in storage.list(root):
+                *above, name = info.uri.removeprefix(f"{root}/").split("/")
+                number = shard_number(name)
+                if name.startswith("."):
+                    leftovers.append(info.uri)
+                elif number is not None and folder == "detections" and not above:
+                    shards.append((number, info))
+                elif number is not None and folder == "retries" and _is_attempt(above):
+                    retries.setdefault(number, []).append((int(above[0]), info.uri))
+                else:
+                    foreign.append(info.uri)
+        return ShardListing(
+            shards=tuple(sorted(shards, key=lambda shard: shard[0])),
+            retries={shard: sorted(attempts) for shard, attempts in sorted(retries.items())},
+            foreign=tuple(foreign),
+            leftovers=tuple(leftovers),
+        )
+
+
+def _parse_record(data: bytes) -> RunRecord:
+    """Read the record, once it is known to be as written.
+
+    Raises:
+        ValueError: it is not.
+    """
+    try:
+        document: object = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"it is a {type(document).__name__}, must be an object")  # noqa: TRY004
+    fields = cast("dict[str, Any]", document)
+    seal = fields.pop(_RECORD_SEAL, None)
+    try:
+        record = RunRecord.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise ValueError(f"{place}: {first['msg']}") from error
+    if seal is not None and seal != _record_sha256(fields):
+        raise ValueError("it is not as it was written: the sha256 differs")
+    return record
+
+
+def _record_sha256(fields: Mapping[str, Any]) -> str:
+    """Digest what a record says, however its JSON is laid out."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _is_attempt(folders: Sequence[str]) -> bool:
+    return len(folders) == 1 and folders[0].isascii() and folders[0].isdigit()

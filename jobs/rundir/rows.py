@@ -1,0 +1,273 @@
+"""Rows and manifest items as Python objects, and as the Arrow tables they are stored in."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+# pyarrow has no types
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from fcos_core.errors import ConfigError
+from jobs.rundir.sampled_frames import EVERY_FRAME, read_steps
+from jobs.rundir.schemas import DETECTION, DETECTIONS, MANIFEST, Kind, Status
+
+Float32Array = npt.NDArray[np.float32]
+Int32Array = npt.NDArray[np.int32]
+
+_COORDINATES = ("x_min", "y_min", "x_max", "y_max")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Row:
+    """What became of one picture or one frame; build it with ``ok`` or ``quarantined``.
+
+    Attributes:
+        item_id: the manifest item it came from.
+        image_id: the number annotations are joined by.
+        uri: where the picture or video lies.
+        frame_index: place in presentation order; None for stills.
+        last_frame: the last of the frames that a quarantined row stands for; None otherwise.
+        timestamp_s: presentation time; None for stills.
+        width: of the upright picture; None if unknown.
+        height: of the upright picture; None if unknown.
+        status: ``ok`` or ``quarantined``.
+        error_class: name of the error's class; None when ok.
+        error: its message; None when ok.
+        boxes: xyxy in upright original pixels, shape (n, 4); empty when quarantined.
+        scores: by falling score, shape (n,).
+        category_ids: COCO category ids, shape (n,).
+    """
+
+    item_id: int
+    image_id: int
+    uri: str
+    frame_index: int | None
+    last_frame: int | None = None
+    timestamp_s: float | None
+    width: int | None
+    height: int | None
+    status: Status
+    error_class: str | None
+    error: str | None
+    boxes: Float32Array
+    scores: Float32Array
+    category_ids: Int32Array
+
+    @classmethod
+    def ok(
+        cls,
+        *,
+        item_id: int,
+        image_id: int,
+        uri: str,
+        width: int,
+        height: int,
+        boxes: npt.ArrayLike,
+        scores: npt.ArrayLike,
+        category_ids: npt.ArrayLike,
+        frame_index: int | None = None,
+        timestamp_s: float | None = None,
+    ) -> Row:
+        """Make the row of a picture that was looked at, with or without objects in it."""
+        row = cls(
+            item_id=item_id,
+            image_id=image_id,
+            uri=uri,
+            frame_index=frame_index,
+            timestamp_s=timestamp_s,
+            width=width,
+            height=height,
+            status="ok",
+            error_class=None,
+            error=None,
+            boxes=np.asarray(boxes, np.float32).reshape(-1, 4),
+            scores=np.asarray(scores, np.float32),
+            category_ids=np.asarray(category_ids, np.int32),
+        )
+        assert row.scores.shape == row.category_ids.shape == row.boxes.shape[:1]
+        return row
+
+    @classmethod
+    def quarantined(
+        cls,
+        *,
+        item_id: int,
+        image_id: int,
+        uri: str,
+        error_class: str,
+        error: str,
+        width: int | None = None,
+        height: int | None = None,
+        frame_index: int | None = None,
+        last_frame: int | None = None,
+        timestamp_s: float | None = None,
+    ) -> Row:
+        """Make the row of a picture that cannot be used, with the reason.
+
+        Whatever a library put into its message: what is no UTF-8 is escaped, for the table to hold.
+        """
+        return cls(
+            item_id=item_id,
+            image_id=image_id,
+            uri=uri,
+            frame_index=frame_index,
+            last_frame=last_frame,
+            timestamp_s=timestamp_s,
+            width=width,
+            height=height,
+            status="quarantined",
+            error_class=error_class,
+            error=error.encode(errors="backslashreplace").decode(),
+            boxes=np.zeros((0, 4), np.float32),
+            scores=np.zeros(0, np.float32),
+            category_ids=np.zeros(0, np.int32),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ManifestItem:
+    """One picture, or one segment of a video, to be looked at.
+
+    Attributes:
+        item_id: row of the manifest, from 0.
+        shard: the shard that computes it.
+        kind: ``image`` or ``video_segment``; the fields after ``mtime_ns`` are a segment's only.
+        uri: where it lies.
+        image_id: of the picture, or of the segment's first frame; the next frame has the next.
+        width: upright; None if unknown.
+        height: upright; None if unknown.
+        size_bytes: of the object; None if unknown.
+        etag: version mark of the object; None where the storage has none.
+        mtime_ns: last change of the object; None where the storage has none.
+        stream: index of the video stream in its file.
+        time_base_num: numerator of the stream's tick in seconds.
+        time_base_den: denominator of the tick.
+        first_frame: ``frame_index`` of the first frame.
+        num_frames: frames that are looked at.
+        start_pts: of the first frame, in ticks.
+        end_pts: of the last frame, in ticks.
+        decode_from_pts: key frame to start decoding at, in ticks.
+        sampling: which frames, as ``frame_choice`` writes it; ``all`` or None for every one.
+    """
+
+    item_id: int
+    shard: int
+    kind: Kind
+    uri: str
+    image_id: int
+    width: int | None = None
+    height: int | None = None
+    size_bytes: int | None = None
+    etag: str | None = None
+    mtime_ns: int | None = None
+    stream: int | None = None
+    time_base_num: int | None = None
+    time_base_den: int | None = None
+    first_frame: int | None = None
+    num_frames: int | None = None
+    start_pts: int | None = None
+    end_pts: int | None = None
+    decode_from_pts: int | None = None
+    sampling: str | None = None
+
+    @property
+    def last_frame(self) -> int | None:
+        """``frame_index`` of a segment's last frame; None for pictures."""
+        frames = self.frames()
+        return frames[-1]
+
+    def frames(self) -> Sequence[int | None]:
+        """Give the ``frame_index`` of each row that is planned for it: one None for a picture."""
+        if self.first_frame is None or self.num_frames is None:
+            return (None,)
+        if self.sampling is None or self.sampling == EVERY_FRAME:
+            return range(self.first_frame, self.first_frame + self.num_frames)
+        return read_steps(self.sampling.split(" ")[0], self.first_frame).tolist()
+
+
+def rows_to_table(rows: Sequence[Row]) -> pa.Table:
+    """Build the ``DETECTIONS`` table of some rows."""
+    counts = [len(row.scores) for row in rows]
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    boxes = np.concatenate([np.zeros((0, 4), np.float32), *(row.boxes for row in rows)])
+    scores = np.concatenate([np.zeros(0, np.float32), *(row.scores for row in rows)])
+    category_ids = np.concatenate([np.zeros(0, np.int32), *(row.category_ids for row in rows)])
+    elements = pa.StructArray.from_arrays(
+        [
+            pa.array(category_ids, pa.int32()),
+            pa.array(scores, pa.float32()),
+            *(pa.array(np.ascontiguousarray(boxes[:, i]), pa.float32()) for i in range(4)),
+        ],
+        fields=list(DETECTION),
+    )
+    detections = pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()),
+        elements,
+        type=DETECTIONS.field("detections").type,
+        mask=pa.array([row.status != "ok" for row in rows], pa.bool_()),
+    )
+    columns = [
+        detections
+        if field.name == "detections"
+        else pa.array([getattr(row, field.name) for row in rows], field.type)
+        for field in DETECTIONS
+    ]
+    return pa.Table.from_arrays(columns, schema=DETECTIONS)
+
+
+def table_to_rows(table: pa.Table) -> list[Row]:
+    """Turn a ``DETECTIONS`` table back into rows."""
+    plain = table.drop_columns(["detections"]).to_pylist()
+    lists = table.column("detections").combine_chunks()
+    lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    ends = np.cumsum(lengths)
+    elements = lists.flatten()
+    named = {field.name: elements.field(field.name).to_numpy() for field in DETECTION}
+    boxes = np.stack([named[name] for name in _COORDINATES], axis=1)
+    return [
+        Row(
+            **values,
+            boxes=boxes[end - length : end],
+            scores=named["score"][end - length : end],
+            category_ids=named["category_id"][end - length : end],
+        )
+        for values, length, end in zip(plain, lengths, ends, strict=True)
+    ]
+
+
+def items_to_table(items: Sequence[ManifestItem]) -> pa.Table:
+    """Build the ``MANIFEST`` table of some items.
+
+    Raises:
+        ConfigError: a uri is no text that a table can hold (a file name that is not UTF-8).
+    """
+    columns: list[Any] = []
+    for field in MANIFEST:
+        values = [getattr(item, field.name) for item in items]
+        try:
+            columns.append(pa.array(values, field.type))
+        except UnicodeEncodeError as error:
+            raise ConfigError(_first_without_utf8(items)) from error
+    return pa.Table.from_arrays(columns, schema=MANIFEST)
+
+
+def table_to_items(table: pa.Table) -> list[ManifestItem]:
+    """Turn a ``MANIFEST`` table back into items."""
+    names = [field.name for field in fields(ManifestItem)]
+    return [ManifestItem(**values) for values in table.select(names).to_pylist()]
+
+
+def _first_without_utf8(items: Sequence[ManifestItem]) -> str:
+    for item in items:
+        try:
+            item.uri.encode()
+        except UnicodeEncodeError:
+            return f"item {item.item_id}, {item.uri!r}: the file name is not UTF-8; rename the file"
+    return "a text of the manifest is not UTF-8"

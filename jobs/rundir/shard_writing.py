@@ -1,0 +1,75 @@
+"""A shard's file: how it is written, and the creation that is its commit."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# pyarrow has no types
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jobs.rundir.digest import rows_sha256
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.rows import Row, rows_to_table
+from jobs.rundir.schemas import DigestClass, ShardFooter
+from jobs.rundir.sealed_parquet import ColumnEncoding, encode_sealed
+from jobs.storage import storage_for
+
+_ENCODING = ColumnEncoding(
+    dictionary=(
+        "width",
+        "height",
+        "status",
+        "error_class",
+        "error",
+        "detections.list.element.category_id",
+    ),
+    byte_stream_split=(
+        "timestamp_s",
+        *(
+            f"detections.list.element.{name}"
+            for name in ("score", "x_min", "y_min", "x_max", "y_max")
+        ),
+    ),
+    delta=("item_id", "image_id", "frame_index", "last_frame"),
+)
+
+
+def encode_shard(
+    rows: Sequence[Row], *, run_id: str, shard: int, digest_class: DigestClass = "exact"
+) -> bytes:
+    """Write the rows of one shard as a Parquet file in memory.
+
+    Args:
+        rows: all rows of the shard, in manifest order; at least one.
+        run_id: the run they belong to.
+        shard: the shard's number.
+        digest_class: ``tolerance`` when this run had to leave bit-for-bit equality.
+    """
+    assert rows
+    table = rows_to_table(rows)
+    footer = ShardFooter(
+        run_id=run_id,
+        shard=shard,
+        first_item_id=rows[0].item_id,
+        last_item_id=rows[-1].item_id,
+        num_rows=len(rows),
+        rows_sha256=rows_sha256(table),
+        digest_class=digest_class,
+    )
+    return encode_sealed(table, footer.to_metadata(), _ENCODING)
+
+
+def commit_shard(run: RunDirectory, shard: int, data: bytes, *, attempt: int | None = None) -> bool:
+    """Create a shard's file; from then on the shard is done.
+
+    Args:
+        run: the run it belongs to.
+        shard: the shard's number.
+        data: what ``encode_shard`` gave.
+        attempt: which later attempt at quarantined items it is; None for the shard itself.
+
+    Returns:
+        Whether it is ours; False when another attempt was first, and then ours is dropped.
+    """
+    return storage_for(run.uri).create(run.shard_uri(shard, attempt), data)

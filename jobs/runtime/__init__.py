@@ -1,1 +1,0 @@
-"""Planning, one shard, and the only door to Ray."""

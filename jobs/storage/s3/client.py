@@ -1,0 +1,127 @@
+"""One boto3 client per process: made when first needed, and again in a process that was forked."""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# boto3 has no types
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from jobs.storage.s3.access import S3Access, current
+
+RANGE_THREADS = 16
+"""For the parts of large objects; like a worker's fetch threads, they mostly wait."""
+
+_POOL_SIZE = 16 + RANGE_THREADS  # a connection for every thread that may ask
+
+
+@dataclass(frozen=True, eq=False)
+class Connection:
+    """What a process needs to ask S3.
+
+    Attributes:
+        client: boto3's, for all threads.
+        access: how S3 is used.
+        made_with: what the environment said about that.
+        parts: fetches parts of large objects.
+        extra: parameters that go with every request but deletions.
+    """
+
+    client: Any
+    access: S3Access
+    made_with: tuple[str | None, ...]
+    parts: ThreadPoolExecutor
+    extra: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+_lock = threading.Lock()
+_by_process: dict[int, Connection] = {}
+
+
+def connection() -> Connection:
+    """Give this process's connection.
+
+    Raises:
+        ConfigError: the environment or AWS's configuration cannot be used.
+    """
+    found = _by_process.get(os.getpid())
+    if found is None or found.made_with != current():
+        with _lock:
+            found = _by_process.get(os.getpid())
+            if found is None or found.made_with != current():
+                # What a parent process had is of no use here: its sockets are shared with it.
+                _by_process.clear()
+                found = _by_process[os.getpid()] = _connect()
+    return found
+
+
+def disconnect() -> None:
+    """Forget the connection, so that the next request looks at the environment anew."""
+    with _lock:
+        found = _by_process.pop(os.getpid(), None)
+    if found is not None:
+        found.parts.shutdown(wait=False)
+        found.client.close()
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603 -- a thread of the parent may have held it
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def _read_time(value: object) -> datetime:
+    """Read a time as botocore does, but those of listings without dateutil.
+
+    It takes longer than all the rest of a page.
+    """
+    from botocore.utils import parse_timestamp
+
+    if isinstance(value, str) and value.endswith("Z"):
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(value)
+    return parse_timestamp(value)
+
+
+def _connect() -> Connection:
+    import botocore
+    import botocore.session
+    from botocore.config import Config
+
+    from jobs.storage.s3.errors import s3_errors
+
+    made_with, access = current(), S3Access.from_environment()
+    ours = {"AWS_RETRY_MODE": ("mode", "adaptive"), "AWS_MAX_ATTEMPTS": ("total_max_attempts", 10)}
+    retries = dict(setting for name, setting in ours.items() if name not in os.environ)
+    settings: dict[str, Any] = {"signature_version": botocore.UNSIGNED} if access.anonymous else {}
+    config = Config(
+        retries=retries,
+        max_pool_connections=_POOL_SIZE,
+        connect_timeout=access.connect_timeout_s,
+        read_timeout=access.read_timeout_s,
+        tcp_keepalive=True,
+        user_agent_extra="fcos-batch",
+        **settings,
+    )
+    with s3_errors("s3://", "read"):
+        session = botocore.session.get_session()
+        parsers = session.get_component("response_parser_factory")
+        parsers.set_parser_defaults(timestamp_parser=_read_time)
+        client = session.create_client("s3", config=config)
+    return Connection(
+        client=client,
+        access=access,
+        made_with=made_with,
+        parts=ThreadPoolExecutor(RANGE_THREADS, thread_name_prefix="s3-part"),
+        extra={"RequestPayer": "requester"} if access.requester_pays else {},
+    )

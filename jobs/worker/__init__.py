@@ -1,0 +1,1 @@
+"""One shard in one process: prefetched, computed in batches, committed."""

@@ -1,0 +1,84 @@
+"""Writes finished shards in the background, while the next one is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from fcos_core.errors import StorageError
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.rows import Row
+from jobs.rundir.schemas import DigestClass
+from jobs.rundir.shard import Failure, Outcome, Receipt
+from jobs.rundir.shard_writing import commit_shard, encode_shard
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FinishedShard:
+    """The rows of a shard, and how they came about; ``num_rows`` counts lost frames singly."""
+
+    shard: int
+    rows: Sequence[Row]
+    num_rows: int
+    seconds: float
+    device: str
+    digest_class: DigestClass
+    changed_items: tuple[int, ...] = ()
+
+
+class Committer:
+    """Encodes and creates one shard file at a time, in a thread of its own.
+
+    Args:
+        run: where the files go.
+        run_id: what their footers say.
+        attempt: which later attempt at quarantined items it is; None for the shards themselves.
+    """
+
+    def __init__(self, run: RunDirectory, run_id: str, *, attempt: int | None = None) -> None:
+        self._run = run
+        self._run_id = run_id
+        self._attempt = attempt
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._pending: list[Future[Outcome]] = []
+
+    def submit(self, finished: FinishedShard) -> list[Outcome]:
+        """Begin to write a shard, once those before it are written: at most one waits in memory.
+
+        Returns:
+            What became of those before it.
+        """
+        outcomes = self.wait()
+        self._pending.append(self._thread.submit(self._commit, finished))
+        return outcomes
+
+    def wait(self) -> list[Outcome]:
+        """Wait until all is written, and say what became of it."""
+        pending, self._pending = self._pending, []
+        return [future.result() for future in pending]
+
+    def close(self) -> None:
+        """End the thread, after what it is doing."""
+        self._thread.shutdown()
+
+    def _commit(self, finished: FinishedShard) -> Outcome:
+        shard, rows = finished.shard, finished.rows
+        data = encode_shard(
+            rows, run_id=self._run_id, shard=shard, digest_class=finished.digest_class
+        )
+        try:
+            created = commit_shard(self._run, shard, data, attempt=self._attempt)
+        except StorageError as error:
+            return Failure(shard=shard, error=str(error))
+        num_ok = sum(row.status == "ok" for row in rows)
+        return Receipt(
+            shard=shard,
+            num_items=len({row.item_id for row in rows}),
+            num_ok=num_ok,
+            num_quarantined=finished.num_rows - num_ok,
+            seconds=finished.seconds,
+            created=created,
+            device=finished.device,
+            changed_items=finished.changed_items,
+        )

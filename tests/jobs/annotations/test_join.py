@@ -1,0 +1,149 @@
+"""Every picture of a run is exactly one annotated image, or the command says which is not."""
+
+import time
+
+import numpy as np
+import pytest
+
+from fcos_core.errors import ConfigError
+from jobs.annotations.coco_json import CocoAnnotations, CocoBoxes, CocoImage
+from jobs.annotations.join import Join, join_annotations
+
+URI = "/data/instances.json"
+NO_BOXES = CocoBoxes(
+    ids=np.zeros(0, np.int64),
+    image_ids=np.zeros(0, np.int64),
+    category_ids=np.zeros(0, np.int64),
+    boxes=np.zeros((0, 4)),
+    areas=np.zeros(0),
+    is_crowd=np.zeros(0, np.bool_),
+    num_areas_filled=0,
+)
+
+
+def annotated(names: dict[int, str]) -> CocoAnnotations:
+    images = tuple(CocoImage(id_, name, 10, 10) for id_, name in names.items())
+    return CocoAnnotations(URI, "0" * 64, images, (), NO_BOXES)
+
+
+def join(uris: list[str], names: dict[int, str]) -> Join:
+    image_ids = list(range(1, len(uris) + 1))
+    return join_annotations(image_ids, uris, annotated(names), input_annotations=None)
+
+
+def pairs(joined: Join) -> dict[int, int]:
+    return dict(zip(joined.image_ids.tolist(), joined.annotated_ids.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("uri", "file_name"),
+    [
+        pytest.param("/data/val/1.jpg", "1.jpg", id="bare name"),
+        pytest.param("/data/val/1.jpg", "val/1.jpg", id="with its folder"),
+        pytest.param("/data/val/1.jpg", "/data/val/1.jpg", id="absolute"),
+        pytest.param("/data/val/1.jpg", "./val//1.jpg", id="untidy"),
+        pytest.param("/data/val/1.jpg", "../val/1.jpg", id="from beside"),
+        pytest.param("s3://bucket/val/1.jpg", "val/1.jpg", id="object"),
+        pytest.param("/data/a.tar#1.jpg", "1.jpg", id="archive member"),
+        pytest.param("/data/a.tar#./val/1.jpg", "val/1.jpg", id="archive member in a folder"),
+        pytest.param("/data/a#1.jpg", "a#1.jpg", id="a hash in a plain name"),
+        pytest.param("/data/ü ö%20.jpg", "ü ö%20.jpg", id="nothing is decoded"),
+    ],
+)
+def test_a_file_name_that_ends_the_uri_joins(uri: str, file_name: str):
+    joined = join([uri], {42: file_name, 43: "other.jpg"})
+
+    assert pairs(joined) == {1: 42}
+    assert joined.by == "file_name"
+    assert joined.num_not_in_run == 1
+
+
+@pytest.mark.parametrize(
+    ("uri", "file_name"),
+    [
+        pytest.param("/data/val/11.jpg", "1.jpg", id="half a component"),
+        pytest.param("/data/oval/1.jpg", "val/1.jpg", id="half a folder"),
+        pytest.param("/data/a#1.jpg", "1.jpg", id="half a name with a hash"),
+        pytest.param("/data/val/1.JPG", "1.jpg", id="other case"),
+        pytest.param("/1.jpg", "data/1.jpg", id="longer than the uri"),
+    ],
+)
+def test_a_file_name_that_only_looks_alike_does_not_join(uri: str, file_name: str):
+    with pytest.raises(ConfigError, match="1 match no entry by file_name"):
+        join([uri], {42: file_name})
+
+
+def test_equal_names_in_two_folders_join_by_folder():
+    joined = join(["/d/a/1.jpg", "/d/b/1.jpg"], {7: "b/1.jpg", 8: "a/1.jpg"})
+    assert pairs(joined) == {1: 8, 2: 7}
+
+
+def test_the_longest_name_wins_when_the_shorter_one_is_another_pictures():
+    joined = join(["/d/1.jpg", "/d/a/1.jpg"], {7: "1.jpg", 8: "a/1.jpg"})
+    assert pairs(joined) == {1: 7, 2: 8}
+
+
+@pytest.mark.parametrize(
+    ("uris", "names"),
+    [
+        pytest.param(["/d/a/1.jpg", "/d/b/1.jpg"], {7: "1.jpg"}, id="one entry, two pictures"),
+        pytest.param(["/d/1.jpg"], {7: "1.jpg", 8: "./1.jpg"}, id="two entries, one picture"),
+        pytest.param(["/d/a/1.jpg"], {7: "1.jpg", 8: "a/1.jpg"}, id="the shorter one has no other"),
+        pytest.param(["/d/1.jpg", "/d/1.jpg"], {7: "1.jpg"}, id="the same picture twice"),
+    ],
+)
+def test_what_could_be_joined_in_two_ways_is_refused(uris: list[str], names: dict[int, str]):
+    with pytest.raises(ConfigError, match="share an entry or match several by file_name, such as"):
+        join(uris, names)
+
+
+def test_the_message_counts_and_gives_three_examples():
+    uris = [f"/d/{n}.jpg" for n in range(10)]
+
+    with pytest.raises(ConfigError) as caught:
+        join(uris, {0: "0.jpg"})
+
+    assert str(caught.value) == (
+        f"{URI}: of the run's 10 pictures, 9 match no entry by file_name, "
+        "such as /d/1.jpg, /d/2.jpg, /d/3.jpg"
+    )
+
+
+def test_the_file_that_was_the_input_joins_by_id_even_where_names_repeat():
+    names = {30: "a/1.jpg", 20: "b/1.jpg", 10: "c/2.jpg"}
+
+    joined = join_annotations(
+        [20, 30], ["/d/b/1.jpg", "/d/a/1.jpg"], annotated(names), input_annotations=URI
+    )
+
+    assert pairs(joined) == {20: 20, 30: 30}
+    assert (joined.by, joined.num_not_in_run) == ("image_id", 1)
+
+
+@pytest.mark.parametrize("names", [{1: "y.jpg", 2: "x.jpg"}, {5: "x.jpg", 6: "y.jpg"}])
+def test_an_input_file_that_was_renumbered_since_is_refused(names: dict[int, str]):
+    with pytest.raises(ConfigError, match="changed since the run read it: 2 of 2 image ids"):
+        join_annotations([1, 2], ["/d/x.jpg", "/d/y.jpg"], annotated(names), input_annotations=URI)
+
+
+def test_another_file_with_the_same_pictures_joins_by_name_not_by_its_ids():
+    joined = join_annotations(
+        [1, 2],
+        ["/d/x.jpg", "/d/y.jpg"],
+        annotated({1: "y.jpg", 2: "x.jpg"}),
+        input_annotations="/elsewhere/instances.json",
+    )
+    assert pairs(joined) == {1: 2, 2: 1}
+
+
+def test_a_hundred_thousand_pictures_join_in_seconds():
+    count = 100_000
+    names = {n: f"train/{n % 100:02d}/{n:08d}.jpg" for n in range(count)}
+    uris = [f"/mnt/data/coco/{name}" for name in names.values()]
+
+    start = time.process_time()
+    joined = join(uris, names)
+    seconds = time.process_time() - start
+
+    assert joined.annotated_ids.tolist() == list(range(count))
+    assert seconds < 20  # of one core; about 1 s here

@@ -1,0 +1,160 @@
+"""Stand-ins for the worker that need no torch, and die where they are told to."""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fcos_core.errors import ConfigError, DeviceError
+from jobs.rundir.rows import ManifestItem
+from jobs.rundir.shard import Failure, Outcome, Receipt, Shard
+from jobs.worker.messages import WorkerSettings
+
+
+class Sleeper:
+    """Takes ``REST_S`` per item and says that it is done."""
+
+    REST_S = 0.0
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+
+    def process(self, shard: Shard, upcoming: Shard | None = None) -> list[Outcome]:
+        del upcoming
+        for item in shard.sound:
+            self.rehearse(item)
+        return [receipt_of(shard)]
+
+    def finish(self) -> list[Outcome]:
+        return []
+
+    def warm_up(self) -> None:
+        pass
+
+    def rehearse(self, item: ManifestItem) -> None:
+        del item
+        time.sleep(self.REST_S)
+
+
+class Touchy(Sleeper):
+    """Does to itself what an item's uri says, ``unless`` a file is there, which it then makes."""
+
+    def rehearse(self, item: ManifestItem) -> None:
+        what, _, once = item.uri.partition(" unless ")
+        if once and Path(once).exists():
+            return
+        if once:
+            Path(once).touch()
+        if what.startswith("SIG"):
+            os.kill(os.getpid(), signal.Signals[what])
+            time.sleep(3600)
+        _WAYS.get(what, time.monotonic)()
+
+
+def _hog() -> None:
+    held = b"x" * (400 * 2**20)
+    time.sleep(3600)
+    del held
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+_WAYS: dict[str, Callable[[], object]] = {
+    "exit": lambda: os._exit(3),
+    "system_exit": lambda: sys.exit(4),
+    "segfault": lambda: ctypes.string_at(0),
+    "hang": lambda: time.sleep(3600),
+    "hog": _hog,
+    "device": lambda: _raise(DeviceError("CUDA error: an illegal memory access")),
+    "memory": lambda: _raise(MemoryError("no more")),
+    "config": lambda: _raise(ConfigError("no such thing")),
+    "bug": lambda: _raise(ZeroDivisionError("by nothing")),
+}
+
+
+class Sick(Touchy):
+    """Cannot even compute a picture that is known to be good."""
+
+    def warm_up(self) -> None:
+        os._exit(9)
+
+
+class Sickening(Touchy):
+    """Cannot compute a good picture any more, on the whole machine, once an item was touched."""
+
+    def warm_up(self) -> None:
+        if Path(self.settings.run_uri).exists():
+            os._exit(9)
+
+    def rehearse(self, item: ManifestItem) -> None:
+        Path(self.settings.run_uri).touch()
+        super().rehearse(item)
+
+
+class Weary(Touchy):
+    """Dies of the fourth item, whichever it is."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings)
+        self.num_done = 0
+
+    def rehearse(self, item: ManifestItem) -> None:
+        super().rehearse(item)
+        self.num_done += 1
+        if self.num_done == 4:
+            os._exit(1)
+
+
+class Refused(Sleeper):
+    """Is refused by storage, every time."""
+
+    def process(self, shard: Shard, upcoming: Shard | None = None) -> list[Outcome]:
+        del upcoming
+        return [Failure(shard=shard.number, error="503 SlowDown")]
+
+
+class Stillborn(Sleeper):
+    """Finds that its device does not work."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings)
+        raise DeviceError("CUDA error: no kernel image is available")
+
+
+def receipt_of(shard: Shard) -> Receipt:
+    """What a worker says of a shard that it has computed."""
+    return Receipt(
+        shard=shard.number,
+        num_items=len(shard.items),
+        num_ok=len(shard.sound),
+        num_quarantined=len(shard.poison),
+        seconds=0.001,
+        created=True,
+        device="none",
+    )
+
+
+def shard_of(number: int, *uris: str) -> Shard:
+    """A shard of pictures with these uris."""
+    items = (
+        ManifestItem(item_id=100 * number + i, shard=number, kind="image", uri=uri, image_id=i + 1)
+        for i, uri in enumerate(uris)
+    )
+    return Shard(number, tuple(items))
+
+
+class StillbornAt(Sleeper):
+    """Finds that its device does not work, on the node that a file beside the run names."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        super().__init__(settings)
+        import ray
+
+        bad = (Path(settings.run_uri).parent / "bad").read_text()
+        if ray.get_runtime_context().get_node_id() == bad:
+            raise DeviceError("CUDA error: no kernel image is available")

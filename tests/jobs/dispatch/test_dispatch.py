@@ -1,0 +1,279 @@
+import contextlib
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from fcos_core.errors import CheckpointError, ConfigError, IncompleteRunError
+from jobs.dispatch.actor import make_detector
+from jobs.dispatch.dispatch import dispatch
+from jobs.dispatch.schedule import Patience
+from jobs.rundir.digest import RunDigest
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.shard import Receipt, Shard
+from jobs.rundir.shard_reading import iterate_rows
+from jobs.worker.messages import MakeWorker, WorkerSettings
+from tests.jobs.conftest import NUM_CPUS
+from tests.jobs.dispatch.scripted_workers import Refused, Sleeper, Stillborn, Touchy, shard_of
+from tests.jobs.worker.runs import begin_run, settings_without_a_model, worker_settings
+from tests.processes import actors_below
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray")]
+
+
+def digest_of(run: RunDirectory) -> str:
+    digest = RunDigest()
+    for table in iterate_rows(run):
+        digest.update(table)
+    return digest.hexdigest()
+
+
+def compute(
+    shards: list[Shard],
+    settings: WorkerSettings,
+    *,
+    num_actors: int = 1,
+    patience: Patience | None = None,
+    on_receipt: Callable[[Receipt], None] | None = None,
+    make_worker: MakeWorker = make_detector,
+) -> list[Receipt]:
+    """Dispatch on the session's Ray, and collect the receipts."""
+    receipts: list[Receipt] = []
+
+    def collect(receipt: Receipt) -> None:
+        receipts.append(receipt)
+        if on_receipt is not None:
+            on_receipt(receipt)
+
+    dispatch(
+        shards,
+        settings,
+        num_actors=num_actors,
+        address=None,
+        on_receipt=collect,
+        patience=patience,
+        make_worker=make_worker,
+    )
+    return receipts
+
+
+@pytest.fixture(scope="module")
+def expected(
+    ray: ModuleType, tmp_path_factory: pytest.TempPathFactory, pictures: Path, tiny_weights: Path
+) -> str:
+    """The digest of an undisturbed run with one actor."""
+    assert ray.is_initialized()
+    run, shards = begin_run(tmp_path_factory.mktemp("runs") / "one", pictures, shard_size=2)
+    receipts = compute(shards, worker_settings(run, tiny_weights))
+    assert [receipt.shard for receipt in receipts] == list(range(10))
+    assert sum(receipt.num_rows for receipt in receipts) == 20
+    return digest_of(run)
+
+
+@pytest.mark.parametrize("num_actors", [1, 2])
+def test_rows_do_not_depend_on_order_nor_on_the_number_of_actors(
+    tmp_path: Path, pictures: Path, tiny_weights: Path, expected: str, num_actors: int
+) -> None:
+    run, shards = begin_run(tmp_path / "run", pictures, shard_size=2)
+    random.Random(num_actors).shuffle(shards)  # noqa: S311
+    receipts = compute(shards, worker_settings(run, tiny_weights), num_actors=num_actors)
+    assert sorted(receipt.shard for receipt in receipts) == list(range(10))
+    assert digest_of(run) == expected
+
+
+def test_a_killed_worker_is_replaced_and_changes_no_bit(
+    tmp_path: Path, pictures: Path, tiny_weights: Path, expected: str
+) -> None:
+    run, shards = begin_run(tmp_path / "run", pictures, shard_size=2)
+    killed: list[int] = []
+
+    def kill_first(receipt: Receipt) -> None:
+        if receipt.shard in {0, 4}:
+            pid = actors_below(os.getpid())[0]
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+
+    receipts = compute(shards, worker_settings(run, tiny_weights), on_receipt=kill_first)
+    assert len(set(killed)) == 2
+    assert sorted(receipt.shard for receipt in receipts) == list(range(10))
+    assert digest_of(run) == expected
+
+
+def test_workers_that_keep_dying_end_the_run(
+    tmp_path: Path, pictures: Path, tiny_weights: Path
+) -> None:
+    run, shards = begin_run(tmp_path / "run", pictures, shard_size=10)
+    over = threading.Event()
+
+    def kill_all() -> None:
+        while not over.wait(0.02):
+            for pid in actors_below(os.getpid()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_all)
+    killer.start()
+    try:
+        with pytest.raises(IncompleteRunError, match="3 attempts failed in a row, 2 shards"):
+            compute(
+                shards,
+                worker_settings(run, tiny_weights),
+                patience=Patience(max_failures_in_a_row=3),
+            )
+    finally:
+        over.set()
+        killer.join()
+
+
+def test_a_late_shard_is_tried_so_often_and_then_named(
+    tmp_path: Path, pictures: Path, tiny_weights: Path
+) -> None:
+    run, shards = begin_run(tmp_path / "run", pictures, shard_size=20)
+    hasty = Patience(poll_s=0.001, floor_s=0.0, first_row_s=0.0, max_attempts=2)
+    with pytest.raises(
+        IncompleteRunError,
+        match=r"1 shards are missing after 2 attempts each: shard 0: no answer to 'process'",
+    ):
+        compute(shards, worker_settings(run, tiny_weights), patience=hasty)
+
+
+def test_a_cluster_without_room_ends_the_run_and_says_what_is_needed(
+    tmp_path: Path, pictures: Path, tiny_weights: Path
+) -> None:
+    run, shards = begin_run(tmp_path / "run", pictures, shard_size=20)
+    started = time.monotonic()
+    with pytest.raises(IncompleteRunError, match=r"needs 64 CPUs and a cpu device.*has \{.*'CPU'"):
+        compute(
+            shards,
+            worker_settings(run, tiny_weights, threads=64),
+            patience=Patience(no_progress_s=1.0),
+        )
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"device_model": "Abacus 3000"}, ConfigError, "a worker's device is "),
+        ({"weights_sha256": "0" * 64}, CheckpointError, "the run's is 000"),
+    ],
+)
+def test_what_a_worker_cannot_work_with_arrives_as_the_same_error(
+    tmp_path: Path,
+    pictures: Path,
+    tiny_weights: Path,
+    change: dict[str, str],
+    kind: type[Exception],
+    message: str,
+) -> None:
+    run, shards = begin_run(tmp_path / "run", pictures, shard_size=20)
+    with pytest.raises(kind) as caught:
+        compute(shards, worker_settings(run, tiny_weights, **change))
+    assert type(caught.value) is kind
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_to_do_needs_no_cluster(tmp_path: Path, pictures: Path, tiny_weights: Path) -> None:
+    run, _ = begin_run(tmp_path / "run", pictures, shard_size=20)
+    assert compute([], worker_settings(run, tiny_weights)) == []
+
+
+def test_items_that_kill_their_worker_are_quarantined_and_no_others(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shards = [shard_of(0, *"abc"), shard_of(1, "a", "exit", "c", "exit"), shard_of(2, *"abc")]
+    receipts = compute(shards, settings_without_a_model(), make_worker=Touchy)
+    assert {receipt.shard: receipt.num_quarantined for receipt in receipts} == {0: 0, 1: 2, 2: 0}
+    named = [record.message for record in caplog.records if "quarantined" in record.message]
+    assert [message.partition(":")[0] for message in named] == [
+        "item 101 of shard 1 is quarantined",
+        "item 103 of shard 1 is quarantined",
+    ]
+
+
+def test_a_worker_that_stands_still_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
+    stopped: list[int] = []
+    of_others = set(actors_below(os.getpid()))  # an earlier test's, which take their time to end
+
+    def stop(_: Receipt) -> None:
+        if not stopped:
+            (pid,) = set(actors_below(os.getpid())) - of_others
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+
+    receipts = compute(
+        [shard_of(number, "a") for number in range(4)],
+        settings_without_a_model(threads=NUM_CPUS),  # there is room for no second one beside it
+        patience=Patience(floor_s=4.0, first_row_s=0.0, multiple=0.0),
+        make_worker=Sleeper,
+        on_receipt=stop,
+    )
+    assert sorted(receipt.shard for receipt in receipts) == [0, 1, 2, 3]
+    assert "no answer to 'process' within its deadline" in caplog.text
+    assert stopped
+
+
+def test_a_device_that_no_worker_can_use_ends_the_run_with_its_words() -> None:
+    with pytest.raises(
+        IncompleteRunError,
+        match=r"3 attempts failed in a row, 2 shards are missing \(0, 1\).*no kernel image",
+    ):
+        compute(
+            [shard_of(0, "a"), shard_of(1, "a")],
+            settings_without_a_model(),
+            patience=Patience(max_failures_in_a_row=3),
+            make_worker=Stillborn,
+        )
+
+
+def test_a_shard_that_storage_refuses_is_named() -> None:
+    with pytest.raises(
+        IncompleteRunError, match="1 shards are missing after 2 attempts each: shard 7: 503"
+    ):
+        compute(
+            [shard_of(7, "a")],
+            settings_without_a_model(),
+            patience=Patience(max_attempts=2),
+            make_worker=Refused,
+        )
+
+
+def test_a_run_without_progress_ends_and_names_its_shards() -> None:
+    """Workers that are ended by order count as nothing: only the clock can end this."""
+    over = threading.Event()
+
+    def end_all() -> None:
+        while not over.wait(0.05):
+            for pid in actors_below(os.getpid()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+
+    ender = threading.Thread(target=end_all)
+    ender.start()
+    try:
+        with pytest.raises(IncompleteRunError, match=r"no shard was done .* \(3, 4\): a worker"):
+            compute(
+                [shard_of(3, "hang"), shard_of(4, "hang")],
+                settings_without_a_model(),
+                patience=Patience(
+                    no_progress_s=8.0,
+                    start_s=1.0,
+                    floor_s=1.0,
+                    first_row_s=0.0,
+                    # One that is ended before it can say so counts as dead by itself.
+                    max_attempts=1000,
+                    max_failures_in_a_row=1000,
+                    examine_after=1000,
+                ),
+                make_worker=Touchy,
+            )
+    finally:
+        over.set()
+        ender.join()

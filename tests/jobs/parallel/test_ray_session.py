@@ -1,0 +1,44 @@
+"""Which clusters can be joined, seen from a process that has no Ray yet."""
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+TIMEOUT_S = 120  # of a busy machine; Ray itself was still trying after five minutes
+JOIN = """
+import sys
+from fcos_core.errors import ConfigError
+from jobs.parallel.ray_session import connected
+try:
+    with connected(sys.argv[1]):
+        pass
+except ConfigError as error:
+    print(error)
+"""
+
+
+def said_of(address: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", JOIN, address],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_that_is_gone_is_named_at_once(scheme: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody listens, and nobody else can
+        address = f"{scheme}127.0.0.1:{taken.getsockname()[1]}"
+        assert (
+            said_of(address) == f"Ray cluster {address!r} cannot be reached: Connection refused\n"
+        )
+
+
+def test_an_impossible_port_is_named() -> None:
+    assert said_of("127.0.0.1:70000").startswith("Ray cluster '127.0.0.1:70000' cannot be reached:")

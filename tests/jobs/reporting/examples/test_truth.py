@@ -1,0 +1,107 @@
+"""Which detections are right and which objects are missed, on a picture small enough to check."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.annotations.coco_boxes import read_box_annotations
+from jobs.reporting.examples.scan import scan
+from jobs.reporting.examples.truth import RIGHT, UNCOUNTED, WRONG, Truth
+from jobs.rundir.rows import Row
+from tests.jobs.reporting.runs import found, write_annotations, write_run
+
+CAT, DOG = 1, 3
+
+
+def judged(folder: Path, rows: list[Row], boxes: list, *, crowds: tuple[int, ...] = ()) -> list:
+    run = write_run(folder / "RUN", rows)
+    path = Path(write_annotations(folder / "a.json", rows, boxes))
+    text = path.read_text()
+    for id_ in crowds:
+        text = text.replace(
+            f'{{"id": {id_}, "image_id"', f'{{"iscrowd": 1, "id": {id_}, "image_id"'
+        )
+    path.write_text(text)
+    annotations = read_box_annotations(str(path), with_file_names=True)
+    return Truth(run, annotations, None).judge(rows)
+
+
+def test_worked_example(tmp_path: Path):
+    row = found(
+        0,
+        "/d/a.jpg",
+        [
+            (CAT, 0.9, (10, 10, 30, 30)),  # the cat, exactly
+            (CAT, 0.8, (11, 11, 31, 31)),  # the cat once more
+            (DOG, 0.7, (10, 10, 30, 30)),  # there is no dog
+            (2, 0.6, (40, 10, 60, 30)),  # of a class that is not annotated
+            (DOG, 0.5, (70, 40, 80, 50)),  # within the crowd of dogs
+        ],
+    )
+    boxes = [
+        (1, CAT, (10, 10, 20, 20)),
+        (1, CAT, (40, 40, 10, 10)),
+        (1, DOG, (60, 30, 30, 30)),
+    ]
+
+    (picture,) = judged(tmp_path, [row], boxes, crowds=(3,))
+
+    assert picture.verdicts.tolist() == [RIGHT, WRONG, WRONG, UNCOUNTED, UNCOUNTED]
+    assert picture.found_at == pytest.approx([0.9, -1.0])
+    assert picture.crowds.tolist() == [[60, 30, 90, 60]]
+    assert picture.counts_at(0.0) == (1, 2, 1)
+    assert picture.counts_at(0.75) == (1, 1, 1)
+    assert picture.counts_at(0.95) == (0, 0, 2)
+    assert picture.f1_at(0.75) == 0.5
+
+
+def test_pictures_are_judged_apart_and_those_without_anything_are_perfect(tmp_path: Path):
+    rows = [
+        found(0, "/d/a.jpg", [(CAT, 0.9, (10, 10, 30, 30))]),
+        found(1, "/d/b.jpg", []),
+        found(2, "/d/c.jpg", [(CAT, 0.4, (10, 10, 30, 30))]),
+    ]
+
+    first, second, third = judged(tmp_path, rows, [(3, CAT, (10, 10, 20, 20))])
+
+    assert first.verdicts.tolist() == [WRONG]
+    assert (second.f1_at(0.5), third.f1_at(0.5), third.f1_at(0.3)) == (1.0, 0.0, 1.0)
+    assert third.found_at == pytest.approx([0.4])
+
+
+def test_objects_are_sorted_as_bpr_sorts_them(tmp_path: Path):
+    rows = [
+        found(0, "/d/a.jpg", [(CAT, 0.9, (10, 10, 30, 30)), (CAT, 0.3, (40, 10, 90, 60))]),
+        found(1, "/d/b.jpg", []),
+    ]
+    boxes = [
+        (1, CAT, (10, 10, 20, 20)),
+        (1, CAT, (40, 10, 50, 50)),
+        (1, DOG, (40, 10, 50, 40)),
+        (2, DOG, (0, 0, 5, 60)),
+    ]
+    run = write_run(tmp_path / "RUN", rows, shard_size=1)
+    annotations = read_box_annotations(
+        write_annotations(tmp_path / "a.json", rows, boxes), with_file_names=True
+    )
+
+    groups = scan(run, Truth(run, annotations, None), 0.5).groups
+
+    def counts(name: str) -> dict[str, tuple[int, int, int]]:
+        return {
+            group: (tally.total, tally.found, tally.found_at_score)
+            for group, tally in groups[name].items()
+            if tally.total
+        }
+
+    assert counts("area") == {"small": (2, 1, 1), "medium": (2, 1, 0)}
+    assert counts("crowding") == {"alone": (2, 1, 1), "IoU 0.75-1": (2, 1, 0)}
+    assert counts("aspect") == {"1-1.5": (3, 2, 1), "12+": (1, 0, 0)}
+
+
+def test_no_detection_is_looked_at_when_there_are_none(tmp_path: Path):
+    (picture,) = judged(tmp_path, [found(0, "/d/a.jpg", [])], [(1, CAT, (1, 1, 5, 5))])
+
+    assert picture.verdicts.dtype == np.int8
+    assert picture.counts_at(0.5) == (0, 0, 1)

@@ -1,0 +1,168 @@
+"""A run's directory: what lies where, and who wins."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fcos_core.errors import ConfigError
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.rows import items_to_table
+from jobs.rundir.schemas import shard_name, shard_number
+from jobs.rundir.shard_writing import encode_shard
+from tests.jobs.rundir.strategies import a_record, a_segment, begin_run, commit_rows, images, ok_row
+
+METADATA = {"run_id": "first", "fingerprint": "f"}
+
+
+def test_the_manifest_is_written_once_and_read_back(tmp_path: Path):
+    run = RunDirectory(str(tmp_path / "run"))
+    items = [*images(10), a_segment(10, 2, image_id=11, first_frame=5, num_frames=3)]
+    assert not run.exists()
+    assert run.create_manifest(items_to_table(items), METADATA)
+    assert run.exists()
+    assert not run.create_manifest(
+        items_to_table(images(3)), {"run_id": "late", "fingerprint": "g"}
+    )
+    assert run.read_manifest() == items
+    assert run.read_manifest_table().equals(items_to_table(items))
+    assert run.read_manifest_metadata() == {**METADATA, "schema_version": "2"}
+
+
+def test_the_manifest_is_handed_out_shard_by_shard_across_row_groups(tmp_path: Path):
+    run = RunDirectory(str(tmp_path))
+    items = images(70_000, shard_size=1000)
+    assert run.create_manifest(items_to_table(items), METADATA)
+    shards = list(run.iterate_manifest())
+    assert [number for number, _ in shards] == list(range(70))
+    assert [item for _, group in shards for item in group] == items
+
+
+def test_a_manifest_that_is_not_in_order_is_our_own_mistake(tmp_path: Path):
+    run = RunDirectory(str(tmp_path))
+    with pytest.raises(AssertionError):
+        run.create_manifest(items_to_table(images(3)[::-1]), METADATA)
+    assert not run.exists()
+
+
+def test_the_record_is_written_once_and_read_back(tmp_path: Path):
+    run = RunDirectory(str(tmp_path))
+    assert run.create_run_record(a_record())
+    assert not run.create_run_record(a_record("other"))
+    assert run.read_run_record() == a_record()
+
+
+def test_nothing_is_written_by_asking(tmp_path: Path):
+    run = RunDirectory(str(tmp_path / "run"))
+    assert run.list_shards().shards == ()
+    with pytest.raises(ConfigError, match=r"no manifest\.parquet"):
+        run.read_manifest()
+    with pytest.raises(ConfigError, match=r"no run\.json"):
+        run.read_run_record()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_inside_a_file_is_refused_in_one_line(tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+    run = RunDirectory(str(tmp_path / "file" / "run"))
+    with pytest.raises(ConfigError) as caught:
+        run.create_manifest(items_to_table(images(1)), METADATA)
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / "file") in str(caught.value)
+
+
+def test_a_damaged_manifest_is_refused(tmp_path: Path):
+    run = begin_run(tmp_path, images(3))
+    path = Path(run.manifest_uri)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ConfigError, match=r"manifest\.parquet' is damaged"):
+        run.read_manifest()
+
+
+def test_a_shard_is_no_manifest(tmp_path: Path):
+    run = begin_run(tmp_path, images(3))
+    data = encode_shard([ok_row(images(1)[0])], run_id="r", shard=0)
+    Path(run.manifest_uri).write_bytes(data)
+    with pytest.raises(ConfigError, match="tables of version"):
+        run.read_manifest()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"run_id": "r"}', "[]", a_record().model_dump_json()[:-1] + ',"new":1}']
+)
+def test_a_damaged_record_is_refused_in_one_line(tmp_path: Path, text: str):
+    run = RunDirectory(str(tmp_path))
+    Path(run.run_uri).write_text(text)
+    with pytest.raises(ConfigError, match=r"run\.json' is damaged") as caught:
+        run.read_run_record()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flipped_bit_of_a_record_is_noticed_wherever_it_is(tmp_path: Path):
+    run = RunDirectory(str(tmp_path))
+    run.create_run_record(a_record())
+    path = Path(run.run_uri)
+    good = path.read_bytes()
+    assert run.read_run_record() == a_record()
+    num_same = 0
+    for place in range(0, len(good), 7):
+        damaged = bytearray(good)
+        damaged[place] ^= 1 << (place % 7)
+        path.write_bytes(damaged)
+        try:
+            assert run.read_run_record() == a_record()
+            num_same += 1  # a space that is another kind of space
+        except ConfigError as error:
+            reason = str(error)
+            assert "run.json' is damaged" in reason
+    assert num_same < len(good) / 7 / 20
+
+
+def test_a_record_laid_out_anew_is_the_same_record(tmp_path: Path):
+    run = RunDirectory(str(tmp_path))
+    run.create_run_record(a_record())
+    document = json.loads(Path(run.run_uri).read_text())
+    Path(run.run_uri).write_text(json.dumps(dict(reversed(document.items()))))
+    assert run.read_run_record() == a_record()
+
+
+def test_a_record_of_other_tables_is_refused(tmp_path: Path):
+    run = RunDirectory(str(tmp_path))
+    run.create_run_record(a_record().model_copy(update={"schema_version": 99}))
+    with pytest.raises(ConfigError, match="version 99, this is 2"):
+        run.read_run_record()
+
+
+def test_shards_are_told_from_what_else_lies_there(tmp_path: Path):
+    run = begin_run(tmp_path, images(9))
+    for shard in (2, 0):
+        commit_rows(run, shard, [ok_row(images(1)[0])])
+    for attempt in (10, 9):
+        commit_rows(run, 2, [ok_row(images(1)[0])], attempt=attempt)
+    foreign = [
+        "detections/shard-0.parquet",
+        "detections/shard-0000001.parquet",
+        "detections/shard-00000٣.parquet",
+        "detections/shard-000001.parquet.bak",
+        "detections/deeper/shard-000001.parquet",
+        "retries/shard-000001.parquet",
+        "retries/x/shard-000001.parquet",
+    ]
+    leftovers = ["detections/.tmp-0123", "detections/.DS_Store", "retries/9/.tmp-4567"]
+    for name in (*foreign, *leftovers):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    listing = run.list_shards()
+    assert [number for number, _ in listing.shards] == [0, 2]
+    assert [info.uri for _, info in listing.shards] == [run.shard_uri(0), run.shard_uri(2)]
+    assert listing.retries == {2: [(9, run.shard_uri(2, 9)), (10, run.shard_uri(2, 10))]}
+    assert sorted(listing.foreign) == sorted(f"{tmp_path}/{name}" for name in foreign)
+    assert sorted(listing.leftovers) == sorted(f"{tmp_path}/{name}" for name in leftovers)
+
+
+@pytest.mark.parametrize("number", [0, 1, 999_999, 1_000_000, 123_456_789])
+def test_shard_names_are_read_back(number: int):
+    assert shard_number(shard_name(number)) == number

@@ -1,0 +1,92 @@
+"""A run begun by hand, for tests of what computes it."""
+
+import hashlib
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jobs.inputs.sources import enumerate_inputs
+from jobs.parallel.devices import device_model
+from jobs.planning.manifest import make_manifest
+from jobs.rundir.directory import RunDirectory, RunRecord
+from jobs.rundir.rows import Row, items_to_table, table_to_rows
+from jobs.rundir.shard import Shard
+from jobs.rundir.shard_reading import read_shard
+from jobs.worker.messages import WorkerSettings
+
+RUN_ID = "run-of-a-test"
+
+
+def begin_run(
+    out: Path | str, pictures: Path | str, *, shard_size: int
+) -> tuple[RunDirectory, list[Shard]]:
+    """Write a manifest of all pictures in a folder."""
+    run = RunDirectory(str(out))
+    items = make_manifest(enumerate_inputs([str(pictures)]), shard_size)
+    assert run.create_manifest(items_to_table(items), {"run_id": RUN_ID, "fingerprint": "0"})
+    return run, [Shard(number, tuple(group)) for number, group in run.iterate_manifest()]
+
+
+def record_run(run: RunDirectory) -> None:
+    """Write a ``run.json`` for it."""
+    record = RunRecord(
+        run_id=RUN_ID,
+        fingerprint="0",
+        fingerprint_fields={},
+        config={},
+        versions={},
+        weights_sha256="0",
+        preset="improved",
+        categories=(),
+        device="cpu",
+        created_at=datetime.now(UTC),
+    )
+    assert run.create_run_record(record)
+
+
+def worker_settings(run: RunDirectory, checkpoint: Path, **changes: Any) -> WorkerSettings:
+    """Settings of a worker of that run on this machine's CPU, with one thread."""
+    settings = WorkerSettings(
+        run_uri=run.uri,
+        run_id=RUN_ID,
+        weights=str(checkpoint),
+        weights_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
+        device="cpu",
+        device_model=device_model("cpu"),
+        allow_mixed_devices=False,
+        precision="fp32",
+        engine="eager",
+        batch_size=2,
+        threads=1,
+        score_threshold=0.05,
+        max_pixels=10_000,
+        bytes_in_flight=2**20,
+    )
+    return replace(settings, **changes)
+
+
+def settings_without_a_model(**changes: Any) -> WorkerSettings:
+    """Settings for what stands in for a worker: it needs a CPU or less, and no checkpoint."""
+    settings = WorkerSettings(
+        run_uri="/nowhere",
+        run_id=RUN_ID,
+        weights="/nowhere",
+        weights_sha256="0",
+        device="cpu",
+        device_model="none",
+        allow_mixed_devices=False,
+        precision="fp32",
+        engine="eager",
+        batch_size=1,
+        threads=1,
+        score_threshold=0.05,
+        max_pixels=10_000,
+        bytes_in_flight=2**20,
+    )
+    return replace(settings, **changes)
+
+
+def rows_of(run: RunDirectory, shard: int) -> list[Row]:
+    """Read a committed shard back."""
+    return table_to_rows(read_shard(run, shard, run_id=RUN_ID).table)
