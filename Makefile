@@ -38,7 +38,7 @@ test: $(STAMP) $(BROWSER)
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
 
-# Thousands of damaged pictures, videos, annotations, archives, settings and shards: make fuzz SEED=7 for others.
+# Thousands of damaged images, videos, annotations, archives, settings and shards: make fuzz SEED=7 for others.
 SEED ?= 0
 fuzz: $(STAMP)
 	FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz tests/fuzz/test_mutated_videos.py -m 'slow or not slow'

@@ -61,7 +61,7 @@ class Sleeper:
     def warm_up(self) -> None:
         """Nothing is to be warmed."""
 
-    def rehearse(self, item: ManifestItem) -> None:
+    def run_trial(self, item: ManifestItem) -> None:
         """Nothing dies here."""
 
 

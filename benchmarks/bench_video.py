@@ -230,19 +230,19 @@ def two_actors(folder: Path, weights: Path, rounds: int) -> Actors | None:
 
 
 def memory(folder: Path, large: Path, weights: Path) -> list[Memory]:
-    """What the actor and the driver hold with a 4K video, and with one small picture."""
-    picture = folder / "small.png"
-    cv2.imwrite(str(picture), np.zeros((64, 64, 3), np.uint8))
+    """What the actor and the driver hold with a 4K video, and with one small image."""
+    image = folder / "small.png"
+    cv2.imwrite(str(image), np.zeros((64, 64, 3), np.uint8))
     long = folder / "large-file.mp4"
     repeat(large, long, LARGE_TIMES)
     found: list[Memory] = []
-    for path, mib in ((picture, 512), (long, 512), (long, 128)):
+    for path, mib in ((image, 512), (long, 512), (long, 128)):
         took, _, num_rows = detect(path, weights, folder, actors=1, mib=mib)
         assert took.other_mib is not None
         assert took.first_mib is not None
         found.append(
             Memory(
-                name="a picture of 64 x 64" if path == picture else f"{num_rows} frames of 4K",
+                name="an image of 64 x 64" if path == image else f"{num_rows} frames of 4K",
                 budget_mib=mib,
                 actor_mib=took.other_mib,
                 driver_mib=took.first_mib,

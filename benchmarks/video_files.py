@@ -15,7 +15,7 @@ import numpy as np
 from jobs.media.video import VideoSource, index_video
 
 RATE = 25
-_MARGIN_PX = 512  # how far the picture may move over its canvas
+_MARGIN_PX = 512  # how far the image may move over its canvas
 _TEXTURE = ((2, 10.0), (8, 25.0), (32, 40.0), (128, 60.0))  # grain in pixels, and how strong it is
 os.environ.setdefault("SVT_LOG", "1")  # its errors only
 
@@ -60,10 +60,10 @@ def make(folder: Path, clip: Clip) -> Path:
         for number in range(clip.num_frames):
             x = round(_MARGIN_PX / 2 * (1 + 0.8 * np.sin(number / 40)))
             y = round(_MARGIN_PX / 2 * (1 + 0.8 * np.cos(number / 55)))
-            picture = canvas[y : y + clip.height, x : x + clip.width].copy()
+            image = canvas[y : y + clip.height, x : x + clip.width].copy()
             top, side = number * 9 % (clip.height // 2), clip.height // 4
-            picture[top : top + side, top : top + side] = (200, 30, 40)
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            image[top : top + side, top : top + side] = (200, 30, 40)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
             frame.pts, frame.time_base = number, Fraction(1, RATE)
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))

@@ -132,7 +132,7 @@ An hour of H.264, 320 x 180, a key frame every 250 frames: {frames} frames in {i
 
 One actor, the same tiny model; the most a process ever had resident, shared libraries included.
 
-| input | `bytes_in_flight` | actor | more than for the picture | driver |
+| input | `bytes_in_flight` | actor | more than for the image | driver |
 |---|---|---|---|---|
 {_memory(page.memory)}
 """

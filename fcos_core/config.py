@@ -43,7 +43,7 @@ TORCHVISION_LEAST_QUALITY = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class InputConfig:
-    """How a picture becomes the network's input.
+    """How an image becomes the network's input.
 
     Args:
         min_size_px: length the shorter side is resized to.

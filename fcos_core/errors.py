@@ -21,7 +21,7 @@ class DataError(FcosError):
 
 
 class ImageError(DataError):
-    """The bytes are no picture that can be decoded whole and within the caps."""
+    """The bytes are no image that can be decoded whole and within the caps."""
 
 
 class VideoError(DataError):
@@ -33,11 +33,11 @@ class AnnotationError(DataError):
 
 
 class NotFiniteError(DataError):
-    """The network answers this picture with NaN or infinity."""
+    """The network answers this image with NaN or infinity."""
 
 
 class DeviceMemoryError(DataError):
-    """The picture needs more memory than the device has, even alone in its batch."""
+    """The image needs more memory than the device has, even alone in its batch."""
 
 
 class WorkerDiedError(DataError):

@@ -1,4 +1,4 @@
-"""From upright RGB pictures to a normalised, padded batch, on the model's device.
+"""From upright RGB images to a normalised, padded batch, on the model's device.
 
 The order of operations and the rounding are torchvision's (``models/detection/transform.py``):
 normalise, then bilinear without antialiasing, then zero padding on the right and at the bottom.
@@ -30,12 +30,12 @@ Uint8Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Pictures ready for the network: ``I`` of them, filled up to ``B`` with zeros.
+    """Images ready for the network: ``I`` of them, filled up to ``B`` with zeros.
 
     Args:
         pixels: normalised and zero-padded.
-        sizes: height and width of each picture inside the padding.
-        scales: x and y factors from the padded input back to the original picture.
+        sizes: height and width of each image inside the padding.
+        scales: x and y factors from the padded input back to the original image.
     """
 
     pixels: Float[Tensor, "B 3 H W"]
@@ -50,14 +50,14 @@ def resized_shape(height: int, width: int, config: InputConfig) -> tuple[int, in
 
 
 def padded_shape(height: int, width: int, config: InputConfig) -> tuple[int, int]:
-    """Height and width of the network's input for a picture of this size."""
+    """Height and width of the network's input for an image of this size."""
     rows, columns = resized_shape(height, width, config)
     divisor = config.size_divisor
     return -(-rows // divisor) * divisor, -(-columns // divisor) * divisor
 
 
 def check_image(image: npt.NDArray[np.generic], place: str) -> Uint8Image:
-    """Refuse what is no picture.
+    """Refuse what is no image.
 
     Returns:
         The same array.
@@ -79,7 +79,7 @@ def check_image(image: npt.NDArray[np.generic], place: str) -> Uint8Image:
 def make_batch(
     images: Sequence[Uint8Image], config: InputConfig, device: torch.device, *, batch_size: int
 ) -> ImageBatch:
-    """Resize, normalise and pad pictures that share one padded shape.
+    """Resize, normalise and pad images that share one padded shape.
 
     Args:
         images: RGB uint8, height x width x 3.
@@ -104,12 +104,12 @@ def make_batch(
 def stack_padded(
     images: Sequence[Float[Tensor, "3 _ _"]], size_divisor: int, *, batch_size: int
 ) -> Float[Tensor, "B 3 H W"]:
-    """Stack pictures into one batch, zero-padded on the right and at the bottom.
+    """Stack images into one batch, zero-padded on the right and at the bottom.
 
     Args:
         images: normalised; at least one.
         size_divisor: the largest height and width are rounded up to a multiple of this.
-        batch_size: pictures of zeros fill the batch up to this many.
+        batch_size: images of zeros fill the batch up to this many.
     """
     rows, columns = (
         -(-max(int(image.shape[axis]) for image in images) // size_divisor) * size_divisor

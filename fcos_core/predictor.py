@@ -1,4 +1,4 @@
-"""Pictures in, detections out: the one door through which a job runs the network."""
+"""Images in, detections out: the one door through which a job runs the network."""
 
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -35,17 +35,17 @@ _DEVICE_ERRORS = (
 
 
 class Predictor:
-    """Holds a model on a device and finds objects in pictures.
+    """Holds a model on a device and finds objects in images.
 
-    Only pictures of the same padded shape share a batch, and a short batch is filled up to full
-    size: so a picture's detections do not depend on its batch mates.
+    Only images of the same padded shape share a batch, and a short batch is filled up to full
+    size: so an image's detections do not depend on its batch mates.
 
     Args:
         model: moved to the device and put into evaluation mode.
         device: ``auto`` takes a CUDA device when there is one.
         precision: of backbone, pyramid and head; decoding and NMS are always float32.
         engine: how the network is run.
-        batch_size: pictures per forward pass.
+        batch_size: images per forward pass.
         score_threshold: detections must lie above; by default the model's own.
 
     Raises:
@@ -77,24 +77,24 @@ class Predictor:
         self.decoding = _with_threshold(model.config.decoding, score_threshold)
 
     def padded_shape(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the network's input for a picture; equal ones may share a batch."""
+        """Height and width of the network's input for an image; equal ones may share a batch."""
         return padded_shape(height, width, self.model.config.input)
 
     def __call__(self, images: Sequence[npt.NDArray[np.generic]]) -> list[Detections]:
-        """Find objects in any number of pictures of any sizes.
+        """Find objects in any number of images of any sizes.
 
         Args:
             images: upright RGB uint8 arrays, height x width x 3.
 
         Returns:
-            One ``Detections`` each, on the CPU, in pixels of the picture.
+            One ``Detections`` each, on the CPU, in pixels of the image.
 
         Raises:
-            ImageError: an array is no RGB picture.
+            ImageError: an array is no RGB image.
         """
-        pictures = [check_image(image, f"image {i}") for i, image in enumerate(images)]
+        checked = [check_image(image, f"image {i}") for i, image in enumerate(images)]
         groups: dict[tuple[int, int], list[int]] = {}
-        for i, image in enumerate(pictures):
+        for i, image in enumerate(checked):
             shape = self.padded_shape(image.shape[0], image.shape[1])
             groups.setdefault(shape, []).append(i)
         found: dict[int, Detections] = {}
@@ -102,14 +102,14 @@ class Predictor:
             for start in range(0, len(indices), self.batch_size):
                 batch = indices[start : start + self.batch_size]
                 found.update(
-                    zip(batch, self.predict_batch([pictures[i] for i in batch]), strict=True)
+                    zip(batch, self.predict_batch([checked[i] for i in batch]), strict=True)
                 )
-        return [found[i] for i in range(len(pictures))]
+        return [found[i] for i in range(len(checked))]
 
     def predict_batch(
         self, images: Sequence[Uint8Image], *, batch_size: int | None = None
     ) -> list[Detections]:
-        """Find objects in at most ``batch_size`` pictures that share one padded shape.
+        """Find objects in at most ``batch_size`` images that share one padded shape.
 
         Where the device's memory does not suffice, ``torch.OutOfMemoryError`` says so, and a
         smaller batch may still do.
@@ -120,7 +120,7 @@ class Predictor:
                 changes the last bits.
 
         Returns:
-            One ``Detections`` each, on the CPU, in pixels of the picture.
+            One ``Detections`` each, on the CPU, in pixels of the image.
 
         Raises:
             NotFiniteError: the network gives NaN or infinity for one of them.
@@ -163,7 +163,7 @@ class Predictor:
         scores, labels = decoded.scores.cpu(), decoded.labels.cpu()
         bad = [i for i, is_good in enumerate(is_finite.tolist()) if not is_good]
         if bad:
-            # Its NaN would pass no threshold: a picture without objects, for all that follows.
+            # Its NaN would pass no threshold: an image without objects, for all that follows.
             raise NotFiniteError(
                 f"image {bad[0]} of {count}: the network's outputs are not all finite "
                 f"({self.precision})"

@@ -1,9 +1,9 @@
-"""What ground-truth encoding makes of one picture, level by level; sections 3.1 and 3.2.
+"""What ground-truth encoding makes of one image, level by level; sections 3.1 and 3.2.
 
 Training needs targets as flat tensors and the best possible recall needs counts; here is the same
 for the eye: maps that say which location learns which box, and what became of every box.
 
-Letters: ``G`` ground-truth boxes of the picture, ``L`` locations over all levels, ``H`` and ``W``
+Letters: ``G`` ground-truth boxes of the image, ``L`` locations over all levels, ``H`` and ``W``
 rows and columns of one level's map.
 """
 
@@ -28,7 +28,7 @@ from fcos_core.metrics.bpr.structures import BoxBlock, Outcomes
 from fcos_core.structures import BACKGROUND
 from fcos_core.targets import assign, centerness
 
-# Pairs of a location and a box that are looked at together: bounds the memory of a crowded picture.
+# Pairs of a location and a box that are looked at together: bounds the memory of a crowded image.
 _PAIRS_AT_ONCE = 1_000_000
 
 
@@ -69,13 +69,13 @@ class LevelTargets:
 
 
 @dataclass(frozen=True)
-class PictureTargets:
-    """What every location of one picture learns, and what became of every box.
+class ImageTargets:
+    """What every location of one image learns, and what became of every box.
 
     Args:
         rule: that decided.
-        image_shape: height and width of the picture in pixels.
-        resized_shape: of the picture after resizing.
+        image_shape: height and width of the image in pixels.
+        resized_shape: of the image after resizing.
         padded_shape: of the network's input.
         boxes: xyxy in pixels of the padded input.
         labels: class index of each box.
@@ -103,17 +103,17 @@ class PictureTargets:
         return sum(level.num_positive for level in self.levels)
 
 
-def picture_targets(
+def image_targets(
     image_shape: tuple[int, int],
     boxes: Float64[np.ndarray, "G 4"],
     labels: Int64[np.ndarray, " G"],
     rule: LocationRule,
-) -> PictureTargets:
-    """Encode the ground truth of one picture.
+) -> ImageTargets:
+    """Encode the ground truth of one image.
 
     Args:
-        image_shape: height and width of the picture in pixels.
-        boxes: COCO's x, y, width, height in pixels of the picture; no crowd regions.
+        image_shape: height and width of the image in pixels.
+        boxes: COCO's x, y, width, height in pixels of the image; no crowd regions.
         labels: class index of each box.
         rule: where locations are and who takes which box.
     """
@@ -126,7 +126,7 @@ def picture_targets(
     frames = frames_of(block.image_sizes, rule.frame)
     resized, padded = _pair(frames.resized), _pair(frames.padded)
     in_frame = boxes_in_frame(block.boxes, block.image_index, block.image_sizes, rule.frame)
-    return PictureTargets(
+    return ImageTargets(
         rule=rule,
         image_shape=image_shape,
         resized_shape=resized,

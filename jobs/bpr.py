@@ -53,7 +53,7 @@ class BprConfig(BaseModel):
         annotations: COCO annotation file.
         rules: names of rules; by default ``paper``, ``improved`` and ``torchvision``, or ``custom``
             alone where one of the choices below is made.
-        run: a run's directory: only its pictures and frames count, and the results go there.
+        run: a run's directory: only its images and frames count, and the results go there.
         out: file for the results, with the lost boxes beside it.
         skip_invalid: leave out malformed entries, counted and listed, instead of refusing the file.
         num_actors: processes; ``auto`` is one unless there is enough to do for Ray to pay.
@@ -241,7 +241,7 @@ def _images_of_run(directory: RunDirectory, truth: BoxAnnotations) -> npt.NDArra
         truth,
         input_annotations=directory.read_run_record().input_annotations,
     )
-    joined = np.concatenate([join.pictures.annotated_ids, join.frames.annotated_ids])
+    joined = np.concatenate([join.images.annotated_ids, join.frames.annotated_ids])
     return np.isin(truth.image_ids, joined)
 
 

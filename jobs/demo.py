@@ -1,4 +1,4 @@
-"""The whole job on generated pictures and a video, by the bundled checkpoint: no download."""
+"""The whole job on generated images and a video, by the bundled checkpoint: no download."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from jobs.synthetic import VIDEO_NAME, generate
 
 _log = logging.getLogger(__name__)
 
-# Far from the seed of the training pictures: no picture of the demo was ever trained on.
+# Far from the seed of the training images: no image of the demo was ever trained on.
 DEMO_SEED = 2_000_003
 # Five seconds.
 DEMO_FRAMES = 120
-# How many of the run's sources are drawn: the video, which comes first, and pictures for a sheet.
+# How many of the run's sources are drawn: the video, which comes first, and images for a sheet.
 DEMO_DRAWINGS = 24
-# All its pictures have one shape, so no batch is computed for less than it holds.
+# All its images have one shape, so no batch is computed for less than it holds.
 DEMO_BATCH_SIZE = 4
 
 
@@ -36,7 +36,7 @@ class DemoConfig(BaseModel):
     Attributes:
         out: the run's directory; the data go beside it, into ``<out>-dataset``, and what is drawn
             of the detections into ``<out>-drawings``.
-        num_images: pictures to generate.
+        num_images: images to generate.
         num_frames: of the video.
         seed: of both.
         num_actors: workers; ``auto`` is one per GPU, or what the cores allow.
@@ -82,7 +82,7 @@ def run(config: DemoConfig) -> PipelineResult:
 
 
 def _draw(out: str, result: PipelineResult) -> None:
-    """Draw the video and some pictures with what was found on them."""
+    """Draw the video and some images with what was found on them."""
     drawings = f"{out.rstrip('/')}-drawings"
     drawn = render.run(RenderConfig(run=out, out=drawings, limit=DEMO_DRAWINGS, num_actors=1))
     result.failure = drawn.failure
@@ -113,6 +113,6 @@ def _dataset(folder: Path, config: DemoConfig) -> Path:
             f"{folder}: holds another dataset ({info}); remove it or give another --out"
         )
     _log.info(
-        "drawing %d pictures and %d frames into %s", config.num_images, config.num_frames, folder
+        "drawing %d images and %d frames into %s", config.num_images, config.num_frames, folder
     )
     return generate(folder, **wanted)

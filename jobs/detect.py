@@ -1,4 +1,4 @@
-"""Looks at every picture of a dataset once: inputs in, a proved table of detections out."""
+"""Looks at every image of a dataset once: inputs in, a proved table of detections out."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run(
 
     Returns:
         What the run came to, its ``failure`` set when it is incomplete or has too many bad
-        pictures; for a dry run the plan.
+        images; for a dry run the plan.
     """
     started = time.monotonic()
     with terminate_as_interrupt(), environment(config.storage_environment()):
@@ -291,7 +291,7 @@ def _num_rows(shards: Sequence[Shard]) -> int:
 def _too_bad(proof: Proof, max_bad: str | None) -> str | None:
     """Say why a complete run is no success all the same."""
     if proof.planned and not proof.ok:
-        return f"no picture could be used: all {proof.quarantined} rows are quarantined"
+        return f"no image could be used: all {proof.quarantined} rows are quarantined"
     if max_bad is not None:
         limit = BadBudget.parse(max_bad).rows(proof.planned)
         if proof.quarantined > limit:

@@ -2,7 +2,7 @@
 
 A run's detections are scored in a stated order that depends on nothing but their content; a
 results file in its own order, as pycocotools scores it. The frames of a run's videos are scored as
-pictures are, and apart from them.
+images are, and apart from them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class EvaluateConfig(BaseModel):
         run: the run's directory; either this or ``results``.
         annotations: COCO annotation file.
         results: COCO results file to score instead of a run.
-        against: another run over the same pictures, to compare this one to.
+        against: another run over the same images, to compare this one to.
         out: file for the metrics; by default the run's ``evaluation/metrics.json``.
         allow_incomplete: score a run with missing rows; their images count as without detections.
         resamples: of the images, for intervals around the numbers; 0 gives none.
@@ -93,7 +93,7 @@ class EvaluateResult:
 
     @property
     def headline(self) -> dict[str, float]:
-        """The twelve numbers of the pictures."""
+        """The twelve numbers of the images."""
         return {name: self.metrics[name] for name in METRIC_NAMES}
 
     @property
@@ -143,10 +143,10 @@ def run(
     scores = _Both.of(whole, truth, config)
     num_resamples = config.resamples or (_RESAMPLES_TO_COMPARE if config.against else 0)
     resamples = None
-    spread = _spread(config, whole.pictures)
-    if num_resamples and scores.pictures.num_images:
-        resamples = scores.pictures.resample(num_resamples, spread)
-    metrics = scores.pictures.document(truth, resamples)
+    spread = _spread(config, whole.images)
+    if num_resamples and scores.images.num_images:
+        resamples = scores.images.resample(num_resamples, spread)
+    metrics = scores.images.document(truth, resamples)
     if scores.frames is not None:
         # No intervals: frames of one video are no independent samples.
         metrics["video"] = scores.frames.findings(None)
@@ -154,8 +154,8 @@ def run(
         others = _Both.of(_subjects(config, config.against, truth), truth, config)
         scores.require_same_images(others)
         if resamples is not None:
-            pair = (resamples, others.pictures.resample(num_resamples, spread))
-            metrics["comparison"] = compare(scores.pictures, others.pictures, pair)
+            pair = (resamples, others.images.resample(num_resamples, spread))
+            metrics["comparison"] = compare(scores.images, others.images, pair)
         if scores.frames is not None and others.frames is not None:
             assert truth.frames is not None
             compared = compare_frames(scores.frames, others.frames, truth.frames)
@@ -165,26 +165,26 @@ def run(
 
 @dataclass(frozen=True)
 class _Both:
-    """The scores of pictures, and of the frames of videos where there are any."""
+    """The scores of images, and of the frames of videos where there are any."""
 
-    pictures: Scores
+    images: Scores
     frames: Scores | None
 
     @classmethod
     def of(cls, subjects: RunSubjects, truth: BoxAnnotations, config: EvaluateConfig) -> _Both:
-        pictures, frames = subjects.pictures, subjects.frames
+        images, frames = subjects.images, subjects.frames
         return cls(
-            score(pictures, truth, _spread(config, pictures)),
+            score(images, truth, _spread(config, images)),
             None if frames is None else score(frames, truth, _spread(config, frames)),
         )
 
     def require_same_images(self, others: _Both) -> None:
-        """Refuse to compare runs of other pictures or frames.
+        """Refuse to compare runs of other images or frames.
 
         Raises:
             ConfigError: one has videos and the other has none.
         """
-        require_same_images(self.pictures, others.pictures)
+        require_same_images(self.images, others.images)
         if self.frames is not None and others.frames is not None:
             require_same_images(self.frames, others.frames)
         elif (self.frames is None) != (others.frames is None):
@@ -219,7 +219,7 @@ def _write(config: EvaluateConfig, metrics: dict[str, Any], scores: _Both) -> Ev
         paths["metrics"] = absolute(config.out)
     elif config.run is not None:
         directory = RunDirectory(config.run)
-        tables = _tables("", scores.pictures, metrics)
+        tables = _tables("", scores.images, metrics)
         if scores.frames is not None:
             tables |= _tables("video/", scores.frames, metrics["video"])
         for name, table in tables.items():

@@ -51,7 +51,7 @@ class PipelineResult:
         paths: uris of the files written beside the run's tables, by what they are.
         proof: once the run is verified.
         evaluation: once it is scored.
-        recall: once the best possible recall of its pictures is measured.
+        recall: once the best possible recall of its images is measured.
         failure: why a step was not a success, in one line; the steps after it were not taken.
     """
 
@@ -80,7 +80,7 @@ def run(config: PipelineConfig) -> PipelineResult | Plan:
     """Take every step in turn, until one fails.
 
     The same command again resumes the run and scores it anew. Annotations that cannot be used are
-    refused before the first picture is looked at.
+    refused before the first image is looked at.
 
     Args:
         config: of ``detect``, and the annotations.

@@ -1,4 +1,4 @@
-"""Draw a run's detections on its pictures and videos; or what ground-truth encoding makes of boxes.
+"""Draw a run's detections on its images and videos; or what ground-truth encoding makes of boxes.
 
 Names, classes and scores are those of the run's tables; the sources are read again, and one that is
 missing or has changed since is counted, not drawn.
@@ -33,7 +33,7 @@ class RenderConfig(BaseModel):
         classes: names or ids of the categories that are drawn; none for all.
         between: what is drawn on frames of a video that the run did not take.
         image_root: where the sources lie now; by default where they lay.
-        limit: how many pictures and videos, the first ones; by default all, of targets 20.
+        limit: how many images and videos, the first ones; by default all, of targets 20.
         rule: for targets, name of the rule that says which location learns which box.
         num_actors: processes; 1 needs no Ray, ``auto`` decides by how much there is to do.
         address: of a running Ray cluster.

@@ -1,7 +1,7 @@
 """One HTML page about a run: how good it is, on what, where it fails and how fast it was.
 
 The page is a single file of at most five megabytes, whatever the size of the run: rows are read one
-shard at a time, and only the pictures that stand out are drawn.
+shard at a time, and only the images that stand out are drawn.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ class ReportConfig(BaseModel):
 
     Attributes:
         run: the run's directory.
-        annotations: COCO annotation file, to choose pictures by; by default the one that the run
+        annotations: COCO annotation file, to choose images by; by default the one that the run
             was scored against, if it is still there and the same.
-        image_root: folder of the pictures, where they lie elsewhere than when they were looked at.
+        image_root: folder of the images, where they lie elsewhere than when they were looked at.
         out: file of the page; by default the run's ``report/index.html``.
     """
 
@@ -120,7 +120,7 @@ def run(
 
 @dataclass(frozen=True, kw_only=False)
 class _Sections:
-    """Everything that the page is made of, but for its pictures."""
+    """Everything that the page is made of, but for its images."""
 
     directory: RunDirectory
     record: RunRecord
@@ -132,13 +132,13 @@ class _Sections:
     def page(
         self, panels: Sequence[DrawnPanel], frame_panels: Sequence[DrawnPanel], num_left_out: int
     ) -> bytes:
-        """Write the page with these pictures and frames."""
+        """Write the page with these images and frames."""
         metrics = None if self.metrics is None else self.metrics.main
         proof, found = self.proof, self.found
         apart = None if self.metrics is None or metrics is not self.metrics else self.metrics.video
         work = read_work(self.directory)
         names = {category.id: category.name for category in self.record.categories}
-        pictures = panels_section(
+        images = panels_section(
             panels,
             is_judged=self.is_judged,
             num_left_out=num_left_out,
@@ -147,7 +147,7 @@ class _Sections:
             headline_section(metrics, proof),
             classes_section(metrics),
             curves_section(read_curves(self.directory, metrics), metrics),
-            pictures,
+            images,
             videos_section(
                 apart, proof.videos, found, pace_of_videos(work, self.directory), frame_panels
             ),
@@ -178,11 +178,11 @@ class _Sections:
 def _within_budget(
     sections: _Sections, panels: Sequence[DrawnPanel], frame_panels: Sequence[DrawnPanel]
 ) -> bytes:
-    """Leave out pictures until the page is small enough."""
-    num_left_out, num_pictures = 0, len(panels)
+    """Leave out images until the page is small enough."""
+    num_left_out, num_images = 0, len(panels)
     every = [*panels, *frame_panels]
     while True:
-        data = sections.page(every[:num_pictures], every[num_pictures:], num_left_out)
+        data = sections.page(every[:num_images], every[num_images:], num_left_out)
         if len(data) <= MAX_BYTES or not any(panel.thumbnails for panel in every):
             return data
         every, num_left_out = without_last(every), num_left_out + 1
@@ -197,11 +197,11 @@ def _annotations(config: ReportConfig, metrics: Metrics | None) -> BoxAnnotation
     try:
         annotations = read_box_annotations(metrics.annotations, with_file_names=True)
     except (AnnotationError, ConfigError) as error:
-        _log.warning("pictures are chosen without ground truth: %s", error)
+        _log.warning("images are chosen without ground truth: %s", error)
         return None
     if annotations.sha256 != metrics.annotations_sha256:
         _log.warning(
-            "pictures are chosen without ground truth: %s has changed since the run was scored",
+            "images are chosen without ground truth: %s has changed since the run was scored",
             annotations.uri,
         )
         return None
@@ -238,7 +238,7 @@ def _score(metrics: Metrics | None) -> float:
 def _subtitle(record: RunRecord, metrics: Metrics | None) -> str:
     weights = formats.text(record.config.get("weights", "unknown weights"), 80)
     inputs = record.config.get("inputs") or ()
-    data = metrics.annotations if metrics is not None else next(iter(inputs), "unknown pictures")
+    data = metrics.annotations if metrics is not None else next(iter(inputs), "unknown images")
     data = "/".join(str(data).rstrip("/").split("/")[-2:])  # the whole path is said below
     return (
         f"FCOS ({formats.text(record.preset, 40)}, weights {weights}) on {formats.text(data, 120)}"
@@ -248,8 +248,8 @@ def _subtitle(record: RunRecord, metrics: Metrics | None) -> str:
 def _state(proof: Proof) -> str:
     planned, ok = formats.count(proof.planned), formats.count(proof.ok)
     num_frames = proof.frames.planned
-    noun = "pictures" if not num_frames else "frames"
-    noun = "pictures and frames" if 0 < num_frames < proof.planned else noun
+    noun = "images" if not num_frames else "frames"
+    noun = "images and frames" if 0 < num_frames < proof.planned else noun
     if proof.missing:
         return f"Incomplete: {formats.count(proof.missing)} of {planned} {noun} missing"
     if not proof.complete:

@@ -80,8 +80,8 @@ def run(config: TrainConfig) -> TrainResult:
     Raises:
         ConfigError: the data or the output cannot be used.
         CheckpointError: the weights to start from are of another model.
-        AnnotationError: the annotation file is malformed, or a picture has another size.
-        ImageError: a picture cannot be decoded.
+        AnnotationError: the annotation file is malformed, or an image has another size.
+        ImageError: an image cannot be decoded.
         DataError: a loss is not finite.
         IncompleteRunError: workers were lost again and again.
     """

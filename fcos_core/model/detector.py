@@ -21,7 +21,7 @@ from fcos_core.targets import Targets, encode
 
 
 class FCOS(nn.Module):
-    """An FCOS detector on padded, normalised batches; ``fcos_core.Predictor`` takes pictures.
+    """An FCOS detector on padded, normalised batches; ``fcos_core.Predictor`` takes images.
 
     Args:
         config: everything the numbers depend on.

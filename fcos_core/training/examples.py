@@ -1,4 +1,4 @@
-"""From pictures and their boxes to a padded batch on the device.
+"""From images and their boxes to a padded batch on the device.
 
 Letters: ``B`` images, ``H``, ``W`` padded input.
 """
@@ -17,12 +17,12 @@ from fcos_core.structures import GroundTruth
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """One picture and its boxes.
+    """One image and its boxes.
 
     Args:
         image: upright RGB uint8, height x width x 3.
-        ground_truth: boxes in pixels of the picture.
-        place: names the picture in messages.
+        ground_truth: boxes in pixels of the image.
+        place: names the image in messages.
     """
 
     image: Uint8Image
@@ -37,7 +37,7 @@ class TrainingBatch:
     Args:
         examples: at least one.
         input: sizes and normalisation of this step.
-        padded_shape: height and width of the network's input; large enough for every picture of
+        padded_shape: height and width of the network's input; large enough for every image of
             the step, those of other workers included, so that it does not depend on their number.
     """
 
@@ -47,7 +47,7 @@ class TrainingBatch:
 
     @staticmethod
     def of(examples: Sequence[TrainingExample], config: InputConfig) -> "TrainingBatch":
-        """Make the batch of a worker that is alone: padded to its own largest picture."""
+        """Make the batch of a worker that is alone: padded to its own largest image."""
         sizes = [(example.image.shape[0], example.image.shape[1]) for example in examples]
         return TrainingBatch(tuple(examples), config, common_shape(sizes, config))
 
@@ -78,6 +78,6 @@ class TrainingBatch:
 
 
 def common_shape(sizes: Sequence[tuple[int, int]], config: InputConfig) -> tuple[int, int]:
-    """Height and width that hold all pictures of these heights and widths, resized and padded."""
+    """Height and width that hold all images of these heights and widths, resized and padded."""
     shapes = [padded_shape(height, width, config) for height, width in sizes]
     return max(rows for rows, _ in shapes), max(columns for _, columns in shapes)

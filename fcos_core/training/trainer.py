@@ -168,7 +168,7 @@ class Trainer:
         """Stop all workers alike, before the weights are spoilt.
 
         Raises:
-            DataError: a loss or the gradient is not finite; the message names the pictures.
+            DataError: a loss or the gradient is not finite; the message names the images.
         """
         *losses, norm = numbers
         if all(map(math.isfinite, losses)) and (math.isfinite(norm) or self._scaler.is_enabled()):

@@ -1,4 +1,4 @@
-"""The boxes of a COCO annotation file of any size as arrays, without its polygons and pictures.
+"""The boxes of a COCO annotation file of any size as arrays, without its polygons and images.
 
 ``coco_json`` holds a file whole and is for scoring, where names and results matter; this one is
 for numbers about the boxes of a whole training set. In memory are the arrays below and a few
@@ -73,7 +73,7 @@ class BoxAnnotations:
 
     @property
     def images(self) -> tuple[CocoImage, ...]:
-        """The pictures one by one; only where their file names were read."""
+        """The images one by one; only where their file names were read."""
         assert self.file_names is not None
         ids, (widths, heights) = self.image_ids.tolist(), self.image_sizes.T.tolist()
         entries = zip(ids, self.file_names, widths, heights, strict=True)
@@ -92,7 +92,7 @@ def read_box_annotations(
         skip_invalid: leave out invalid entries, and the boxes of images and categories that are
             left out, instead of refusing the file. One that is no JSON, or lacks a list, is
             refused all the same.
-        with_file_names: read the images' names too, which must then be there: of a picture its
+        with_file_names: read the images' names too, which must then be there: of an image its
             ``file_name``, of a frame its ``video`` and ``frame_index``.
 
     Returns:

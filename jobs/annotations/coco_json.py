@@ -123,7 +123,7 @@ def load_images(uri: str) -> tuple[CocoImage, ...]:
         uri: a local path or a storage uri.
 
     Returns:
-        The pictures in the file's order. Entries that are frames of videos, and have no
+        The images in the file's order. Entries that are frames of videos, and have no
         ``file_name``, are left out.
     """
     uri = absolute(uri)

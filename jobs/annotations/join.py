@@ -1,10 +1,10 @@
-"""Which annotated image each picture and frame of a run is, and whether categories mean the same.
+"""Which annotated image each image and frame of a run is, and whether categories mean the same.
 
-Pictures: by image id when the run's input was this very annotation file; otherwise an entry's
-``file_name`` must be the end of the picture's uri, in whole path components. Frames: by ``video``,
+Images: by image id when the run's input was this very annotation file; otherwise an entry's
+``file_name`` must be the end of the image's uri, in whole path components. Frames: by ``video``,
 likewise, and ``frame_index`` (``frame_joining``). What the run looked at decides what is scored:
 each must have exactly one entry. Entries that the run did not look at are only counted, as with
-``--limit``; so are a run's videos where the file has pictures only, and the other way round.
+``--limit``; so are a run's videos where the file has images only, and the other way round.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -38,7 +38,7 @@ UNUSED_CATEGORY = "N/A"
 
 
 class AnnotatedImages(Protocol):
-    """What is needed of an annotation file to find a run's pictures in it."""
+    """What is needed of an annotation file to find a run's images in it."""
 
     @property
     def uri(self) -> str:
@@ -53,7 +53,7 @@ class AnnotatedImages(Protocol):
 
 @dataclass(frozen=True)
 class Join:
-    """Pictures of a run and the annotated images they are, in manifest order.
+    """Images of a run and the annotated images they are, in manifest order.
 
     Attributes:
         image_ids: of the run, unique.
@@ -70,27 +70,27 @@ class Join:
 
 @dataclass(frozen=True)
 class RunJoin:
-    """All of a run, pictures and frames of videos apart, each in manifest order.
+    """All of a run, images and frames of videos apart, each in manifest order.
 
     Attributes:
-        pictures: joined.
-        picture_shards: the shard of each, never falling.
+        images: joined.
+        image_shards: the shard of each, never falling.
         frames: joined.
-        num_pictures_left: pictures of the run, where the file is about frames only.
-        num_frames_left: frames of the run, where the file is about pictures only.
+        num_images_left: images of the run, where the file is about frames only.
+        num_frames_left: frames of the run, where the file is about images only.
     """
 
-    pictures: Join
-    picture_shards: Int64Array
+    images: Join
+    image_shards: Int64Array
     frames: FrameJoin
-    num_pictures_left: int
+    num_images_left: int
     num_frames_left: int
 
 
 def join_run(
     run: RunDirectory, annotations: BoxAnnotations, *, input_annotations: str | None
 ) -> RunJoin:
-    """Find the annotated image of every picture and frame of a run.
+    """Find the annotated image of every image and frame of a run.
 
     Args:
         run: the run.
@@ -116,32 +116,32 @@ def _join_manifest(
     entries = annotations.frames
     assert entries is not None
     is_named = np.array([bool(name) for name in annotations.file_names or ()], np.bool_)
-    is_picture = pc.equal(manifest.column("kind"), "image")
-    stills, segments = manifest.filter(is_picture), manifest.filter(pc.invert(is_picture))
-    num_pictures_left = num_frames_left = 0
+    is_image = pc.equal(manifest.column("kind"), "image")
+    stills, segments = manifest.filter(is_image), manifest.filter(pc.invert(is_image))
+    num_images_left = num_frames_left = 0
     if len(entries) and not is_named.any():
-        num_pictures_left, stills = stills.num_rows, stills.slice(0, 0)
+        num_images_left, stills = stills.num_rows, stills.slice(0, 0)
     elif is_named.any() and not len(entries):
         num_frames_left = pc.sum(segments.column("num_frames")).as_py() or 0
         segments = segments.slice(0, 0)
-    pictures = join_annotations(
+    images = join_annotations(
         stills.column("image_id").to_pylist(),
         stills.column("uri").to_pylist(),
         annotations,
         input_annotations=input_annotations,
     )
     frames = join_frames(
-        table_to_items(segments), annotations.uri, entries, taken=pictures.annotated_ids
+        table_to_items(segments), annotations.uri, entries, taken=images.annotated_ids
     )
     named = annotations.image_ids[is_named]
     # Of what is both, frames of the run's videos are counted with these.
-    is_left = ~np.isin(named, np.concatenate([pictures.annotated_ids, frames.annotated_ids]))
+    is_left = ~np.isin(named, np.concatenate([images.annotated_ids, frames.annotated_ids]))
     is_left &= ~np.isin(named, entries.ids[frames.is_of_run])
     return RunJoin(
-        pictures=replace(pictures, num_not_in_run=int(is_left.sum())),
-        picture_shards=stills.column("shard").to_numpy().astype(np.int64),
+        images=replace(images, num_not_in_run=int(is_left.sum())),
+        image_shards=stills.column("shard").to_numpy().astype(np.int64),
         frames=frames,
-        num_pictures_left=num_pictures_left,
+        num_images_left=num_images_left,
         num_frames_left=num_frames_left,
     )
 
@@ -153,7 +153,7 @@ def join_annotations(
     *,
     input_annotations: str | None,
 ) -> Join:
-    """Find the annotated image of every picture of a run.
+    """Find the annotated image of every image of a run.
 
     Args:
         image_ids: of the manifest's items.
@@ -251,7 +251,7 @@ def _join_by_file_name(uris: Sequence[str], annotations: AnnotatedImages) -> lis
     matches = match_suffixes(uris, {suffix: len(own) for suffix, own in entries.items()})
     if matches.unmatched or matches.ambiguous:
         unmatched, ambiguous = map(Misfits.of, (matches.unmatched, matches.ambiguous))
-        whole = f"{len(uris)} pictures"
+        whole = f"{len(uris)} images"
         raise ConfigError(explain(annotations.uri, whole, "file_name", unmatched, ambiguous))
     return [entries[suffix][0].id for suffix in matches.suffixes]
 

@@ -1,8 +1,8 @@
 """Which annotated image each frame of a run's videos is: by ``video`` and ``frame_index``.
 
-``video`` is matched to a video's uri as a ``file_name`` is to a picture's, and each frame that the
+``video`` is matched to a video's uri as a ``file_name`` is to an image's, and each frame that the
 run planned must have exactly one entry. Of a video that could not be used at all, every annotated
-frame counts as looked at without success, as a broken picture does.
+frame counts as looked at without success, as a broken image does.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def join_frames(
         items: the segments of the manifest.
         uri: of the annotation file, for messages.
         entries: the frames in it.
-        taken: ids of its images that are pictures of the run.
+        taken: ids of its images that are images of the run.
 
     Returns:
         The pairs; a ``ConfigError`` says which video or frame has no entry, or could have several.
@@ -82,7 +82,7 @@ def join_frames(
         num_videos=len({item.uri for item in items}),
         num_sampled_away=int((is_left & is_sampled).sum()),
         num_beyond_end=int((is_left & is_of_run & ~is_sampled).sum()),
-        num_not_in_run=int((is_left & ~is_of_run & ~entries.is_picture).sum()),
+        num_not_in_run=int((is_left & ~is_of_run & ~entries.is_image).sum()),
         is_of_run=is_of_run,
     )
 
@@ -174,7 +174,7 @@ def _joined(parts: Sequence[Int64Array]) -> Int64Array:
 
 
 def _require_apart(uri: str, annotated_ids: Int64Array, taken: Int64Array) -> None:
-    """Refuse an entry that is a picture of the run and a frame of its videos as well.
+    """Refuse an entry that is an image of the run and a frame of its videos as well.
 
     Raises:
         ConfigError: there is one.
@@ -182,7 +182,7 @@ def _require_apart(uri: str, annotated_ids: Int64Array, taken: Int64Array) -> No
     both = np.intersect1d(annotated_ids, taken)
     if len(both):
         raise ConfigError(
-            f"{uri}: {len(both)} images are a picture of the run by file_name and a frame of its "
+            f"{uri}: {len(both)} images are an image of the run by file_name and a frame of its "
             f"videos by video, such as image {both[0]}"
         )
 

@@ -61,7 +61,7 @@ def match_suffixes(uris: Sequence[str], num_entries: Mapping[str, int]) -> Match
     otherwise it could as well have been meant for this one.
 
     Args:
-        uris: each of another picture or video.
+        uris: each of another image or video.
         num_entries: by suffix, how many things are called so; more than one is ambiguous.
     """
     depth = max((suffix.count("/") for suffix in num_entries), default=0)

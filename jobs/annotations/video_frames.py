@@ -1,8 +1,8 @@
 """Entries of a COCO file's ``images`` that are frames of videos: ``video`` and ``frame_index``.
 
-COCO itself knows pictures only. An entry whose ``video`` names a file and whose ``frame_index`` is
+COCO itself knows images only. An entry whose ``video`` names a file and whose ``frame_index`` is
 the place of a frame in the order they are shown, from 0, is that frame; it needs no ``file_name``.
-One that has all three (as TAO's have) is the picture or the frame, whichever a run has looked at.
+One that has all three (as TAO's have) is the image or the frame, whichever a run has looked at.
 """
 
 import sys
@@ -27,14 +27,14 @@ class FrameEntries:
 
     Attributes:
         ids: (F,)
-        is_picture: (F,), whether the entry has a ``file_name`` too.
+        is_image: (F,), whether the entry has a ``file_name`` too.
         videos: (V,), each name once.
         video_index: (F,), into ``videos``.
         frame_index: (F,), from 0.
     """
 
     ids: Int64Array
-    is_picture: BoolArray
+    is_image: BoolArray
     videos: tuple[str, ...]
     video_index: Int64Array
     frame_index: Int64Array
@@ -54,7 +54,7 @@ class FrameEntries:
 
 
 def read_names(table: JsonColumns) -> Columns:
-    """Read what entries are called: a picture's file, a frame's video and its place in there.
+    """Read what entries are called: an image's file, a frame's video and its place in there.
 
     Returns:
         ``file_name`` and ``video``, empty where an entry has none, and ``frame_index``.
@@ -96,7 +96,7 @@ def frame_entries(images: Columns) -> FrameEntries:
     numbers = {name: number for number, name in enumerate(dict.fromkeys(videos))}
     return FrameEntries(
         ids=images["id"][rows],
-        is_picture=np.array([bool(name) for name in images["file_name"][rows]], np.bool_),
+        is_image=np.array([bool(name) for name in images["file_name"][rows]], np.bool_),
         videos=tuple(numbers),
         video_index=np.array([numbers[name] for name in videos], np.int64),
         frame_index=images["frame_index"][rows],

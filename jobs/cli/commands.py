@@ -109,7 +109,7 @@ def detect(
     allow_mixed_devices: MixedDevices = None,
     allow_unsafe_commit: UnsafeCommit = None,
 ) -> None:
-    """Look at every picture and frame once; again to resume.
+    """Look at every image and frame once; again to resume.
 
     Gives a directory with a table of detections, proved complete.
     """
@@ -151,7 +151,7 @@ def evaluate(
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(metavar="RUN_B", help="compare to another run over the same pictures"),
+        typer.Option(metavar="RUN_B", help="compare to another run over the same images"),
     ] = None,
     out: Annotated[
         str | None,
@@ -161,7 +161,7 @@ def evaluate(
         bool | None,
         typer.Option(
             "--allow-incomplete",
-            help="missing pictures count as without detections",
+            help="missing images count as without detections",
             show_default=False,
         ),
     ] = None,
@@ -208,7 +208,7 @@ def bpr(
     run: Annotated[
         str | None,
         typer.Option(
-            "--run", metavar="RUN", help="count only this run's pictures, write to RUN/bpr/"
+            "--run", metavar="RUN", help="count only this run's images, write to RUN/bpr/"
         ),
     ] = None,
     out: Annotated[
@@ -313,11 +313,11 @@ def demo(
         str | None, typer.Option(metavar="RUN", help="directory of the run  [demo-run]")
     ] = None,
     num_images: Annotated[
-        int | None, typer.Option(metavar="N", help="pictures to generate  [300]")
+        int | None, typer.Option(metavar="N", help="images to generate  [300]")
     ] = None,
     num_actors: NumActors = None,
 ) -> None:
-    """Do the whole job on generated pictures and a video.
+    """Do the whole job on generated images and a video.
 
     The checkpoint comes with the package; nothing is downloaded.
     """
@@ -355,7 +355,7 @@ def render(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(metavar="N", help="only the first N pictures and videos  [targets: 20]"),
+        typer.Option(metavar="N", help="only the first N images and videos  [targets: 20]"),
     ] = None,
     image_root: Annotated[
         str | None,
@@ -376,9 +376,9 @@ def render(
     ] = None,
     address: Address = None,
 ) -> None:
-    """Draw a run's detections on its pictures and videos.
+    """Draw a run's detections on its images and videos.
 
-    With --targets: what every location learns of annotated pictures, and which boxes are lost.
+    With --targets: what every location learns of annotated images, and which boxes are lost.
     """
     flags = _given(locals())
     with exit_codes():
@@ -397,12 +397,12 @@ def report(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="COCO annotation file to choose pictures by  [what the run was scored against]",
+            help="COCO annotation file to choose images by  [what the run was scored against]",
         ),
     ] = None,
     image_root: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="where the pictures lie now  [where they lay]"),
+        typer.Option(metavar="DIR", help="where the images lie now  [where they lay]"),
     ] = None,
     out: Annotated[
         str | None,
@@ -425,9 +425,7 @@ def report(
 @app.command()
 def train(
     *,
-    images: Annotated[
-        str | None, typer.Option(metavar="DIR", help="folder of the pictures")
-    ] = None,
+    images: Annotated[str | None, typer.Option(metavar="DIR", help="folder of the images")] = None,
     annotations: Annotated[
         str | None, typer.Option(metavar="FILE", help="COCO annotation file")
     ] = None,
@@ -436,7 +434,7 @@ def train(
     ] = None,
     steps: Annotated[int | None, typer.Option(metavar="N", help="optimizer steps")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(metavar="N", help="pictures per step, over all workers")
+        int | None, typer.Option(metavar="N", help="images per step, over all workers")
     ] = None,
     seed: Annotated[int | None, typer.Option(metavar="N", help="of weights and order")] = None,
     weights: Annotated[

@@ -26,24 +26,24 @@ Weights = Annotated[
     typer.Option(metavar="SPEC", help="coco (torchvision's), demo, or a path or uri  [coco]"),
 ]
 ImageRoot = Annotated[
-    str | None, typer.Option(metavar="DIR", help="where the pictures of a COCO json lie")
+    str | None, typer.Option(metavar="DIR", help="where the images of a COCO json lie")
 ]
 ScoreThreshold = Annotated[
     float | None, typer.Option(metavar="SCORE", help="detections score above this  [0.05]")
 ]
 Precision = Annotated[str | None, typer.Option(metavar="auto|fp32|bf16|fp16", help="  [auto]")]
 Engine = Annotated[str | None, typer.Option(metavar="auto|eager", help="  [auto]")]
-BatchSize = Annotated[int | None, typer.Option(metavar="N", help="pictures per forward pass")]
+BatchSize = Annotated[int | None, typer.Option(metavar="N", help="images per forward pass")]
 NumActors = Annotated[
     str | None, typer.Option(metavar="N", help="workers; auto is one per GPU  [auto]")
 ]
 Threads = Annotated[int | None, typer.Option(metavar="N", help="cores of each worker")]
 ShardSize = Annotated[
-    int | None, typer.Option(metavar="N", help="pictures and frames per output file")
+    int | None, typer.Option(metavar="N", help="images and frames per output file")
 ]
 MaxBad = Annotated[
     str | None,
-    typer.Option(metavar="N|P%", help="exit 3 when more pictures are quarantined  [no limit]"),
+    typer.Option(metavar="N|P%", help="exit 3 when more images are quarantined  [no limit]"),
 ]
 RetryQuarantined = Annotated[
     bool | None,
@@ -63,7 +63,7 @@ Stream = Annotated[
     int | None, typer.Option(metavar="N", help="of videos, which stream of the file  [best]")
 ]
 Limit = Annotated[
-    int | None, typer.Option(metavar="N", help="look only at the first N pictures and videos")
+    int | None, typer.Option(metavar="N", help="look only at the first N images and videos")
 ]
 DryRun = Annotated[
     bool | None, typer.Option("--dry-run", help="print the plan and do nothing", show_default=False)

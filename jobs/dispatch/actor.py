@@ -12,10 +12,10 @@ from jobs.dispatch.poison_search import Examination, ExaminationLimits
 
 if TYPE_CHECKING:
     from jobs.rundir.shard import Outcome, Shard
-    from jobs.worker.messages import Crewman, MakeWorker, WorkerSettings
+    from jobs.worker.messages import MakeWorker, ShardWorker, WorkerSettings
 
 
-def make_detector(settings: WorkerSettings) -> Crewman:
+def make_detector(settings: WorkerSettings) -> ShardWorker:
     """Make the worker that detects; only here is torch imported, not where this is sent from."""
     from jobs.worker.worker import Worker
 
@@ -28,7 +28,7 @@ class WorkerActor:
     def __init__(self, make_worker: MakeWorker, settings: WorkerSettings) -> None:
         self._make_worker = make_worker
         self._settings = settings
-        self._worker: Crewman | None = None
+        self._worker: ShardWorker | None = None
 
     def arrive(self) -> str:
         """Say which node has room for it."""

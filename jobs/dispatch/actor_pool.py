@@ -18,7 +18,7 @@ from fcos_core.errors import DeviceError, FcosError, IncompleteRunError
 from jobs.dispatch.actor import WorkerActor
 from jobs.dispatch.actor_errors import Loss, loss_of
 from jobs.dispatch.node_capacity import Room
-from jobs.dispatch.schedule import Patience, Schedule
+from jobs.dispatch.schedule import RetryLimits, Schedule
 from jobs.parallel.ray_session import worker_options
 from jobs.parallel.signals import check_interrupted
 from jobs.rundir.shard import Failure, Outcome, Receipt, Shard
@@ -65,7 +65,7 @@ class _Member:
         return [*self.computed, *(s for s in (self.current, self.upcoming) if s is not None)]
 
 
-class Crew:
+class ActorPool:
     """The actors of one dispatch, and the loop that keeps them busy.
 
     Args:
@@ -73,7 +73,7 @@ class Crew:
         schedule: of what is to be done.
         room: for the actors.
         settings: of every worker.
-        patience: how long to wait for what.
+        limits: how long to wait for what.
         make_worker: makes what computes, in the process of each actor.
         on_receipt: told of each committed shard, once.
     """
@@ -84,7 +84,7 @@ class Crew:
         schedule: Schedule,
         room: Room,
         settings: WorkerSettings,
-        patience: Patience,
+        limits: RetryLimits,
         *,
         make_worker: MakeWorker,
         on_receipt: Callable[[Receipt], None],
@@ -93,7 +93,7 @@ class Crew:
         self._schedule = schedule
         self._room = room
         self._settings = settings
-        self._patience = patience
+        self._limits = limits
         self._make_worker = make_worker
         self._on_receipt = on_receipt
         self._calls: dict[Hashable, _Member] = {}  # what is running, one call per member at most
@@ -105,7 +105,7 @@ class Crew:
         while self._schedule.num_open:
             check_interrupted()
             self._fill_up()
-            ready, _ = self._ray.wait(list(self._calls), timeout=self._patience.poll_s)
+            ready, _ = self._ray.wait(list(self._calls), timeout=self._limits.poll_s)
             for reference in ready:
                 self._hear(reference, self._calls.pop(reference))
             self._look_at_the_clock()
@@ -162,12 +162,12 @@ class Crew:
             limit_s = self._schedule.deadline_s(shard, is_first=not member.is_warm)
             self._call(member, "process", call, limit_s)
         elif member.computed:
-            self._call(member, "finish", member.handle.finish.remote(), self._patience.floor_s)
+            self._call(member, "finish", member.handle.finish.remote(), self._limits.floor_s)
 
     def _assign_fresh(self, member: _Member) -> None:
         suspect = self._schedule.take_suspect()
         if suspect is None:
-            self._call(member, "start", member.handle.start.remote(), self._patience.start_s)
+            self._call(member, "start", member.handle.start.remote(), self._limits.start_s)
             return
         member.current = suspect
         limits = self._schedule.examination_limits(suspect)
@@ -282,9 +282,9 @@ class Crew:
             if member.deadline is not None and now > member.deadline:
                 del self._calls[reference]
                 self._lose(member, Loss(f"no answer to {member.call!r} within its deadline"))
-        # Whoever computes may take its time; but a crew that is lost again and again may not.
+        # Whoever computes may take its time; but a pool that is lost again and again may not.
         allowed_s = max((member.limit_s for member in self._calls.values()), default=0.0)
-        allowed_s += self._patience.no_progress_s
+        allowed_s += self._limits.no_progress_s
         if now - self._last_progress > allowed_s:
             raise IncompleteRunError(
                 f"no shard was done for {allowed_s:g} s, {self._schedule.num_open} shards are "

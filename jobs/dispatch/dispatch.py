@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 
 from fcos_core.errors import IncompleteRunError
 from jobs.dispatch.actor import make_detector
-from jobs.dispatch.actor_pool import Crew
+from jobs.dispatch.actor_pool import ActorPool
 from jobs.dispatch.node_capacity import Room
-from jobs.dispatch.schedule import Patience, Schedule
+from jobs.dispatch.schedule import RetryLimits, Schedule
 from jobs.parallel.cores import num_cores
 from jobs.parallel.ray_session import connected, first_line
 from jobs.rundir.shard import Receipt, Shard
@@ -28,7 +28,7 @@ def dispatch(
     num_actors: int | None,
     address: str | None,
     on_receipt: Callable[[Receipt], None],
-    patience: Patience | None = None,
+    limits: RetryLimits | None = None,
     make_worker: MakeWorker = make_detector,
 ) -> None:
     """Have shards computed and committed, by as many actors as asked for or as there are shards.
@@ -41,7 +41,7 @@ def dispatch(
         num_actors: how many at most; None has as many as there is room for, at any time.
         address: of a Ray cluster; None starts one on this machine and ends it.
         on_receipt: told of each committed shard, once.
-        patience: how long to wait for what.
+        limits: how long to wait for what.
         make_worker: makes what computes, in the process of each actor.
 
     Raises:
@@ -52,21 +52,21 @@ def dispatch(
     num_local = num_actors or max(1, num_cores() // settings.threads)
     num_cpus = max(num_cores(), min(num_local, len(shards)) * settings.threads)
     with connected(address, num_cpus=num_cpus) as ray:
-        patience = patience or Patience()
-        crew = Crew(
+        limits = limits or RetryLimits()
+        pool = ActorPool(
             ray,
-            Schedule(shards, patience),
+            Schedule(shards, limits),
             Room(ray, settings, num_actors),
             settings,
-            patience,
+            limits,
             make_worker=make_worker,
             on_receipt=on_receipt,
         )
         try:
-            crew.run()
+            pool.run()
         except ray.exceptions.RayTaskError:
             raise  # a bug, with the worker's own traceback
         except ray.exceptions.RayError as error:
             raise IncompleteRunError(f"Ray failed: {first_line(error)}") from error
         finally:
-            crew.dismiss()
+            pool.dismiss()

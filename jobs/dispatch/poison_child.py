@@ -1,7 +1,7 @@
 """A fresh process that computes items one by one and writes nothing: what survives is fine.
 
 ``Examination`` starts it, and learns from the way it ends which item kills. It sends None once it
-has computed a picture that is known to be good, and after each item; or why it cannot go on.
+has computed an image that is known to be good, and after each item; or why it cannot go on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def main(descriptor: int) -> None:
     die_with_the_parent()
     with Connection(descriptor) as connection:
         try:
-            _rehearse(connection, *connection.recv())
+            _run_trial(connection, *connection.recv())
         except MemoryError as error:
             connection.send(DeviceError(f"out of memory: {error}"))
         except FcosError as error:
@@ -34,7 +34,7 @@ def main(descriptor: int) -> None:
             connection.send(RuntimeError(traceback.format_exc()))
 
 
-def _rehearse(
+def _run_trial(
     connection: Connection,
     make_worker: MakeWorker,
     settings: WorkerSettings,
@@ -44,7 +44,7 @@ def _rehearse(
     worker.warm_up()
     connection.send(None)
     for item in items:
-        worker.rehearse(item)
+        worker.run_trial(item)
         connection.send(None)
 
 

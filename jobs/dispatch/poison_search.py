@@ -2,8 +2,8 @@
 
 The items are computed one by one in a process of their own, which says when it is through with
 each: the one at which it dies is a suspect, and the search goes on behind it. A suspect is guilty
-when it kills three more processes in which nothing but a known-good picture came before it, and
-when that picture can still be computed after the third. The parent of those processes lives on and
+when it kills three more processes in which nothing but a known-good image came before it, and
+when that image can still be computed after the third. The parent of those processes lives on and
 watches: had the machine died, nobody would be here to accuse an item.
 """
 
@@ -44,9 +44,9 @@ class ExaminationLimits:
     """What keeps an examination from hanging.
 
     Attributes:
-        start_s: to load the model and compute a picture that is known to be good.
+        start_s: to load the model and compute an image that is known to be good.
         item_s: to compute an item, however small it is.
-        row_s: on top of it for each picture or frame of it.
+        row_s: on top of it for each image or frame of it.
         total_s: after which what was found so far must do.
     """
 
@@ -106,12 +106,12 @@ class Examination:
 
         Returns:
             By item_id how they kill; nothing when none of them does it alone. A ``DeviceError``
-            says that not even a known-good picture can be computed here.
+            says that not even a known-good image can be computed here.
         """
         guilty: dict[int, str] = {}
         rest = list(items)
         while rest and time.monotonic() < self._end:
-            death = self._rehearse(rest)
+            death = self._run_trial(rest)
             if death is None:
                 break
             suspect, rest = rest[death.place], rest[death.place + 1 :]
@@ -124,25 +124,25 @@ class Examination:
         """Say how an item kills; None when it does not."""
         reason = ""
         for _ in range(TRIALS):
-            death = self._rehearse([suspect])
+            death = self._run_trial([suspect])
             if death is None:
                 return None
             reason = death.reason
-        self._rehearse([])
+        self._run_trial([])
         return f"a process that computed nothing else died, {TRIALS} times of {TRIALS}: {reason}"
 
-    def _rehearse(self, items: Sequence[ManifestItem]) -> _Death | None:
-        """Have a fresh process compute a known-good picture and then some items.
+    def _run_trial(self, items: Sequence[ManifestItem]) -> _Death | None:
+        """Have a fresh process compute a known-good image and then some items.
 
         Raises:
-            DeviceError: it dies of the known-good picture.
+            DeviceError: it dies of the known-good image.
         """
         with self._process() as (process, connection):
             watch = _Watch(process, connection, self._memory)
             connection.send_bytes(pickle.dumps((self._make_worker, self._settings, items)))
             reason = watch.next(self._limits.start_s)
             if reason is not None:
-                raise DeviceError(f"no fresh process computes a picture known to be good: {reason}")
+                raise DeviceError(f"no fresh process computes an image known to be good: {reason}")
             for place, item in enumerate(items):
                 if place and time.monotonic() > self._end:
                     return None  # whether the rest kills is not known

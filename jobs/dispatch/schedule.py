@@ -16,15 +16,15 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class RetryLimits:
     """The limits that keep a run from hanging.
 
     Attributes:
         poll_s: how often the clock is looked at.
         start_s: what a process may take to load the model.
         floor_s: what any shard may take, however small it is.
-        first_row_s: on top of it per picture or frame, as long as nobody knows how long one takes.
-        multiple: on top of it per picture or frame, times the running median, once that is known.
+        first_row_s: on top of it per image or frame, as long as nobody knows how long one takes.
+        multiple: on top of it per image or frame, times the running median, once that is known.
         no_progress_s: how long the run may go on without a shard being done, on top of what the
             shards that are being computed may take: for a cluster to have room, for workers to
             start.
@@ -67,11 +67,11 @@ class Schedule:
 
     Args:
         shards: what is to be done, in any order.
-        patience: see there.
+        limits: see there.
     """
 
-    def __init__(self, shards: Sequence[Shard], patience: Patience) -> None:
-        self._patience = patience
+    def __init__(self, shards: Sequence[Shard], limits: RetryLimits) -> None:
+        self._limits = limits
         self._queue = deque(shards)
         self._suspects = deque[Shard]()
         self._open = {shard.number: shard for shard in shards}
@@ -118,25 +118,25 @@ class Schedule:
             shard: which.
             is_first: whether it is its worker's first, and so pays for warming up.
         """
-        row_s = self._patience.first_row_s if is_first else self._row_s()
-        return self._patience.floor_s + shard.num_rows * row_s
+        row_s = self._limits.first_row_s if is_first else self._row_s()
+        return self._limits.floor_s + shard.num_rows * row_s
 
     def examination_limits(self, shard: Shard) -> ExaminationLimits:
         """Say how long an examination may take; what it has found by then is kept."""
-        patience = self._patience
+        limits = self._limits
         return ExaminationLimits(
-            start_s=patience.start_s,
-            item_s=patience.floor_s,
+            start_s=limits.start_s,
+            item_s=limits.floor_s,
             row_s=self._row_s(),
-            total_s=patience.start_s + self.deadline_s(shard, is_first=True),
+            total_s=limits.start_s + self.deadline_s(shard, is_first=True),
         )
 
     def _row_s(self) -> float:
-        """What a picture or frame may take."""
+        """What an image or frame may take."""
         if not self._seconds_per_row:
-            return self._patience.first_row_s
+            return self._limits.first_row_s
         usual_s = statistics.median(self._seconds_per_row)
-        return min(self._patience.first_row_s, self._patience.multiple * usual_s)
+        return min(self._limits.first_row_s, self._limits.multiple * usual_s)
 
     def record(self, receipt: Receipt) -> bool:
         """Note that a shard is done; say whether that is news."""
@@ -165,10 +165,10 @@ class Schedule:
             trouble = self._trouble.setdefault(shard.number, _Trouble())
             trouble.attempts += 1
             trouble.deaths += died
-            if trouble.attempts >= self._patience.max_attempts:
+            if trouble.attempts >= self._limits.max_attempts:
                 self._given_up[shard.number] = reason
                 del self._open[shard.number]
-            elif trouble.deaths >= self._patience.examine_after:
+            elif trouble.deaths >= self._limits.examine_after:
                 self._suspects.append(shard)
             else:
                 self._queue.append(shard)
@@ -202,7 +202,7 @@ class Schedule:
             f"shard {number}: {reason}" for number, reason in list(self._given_up.items())[:_NAMED]
         )
         raise IncompleteRunError(
-            f"{len(self._given_up)} shards are missing after {self._patience.max_attempts} "
+            f"{len(self._given_up)} shards are missing after {self._limits.max_attempts} "
             f"attempts each: {named}"
         )
 
@@ -213,7 +213,7 @@ class Schedule:
             IncompleteRunError: too many attempts failed with no shard done between them.
         """
         self._failures_in_a_row += 1
-        limit = self._patience.max_failures_in_a_row + self.num_workers - 1
+        limit = self._limits.max_failures_in_a_row + self.num_workers - 1
         if self._failures_in_a_row >= limit:
             raise IncompleteRunError(
                 f"{limit} attempts failed in a row, {self.num_open + len(self._given_up)} shards "

@@ -1,4 +1,4 @@
-"""Pictures inside archives: ``<archive>#<member>`` in WebDataset tars, ``<file>#<row>`` in Parquet.
+"""Images inside archives: ``<archive>#<member>`` in WebDataset tars, ``<file>#<row>`` in Parquet.
 
 How ``fetch`` finds them again: a uri is first taken for a plain file, ``#`` and all.
 """
@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator
 
 from fcos_core.errors import ConfigError, DataError
 from jobs.inputs.item import InputItem, Tally, named_item
-from jobs.inputs.parquet_images import ParquetPictures
+from jobs.inputs.parquet_images import ParquetImages
 from jobs.inputs.tar_index import read_tar_index
 from jobs.media.extensions import is_image_name
 from jobs.storage import ObjectInfo
 
 
 def in_tar(info: ObjectInfo, tally: Tally) -> Iterator[InputItem]:
-    """Take an archive's members that are named like a picture, and skip the rest.
+    """Take an archive's members that are named like an image, and skip the rest.
 
     Yields:
         Items in the archive's order.
@@ -43,7 +43,7 @@ def in_tar(info: ObjectInfo, tally: Tally) -> Iterator[InputItem]:
 
 
 def in_parquet(info: ObjectInfo, tally: Tally) -> Iterator[InputItem]:
-    """Take a picture per row: of a column of bytes if there is one, otherwise of ``uri``.
+    """Take an image per row: of a column of bytes if there is one, otherwise of ``uri``.
 
     A relative path in ``uri`` is relative to the file's own folder.
 
@@ -55,19 +55,19 @@ def in_parquet(info: ObjectInfo, tally: Tally) -> Iterator[InputItem]:
     """
     del tally
     try:
-        pictures = ParquetPictures(info)
-        if pictures.bytes_column is None:
-            yield from _referenced(pictures, info.uri)
+        images = ParquetImages(info)
+        if images.bytes_column is None:
+            yield from _referenced(images, info.uri)
             return
     except DataError as error:
         raise ConfigError(f"input {error}") from error
-    for row in range(pictures.num_rows):
+    for row in range(images.num_rows):
         yield InputItem(uri=f"{info.uri}#{row}", mtime_ns=info.mtime_ns, etag=info.etag)
 
 
-def _referenced(pictures: ParquetPictures, uri: str) -> Iterator[InputItem]:
+def _referenced(images: ParquetImages, uri: str) -> Iterator[InputItem]:
     folder = uri.rpartition("/")[0] or "/"
-    for row, name in enumerate(pictures.uris()):
+    for row, name in enumerate(images.uris()):
         place = f"{uri}, row {row}"
         if not name:
             raise ConfigError(f"{place}: uri is {name!r}")

@@ -14,11 +14,11 @@ _LARGEST_SIDE = 2**31 - 1  # what a manifest's column holds
 
 
 def in_coco_file(uri: str, image_root: str | None, tally: Tally) -> Iterator[InputItem]:
-    """Take every picture's entry; a picture that is missing is an item all the same.
+    """Take every image's entry; an image that is missing is an item all the same.
 
     Entries that are frames of videos are passed over: the videos are inputs of their own.
 
-    Without an image root, the folders where data sets commonly have their pictures are tried: the
+    Without an image root, the folders where data sets commonly have their images are tried: the
     file's own, ``images`` in it or beside it, and the split's (``val2017`` for
     ``instances_val2017.json``) beside it or in ``images``.
 
@@ -26,7 +26,7 @@ def in_coco_file(uri: str, image_root: str | None, tally: Tally) -> Iterator[Inp
         Items in the order of the file.
 
     Raises:
-        ConfigError: the file is malformed, two entries name one picture, or there is no such root.
+        ConfigError: the file is malformed, two entries name one image, or there is no such root.
     """
     del tally
     try:
@@ -39,13 +39,14 @@ def in_coco_file(uri: str, image_root: str | None, tally: Tally) -> Iterator[Inp
         raise ConfigError(f"image root {image_root!r} is no folder")
     ids: dict[str, int] = {}
     for image in images:
-        picture = _uri_of(image, root)
-        if ids.setdefault(picture, image.id) != image.id:
-            raise ConfigError(f"{uri}: images {ids[picture]} and {image.id} are both {picture!r}")
-        info = storage.stat(picture)
+        image_uri = _uri_of(image, root)
+        if ids.setdefault(image_uri, image.id) != image.id:
+            both = f"{ids[image_uri]} and {image.id}"
+            raise ConfigError(f"{uri}: images {both} are both {image_uri!r}")
+        info = storage.stat(image_uri)
         is_sized = max(image.width, image.height) <= _LARGEST_SIDE
         yield InputItem(
-            uri=picture,
+            uri=image_uri,
             size_bytes=info.size_bytes if info else None,
             mtime_ns=info.mtime_ns if info else None,
             etag=info.etag if info else None,
@@ -61,7 +62,7 @@ def _uri_of(image: CocoImage, root: str) -> str:
 
 def _find_root(uri: str, images: Sequence[CocoImage]) -> str:
     if not images:
-        raise ConfigError(f"{uri}: lists no pictures; of frames of videos, give the videos")
+        raise ConfigError(f"{uri}: lists no images; of frames of videos, give the videos")
     folder = folder_of(uri)
     beside = folder_of(folder)
     split = uri.rpartition("/")[2].rpartition(".")[0].rpartition("_")[2]

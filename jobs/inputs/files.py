@@ -1,4 +1,4 @@
-"""Pictures and videos that are files of their own: named, in a folder, of a pattern or in a list.
+"""Images and videos that are files of their own: named, in a folder, of a pattern or in a list.
 
 A folder or pattern takes what is named like one and skips the rest; hidden files and folders
 are passed over without being counted. A file that is named, itself or in a list, is always an item.
@@ -30,7 +30,7 @@ def in_folder(uri: str, tally: Tally) -> Iterator[InputItem]:
     """Search a folder at any depth.
 
     Yields:
-        Its pictures and videos, by uri.
+        Its images and videos, by uri.
     """
     yield from _media(_visible(uri), tally)
 
@@ -39,7 +39,7 @@ def matching(pattern: str, tally: Tally) -> Iterator[InputItem]:
     """Take the files that match ``*``, ``?``, ``[...]`` and ``**``, the last for any depth.
 
     Yields:
-        Their pictures and videos, by uri of the file.
+        Their images and videos, by uri of the file.
 
     Raises:
         ConfigError: no file matches.
@@ -52,7 +52,7 @@ def in_archives(pattern: str, tally: Tally) -> Iterator[InputItem]:
     """Take what is in the archives that a pattern asks for by their extension.
 
     Yields:
-        Their pictures, by uri of the archive and in its order.
+        Their images, by uri of the archive and in its order.
 
     Raises:
         ConfigError: no file matches.

@@ -12,12 +12,12 @@ from jobs.storage import ObjectInfo, absolute, beneath, storage_for
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputItem:
-    """One picture or video, before it has a place in a manifest.
+    """One image or video, before it has a place in a manifest.
 
     Attributes:
         uri: absolute path, ``<archive>#<member>`` or ``<file>#<row>``.
         is_video: whether it is taken for a video.
-        size_bytes: of the picture's bytes; None if unknown, as for a missing file.
+        size_bytes: of the image's bytes; None if unknown, as for a missing file.
         mtime_ns: last change of the file or of the archive it is in.
         etag: version mark of that object; None on local disk.
         width: as an annotation file says it; None if unknown.
@@ -40,8 +40,8 @@ class Tally:
     """What an enumeration passed over.
 
     Attributes:
-        skipped: files that are named neither like a picture nor like a video, and members of
-            archives that are not named like a picture; hidden ones are not even counted.
+        skipped: files that are named neither like an image nor like a video, and members of
+            archives that are not named like an image; hidden ones are not even counted.
         repeated: items that were found before.
     """
 

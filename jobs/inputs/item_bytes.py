@@ -14,29 +14,29 @@ from dataclasses import replace
 from functools import lru_cache
 
 from fcos_core.errors import DataError, ImageError
-from jobs.inputs.parquet_images import ParquetPictures
+from jobs.inputs.parquet_images import ParquetImages
 from jobs.inputs.tar_index import TarMember, read_tar_index
 from jobs.rundir.rows import ManifestItem
 from jobs.storage import MissingError, ObjectInfo, UnreadableError, Version, storage_for
 
 MAX_BYTES = 2**30
-"""The largest picture that is read into memory, encoded."""
+"""The largest image that is read into memory, encoded."""
 
 _CONTAINER = re.compile(r"\.(?P<kind>tar|parquet)#", re.IGNORECASE)
 _opening = threading.Lock()
 
 
 def fetch(item: ManifestItem) -> bytes:
-    """Read the bytes of one picture; may be called from many threads.
+    """Read the bytes of one image; may be called from many threads.
 
     Args:
         item: what to read.
 
     Returns:
-        The picture's file, not decoded.
+        The image's file, not decoded.
 
     Raises:
-        ImageError: there is no such picture, it may not be read, or it is larger than
+        ImageError: there is no such image, it may not be read, or it is larger than
             ``MAX_BYTES``: the item is to be quarantined.
         StorageError: the storage failed; another try may help.
     """
@@ -131,8 +131,8 @@ def _read_row(container: ObjectInfo, row: str) -> bytes:
     if not row.isdecimal():
         raise ImageError(f"{row!r} is no row number")
     with _opening:
-        pictures = _parquet(container)
-    data = pictures.read(int(row))
+        images = _parquet(container)
+    data = images.read(int(row))
     _check_size(len(data))
     return data
 
@@ -143,5 +143,5 @@ def _tar_index(container: ObjectInfo) -> dict[str, TarMember]:
 
 
 @lru_cache(maxsize=2)
-def _parquet(container: ObjectInfo) -> ParquetPictures:
-    return ParquetPictures(container)
+def _parquet(container: ObjectInfo) -> ParquetImages:
+    return ParquetImages(container)

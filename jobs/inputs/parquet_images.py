@@ -1,4 +1,4 @@
-"""A Parquet file with a picture, or the uri of one, in every row."""
+"""A Parquet file with an image, or the uri of one, in every row."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
@@ -27,8 +27,8 @@ _KEPT_GROUPS = 2
 """Row groups in memory per file: items come nearly in order, from several threads at once."""
 
 
-class ParquetPictures:
-    """Reads single rows of a file's picture column; may be used by many threads.
+class ParquetImages:
+    """Reads single rows of a file's image column; may be used by many threads.
 
     Args:
         info: the file.
@@ -56,7 +56,7 @@ class ParquetPictures:
             names = ", ".join(self._file.schema_arrow.names)
             wanted = ", ".join(BYTES_COLUMNS)
             raise DataError(
-                f"{info.uri}: no column of picture bytes ({wanted}) and no text column uri; "
+                f"{info.uri}: no column of image bytes ({wanted}) and no text column uri; "
                 f"it has {names}"
             )
 
@@ -76,13 +76,13 @@ class ParquetPictures:
             raise DataError(f"{self.uri}: column uri: {_one_line(error)}") from error
 
     def read(self, row: int) -> bytes:
-        """Read the picture of one row.
+        """Read the image of one row.
 
         Args:
             row: from 0, over all row groups.
 
         Returns:
-            The picture's bytes.
+            The image's bytes.
 
         Raises:
             DataError: there is no such row, it is null, or its row group is damaged.
@@ -90,7 +90,7 @@ class ParquetPictures:
         if not 0 <= row < self.num_rows:
             raise DataError(f"no row {row}, {self.num_rows} rows")
         if self.bytes_column is None:
-            raise DataError("no column of picture bytes")
+            raise DataError("no column of image bytes")
         group = bisect_right(self._ends, row)
         start = self._ends[group - 1] if group else 0
         value = self._read_group(group, self.bytes_column)[row - start]

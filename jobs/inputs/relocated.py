@@ -11,16 +11,16 @@ from jobs.rundir.rows import ManifestItem, Row
 from jobs.storage import absolute, join, storage_for
 
 Read = Callable[[Row], bytes]
-"""Gives the file of a row's picture."""
+"""Gives the file of a row's image."""
 
 _MEMBER = re.compile(r"\.(?:tar|tar\.gz|tgz)#", re.IGNORECASE)
 
 
 def reader(image_root: str | None) -> Read:
-    """Make what reads the file of a row's picture.
+    """Make what reads the file of a row's image.
 
     Args:
-        image_root: a folder with the pictures, where they do not lie where the run found them.
+        image_root: a folder with the images, where they do not lie where the run found them.
     """
     if image_root is None:
         return _read

@@ -1,13 +1,13 @@
-"""What the words after ``fcos detect`` stand for: each becomes a sequence of pictures and videos.
+"""What the words after ``fcos detect`` stand for: each becomes a sequence of images and videos.
 
 =====================  ==========================================================================
-a folder               files named like a picture or a video, at any depth; see ``inputs_files``
+a folder               files named like an image or a video, at any depth; see ``inputs_files``
 a pattern              the same, of what matches; ``*.tar`` and ``*.parquet`` match archives
 ``*.txt``              a list of files, one per line
 ``*.json``             a COCO file's images; see ``inputs_coco``
-``*.tar``              a WebDataset archive's pictures; see ``inputs_archive``
-``*.parquet``          a picture or a uri per row; see ``inputs_archive``
-any other file         one picture or video, whatever its name
+``*.tar``              a WebDataset archive's images; see ``inputs_archive``
+``*.parquet``          an image or a uri per row; see ``inputs_archive``
+any other file         one image or video, whatever its name
 =====================  ==========================================================================
 
 The order is that of the inputs and, within one, a stable one: by uri, or the file's own. An item
@@ -56,13 +56,13 @@ class Listing:
 def enumerate_inputs(
     inputs: Sequence[str], *, image_root: str | None = None, limit: int | None = None
 ) -> Listing:
-    """Find the pictures and videos that some inputs stand for.
+    """Find the images and videos that some inputs stand for.
 
     Every input is looked at, whether or not the limit is reached before it.
 
     Args:
         inputs: as a person typed them.
-        image_root: where the pictures of a COCO file lie; None looks near the file.
+        image_root: where the images of a COCO file lie; None looks near the file.
         limit: take only so many, from the front.
 
     Returns:
@@ -96,7 +96,7 @@ def enumerate_inputs(
             items.extend(taken)
             if found == len(items) + tally.repeated:
                 others = f"{tally.skipped - skipped} files of other kinds"
-                raise ConfigError(f"input {text!r} holds no picture or video, {others}")
+                raise ConfigError(f"input {text!r} holds no image or video, {others}")
     except StorageError as error:
         raise ConfigError(f"input cannot be read: {error}") from error
     return Listing(

@@ -17,7 +17,7 @@ from fcos_core.errors import ConfigError, StorageError
 from jobs.inputs.video_frames import PlannedVideo, plan_video
 from jobs.media.video import Sampling
 from jobs.parallel.cores import num_cores
-from jobs.parallel.map_blocks import Died, map_blocks, map_in_children
+from jobs.parallel.map_blocks import TaskCrashed, map_blocks, map_in_children
 from jobs.storage import storage_for
 
 _log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _plan_block(request: VideoRequest, uris: Sequence[str]) -> list[PlannedVideo
         rows_per_segment=request.rows_per_segment,
     )
     planned = map_in_children(plan, uris, limit_s=_limit_s)
-    return [_unusable(one) if isinstance(one, Died) else one for one in planned]
+    return [_unusable(one) if isinstance(one, TaskCrashed) else one for one in planned]
 
 
 def _limit_s(uri: str) -> float:
@@ -104,6 +104,6 @@ def _limit_s(uri: str) -> float:
     return _VIDEO_S + (0 if info is None else info.size_bytes / _SLOWEST_BYTES_PER_S)
 
 
-def _unusable(died: Died[str]) -> PlannedVideo:
+def _unusable(died: TaskCrashed[str]) -> PlannedVideo:
     note = f"{died.block}: {died.reason}"
     return PlannedVideo(width=None, height=None, segments=(), note=note)

@@ -8,7 +8,7 @@ VIDEO_EXTENSIONS = (
 
 
 def is_image_name(name: str) -> bool:
-    """Say whether a name ends like a picture's, in any case. Content decides what it really is."""
+    """Say whether a name ends like an image's, in any case. Content decides what it really is."""
     return _extension(name) in IMAGE_EXTENSIONS
 
 

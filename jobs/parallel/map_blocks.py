@@ -34,7 +34,7 @@ _TRIALS = 3  # of a block whose children die
 
 
 @dataclass(frozen=True)
-class Died(Generic[Block]):
+class TaskCrashed(Generic[Block]):
     """What comes of a block when every process dies that works at it.
 
     Attributes:
@@ -71,19 +71,19 @@ def map_blocks(
         yield from map(function, blocks)
         return
     for result in _map_on_ray(function, blocks, num_workers, address):
-        if isinstance(result, Died):
+        if isinstance(result, TaskCrashed):
             raise IncompleteRunError(f"Ray failed: {result.reason}")
         yield result
 
 
-def map_deadly_blocks(
+def map_blocks_isolated(
     function: Callable[[Block], Result],
     blocks: Iterable[Block],
     *,
     num_workers: int | None,
     address: str | None,
     limit_s: Callable[[Block], float],
-) -> Iterator[Result | Died[Block]]:
+) -> Iterator[Result | TaskCrashed[Block]]:
     """Apply a function to every block, never in this process; see ``map_blocks``.
 
     Args:
@@ -107,7 +107,7 @@ def map_in_children(
     blocks: Iterable[Block],
     *,
     limit_s: Callable[[Block], float],
-) -> Iterator[Result | Died[Block]]:
+) -> Iterator[Result | TaskCrashed[Block]]:
     """Apply a function to block after block in a child, and in another one after each death.
 
     Args:
@@ -131,7 +131,7 @@ def map_in_children(
                     child.close()
                     child, reason = None, str(error)
             else:
-                yield Died(block, f"whoever works at it dies: {reason}")
+                yield TaskCrashed(block, f"whoever works at it dies: {reason}")
     finally:
         if child is not None:
             child.close()
@@ -142,7 +142,7 @@ def _map_on_ray(
     blocks: Iterable[Block],
     num_workers: int | None,
     address: str | None,
-) -> Iterator[Result | Died[Block]]:
+) -> Iterator[Result | TaskCrashed[Block]]:
     with connected(address, num_cpus=num_workers or num_cores()) as ray:
         num_workers = num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         try:
@@ -160,12 +160,12 @@ def _map_with(
     function: Callable[[Block], Result],
     blocks: Iterable[Block],
     num_ahead: int,
-) -> Iterator[Result | Died[Block]]:
+) -> Iterator[Result | TaskCrashed[Block]]:
     task = ray.remote(_apply).options(num_cpus=1, max_retries=_MAX_RETRIES, **worker_options())
     shared = ray.put(function)
     coming = enumerate(blocks)
     running: dict[Hashable, tuple[int, Block]] = {}
-    done: dict[int, Result | Died[Block]] = {}
+    done: dict[int, Result | TaskCrashed[Block]] = {}
     wanted = 0
     last_progress = time.monotonic()
     while True:
@@ -192,7 +192,7 @@ def _result(ray: ModuleType, reference: Hashable, block: object) -> Any:  # noqa
     try:
         return ray.get(reference, timeout=_ANSWER_TIMEOUT_S)
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-        return Died(block, f"whoever works at it dies: {first_line(error)}")
+        return TaskCrashed(block, f"whoever works at it dies: {first_line(error)}")
 
 
 def _apply(function: Callable[[Block], Result], block: Block) -> Result:

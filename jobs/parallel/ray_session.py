@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 _START_ATTEMPTS = 3
 _REACH_S, _REACH_PAUSE_S = 5.0, 0.5
-_OBJECT_STORE_BYTES = 128 * 2**20  # pictures never pass through it, only items and receipts
+_OBJECT_STORE_BYTES = 128 * 2**20  # images never pass through it, only items and receipts
 
 
 @contextlib.contextmanager

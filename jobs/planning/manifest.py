@@ -26,7 +26,7 @@ def auto_shard_size(listing: Listing, videos: Videos | None = None) -> int:
     Small data sets get small shards, so that several actors share the work and a kill loses little.
     But a batch holds one padded shape and its last one in a shard is filled up: of COCO photos in
     no order, at batches of eight, shards of 16, 64 and 256 compute 3.6, 2.2 and 1.35 times as many
-    pictures as there are. With known sizes equal shapes lie together, and it is 1.1 from 1000 on.
+    images as there are. With known sizes equal shapes lie together, and it is 1.1 from 1000 on.
 
     Args:
         listing: what the inputs stand for.
@@ -50,12 +50,12 @@ def make_manifest(
 
     Args:
         listing: what the inputs stand for.
-        shard_size: rows per shard: pictures and frames. The last may have fewer, and a segment of
+        shard_size: rows per shard: images and frames. The last may have fewer, and a segment of
             more frames is a shard of its own.
         videos: those among it.
 
     Returns:
-        Items as the manifest lists them. Where the sizes of all pictures are known, what is equally
+        Items as the manifest lists them. Where the sizes of all images are known, what is equally
         high and wide lies together, otherwise the listing's order stays. Image ids are the COCO
         file's if that was the only input, otherwise they count rows from 1.
     """
@@ -92,7 +92,7 @@ def make_manifest(
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What becomes an item: a picture, or a part of a video."""
+    """What becomes an item: an image, or a part of a video."""
 
     item: InputItem
     width: int | None

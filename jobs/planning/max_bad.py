@@ -1,4 +1,4 @@
-"""How many pictures of a run may be unusable: ``--max-bad``, a count or a percentage."""
+"""How many images of a run may be unusable: ``--max-bad``, a count or a percentage."""
 
 from __future__ import annotations
 

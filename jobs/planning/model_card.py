@@ -19,7 +19,7 @@ class ModelCard:
 
     Attributes:
         preset: its name.
-        input_size: of the network, as ``run.json`` says it: least length of the picture's shorter
+        input_size: of the network, as ``run.json`` says it: least length of the image's shorter
             side and limit of its longer one, in pixels.
         categories: by label.
     """

@@ -26,21 +26,21 @@ class DetectConfig(BaseModel):
         inputs: images, videos, folders, patterns, lists, COCO json, WebDataset tars, Parquet files.
         out: the run's directory: new, empty, or the same run begun before.
         weights: ``coco``, ``demo``, a path or a uri.
-        image_root: where the pictures of a COCO json lie.
+        image_root: where the images of a COCO json lie.
         score_threshold: detections lie above.
         precision: of the network; ``auto`` is fp32, which alone keeps the promised tolerances.
         engine: how the network is run.
-        batch_size: pictures per forward pass; None chooses by device.
+        batch_size: images per forward pass; None chooses by device.
         num_actors: workers; ``auto`` is one per GPU, or what the cores allow.
         threads_per_actor: cores of each; None chooses.
-        shard_size: rows per output file, pictures and frames; None chooses by how many there are.
+        shard_size: rows per output file, images and frames; None chooses by how many there are.
         every_n_frames: of videos, look at frames 0, n, 2n and so on.
         fps: of videos, look at so many frames a second of their time.
         stream: of videos, the index of the stream in the file; None takes the best.
         limit: look only at so many items.
         retry_quarantined: try again what a run that is there has quarantined.
         max_bad: fail when more rows than that are quarantined: a count, or a percentage.
-        max_pixels: the largest picture that is decoded.
+        max_pixels: the largest image that is decoded.
         bytes_in_flight: what a worker loads ahead, encoded and decoded.
         address: of a Ray cluster; None starts one on this machine.
         allow_mixed_devices: go on with devices of another model, giving up bit-for-bit equality.

@@ -1,7 +1,7 @@
-"""Hands pictures and videos to the processes that draw them, and may die of a damaged file.
+"""Hands images and videos to the processes that draw them, and may die of a damaged file.
 
 A source of which whoever draws it dies is a failed one, like one that is missing; the others are
-drawn all the same. Without Ray pictures are drawn here: what is drawn of them has been decoded by
+drawn all the same. Without Ray images are drawn here: what is drawn of them has been decoded by
 the same decoders before, while of a video everything is read, the frames that kill included.
 """
 
@@ -14,51 +14,51 @@ from functools import partial
 from typing import Any, cast
 
 from jobs.parallel.child_process import Child, ChildDiedError
-from jobs.parallel.map_blocks import Died, map_deadly_blocks
+from jobs.parallel.map_blocks import TaskCrashed, map_blocks_isolated
 from jobs.rendering.atomic_file import remove_unfinished
-from jobs.rendering.images import Outcome, PictureBlock, draw_block
+from jobs.rendering.images import ImageBlock, Outcome, draw_block
 from jobs.rendering.video_tasks import PartOrder, VideoOrder, VideoOutcome, VideoPlan
 from jobs.rendering.videos import DrawnPart, Joiner, draw_part, plan_or_draw
 
-_DRAW_S, _FRAME_S = 300.0, 20.0  # of anything, and on top of it for each picture or frame
+_DRAW_S, _FRAME_S = 300.0, 20.0  # of anything, and on top of it for each image or frame
 _JOIN_S = 900.0  # of a part, which is copied, and of the sound beside it
 
-_Block = PictureBlock | VideoOrder | PartOrder
+_Block = ImageBlock | VideoOrder | PartOrder
 _Drawn = list[Outcome] | VideoPlan | VideoOutcome | DrawnPart
 
 
 def draw_all(
-    pictures: Iterable[PictureBlock],
+    images: Iterable[ImageBlock],
     videos: Iterable[VideoOrder],
     *,
     num_workers: int,
     address: str | None,
 ) -> Iterator[Outcome]:
-    """Have everything drawn: pictures and short videos, then what is left, long videos in parts.
+    """Have everything drawn: images and short videos, then what is left, long videos in parts.
 
     Args:
-        pictures: block by block.
+        images: block by block.
         videos: one by one.
         num_workers: processes; 1 needs no Ray.
         address: of a Ray cluster; None for a private one.
 
     Yields:
-        What became of each picture and video.
+        What became of each image and video.
     """
     draw = partial(
-        map_deadly_blocks, _draw, num_workers=num_workers, address=address, limit_s=_limit_s
+        map_blocks_isolated, _draw, num_workers=num_workers, address=address, limit_s=_limit_s
     )
     if num_workers == 1:
-        for block in pictures:
+        for block in images:
             yield from draw_block(block)
-        pictures = ()
-    deadly: list[PictureBlock] = []
+        images = ()
+    deadly: list[ImageBlock] = []
     plans: list[VideoPlan] = []
-    for result in draw(itertools.chain(pictures, videos)):
+    for result in draw(itertools.chain(images, videos)):
         match result:
-            case Died(block=PictureBlock() as block):
+            case TaskCrashed(block=ImageBlock() as block):
                 deadly.append(block)
-            case Died(block=VideoOrder() as order):
+            case TaskCrashed(block=VideoOrder() as order):
                 yield _failed(order, result.reason)
             case VideoPlan():
                 plans.append(result)
@@ -72,8 +72,8 @@ def draw_all(
         yield _joined(plan, itertools.islice(drawn, len(plan.segments)))
 
 
-def _one_by_one(blocks: Iterable[PictureBlock], draw: Callable[..., Any]) -> Iterator[Outcome]:
-    """Find the picture that kills among many, and draw the others.
+def _one_by_one(blocks: Iterable[ImageBlock], draw: Callable[..., Any]) -> Iterator[Outcome]:
+    """Find the image that kills among many, and draw the others.
 
     Yields:
         What became of each.
@@ -81,7 +81,7 @@ def _one_by_one(blocks: Iterable[PictureBlock], draw: Callable[..., Any]) -> Ite
     alone = [replace(block, orders=[one], threads=1) for block in blocks for one in block.orders]
     for block, result in zip(alone, draw(alone), strict=True):
         uri = block.orders[0].item.uri
-        if isinstance(result, Died):
+        if isinstance(result, TaskCrashed):
             yield Outcome(uri=uri, fate="failed", reason=f"{uri}: {result.reason}")
         else:
             yield from result
@@ -89,14 +89,14 @@ def _one_by_one(blocks: Iterable[PictureBlock], draw: Callable[..., Any]) -> Ite
 
 def _draw(block: _Block) -> _Drawn:
     """What the processes do."""
-    if isinstance(block, PictureBlock):
+    if isinstance(block, ImageBlock):
         return draw_block(block)
     return draw_part(block) if isinstance(block, PartOrder) else plan_or_draw(block)
 
 
 def _limit_s(block: _Block) -> float:
     """How long somebody may take for a block who does nothing else meanwhile."""
-    if isinstance(block, PictureBlock):
+    if isinstance(block, ImageBlock):
         num_frames = len(block.orders)
     elif isinstance(block, PartOrder):
         num_frames = block.segment.num_frames
@@ -105,12 +105,12 @@ def _limit_s(block: _Block) -> float:
     return _DRAW_S + num_frames * _FRAME_S
 
 
-def _joined(plan: VideoPlan, drawn: Iterator[DrawnPart | Died[PartOrder]]) -> VideoOutcome:
+def _joined(plan: VideoPlan, drawn: Iterator[DrawnPart | TaskCrashed[PartOrder]]) -> VideoOutcome:
     """Write a video of its parts, in a process of its own, for its sound is decoded there."""
     reason: str | None = None
     with Child(Joiner(plan)) as child:
         for part in drawn:  # to the last one, since those of the next video come behind it
-            if isinstance(part, Died):
+            if isinstance(part, TaskCrashed):
                 reason = reason or part.reason
             elif reason is None:
                 _, reason = _asked(child, part)

@@ -1,4 +1,4 @@
-"""Pictures of a run with their detections drawn on: one block of them at a time."""
+"""Images of a run with their detections drawn on: one block of them at a time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Fate = Literal["drawn", "missing", "changed", "quarantined", "not_detected", "fa
 draws it dies."""
 
 TILE_SHAPE = (240, 320)
-"""Height and width that a picture of the contact sheet fits into."""
+"""Height and width that an image of the contact sheet fits into."""
 
 _QUALITY = 92
 _CONTAINER = re.compile(r"\.(?:tar|parquet)#", re.IGNORECASE)
@@ -55,7 +55,7 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """One picture to draw.
+    """One image to draw.
 
     Attributes:
         item: of the manifest.
@@ -69,14 +69,14 @@ class Order:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureBlock:
-    """Some pictures of one shard.
+class ImageBlock:
+    """Some images of one shard.
 
     Attributes:
         rows: where their detections are; None when the shard is not committed.
-        orders: the pictures.
+        orders: the images.
         look: of the drawings.
-        threads: pictures drawn at once; as many are in memory.
+        threads: images drawn at once; as many are in memory.
     """
 
     rows: ShardRows | None
@@ -102,8 +102,8 @@ class Outcome:
     tiles: tuple[bytes, ...] = ()
 
 
-def draw_block(block: PictureBlock) -> list[Outcome]:
-    """Draw some pictures; one that cannot be drawn says why."""
+def draw_block(block: ImageBlock) -> list[Outcome]:
+    """Draw some images; one that cannot be drawn says why."""
     rows = {} if block.rows is None else {row.item_id: row for row in block.rows.read()}
     draw = partial(_draw, rows=rows, look=block.look)
     if block.threads == 1:
@@ -113,7 +113,7 @@ def draw_block(block: PictureBlock) -> list[Outcome]:
 
 
 def tile_of(pixels: Pixels, found: Found, names: Mapping[int, str]) -> bytes:
-    """Make a small JPEG of a picture, with letters drawn at that size."""
+    """Make a small JPEG of an image, with letters drawn at that size."""
     height, width = pixels.shape[:2]
     tile_height, tile_width = fitted((height, width), TILE_SHAPE)
     small = cv2.resize(pixels, (tile_width, tile_height), interpolation=cv2.INTER_AREA)
@@ -157,13 +157,13 @@ def _draw(order: Order, rows: Mapping[int, Row], look: Look) -> Outcome:
 
 
 def _is_there(uri: str) -> bool:
-    """Whether there is a file, or at least the archive or table that the picture is in."""
+    """Whether there is a file, or at least the archive or table that the image is in."""
     ends = [len(uri), *(match.end() - 1 for match in _CONTAINER.finditer(uri))]
     return any(storage_for(uri).stat(uri[:end]) is not None for end in ends)
 
 
 def _decode_unchanged(data: bytes, item: ManifestItem, row: Row) -> Pixels:
-    """Decode a picture that the run has decoded before.
+    """Decode an image that the run has decoded before.
 
     Raises:
         ImageError: it is no longer what it was.

@@ -1,4 +1,4 @@
-"""Draws all pictures and videos of a run: who draws what, in which order, and what came of it."""
+"""Draws all images and videos of a run: who draws what, in which order, and what came of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobs.progress import ProgressReport
 from jobs.rendering.contact_sheet import NUM_TILES, candidates, contact_sheet
 from jobs.rendering.distribute import draw_all
 from jobs.rendering.frame_rows import Between
-from jobs.rendering.images import Look, Order, Outcome, PictureBlock, encoded
+from jobs.rendering.images import ImageBlock, Look, Order, Outcome, encoded
 from jobs.rendering.output_names import CONTACT_SHEET, output_names, overwritten
 from jobs.rendering.shard_rows import ShardRows
 from jobs.rendering.video_tasks import VideoOrder, VideoOutcome
@@ -30,10 +30,10 @@ from jobs.storage import storage_for
 
 _log = logging.getLogger(__name__)
 
-_PICTURES_PER_BLOCK = 32
+_IMAGES_PER_BLOCK = 32
 _MOST_THREADS = 4
 # Ray takes seconds to start: below so much work, one process is faster.
-_FEW_PICTURES = 100
+_FEW_IMAGES = 100
 _FEW_FRAMES = 2 * FRAMES_PER_PART
 _SHOWN = 10
 
@@ -50,7 +50,7 @@ class RunOrder:
         category_ids: of categories that are drawn; None for all.
         between: what is drawn on frames that the run did not take.
         image_root: folder that the sources lie in now; None for where the run found them.
-        limit: how many pictures and videos; None for all.
+        limit: how many images and videos; None for all.
         num_workers: processes; None to decide by how much there is to do.
         address: of a Ray cluster; None for a private one, if any.
     """
@@ -74,8 +74,8 @@ class RunDrawings:
     Attributes:
         run: uri of the run's directory.
         out: uri of the folder.
-        counts: of pictures and videos that were drawn, of their frames, and of those that were not.
-        left_out: pictures and videos beyond the limit.
+        counts: of images and videos that were drawn, of their frames, and of those that were not.
+        left_out: images and videos beyond the limit.
         contact_sheet: uri of the sheet of samples; None when there are none.
         seconds: it took.
     """
@@ -91,17 +91,17 @@ class RunDrawings:
     def failure(self) -> str | None:
         """Why this is no success."""
         not_drawn = {name: self.counts[name] for name in _FATES if self.counts[name]}
-        if self.counts["pictures"] or self.counts["videos"] or not not_drawn:
+        if self.counts["images"] or self.counts["videos"] or not not_drawn:
             return None
         reasons = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in not_drawn.items())
-        return f"none of {sum(not_drawn.values())} pictures and videos could be drawn: {reasons}"
+        return f"none of {sum(not_drawn.values())} images and videos could be drawn: {reasons}"
 
     def summary(self) -> dict[str, Any]:
         """What the command's last line on stdout says."""
         return {
             "run": self.run,
             "out": self.out,
-            **{name: self.counts[name] for name in ("pictures", "videos", "frames", "frames_lost")},
+            **{name: self.counts[name] for name in ("images", "videos", "frames", "frames_lost")},
             **{name: self.counts[name] for name in _FATES},
             "left_out": self.left_out,
             "contact_sheet": self.contact_sheet,
@@ -113,7 +113,7 @@ _FATES = ("missing", "changed", "quarantined", "not_detected", "failed")
 
 
 def draw_run(order: RunOrder) -> RunDrawings:
-    """Draw all pictures and videos of a run, as far as they are there.
+    """Draw all images and videos of a run, as far as they are there.
 
     Args:
         order: what is wanted.
@@ -129,9 +129,9 @@ def draw_run(order: RunOrder) -> RunDrawings:
         _workers(order, is_little=work.is_little) as num_workers,
         ProgressReport(work.num_wanted, 0, job="render") as progress,
     ):
-        pictures = work.picture_blocks(_threads(num_workers))
+        images = work.image_blocks(_threads(num_workers))
         outcomes = draw_all(
-            pictures, work.video_orders(), num_workers=num_workers, address=order.address
+            images, work.video_orders(), num_workers=num_workers, address=order.address
         )
         for outcome in outcomes:
             _count(outcome, drawings)
@@ -191,21 +191,21 @@ class _Work:
             if item.kind == "video_segment" and item.uri in self._wanted:
                 self.videos.setdefault(item.uri, []).append(item)
                 num_frames += item.num_frames or 0
-        num_pictures = self.num_wanted - len(self.videos)
-        self.is_little = num_pictures <= _FEW_PICTURES and num_frames <= _FEW_FRAMES
+        num_images = self.num_wanted - len(self.videos)
+        self.is_little = num_images <= _FEW_IMAGES and num_frames <= _FEW_FRAMES
 
-    def picture_blocks(self, threads: int) -> Iterator[PictureBlock]:
-        """The pictures, block by block.
+    def image_blocks(self, threads: int) -> Iterator[ImageBlock]:
+        """The images, block by block.
 
         Yields:
-            Some pictures of one shard that is committed.
+            Some images of one shard that is committed.
         """
         for shard, items in self.order.directory.iterate_manifest():
             wanted = [i for i in items if i.kind == "image" and i.uri in self._wanted]
             rows = self.shards.get(shard)
-            for start in range(0, len(wanted), _PICTURES_PER_BLOCK):
-                batch = wanted[start : start + _PICTURES_PER_BLOCK]
-                yield PictureBlock(
+            for start in range(0, len(wanted), _IMAGES_PER_BLOCK):
+                batch = wanted[start : start + _IMAGES_PER_BLOCK]
+                yield ImageBlock(
                     rows=rows,
                     orders=[
                         Order(
@@ -279,7 +279,7 @@ def _count(outcome: Outcome, drawings: RunDrawings) -> None:
         if outcome.sound_ends_because:
             _log.warning("%s: its sound ends early: %s", outcome.uri, outcome.sound_ends_because)
     else:
-        counts["pictures"] += 1
+        counts["images"] += 1
 
 
 def _write_contact_sheet(work: _Work, tiles: Mapping[str, Sequence[bytes]]) -> str | None:

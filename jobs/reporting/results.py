@@ -179,11 +179,11 @@ class Metrics(_Part):
     @property
     def noun(self) -> str:
         """What an image is."""
-        return "frame" if self.is_about_frames else "picture"
+        return "frame" if self.is_about_frames else "image"
 
     @property
     def main(self) -> Metrics:
-        """What a page is about: pictures, and frames only where there are no pictures."""
+        """What a page is about: images, and frames only where there are no images."""
         return self if self.video is None or self.counts.get("images") else self.video
 
 
@@ -244,7 +244,7 @@ def read_metrics(run: RunDirectory) -> Metrics | None:
         return None
     video = document.get("video")
     if isinstance(video, dict):
-        # It was scored in one go with the pictures, and does not say so again.
+        # It was scored in one go with the images, and does not say so again.
         same = {name: document[name] for name in _SAID_ONCE if name in document}
         document["video"] = _with_numbers({**same, **video})
     return _validated(Metrics, _with_numbers(document), run.evaluation_uri("metrics.json"))

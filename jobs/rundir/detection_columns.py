@@ -22,18 +22,18 @@ _COLUMNS = ("image_id", "width", "height", "status", "detections")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DetectedColumns:
+class DetectionColumns:
     """What a run says, in manifest order.
 
     Attributes:
         row_image_ids: per row.
-        row_widths: per row, pixels of the upright picture; 0 where unknown.
+        row_widths: per row, pixels of the upright image; 0 where unknown.
         row_heights: the same.
         row_is_ok: per row, whether it was looked at.
         image_ids: per detection.
         category_ids: per detection.
         scores: per detection.
-        boxes: per detection, xyxy in pixels of the upright picture.
+        boxes: per detection, xyxy in pixels of the upright image.
     """
 
     row_image_ids: npt.NDArray[np.int64]
@@ -46,7 +46,9 @@ class DetectedColumns:
     boxes: npt.NDArray[np.float32]
 
 
-def read_detected(run: RunDirectory, *, shards: Collection[int] | None = None) -> DetectedColumns:
+def read_detection_columns(
+    run: RunDirectory, *, shards: Collection[int] | None = None
+) -> DetectionColumns:
     """Read the committed rows of a run; whether they are all is for ``proof.prove`` to say.
 
     Args:
@@ -58,22 +60,22 @@ def read_detected(run: RunDirectory, *, shards: Collection[int] | None = None) -
     """
     parts = [_flatten(table) for table in iterate_rows(run, columns=_COLUMNS, shards=shards)]
     parts = parts or [_flatten(DETECTIONS.empty_table())]
-    return DetectedColumns(
+    return DetectionColumns(
         **{
             field.name: np.concatenate([getattr(part, field.name) for part in parts])
-            for field in fields(DetectedColumns)
+            for field in fields(DetectionColumns)
         }
     )
 
 
-def _flatten(table: pa.Table) -> DetectedColumns:
+def _flatten(table: pa.Table) -> DetectionColumns:
     row_image_ids = table.column("image_id").to_numpy()
     lists = table.column("detections").combine_chunks()
     counts = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     elements = lists.flatten()
     statuses = table.column("status").to_pylist()
     sides = [elements.field(name).to_numpy() for name in _COORDINATES]
-    return DetectedColumns(
+    return DetectionColumns(
         row_image_ids=row_image_ids,
         row_widths=table.column("width").fill_null(0).to_numpy(),
         row_heights=table.column("height").fill_null(0).to_numpy(),

@@ -38,7 +38,7 @@ _MANIFEST_ENCODING = ColumnEncoding(
 
 
 INPUT_SIZE = ("min_size_px", "max_size_px")
-"""Settings of ``run.json`` that say how large the network sees a picture; old runs lack them."""
+"""Settings of ``run.json`` that say how large the network sees an image; old runs lack them."""
 
 _RECORD_SEAL = "sha256"
 """The key in ``run.json`` with the sha256 of all others; old runs lack it."""
@@ -91,7 +91,7 @@ class RunRecord(BaseModel):
 
     @property
     def input_size(self) -> dict[str, int]:
-        """How large the network sees a picture, by ``INPUT_SIZE``; empty where it is not known."""
+        """How large the network sees an image, by ``INPUT_SIZE``; empty where it is not known."""
         return {name: self.settings[name] for name in INPUT_SIZE if name in self.settings}
 
 

@@ -22,7 +22,7 @@ from jobs.rundir.shard_reading import ShardContents, merge_retry, read_shard
 class Proof:
     """What is in a run, against what its manifest plans.
 
-    Rows are pictures and frames. ``planned == ok + quarantined + missing``: frames that were lost
+    Rows are images and frames. ``planned == ok + quarantined + missing``: frames that were lost
     together have one row in the tables, and each of them counts here.
 
     Attributes:
@@ -31,7 +31,7 @@ class Proof:
         quarantined: rows of what could not be used.
         missing: rows that no undamaged shard of this run has.
         duplicated: rows that are there once more than they should.
-        items_planned: pictures and video segments.
+        items_planned: images and video segments.
         items_ok: of them, those with all rows ok.
         items_quarantined: those with all rows, some quarantined.
         items_missing: those without all rows.

@@ -31,7 +31,7 @@ class LaterAttempt:
 
     @property
     def num_items(self) -> int:
-        """Pictures and video segments."""
+        """Images and video segments."""
         return sum(len(shard.items) for shard in self.shards)
 
     def result(self) -> Retried:

@@ -26,17 +26,17 @@ _COORDINATES = ("x_min", "y_min", "x_max", "y_max")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Row:
-    """What became of one picture or one frame; build it with ``ok`` or ``quarantined``.
+    """What became of one image or one frame; build it with ``ok`` or ``quarantined``.
 
     Attributes:
         item_id: the manifest item it came from.
         image_id: the number annotations are joined by.
-        uri: where the picture or video lies.
+        uri: where the image or video lies.
         frame_index: place in presentation order; None for stills.
         last_frame: the last of the frames that a quarantined row stands for; None otherwise.
         timestamp_s: presentation time; None for stills.
-        width: of the upright picture; None if unknown.
-        height: of the upright picture; None if unknown.
+        width: of the upright image; None if unknown.
+        height: of the upright image; None if unknown.
         status: ``ok`` or ``quarantined``.
         error_class: name of the error's class; None when ok.
         error: its message; None when ok.
@@ -75,7 +75,7 @@ class Row:
         frame_index: int | None = None,
         timestamp_s: float | None = None,
     ) -> Row:
-        """Make the row of a picture that was looked at, with or without objects in it."""
+        """Make the row of an image that was looked at, with or without objects in it."""
         row = cls(
             item_id=item_id,
             image_id=image_id,
@@ -109,7 +109,7 @@ class Row:
         last_frame: int | None = None,
         timestamp_s: float | None = None,
     ) -> Row:
-        """Make the row of a picture that cannot be used, with the reason.
+        """Make the row of an image that cannot be used, with the reason.
 
         Whatever a library put into its message: what is no UTF-8 is escaped, for the table to hold.
         """
@@ -133,14 +133,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestItem:
-    """One picture, or one segment of a video, to be looked at.
+    """One image, or one segment of a video, to be looked at.
 
     Attributes:
         item_id: row of the manifest, from 0.
         shard: the shard that computes it.
         kind: ``image`` or ``video_segment``; the fields after ``mtime_ns`` are a segment's only.
         uri: where it lies.
-        image_id: of the picture, or of the segment's first frame; the next frame has the next.
+        image_id: of the image, or of the segment's first frame; the next frame has the next.
         width: upright; None if unknown.
         height: upright; None if unknown.
         size_bytes: of the object; None if unknown.
@@ -179,12 +179,12 @@ class ManifestItem:
 
     @property
     def last_frame(self) -> int | None:
-        """``frame_index`` of a segment's last frame; None for pictures."""
+        """``frame_index`` of a segment's last frame; None for images."""
         frames = self.frames()
         return frames[-1]
 
     def frames(self) -> Sequence[int | None]:
-        """Give the ``frame_index`` of each row that is planned for it: one None for a picture."""
+        """Give the ``frame_index`` of each row that is planned for it: one None for an image."""
         if self.first_frame is None or self.num_frames is None:
             return (None,)
         if self.sampling is None or self.sampling == EVERY_FRAME:

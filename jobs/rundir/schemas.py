@@ -83,7 +83,7 @@ DETECTIONS = pa.schema(
         ),
     ]
 )
-"""One row per picture or video frame; frames that are lost together share one."""
+"""One row per image or video frame; frames that are lost together share one."""
 
 MANIFEST = pa.schema(
     [
@@ -91,7 +91,7 @@ MANIFEST = pa.schema(
         _field("shard", pa.int32(), "the shard that computes it; never falls from row to row"),
         _field("kind", pa.string(), "image or video_segment"),
         _field("uri", pa.string(), "absolute local path or s3://bucket/key, not percent-encoded"),
-        _field("image_id", pa.int64(), "of the picture, or of the segment's first frame"),
+        _field("image_id", pa.int64(), "of the image, or of the segment's first frame"),
         _field("width", pa.int32(), "upright; null if unknown", nullable=True, unit="px"),
         _field("height", pa.int32(), "upright; null if unknown", nullable=True, unit="px"),
         _field(
@@ -114,7 +114,7 @@ MANIFEST = pa.schema(
         _field("sampling", pa.string(), "which frames are looked at", nullable=True),
     ]
 )
-"""One row per item: a picture, or a segment of a video."""
+"""One row per item: an image, or a segment of a video."""
 
 _METRICS = (
     "AP", "AP50", "AP75", "APs", "APm", "APl",
@@ -192,8 +192,8 @@ LOST_BOXES = pa.schema(
         _field("image_id", pa.int64(), "COCO image id of the annotation file"),
         _field("annotation_id", pa.int64(), "COCO annotation id"),
         _field("category_id", pa.int64(), "COCO category id of the annotation file"),
-        _field("x", pa.float64(), "left side in the original picture", unit="px"),
-        _field("y", pa.float64(), "top side in the original picture", unit="px"),
+        _field("x", pa.float64(), "left side in the original image", unit="px"),
+        _field("y", pa.float64(), "top side in the original image", unit="px"),
         _field("width", pa.float64(), "as annotated", unit="px"),
         _field("height", pa.float64(), "as annotated", unit="px"),
         _field(

@@ -31,7 +31,7 @@ class Shard:
 
     @property
     def num_rows(self) -> int:
-        """Pictures and frames."""
+        """Images and frames."""
         return sum(item.num_frames or 1 for item in self.items)
 
 
@@ -41,14 +41,14 @@ class Receipt:
 
     Attributes:
         shard: its number.
-        num_items: pictures and video segments in it.
+        num_items: images and video segments in it.
         num_ok: rows with detections.
         num_quarantined: rows of what could not be used.
         seconds: from the first item to the last row, without the writing.
         created: False when another attempt's file was there first, and ours was dropped.
         device: the model of what computed it.
         changed_items: of a later attempt, those it recovered from an object that is no longer the
-            one the manifest lists, as when somebody repaired a picture.
+            one the manifest lists, as when somebody repaired an image.
     """
 
     shard: int
@@ -62,7 +62,7 @@ class Receipt:
 
     @property
     def num_rows(self) -> int:
-        """Pictures and frames."""
+        """Images and frames."""
         return self.num_ok + self.num_quarantined
 
 

@@ -130,12 +130,12 @@ class Plan:
 
     Attributes:
         run: uri of the run's directory.
-        num_items: pictures.
+        num_items: images.
         num_shards: files that hold their rows.
         num_shards_done: of them, those that are there already.
         num_items_to_retry: quarantined items that would be tried again.
         skipped: files that were passed over.
-        sizes: how many pictures there are of each known size.
+        sizes: how many images there are of each known size.
         num_actors: workers.
         device: kind and model of what they compute on.
         fields: all that decides the rows.

@@ -15,7 +15,7 @@ from jobs.annotations.coco_json import CocoResults
 from jobs.annotations.join import Join
 from jobs.annotations.join_frames import FrameJoin
 from jobs.annotations.json_columns import Int64Array
-from jobs.rundir.detection_columns import read_detected
+from jobs.rundir.detection_columns import read_detection_columns
 from jobs.rundir.directory import RunDirectory
 
 # Enough for the work to outweigh its overhead, few enough to fit beside others in memory.
@@ -30,7 +30,7 @@ class RunPart:
     Attributes:
         run: uri of its directory.
         shards: numbers, rising.
-        image_ids: of the run's pictures, or of its frames, in these shards, in the order of the
+        image_ids: of the run's images, or of its frames, in these shards, in the order of the
             block's. The shards may hold others.
     """
 
@@ -97,11 +97,11 @@ def blocks_of_run(
     image_shards: Int64Array,
     annotations: BoxAnnotations,
 ) -> Iterator[ScoringBlock]:
-    """Cut a run's pictures, or its frames, between shards.
+    """Cut a run's images, or its frames, between shards.
 
     Args:
         directory: the run.
-        join: pictures or frames and the annotated images they are, in manifest order.
+        join: images or frames and the annotated images they are, in manifest order.
         image_shards: the shard of each, never falling.
         annotations: the ground truth.
 
@@ -166,7 +166,7 @@ def read_found(block: ScoringBlock) -> tuple[DetectedBoxes, int]:
         block: some images.
 
     Returns:
-        The detections by annotated image id in canonical order, and how many pictures have another
+        The detections by annotated image id in canonical order, and how many images have another
         size than their annotation says.
     """
     part = block.found
@@ -174,7 +174,7 @@ def read_found(block: ScoringBlock) -> tuple[DetectedBoxes, int]:
         return part, 0
     if not part.shards:
         return _NONE, 0
-    detected = read_detected(RunDirectory(part.run), shards=part.shards)
+    detected = read_detection_columns(RunDirectory(part.run), shards=part.shards)
     order = np.argsort(part.image_ids)
     places, own = _places(part.image_ids, order, detected.image_ids)
     corners = detected.boxes[own].astype(np.float64)

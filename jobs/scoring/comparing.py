@@ -18,7 +18,7 @@ def require_same_images(first: Scores, second: Scores) -> None:
     """
     ids, others = first.subject.image_ids.tolist(), second.subject.image_ids.tolist()
     if ids != others:
-        noun = "pictures" if first.subject.noun == "images" else "frames of videos"
+        noun = "images" if first.subject.noun == "images" else "frames of videos"
         raise ConfigError(
             f"--against: the runs have not the same {noun}: {len(ids)} and {len(others)}, "
             f"{len(set(ids) & set(others))} of them in both"

@@ -24,7 +24,7 @@ class BlockScores:
         num_objects: boxes that are no crowds, by category id.
         num_crowds: crowd regions.
         num_detections: by category id, of categories nobody annotates too.
-        num_size_mismatches: pictures with another size than their annotation says.
+        num_size_mismatches: images with another size than their annotation says.
         wanted: boxes to find, for resampling.
         explanation: of the matches.
     """

@@ -1,6 +1,6 @@
 """What is scored: a run, or a results file, joined to its ground truth and cut into blocks.
 
-A run's pictures and the frames of its videos are two subjects: frames of one video are much alike,
+A run's images and the frames of its videos are two subjects: frames of one video are much alike,
 and numbers over both would say little of either.
 """
 
@@ -58,11 +58,11 @@ class RunSubjects:
     """A run to be scored.
 
     Attributes:
-        pictures: of it; there may be none.
-        frames: of its videos; None when it has none, or the annotations are about pictures only.
+        images: of it; there may be none.
+        frames: of its videos; None when it has none, or the annotations are about images only.
     """
 
-    pictures: Subject
+    images: Subject
     frames: Subject | None
 
 
@@ -101,19 +101,19 @@ def subjects_of_run(
     if not proof.complete:
         _require_allowed(directory, proof, allow_incomplete=allow_incomplete)
     left = {
-        "pictures_not_annotated": join.num_pictures_left,
+        "images_not_annotated": join.num_images_left,
         "frames_not_annotated": join.num_frames_left,
     }
-    is_about_pictures = not join.num_pictures_left
-    pictures = Subject(
-        blocks=blocks_of_run(directory, join.pictures, join.picture_shards, truth),
-        image_ids=np.sort(join.pictures.annotated_ids),
+    is_about_images = not join.num_images_left
+    images = Subject(
+        blocks=blocks_of_run(directory, join.images, join.image_shards, truth),
+        image_ids=np.sort(join.images.annotated_ids),
         order=CANONICAL_ORDER,
         rule=rule_of_preset(record.preset, **record.input_size),
         counts={
-            "quarantined": is_about_pictures * (proof.quarantined - proof.frames.quarantined),
-            "missing": is_about_pictures * (proof.missing - proof.frames.missing),
-            "not_in_run": join.pictures.num_not_in_run,
+            "quarantined": is_about_images * (proof.quarantined - proof.frames.quarantined),
+            "missing": is_about_images * (proof.missing - proof.frames.missing),
+            "not_in_run": join.images.num_not_in_run,
             "size_mismatches": 0,  # counted with the blocks
             **{name: count for name, count in left.items() if count},
         },
@@ -123,23 +123,23 @@ def subjects_of_run(
             "digest": proof.digest,
             "digest_class": proof.digest_class,
             "complete": proof.complete,
-            "joined_by": join.pictures.by,
+            "joined_by": join.images.by,
             "score_threshold": record.config.get("score_threshold"),
         },
     )
     if not join.frames.num_videos:
-        return RunSubjects(pictures, None)
-    return RunSubjects(pictures, _frames(directory, join, truth, proof, pictures))
+        return RunSubjects(images, None)
+    return RunSubjects(images, _frames(directory, join, truth, proof, images))
 
 
 def _frames(
-    directory: RunDirectory, join: RunJoin, truth: BoxAnnotations, proof: Proof, pictures: Subject
+    directory: RunDirectory, join: RunJoin, truth: BoxAnnotations, proof: Proof, images: Subject
 ) -> Subject:
-    """Take the frames of a run's videos, which are scored as its pictures are."""
+    """Take the frames of a run's videos, which are scored as its images are."""
     frames, counts = join.frames, proof.frames
     num_frames = len(frames.annotated_ids)
     return replace(
-        pictures,
+        images,
         blocks=blocks_of_run(directory, frames, frames.shards, truth),
         image_ids=np.sort(frames.annotated_ids),
         counts={

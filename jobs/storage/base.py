@@ -17,7 +17,7 @@ TEMPORARY_PREFIX = ".tmp-"
 class UnreadableError(StorageError):
     """This object cannot be read, and no other try helps: missing, forbidden, too large, changed.
 
-    The storage itself works. A picture of which this is said is quarantined.
+    The storage itself works. An image of which this is said is quarantined.
     """
 
 

@@ -1,6 +1,6 @@
 """A small detection dataset drawn from a seed: textured, rotated, overlapping shapes on clutter.
 
-Pictures, and a video in which the shapes move.
+Images, and a video in which the shapes move.
 """
 
 from jobs.synthetic.dataset import VIDEO_NAME, generate

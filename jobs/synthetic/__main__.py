@@ -12,7 +12,7 @@ def main() -> int:
     """Run the command; the last line on stdout is the annotation file."""
     parser = argparse.ArgumentParser(prog="python -m jobs.synthetic", description=__doc__)
     parser.add_argument("out", type=Path, help="folder of the dataset")
-    parser.add_argument("--images", type=int, required=True, help="how many pictures")
+    parser.add_argument("--images", type=int, required=True, help="how many images")
     parser.add_argument("--seed", type=int, required=True, help="of all randomness")
     parser.add_argument("--frames", type=int, default=0, help="of a video; 0 for none")
     arguments = parser.parse_args()

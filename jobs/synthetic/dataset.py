@@ -18,22 +18,22 @@ from jobs.synthetic.video import write_video
 JPEG_QUALITY = 92
 VIDEO_NAME = "shapes.mp4"
 _VIDEO_STREAM = (0, 3)
-"""Behind the seed: randomness that no picture has, whose only number is its own. Of the first few,
+"""Behind the seed: randomness that no image has, whose only number is its own. Of the first few,
 the one with a calm background and large shapes as well as small ones."""
 
 
 def generate(out: Path, *, num_images: int, seed: int, num_frames: int = 0) -> Path:
-    """Draw pictures and a video, and describe them in ``out/annotations.json``.
+    """Draw images and a video, and describe them in ``out/annotations.json``.
 
-    The pictures go to ``out/images``, the video to ``out/videos``; the entries of its frames have
+    The images go to ``out/images``, the video to ``out/videos``; the entries of its frames have
     ``video`` and ``frame_index``, and what is mostly hidden in them is marked as a crowd.
 
-    The same seed and numbers give the same bytes with the same versions of the libraries; a
-    picture depends on the seed and its number alone, so a larger dataset begins with the smaller
+    The same seed and numbers give the same bytes with the same versions of the libraries; an
+    image depends on the seed and its number alone, so a larger dataset begins with the smaller
     one.
 
     Args:
-        out: a folder; made when absent. Pictures of the same name are replaced.
+        out: a folder; made when absent. Images of the same name are replaced.
         num_images: how many.
         seed: of all randomness.
         num_frames: of the video; 0 for no video.

@@ -1,6 +1,6 @@
-"""A scene that moves: shapes glide and turn over a still background, in and out of the picture.
+"""A scene that moves: shapes glide and turn over a still background, in and out of the image.
 
-What can be seen of an object is its box, as in the demo's pictures. One of which less than half
+What can be seen of an object is its box, as in the demo's images. One of which less than half
 can be seen, because it enters, leaves or is behind others, is marked: it need not be found, and
 finding it is no mistake.
 """
@@ -29,7 +29,7 @@ from jobs.synthetic.texture import SIZE_PX, background, draw_clutter, paint
 
 NUM_OBJECTS = 9
 SMALLEST_MOVING_PX, LARGEST_MOVING_PX = 24.0, 150.0
-# Paths begin and end up to so far outside of the picture, in its sides.
+# Paths begin and end up to so far outside of the image, in its sides.
 BEYOND = 0.3
 MAX_TURNS, MAX_GROWTH, MAX_SWAY_PX = 0.4, 0.25, 24.0
 MAX_NOISE = 4.0
@@ -69,7 +69,7 @@ class _Mover:
         return self.start + (self.end - self.start) * time + self.sway * np.sin(2 * np.pi * time)
 
     def matrix(self, time: float) -> Array:
-        """From the shape's own coordinates, of size 1, to the picture's."""
+        """From the shape's own coordinates, of size 1, to the image's."""
         angle = self.angle + self.turn * time
         scale = self.size_px * (1 + self.growth * time)
         cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
@@ -152,10 +152,10 @@ def _draw(ground: Array, movers: Sequence[_Mover], time: float) -> tuple[Array, 
 
 
 def _mask(mover: _Mover, time: float) -> tuple[Array, tuple[int, int], int]:
-    """What the shape covers of the picture.
+    """What the shape covers of the image.
 
     Returns:
-        How much of each pixel of a part of the picture, 0 to 255; the x and y of this part; and
+        How much of each pixel of a part of the image, 0 to 255; the x and y of this part; and
         how many pixels the shape would cover if all of it were inside.
     """
     matrix = mover.matrix(time)
@@ -172,7 +172,7 @@ def _mask(mover: _Mover, time: float) -> tuple[Array, tuple[int, int], int]:
 
 
 def _texture(mover: _Mover, time: float, corner: tuple[int, int], shape: tuple[int, ...]) -> Array:
-    """The shape's paint, which turns and grows with it, over a part of the picture."""
+    """The shape's paint, which turns and grows with it, over a part of the image."""
     middle = (mover.texture.shape[0] - 1) / 2
     matrix = mover.matrix(time)
     turned = matrix[:, :2] / mover.size_px

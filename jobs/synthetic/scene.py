@@ -1,4 +1,4 @@
-"""One picture of the demo dataset: background, clutter, then objects."""
+"""One image of the demo dataset: background, clutter, then objects."""
 
 # numpy leaves the type of round() of a computed array unknown.
 # pyright: reportUnknownMemberType=false
@@ -50,7 +50,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class _Stamp:
-    """A shape's anti-aliased mask and where its upper left corner lies in the picture."""
+    """A shape's anti-aliased mask and where its upper left corner lies in the image."""
 
     alpha: Array
     x: int
@@ -63,7 +63,7 @@ class _Stamp:
 
 
 def draw_scene(rng: np.random.Generator) -> tuple[Array, list[SceneObject]]:
-    """Draw one picture.
+    """Draw one image.
 
     Args:
         rng: the only source of randomness.

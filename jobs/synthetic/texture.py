@@ -1,4 +1,4 @@
-"""What the demo's pictures and videos are painted with: patterns, background and clutter."""
+"""What the demo's images and videos are painted with: patterns, background and clutter."""
 
 from typing import Any
 

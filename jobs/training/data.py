@@ -13,7 +13,7 @@ from jobs.training.settings import TrainConfig
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Everything but the pictures.
+    """Everything but the images.
 
     Attributes:
         annotations: to learn from.
@@ -35,7 +35,7 @@ def load_data(config: TrainConfig) -> TrainingData:
     """Read what the settings name.
 
     Raises:
-        ConfigError: there are no pictures, or evaluation has other categories than training.
+        ConfigError: there are no images, or evaluation has other categories than training.
     """
     annotations = load_annotations(config.annotations)
     if not annotations.images:

@@ -1,4 +1,4 @@
-"""Annotated pictures as training examples, decoded ahead of the step that needs them."""
+"""Annotated images as training examples, decoded ahead of the step that needs them."""
 
 # torch leaves the type of from_numpy() partly unknown.
 # pyright: reportUnknownMemberType=false
@@ -29,10 +29,10 @@ _BATCHES_AHEAD = 4
 
 
 class ExampleSource:
-    """Batches of decoded pictures, read ahead in threads.
+    """Batches of decoded images, read ahead in threads.
 
     Args:
-        annotations: of the pictures.
+        annotations: of the images.
         config: where they lie; batch size, number of steps, augmentation, seed.
     """
 
@@ -76,7 +76,7 @@ class ExampleSource:
             pool.shutdown(cancel_futures=True)
 
     def load(self, index: int, *, is_flipped: bool = False) -> TrainingExample:
-        """Decode one picture, and mirror it with its boxes if it is to be."""
+        """Decode one image, and mirror it with its boxes if it is to be."""
         described = self.annotations.images[index]
         image, uri = read_image(self.annotations, described, self.config.images)
         truth = self.ground_truths[index]
@@ -91,7 +91,7 @@ class ExampleSource:
 def read_image(
     annotations: CocoAnnotations, described: CocoImage, folder: str
 ) -> tuple[Uint8Image, str]:
-    """Decode the picture of an annotation entry.
+    """Decode the image of an annotation entry.
 
     Args:
         annotations: the file, for messages.
@@ -99,7 +99,7 @@ def read_image(
         folder: that ``file_name`` is relative to.
 
     Returns:
-        The picture, and its uri.
+        The image, and its uri.
 
     Raises:
         AnnotationError: it has another size than its entry, whose boxes would be wrong.

@@ -82,7 +82,7 @@ def _step(trainer: Trainer, batch: TrainingBatch) -> StepReport:
     except torch.OutOfMemoryError as error:
         rows, columns = batch.padded_shape
         raise ConfigError(
-            f"step {trainer.num_done}: {len(batch.examples)} pictures of {columns} x {rows} pixels "
+            f"step {trainer.num_done}: {len(batch.examples)} images of {columns} x {rows} pixels "
             f"do not fit into the memory of {trainer.device}; a smaller batch_size may"
         ) from error
 

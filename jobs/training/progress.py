@@ -24,7 +24,7 @@ class TrainingProgress:
     Args:
         num_steps: of the whole training.
         num_done: steps that were done before.
-        batch_size: pictures per step.
+        batch_size: images per step.
         stream: where to; stderr by default.
         clock: seconds, from any beginning.
     """

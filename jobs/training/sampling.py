@@ -1,7 +1,7 @@
-"""Which pictures each step sees, how large, and which of them mirrored: decided by the seed alone.
+"""Which images each step sees, how large, and which of them mirrored: decided by the seed alone.
 
 A plan is that of the whole batch, whatever the number of workers that share it, and any step's can
-be made again: so a training that was interrupted goes on with the very pictures it would have seen.
+be made again: so a training that was interrupted goes on with the very images it would have seen.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class BatchPlan:
     """What one step learns from.
 
     Attributes:
-        indices: of the pictures; one may come twice where an epoch ends.
+        indices: of the images; one may come twice where an epoch ends.
         is_flipped: which of them are mirrored.
         min_size: length of the shorter side.
         padded_shape: height and width of the network's input, from the annotated sizes.
@@ -50,7 +50,7 @@ def plan_batches(
     """Plan the steps of a training.
 
     Args:
-        sizes: height and width of every picture, as annotated.
+        sizes: height and width of every image, as annotated.
         config: batch size, number of steps, augmentation, seed.
         input_config: of the model.
         first_step: leave out the steps before this one.
@@ -75,10 +75,10 @@ def plan_batches(
 
 
 def _batches(sizes: Sequence[tuple[int, int]], config: TrainConfig) -> Iterator[list[int]]:
-    """Fill batches without end, each with pictures of one orientation.
+    """Fill batches without end, each with images of one orientation.
 
     Yields:
-        As many indices as a batch has, once there are enough of an orientation; so every picture
+        As many indices as a batch has, once there are enough of an orientation; so every image
         is seen as often as any other, though not in step with the epochs.
     """
     waiting: dict[bool, list[int]] = {False: [], True: []}

@@ -29,10 +29,10 @@ class TrainConfig(BaseModel):
     The defaults train a ResNet-50 as the paper's improved version. Sizes are in pixels.
 
     Attributes:
-        images: folder of the pictures.
+        images: folder of the images.
         annotations: COCO annotation file.
         out: folder for the results: new, empty, or of the same training begun before.
-        val_images: folder of the pictures to evaluate on; by default ``images``.
+        val_images: folder of the images to evaluate on; by default ``images``.
         val_annotations: COCO annotation file to evaluate on; None evaluates nothing.
         evaluate_every: steps between evaluations; None evaluates at the end only.
         weights: what to start from: ``coco``, ``demo``, a path or a uri of a model of the same
@@ -49,11 +49,11 @@ class TrainConfig(BaseModel):
         max_size: length the longer side may not exceed.
         min_sizes: one of these is drawn for each step in place of ``min_size``, which the finished
             model uses.
-        flip: mirror half of the pictures.
-        group_by_orientation: fill a batch with upright or with lying pictures only.
+        flip: mirror half of the images.
+        group_by_orientation: fill a batch with upright or with lying images only.
         skip_invalid: leave boxes without area out instead of refusing the file.
         steps: optimisation steps.
-        batch_size: pictures per step, over all workers.
+        batch_size: images per step, over all workers.
         optimizer: ``adamw`` or ``sgd``.
         learning_rate: at its peak.
         weight_decay: of convolution weights.
@@ -67,7 +67,7 @@ class TrainConfig(BaseModel):
         address: of a Ray cluster; None works on this machine.
         device: ``auto``, ``cpu``, ``cuda``, or with one worker ``cuda:1`` and such.
         threads: cores of each worker; None chooses.
-        loader_threads: threads of each worker that decode pictures.
+        loader_threads: threads of each worker that decode images.
         checkpoint_every: steps between checkpoints.
         store: precision of the numbers in the finished checkpoint.
         tensorboard: write the curves for TensorBoard as well.

@@ -21,13 +21,13 @@ _SCORE_THRESHOLD = 0.05  # that of ``fcos detect``
 
 
 class Validation:
-    """Pictures to evaluate on.
+    """Images to evaluate on.
 
     Args:
         annotations: what is to be found.
-        images: folder of the pictures.
+        images: folder of the images.
         precision: of the network.
-        batch_size: pictures per forward pass of each worker.
+        batch_size: images per forward pass of each worker.
         device: where the work is done.
         peers: who shares it.
     """
@@ -72,7 +72,7 @@ class Validation:
         return self._peers.gather(numbers)[0]
 
     def _batches(self, model: FCOS) -> Iterator[list[CocoImage]]:
-        """Share the pictures out by padded shape.
+        """Share the images out by padded shape.
 
         Yields:
             Entries of one shape, a batch at most.

@@ -1,4 +1,4 @@
-"""Which pictures share a batch: a function of a shard's sizes in manifest order and of no more."""
+"""Which images share a batch: a function of a shard's sizes in manifest order and of no more."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ HELD_BYTES = 512 * 2**20
 
 @dataclass
 class _Group(Generic[T]):
-    """Pictures of one padded shape that wait for more of them."""
+    """Images of one padded shape that wait for more of them."""
 
     members: list[T] = field(default_factory=list[T])
     size_bytes: int = 0
 
 
 class BatchGrouper(Generic[T]):
-    """Collects pictures by padded shape and gives each group away when it is full.
+    """Collects images by padded shape and gives each group away when it is full.
 
     When more than ``held_bytes`` wait in unfinished groups, the group with the most bytes goes as a
     short batch, the one begun first when two are equal. Nothing here looks at a clock or at a
@@ -40,11 +40,11 @@ class BatchGrouper(Generic[T]):
         self._groups: dict[Hashable, _Group[T]] = {}  # in the order they were begun
 
     def add(self, shape: Hashable, member: T, size_bytes: int) -> list[list[T]]:
-        """Take a picture in.
+        """Take an image in.
 
         Args:
-            shape: pictures of equal shape may share a batch.
-            member: the picture, or whatever stands for it.
+            shape: images of equal shape may share a batch.
+            member: the image, or whatever stands for it.
             size_bytes: what it holds in memory.
 
         Returns:

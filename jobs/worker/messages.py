@@ -26,10 +26,10 @@ class WorkerSettings:
         allow_mixed_devices: compute on another model as well, and mark its shards ``tolerance``.
         precision: of the network.
         engine: how the network is run.
-        batch_size: pictures per forward pass.
+        batch_size: images per forward pass.
         threads: cores the worker may keep busy.
         score_threshold: detections lie above.
-        max_pixels: the largest picture that is decoded.
+        max_pixels: the largest image that is decoded.
         bytes_in_flight: encoded and decoded bytes loaded ahead.
         attempt: which later attempt at quarantined items it is; None for the shards themselves. A
             later attempt takes items as they are now: somebody may have repaired them.
@@ -52,7 +52,7 @@ class WorkerSettings:
     attempt: int | None = None
 
 
-class Crewman(Protocol):
+class ShardWorker(Protocol):
     """What computes shards in a process of its own: ``Worker``, or something that stands for it."""
 
     def process(self, shard: Shard, upcoming: Shard | None = None) -> list[Outcome]:
@@ -64,17 +64,17 @@ class Crewman(Protocol):
         ...
 
     def warm_up(self) -> None:
-        """Compute a picture that is known to be good; see ``Worker.warm_up``."""
+        """Compute an image that is known to be good; see ``Worker.warm_up``."""
         ...
 
-    def rehearse(self, item: ManifestItem) -> None:
-        """Compute one item alone and write nothing; see ``Worker.rehearse``."""
+    def run_trial(self, item: ManifestItem) -> None:
+        """Compute one item alone and write nothing; see ``Worker.run_trial``."""
         ...
 
 
 class MakeWorker(Protocol):
     """Makes one in the process it is to live in; found there by its module and name."""
 
-    def __call__(self, settings: WorkerSettings) -> Crewman:
+    def __call__(self, settings: WorkerSettings) -> ShardWorker:
         """Load what it needs."""
         ...

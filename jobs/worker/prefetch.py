@@ -1,4 +1,4 @@
-"""Fetches and decodes pictures before they are used: in threads, in order, bounded in bytes.
+"""Fetches and decodes images before they are used: in threads, in order, bounded in bytes.
 
 Two threads let items in strictly in order, one to fetching and one to decoding, each against a
 budget of its own; the work itself is done by two pools. Whoever waits for a budget therefore waits
@@ -6,7 +6,7 @@ for earlier items only, and those never wait for later ones: so nothing can lock
 an item is. The next shard's items simply follow this one's.
 
 A video's segment is not fetched but read as it is decoded: it takes room for a few frames, and its
-thread waits whenever so many of them are ready. It is let in like a picture, behind earlier items.
+thread waits whenever so many of them are ready. It is let in like an image, behind earlier items.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fcos_core.errors import DataError, ImageError
 from jobs.inputs.video_frames import LoadedFrame, load_frames
 from jobs.media.image.decode import decode_image, image_size
 from jobs.rundir.rows import ManifestItem
-from jobs.worker.prefetched import FramesAhead, Loaded, PictureAhead
+from jobs.worker.prefetched import FramesAhead, ImageAhead, Loaded
 
 UNKNOWN_SIZE_BYTES = 4 * 2**20
 """What an item whose size the manifest does not know is taken for until it is here."""
@@ -31,7 +31,7 @@ _CHANNELS = 3
 _FRAMES_IN_DECODER = 5  # eight to refer to, of half the bytes of RGB, and one being converted
 SEGMENTS_AT_ONCE = 2  # one is used, one is decoded ahead
 _LEAST_AHEAD, _MOST_AHEAD = 2, 32
-_ENCODED_SHARE = 4  # a quarter of the budget: decoded pictures are some ten times larger
+_ENCODED_SHARE = 4  # a quarter of the budget: decoded images are some ten times larger
 
 
 class ByteBudget:
@@ -76,7 +76,7 @@ class Loading:
     def __init__(self, items: Sequence[ManifestItem]) -> None:
         self.items = items
         self.is_closed = False
-        self._ahead: SimpleQueue[PictureAhead | FramesAhead] = SimpleQueue()
+        self._ahead: SimpleQueue[ImageAhead | FramesAhead] = SimpleQueue()
         self._current: FramesAhead | None = None
         self._num_left = len(items)
 
@@ -89,7 +89,7 @@ class Loading:
         """Wait for one after the other; a ``StorageError`` says which cannot be fetched now.
 
         Yields:
-            The next picture or frame.
+            The next image or frame.
         """
         while self._num_left:
             ahead = self._take()
@@ -107,11 +107,11 @@ class Loading:
         while self._num_left:
             self._take().close()
 
-    def deliver(self, ahead: PictureAhead | FramesAhead) -> None:
+    def deliver(self, ahead: ImageAhead | FramesAhead) -> None:
         """Put the next item in; for the loader only."""
         self._ahead.put(ahead)
 
-    def _take(self) -> PictureAhead | FramesAhead:
+    def _take(self) -> ImageAhead | FramesAhead:
         self._num_left -= 1
         return self._ahead.get()
 
@@ -145,7 +145,7 @@ class Loader:
         fetch: gets an item's bytes. A ``DataError`` becomes part of the result, any other
             error is raised where the item is used.
         bytes_in_flight: encoded and decoded bytes that may wait to be used.
-        max_pixels: the largest picture that is decoded.
+        max_pixels: the largest image that is decoded.
         fetch_threads: items fetched at once.
         decode_threads: items decoded at once.
         frames: decodes a segment's.
@@ -229,14 +229,14 @@ class Loader:
                 refused.set_result(Loaded(item, None, error))
             else:
                 refused.set_exception(error)
-            loading.deliver(PictureAhead(refused, lambda: None))
+            loading.deliver(ImageAhead(refused, lambda: None))
             return
         encoded = fetched.result.result()
         self.encoded.settle(assumed_bytes=assumed, actual_bytes=len(encoded.data))
         self.decoded.acquire(encoded.decoded_bytes)
         decoded = self._decoders.submit(self._decode_one, encoded.data, item, loading)
         release = partial(self.decoded.release, encoded.decoded_bytes)
-        loading.deliver(PictureAhead(decoded, release))
+        loading.deliver(ImageAhead(decoded, release))
 
     def _let_decode_frames(self, item: ManifestItem, loading: Loading) -> None:
         """Let a segment be decoded: it holds room for some frames until all of them are used."""

@@ -1,4 +1,4 @@
-"""What is loaded ahead of its use: one picture, or the frames of one segment, a few at a time."""
+"""What is loaded ahead of its use: one image, or the frames of one segment, a few at a time."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A picture or frame that was fetched and decoded, or the reason why it cannot be used.
+    """An image or frame that was fetched and decoded, or the reason why it cannot be used.
 
     Attributes:
         item: of the manifest.
         pixels: height x width x 3, RGB, upright; None when it cannot be used.
         error: None when it can.
-        number: how many planned rows of the item are before it; 0 for a picture.
-        frame_index: its place in the stream; None for a picture.
+        number: how many planned rows of the item are before it; 0 for an image.
+        frame_index: its place in the stream; None for an image.
         last_frame: of frames that are lost together, the last one's place; else that of the frame.
-        timestamp_s: when it is shown; None for a picture, and where that is unknown.
+        timestamp_s: when it is shown; None for an image, and where that is unknown.
     """
 
     item: ManifestItem
@@ -62,8 +62,8 @@ class Loaded:
         )
 
 
-class PictureAhead:
-    """A picture that is being decoded.
+class ImageAhead:
+    """An image that is being decoded.
 
     Args:
         result: what becomes of it.
@@ -78,7 +78,7 @@ class PictureAhead:
         """Wait for it.
 
         Yields:
-            The picture.
+            The image.
         """
         self.close()  # its pixels are the consumer's from here on, who bounds what it holds itself
         yield self._result.result()

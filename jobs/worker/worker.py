@@ -61,7 +61,7 @@ class Worker:
 
     def __init__(self, settings: WorkerSettings) -> None:
         torch.set_num_threads(settings.threads)
-        cv2.setNumThreads(1)  # pictures are decoded in threads already, one each
+        cv2.setNumThreads(1)  # images are decoded in threads already, one each
         with _final_errors():
             self.device_model = _check_device(settings)
             self._predictor = _load_predictor(settings)
@@ -126,11 +126,11 @@ class Worker:
         return self._committer.wait()
 
     def warm_up(self) -> None:
-        """Decode and compute a picture that is known to be good, as every worker can."""
+        """Decode and compute an image that is known to be good, as every worker can."""
         with _final_errors():
             self._predictor.predict_batch([_known_good()])
 
-    def rehearse(self, item: ManifestItem) -> None:
+    def run_trial(self, item: ManifestItem) -> None:
         """Compute one item, with nothing beside it, and write nothing; what survives is fine.
 
         Args:
@@ -192,10 +192,10 @@ class Worker:
         return tuple(item.item_id for item in changed)
 
     def _predict(self, batch: Sequence[Loaded], batch_size: int) -> dict[_Key, Row]:
-        """Compute some pictures, in smaller batches where the device's memory does not suffice."""
-        pictures = [loaded.pixels for loaded in batch if loaded.pixels is not None]
+        """Compute some images, in smaller batches where the device's memory does not suffice."""
+        images = [loaded.pixels for loaded in batch if loaded.pixels is not None]
         try:
-            found = self._predictor.predict_batch(pictures, batch_size=batch_size)
+            found = self._predictor.predict_batch(images, batch_size=batch_size)
             return {
                 loaded.key: self._row(loaded, one) for loaded, one in zip(batch, found, strict=True)
             }
@@ -225,7 +225,7 @@ class Worker:
     def _row(self, loaded: Loaded, found: Detections) -> Row:
         assert loaded.pixels is not None
         if not (bool(found.boxes.isfinite().all()) and bool(found.scores.isfinite().all())):
-            # Quarantined, since a reader would take it for a picture without objects.
+            # Quarantined, since a reader would take it for an image without objects.
             return _quarantined(
                 loaded,
                 NotFiniteError(
@@ -296,12 +296,12 @@ def _final_errors() -> Generator[None]:
 
 
 def _known_good() -> Pixels:
-    """A picture that went the way of all others: encoded here, decoded by our decoder."""
+    """An image that went the way of all others: encoded here, decoded by our decoder."""
     shades = np.linspace(0, 255, _KNOWN_GOOD_PX, dtype=np.uint8)
-    picture = np.stack(np.broadcast_arrays(shades[:, None], shades[None], np.uint8(128)), axis=2)
-    is_done, data = cv2.imencode(".png", picture)
+    image = np.stack(np.broadcast_arrays(shades[:, None], shades[None], np.uint8(128)), axis=2)
+    is_done, data = cv2.imencode(".png", image)
     assert is_done
-    return decode_image(data.tobytes(), place="the picture known to be good")
+    return decode_image(data.tobytes(), place="the image known to be good")
 
 
 def _poisoned(item: ManifestItem, reason: str) -> Row:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from jobs.dispatch.dispatch import dispatch
-from jobs.dispatch.schedule import Patience
+from jobs.dispatch.schedule import RetryLimits
 from jobs.rundir.shard import Receipt
 from tests.chaos import networks
 from tests.jobs.dispatch.on_a_cluster import Slow
@@ -49,7 +49,7 @@ def main(cable: networks.Cable, notes: Path, mended_s: float) -> None:
         num_actors=None,
         address=f"{networks.HERE}:{PORT}",
         on_receipt=on_receipt,
-        patience=Patience(max_attempts=1, floor_s=60.0, no_progress_s=120.0),
+        limits=RetryLimits(max_attempts=1, floor_s=60.0, no_progress_s=120.0),
         make_worker=Slow,
     )
     told = {

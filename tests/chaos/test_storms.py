@@ -1,6 +1,6 @@
 """Whatever dies, the finished run holds exactly what an undisturbed run holds.
 
-Pictures and run lie on a real S3 server, and a fifth of all requests to it go wrong.
+Images and run lie on a real S3 server, and a fifth of all requests to it go wrong.
 """
 
 import json
@@ -20,11 +20,11 @@ from tests import s3_servers
 from tests.chaos.nodes import ROOT, Nodes, cluster_environment, running_nodes
 from tests.chaos.proxy import FaultProxy, Faults
 from tests.chaos.storm import TIMEOUT_S, Storm, detect_command, forecast
-from tests.tiny_model import save_tiny
+from tests.jobs.tiny_model import save_tiny
 
 pytestmark = pytest.mark.ray
 
-NUM_PICTURES = 60
+NUM_IMAGES = 60
 SHARD_SIZE = 3
 CUT_OFF = 17
 SHORT, SHORT_STRIKES = (3, 4), 2  # these seeds strike a worker, a node and a driver
@@ -63,28 +63,26 @@ def nodes(s3_server: s3_servers.S3Server, proxy: FaultProxy) -> Generator[Nodes]
 
 
 @pytest.fixture(scope="module")
-def pictures(s3_server: s3_servers.S3Server) -> str:
-    """Small pictures of three shapes in the bucket, one of them cut off."""
+def images(s3_server: s3_servers.S3Server) -> str:
+    """Small images of three shapes in the bucket, one of them cut off."""
     pixels = np.random.default_rng(3)
-    place = f"s3://{s3_servers.BUCKET}/storm/pictures"
+    place = f"s3://{s3_servers.BUCKET}/storm/images"
     with s3_servers.client_of(s3_server) as client:
-        for i in range(NUM_PICTURES):
+        for i in range(NUM_IMAGES):
             shape = ((48, 64), (64, 48), (40, 40))[i % 3]
-            picture = cv2.GaussianBlur(pixels.integers(0, 256, (*shape, 3), np.uint8), (7, 7), 2)
-            data = cv2.imencode(".png", picture)[1].tobytes()
+            image = cv2.GaussianBlur(pixels.integers(0, 256, (*shape, 3), np.uint8), (7, 7), 2)
+            data = cv2.imencode(".png", image)[1].tobytes()
             if i == CUT_OFF:
                 data = data[: len(data) // 2]
-            client.put_object(
-                Bucket=s3_servers.BUCKET, Key=f"storm/pictures/{i:03d}.png", Body=data
-            )
+            client.put_object(Bucket=s3_servers.BUCKET, Key=f"storm/images/{i:03d}.png", Body=data)
     return place
 
 
 @pytest.fixture(scope="module")
-def undisturbed(nodes: Nodes, pictures: str, weights: Path) -> dict[str, Any]:
+def undisturbed(nodes: Nodes, images: str, weights: Path) -> dict[str, Any]:
     """What the run comes to when nothing happens."""
     out = f"s3://{s3_servers.BUCKET}/storm/undisturbed"
-    command = detect_command(pictures, out, weights, num_actors=2, shard_size=SHARD_SIZE)
+    command = detect_command(images, out, weights, num_actors=2, shard_size=SHARD_SIZE)
     return fcos(*command, "--address", nodes.address, environment=dict(nodes.environment))
 
 
@@ -109,7 +107,7 @@ def fcos(*arguments: str, environment: dict[str, str]) -> dict[str, Any]:
 def test_a_storm_changes_no_bit(
     s3: str,
     proxy: FaultProxy,
-    pictures: str,
+    images: str,
     weights: Path,
     nodes: Nodes,
     undisturbed: dict[str, Any],
@@ -118,11 +116,11 @@ def test_a_storm_changes_no_bit(
     out = join(s3, "run")
     num_strikes = SHORT_STRIKES if seed in SHORT else STRIKES
     storm = Storm(
-        detect_command(pictures, out, weights, num_actors=2, shard_size=SHARD_SIZE),
+        detect_command(images, out, weights, num_actors=2, shard_size=SHARD_SIZE),
         RunDirectory(out),
         nodes,
         nodes.environment,
-        forecast(seed, num_strikes=num_strikes, num_shards=NUM_PICTURES // SHARD_SIZE),
+        forecast(seed, num_strikes=num_strikes, num_shards=NUM_IMAGES // SHARD_SIZE),
         [],
     )
     proxy.met.clear()

@@ -18,12 +18,12 @@ from jobs.planning.settings import DetectConfig
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import prove
 from tests.fuzz.finished import finish
-from tests.tiny_model import save_tiny
+from tests.jobs.tiny_model import save_tiny
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
-NUM_PICTURES = 120
+NUM_IMAGES = 120
 TIMEOUT_S = 600
 
 
@@ -36,21 +36,21 @@ def _kept_threads() -> Generator[None]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Sound pictures in one folder, the same names with nothing in them in another."""
+    """Sound images in one folder, the same names with nothing in them in another."""
     pixels = np.random.default_rng(3)
-    for name in ("sound", "pictures"):
+    for name in ("sound", "images"):
         (tmp_path / name).mkdir()
-    for i in range(NUM_PICTURES):
-        picture = cv2.GaussianBlur(pixels.integers(0, 256, (48, 64, 3), np.uint8), (7, 7), 2)
-        assert cv2.imwrite(str(tmp_path / "sound" / f"{i:03d}.png"), picture)
-        (tmp_path / "pictures" / f"{i:03d}.png").write_bytes(b"")
+    for i in range(NUM_IMAGES):
+        image = cv2.GaussianBlur(pixels.integers(0, 256, (48, 64, 3), np.uint8), (7, 7), 2)
+        assert cv2.imwrite(str(tmp_path / "sound" / f"{i:03d}.png"), image)
+        (tmp_path / "images" / f"{i:03d}.png").write_bytes(b"")
     save_tiny(tmp_path)
     return tmp_path
 
 
 def config_of(place: Path, out: str) -> DetectConfig:
     return DetectConfig(
-        inputs=(str(place / "pictures"),),
+        inputs=(str(place / "images"),),
         out=str(place / out),
         weights=str(next(place.glob("tiny*"))),
         shard_size=2,
@@ -86,8 +86,8 @@ def test_the_next_attempt_takes_what_a_killed_one_had_not_recovered(place: Path)
     config = config_of(place, "run")
     finish(config)
     run = RunDirectory(config.out)
-    assert prove(run).quarantined == NUM_PICTURES
-    shutil.copytree(place / "sound", place / "pictures", dirs_exist_ok=True)
+    assert prove(run).quarantined == NUM_IMAGES
+    shutil.copytree(place / "sound", place / "images", dirs_exist_ok=True)
 
     def recovered() -> list[Path]:
         return sorted((place / "run" / "retries" / "1").glob("shard-*.parquet"))
@@ -97,7 +97,7 @@ def test_the_next_attempt_takes_what_a_killed_one_had_not_recovered(place: Path)
     driver.kill()
     driver.communicate(timeout=TIMEOUT_S)
     first = {path: path.read_bytes() for path in recovered()}
-    assert 3 <= len(first) < NUM_PICTURES // 2
+    assert 3 <= len(first) < NUM_IMAGES // 2
     between = prove(run)
     assert between.complete
     assert between.ok >= 2 * len(first)
@@ -106,7 +106,7 @@ def test_the_next_attempt_takes_what_a_killed_one_had_not_recovered(place: Path)
     out, err = again.communicate(timeout=TIMEOUT_S)
     assert again.returncode == 0, err
     summary = json.loads(out.splitlines()[-1])
-    assert (summary["ok"], summary["quarantined"], summary["attempt"]) == (NUM_PICTURES, 0, 2)
+    assert (summary["ok"], summary["quarantined"], summary["attempt"]) == (NUM_IMAGES, 0, 2)
     assert summary["items_retried"] == summary["items_recovered"]
     assert {path: path.read_bytes() for path in first} == first
     finish(config_of(place, "undisturbed"))

@@ -1,4 +1,4 @@
-"""Runs over videos and pictures, killed at random and resumed: no frame is lost, and none twice.
+"""Runs over videos and images, killed at random and resumed: no frame is lost, and none twice.
 
 Drivers and workers are killed at seeded moments, and the digest is that of an undisturbed run.
 """
@@ -30,8 +30,8 @@ from jobs.rundir.shard_reading import iterate_rows
 from tests.fuzz.command import DONE, fcos
 from tests.fuzz.finished import finish
 from tests.jobs.media.video.making import RECIPES, write_audio, write_derived, write_video
+from tests.jobs.tiny_model import save_tiny
 from tests.processes import actors_below
-from tests.tiny_model import save_tiny
 
 pytestmark = pytest.mark.ray
 
@@ -54,20 +54,20 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two videos, a damaged one, and pictures."""
+    """Two videos, a damaged one, and images."""
     folder = tmp_path_factory.mktemp("few")
     for name in ("b_frames", "vp9"):
         recipe = RECIPES[name]
         write_video(folder, replace(recipe, name=f"{name}-{recipe.name}"))
     data = (folder / "b_frames-clip.mp4").read_bytes()
     (folder / "cut.mp4").write_bytes(data[: len(data) // 2])
-    write_pictures(folder, 6)
+    write_images(folder, 6)
     return folder
 
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
-    """All real videos and one of every awkward kind, with pictures between them."""
+    """All real videos and one of every awkward kind, with images between them."""
     folder = tmp_path_factory.mktemp("everything")
     for path in (shared_data / "video").iterdir():
         shutil.copy(path, folder / f"real-{path.name}")
@@ -78,15 +78,15 @@ def everything(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> P
     write_derived(folder / "derived")
     write_audio(folder)
     (folder / "empty.webm").write_bytes(b"")
-    write_pictures(folder, 6)
+    write_images(folder, 6)
     return folder
 
 
-def write_pictures(folder: Path, count: int) -> None:
+def write_images(folder: Path, count: int) -> None:
     pixels = np.random.default_rng(3)
     for i in range(count):
-        picture = cv2.GaussianBlur(pixels.integers(0, 256, (48, 64, 3), np.uint8), (7, 7), 2)
-        assert cv2.imwrite(str(folder / f"{i}.png"), picture)
+        image = cv2.GaussianBlur(pixels.integers(0, 256, (48, 64, 3), np.uint8), (7, 7), 2)
+        assert cv2.imwrite(str(folder / f"{i}.png"), image)
 
 
 def config_of(inputs: Path, weights: Path, out: Path, **changes: Any) -> DetectConfig:
@@ -235,7 +235,7 @@ def test_the_size_of_shards_changes_no_row_of_any_video(
     found: list[list[tuple[object, ...]]] = []
     for shard_size in (5, 64):
         out = tmp_path / str(shard_size)
-        # In a batch of one, a picture's numbers do not depend on who is beside it.
+        # In a batch of one, an image's numbers do not depend on who is beside it.
         undisturbed(config_of(everything, weights, out, shard_size=shard_size, batch_size=1))
         found.append(all_rows(RunDirectory(str(out))))
     assert found[0] == found[1]

@@ -19,26 +19,26 @@ import torch
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import prove
 from jobs.worker.worker import Worker
+from tests.jobs.tiny_model import save_tiny
 from tests.jobs.worker.runs import begin_run, record_run, worker_settings
 from tests.processes import actors_below, children_below
-from tests.tiny_model import save_tiny
 
 pytestmark = pytest.mark.ray
 
-NUM_PICTURES = 160
+NUM_IMAGES = 160
 SHARD_SIZE = 2
 TIMEOUT_S = 600  # of anything: a busy machine takes a minute to start Ray
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("many")
     pixels = np.random.default_rng(3)
-    for i in range(NUM_PICTURES):
+    for i in range(NUM_IMAGES):
         shape = ((48, 64), (64, 48), (40, 40))[i % 3]
-        picture = cv2.GaussianBlur(pixels.integers(0, 256, (*shape, 3), np.uint8), (7, 7), 2)
-        assert cv2.imwrite(str(folder / f"{i:03d}.png"), picture)
+        image = cv2.GaussianBlur(pixels.integers(0, 256, (*shape, 3), np.uint8), (7, 7), 2)
+        assert cv2.imwrite(str(folder / f"{i:03d}.png"), image)
     return folder
 
 
@@ -48,9 +48,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def undisturbed(tmp_path: Path, pictures: Path, weights: Path) -> str:
+def undisturbed(tmp_path: Path, images: Path, weights: Path) -> str:
     """The digest of the same run, computed in this process from the first shard to the last."""
-    run, shards = begin_run(tmp_path / "undisturbed", pictures, shard_size=SHARD_SIZE)
+    run, shards = begin_run(tmp_path / "undisturbed", images, shard_size=SHARD_SIZE)
     record_run(run)
     threads = torch.get_num_threads()
     worker = Worker(worker_settings(run, weights))
@@ -64,10 +64,10 @@ def undisturbed(tmp_path: Path, pictures: Path, weights: Path) -> str:
 
 
 @pytest.fixture
-def start(tmp_path: Path, pictures: Path, weights: Path) -> Callable[[], subprocess.Popen[str]]:
+def start(tmp_path: Path, images: Path, weights: Path) -> Callable[[], subprocess.Popen[str]]:
     """How the command is started, in a process group of its own, as a shell does."""
     command = [
-        *(sys.executable, "-m", "jobs.cli", "detect", str(pictures)),
+        *(sys.executable, "-m", "jobs.cli", "detect", str(images)),
         *("--out", str(tmp_path / "run"), "--weights", str(weights)),
         *("--shard-size", str(SHARD_SIZE), "--batch-size", "2"),
         *("--threads-per-actor", "1", "--num-actors", "1"),
@@ -121,11 +121,11 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_one_ends_alike(
     (worker,) = actors_below(driver.pid)
     kill(driver)
     committed = num_committed(tmp_path)
-    assert 3 <= committed < NUM_PICTURES // SHARD_SIZE
+    assert 3 <= committed < NUM_IMAGES // SHARD_SIZE
     summary = finish(start())
     assert is_gone(worker)
     assert summary["digest"] == undisturbed
-    assert (summary["planned"], summary["missing"], summary["duplicated"]) == (NUM_PICTURES, 0, 0)
+    assert (summary["planned"], summary["missing"], summary["duplicated"]) == (NUM_IMAGES, 0, 0)
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def test_five_kills_at_random_moments_change_no_bit(
         time.sleep(moments.uniform(0, 0.3 if aim > before else 8))
         kill(driver)
         assert num_committed(tmp_path) >= before
-    assert num_committed(tmp_path) < NUM_PICTURES // SHARD_SIZE
+    assert num_committed(tmp_path) < NUM_IMAGES // SHARD_SIZE
     assert finish(start())["digest"] == undisturbed
 
 

@@ -111,7 +111,7 @@ def test_a_curve_says_its_values_by_pointer_and_by_key(opened: Any):
     assert moved == pytest.approx(recall + 0.02)
 
 
-def test_a_picture_enlarges_and_closes_again_by_key(opened: Any):
+def test_an_image_enlarges_and_closes_again_by_key(opened: Any):
     opened.locator(".enlarge").first.press("Enter")
     viewer = opened.locator("#viewer")
     assert viewer.is_visible()
@@ -125,11 +125,11 @@ def test_a_picture_enlarges_and_closes_again_by_key(opened: Any):
 def test_nothing_sticks_out_at_the_side(opened: Any, size: tuple[int, int], tmp_path: Path):
     opened.set_viewport_size({"width": size[0], "height": size[1]})
 
-    picture = tmp_path / "page.png"
-    opened.screenshot(path=picture, full_page=True)
+    image = tmp_path / "page.png"
+    opened.screenshot(path=image, full_page=True)
 
     assert opened.evaluate("document.documentElement.scrollWidth") == size[0]
-    assert int.from_bytes(picture.read_bytes()[16:20], "big") == size[0]
+    assert int.from_bytes(image.read_bytes()[16:20], "big") == size[0]
     smallest = opened.evaluate(
         "Math.min(...[...document.querySelectorAll('.chart text')]"
         ".map((text) => text.getBoundingClientRect()).filter((box) => box.height)"

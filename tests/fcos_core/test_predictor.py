@@ -8,7 +8,7 @@ from fcos_core.predictor import device_errors
 from tests.fcos_core.models import small_model
 
 
-def picture(height, width, seed=0):
+def random_image(height, width, seed=0):
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 255, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
     return np.ascontiguousarray(coarse.repeat(8, axis=0).repeat(8, axis=1)[:height, :width])
@@ -32,7 +32,7 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("batch_size", [2, 3, 8])
 def test_detections_do_not_depend_on_batch_mates(model, batch_size):
-    images = [picture(*shape, seed=i) for i, shape in enumerate(SHAPES)]
+    images = [random_image(*shape, seed=i) for i, shape in enumerate(SHAPES)]
     alone = [Predictor(model, device="cpu", batch_size=1)([image])[0] for image in images]
     assert sum(map(len, alone)) > 50
     assert_same(Predictor(model, device="cpu", batch_size=batch_size)(images), alone)
@@ -40,16 +40,16 @@ def test_detections_do_not_depend_on_batch_mates(model, batch_size):
 
 def test_the_same_batch_gives_the_same_bits_whoever_fills_it(model):
     predictor = Predictor(model, device="cpu", batch_size=4)
-    first = picture(64, 64, seed=1)
+    first = random_image(64, 64, seed=1)
     (alone,) = predictor([first])
-    together = predictor([first, picture(64, 64, seed=2), picture(64, 64, seed=3)])
+    together = predictor([first, random_image(64, 64, seed=2), random_image(64, 64, seed=3)])
     assert torch.equal(alone.boxes, together[0].boxes)
     assert torch.equal(alone.scores, together[0].scores)
 
 
-def test_boxes_lie_inside_the_picture_in_its_own_pixels(model):
+def test_boxes_lie_inside_the_image_in_its_own_pixels(model):
     for shape in ((200, 100), (30, 90)):
-        (found,) = Predictor(model, device="cpu")([picture(*shape)])
+        (found,) = Predictor(model, device="cpu")([random_image(*shape)])
         assert len(found) > 0
         height, width = shape
         assert found.boxes[:, [0, 2]].min() >= 0
@@ -78,7 +78,7 @@ def test_no_images_give_no_detections(model):
 
 
 def test_read_only_and_strided_arrays_are_accepted(model):
-    image = picture(64, 64)
+    image = random_image(64, 64)
     frozen = image.copy()
     frozen.setflags(write=False)
     predictor = Predictor(model, device="cpu")
@@ -87,7 +87,7 @@ def test_read_only_and_strided_arrays_are_accepted(model):
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_finds_nearly_the_same(model, precision):
-    image = picture(64, 96)
+    image = random_image(64, 96)
     (full,) = Predictor(model, device="cpu")([image])
     (half,) = Predictor(model, device="cpu", precision=precision)([image])
     # bf16 keeps 8 bits: scores within a few hundredths; the decoded boxes are float32.
@@ -107,7 +107,7 @@ def test_half_precision_finds_nearly_the_same(model, precision):
     ],
     ids=["gray", "alpha", "float", "empty"],
 )
-def test_what_is_no_rgb_picture_is_refused(model, image):
+def test_what_is_no_rgb_image_is_refused(model, image):
     with pytest.raises(ImageError, match="image 0: "):
         Predictor(model, device="cpu")([image])
 
@@ -131,7 +131,7 @@ def test_settings_out_of_their_limits_are_named(model, settings, message):
 def test_a_cuda_device_gives_the_same_detections():
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    images = [picture(*shape, seed=i) for i, shape in enumerate(SHAPES)]
+    images = [random_image(*shape, seed=i) for i, shape in enumerate(SHAPES)]
     on_cpu = Predictor(small_model("torchvision"), device="cpu")(images)
     on_gpu = Predictor(small_model("torchvision"), device="cuda", batch_size=4)(images)
     for ours, theirs in zip(on_gpu, on_cpu, strict=True):
@@ -143,7 +143,7 @@ def test_a_cuda_device_gives_the_same_detections():
 
 @pytest.mark.parametrize("output", ["cls_logits", "distances", "centerness_logits"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_an_answer_that_is_not_finite_is_an_error_and_never_an_empty_picture(
+def test_an_answer_that_is_not_finite_is_an_error_and_never_an_empty_image(
     model, monkeypatch, output, value
 ):
     predictor = Predictor(model, device="cpu", batch_size=4)
@@ -155,7 +155,7 @@ def test_an_answer_that_is_not_finite_is_an_error_and_never_an_empty_picture(
         return outputs
 
     monkeypatch.setattr(model, "forward", forward_with_one_bad_value)
-    images = [picture(64, 64, seed=i) for i in range(3)]
+    images = [random_image(64, 64, seed=i) for i in range(3)]
     with pytest.raises(NotFiniteError, match=r"^image 1 of 3: .*not all finite \(fp32\)"):
         predictor.predict_batch(images)
     assert len(predictor.predict_batch(images[:1])) == 1  # the bad one only fills the batch up

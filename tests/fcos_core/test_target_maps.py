@@ -1,4 +1,4 @@
-"""The targets of one picture are those that training learns and best possible recall counts."""
+"""The targets of one image are those that training learns and best possible recall counts."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from fcos_core import target_maps as module
 from fcos_core.metrics.bpr.rules import LocationRule, named_rule
 from fcos_core.structures import BACKGROUND
-from fcos_core.target_maps import PictureTargets, picture_targets
+from fcos_core.target_maps import ImageTargets, image_targets
 
 RULES = ("paper", "paper-p4", "improved", "torchvision")
 
@@ -17,8 +17,8 @@ def location_rule(name: str) -> LocationRule:
     return rule
 
 
-def random_targets(rule: str, seed: int, count: int) -> PictureTargets:
-    """Boxes of all sizes, some outside of the picture, without extent or on whole pixels."""
+def random_targets(rule: str, seed: int, count: int) -> ImageTargets:
+    """Boxes of all sizes, some outside of the image, without extent or on whole pixels."""
     rng = np.random.default_rng(seed)
     height, width = (int(v) for v in rng.integers(50, 900, 2))
     starts = rng.uniform(-0.1, 0.95, (count, 2)) * (width, height)
@@ -27,10 +27,10 @@ def random_targets(rule: str, seed: int, count: int) -> PictureTargets:
     boxes[::3] = np.rint(boxes[::3])
     boxes[::7, 2:] = 0.0
     boxes[1::9] = boxes[0]
-    return picture_targets((height, width), boxes, rng.integers(0, 3, count), location_rule(rule))
+    return image_targets((height, width), boxes, rng.integers(0, 3, count), location_rule(rule))
 
 
-def assert_agrees_with_counts(targets: PictureTargets):
+def assert_agrees_with_counts(targets: ImageTargets):
     outcomes = targets.outcomes
     for number, level in enumerate(targets.levels):
         kept = np.bincount(level.matched[level.is_positive], minlength=len(targets.boxes))
@@ -47,7 +47,7 @@ def test_each_box_is_learned_by_as_many_locations_as_are_counted(rule: str, seed
     assert_agrees_with_counts(random_targets(rule, seed, 40))
 
 
-def test_a_crowded_picture_is_encoded_in_parts_with_the_same_result(
+def test_a_crowded_image_is_encoded_in_parts_with_the_same_result(
     monkeypatch: pytest.MonkeyPatch,
 ):
     whole = random_targets("improved", 1, 30)
@@ -61,7 +61,7 @@ def test_a_crowded_picture_is_encoded_in_parts_with_the_same_result(
 def test_maps_are_what_paper_and_pencil_give():
     # 800 x 800 is not resized, and a legacy box ends at x + w - 1: 20 pixels to the left and right
     # of the location (404, 404) of P3, 30 above and below.
-    targets = picture_targets(
+    targets = image_targets(
         (800, 800),
         np.array([[384.0, 374.0, 41.0, 61.0]]),
         np.zeros(1, np.int64),
@@ -82,7 +82,7 @@ def test_maps_are_what_paper_and_pencil_give():
 
 
 def test_without_boxes_everything_is_background():
-    targets = picture_targets(
+    targets = image_targets(
         (60, 80), np.zeros((0, 4)), np.zeros(0, np.int64), location_rule("paper")
     )
 

@@ -41,7 +41,7 @@ def trainer(**settings):
     return Trainer(model, OptimizationConfig(**(defaults | settings)), CPU)
 
 
-def test_a_few_steps_learn_a_few_pictures():
+def test_a_few_steps_learn_a_few_images():
     loop = trainer()
     reports = [loop.step(batch_of(*EXAMPLES)) for _ in range(60)]
     assert reports[-1].total < 0.6 * reports[0].total
@@ -73,7 +73,7 @@ def test_images_without_boxes_and_of_other_sizes_train_too():
     assert trainer().step(batch_of(empty)).box == 0
 
 
-def test_a_loss_that_is_not_finite_names_the_pictures():
+def test_a_loss_that_is_not_finite_names_the_images():
     loop = trainer()
     with torch.no_grad():
         loop.model.head.regression_head.bbox_reg.bias.fill_(math.nan)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.tiny_model import save_tiny
+from tests.jobs.tiny_model import save_tiny
 
 SEED = int(os.environ.get("FUZZ_SEED", "0"))
 

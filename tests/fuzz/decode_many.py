@@ -1,4 +1,4 @@
-"""Decodes mutated pictures in a process of its own, which a decoder may take down with it.
+"""Decodes mutated images in a process of its own, which a decoder may take down with it.
 
 Usage: ``python -m tests.fuzz.decode_many SHARED_DATA SEED COUNT CASE_FILE``. The bytes of the case
 that is being decoded lie in CASE_FILE, so that whoever finds this process dead knows of what.
@@ -14,14 +14,14 @@ import numpy as np
 from fcos_core.errors import ImageError
 from jobs.media.image.decode import decode_image, image_size
 from tests.fuzz.mutations import mutate
-from tests.fuzz.sources import sound_pictures
+from tests.fuzz.sources import sound_images
 
 MAX_PIXELS = 4_000_000
 
 
 def main(shared_data: str, seed: str, count: str, case_file: str) -> None:
-    """Decode so many pictures, and say what became of them in one line of JSON."""
-    sources = sound_pictures(Path(shared_data))
+    """Decode so many images, and say what became of them in one line of JSON."""
+    sources = sound_images(Path(shared_data))
     names, donors = list(sources), list(sources.values())
     num_decoded, slowest_s, slowest = 0, 0.0, ""
     with Path(case_file).open("r+b" if Path(case_file).exists() else "w+b") as case:

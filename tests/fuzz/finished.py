@@ -17,7 +17,7 @@ def finish(config: DetectConfig, repair: Path | None = None, source: Path | None
 
     Args:
         config: of it.
-        repair: a picture that is replaced once the run is done, and tried again.
+        repair: an image that is replaced once the run is done, and tried again.
         source: what it is replaced by.
     """
     weights, directory = resolve_weights(config.weights), RunDirectory(config.out)

@@ -1,4 +1,4 @@
-"""Sound pictures to damage: real ones in every format that is decoded, and files that are odd."""
+"""Sound images to damage: real ones in every format that is decoded, and files that are odd."""
 
 import io
 from pathlib import Path
@@ -31,7 +31,7 @@ _MODES = (
 )
 
 
-def sound_pictures(shared_data: Path) -> dict[str, bytes]:
+def sound_images(shared_data: Path) -> dict[str, bytes]:
     """Gather small files of every kind, by a name that says which.
 
     Args:

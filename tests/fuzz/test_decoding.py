@@ -1,4 +1,4 @@
-"""Mutated pictures through the decoder, in a process that a decoder may take down with it."""
+"""Mutated images through the decoder, in a process that a decoder may take down with it."""
 
 import json
 import os
@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @cases(few=1_500, many=40_000)
-def test_every_mutated_picture_ends_in_pixels_or_an_image_error(
+def test_every_mutated_image_ends_in_pixels_or_an_image_error(
     count: int, shared_data: Path, tmp_path: Path
 ):
     case = tmp_path / "case"

@@ -26,17 +26,17 @@ from tests.fuzz.json_documents import change
 from tests.fuzz.mutations import mutate
 
 ROOT = Path(__file__).resolve().parents[2]
-NUM_PICTURES = 4
+NUM_IMAGES = 4
 CATEGORIES = (3, 7, 11)
 TRUTH: dict[str, Any] = {
     "images": [
         {"id": 100 + i, "file_name": f"{i}.jpg", "width": 64 + i, "height": 48}
-        for i in range(NUM_PICTURES)
+        for i in range(NUM_IMAGES)
     ],
     "annotations": [
         {
             "id": i,
-            "image_id": 100 + i % NUM_PICTURES,
+            "image_id": 100 + i % NUM_IMAGES,
             "category_id": CATEGORIES[i % 3],
             "bbox": [4.5, 4, 20, 20.25],
             "area": 400.5,
@@ -48,7 +48,7 @@ TRUTH: dict[str, Any] = {
 }
 RESULTS = [
     {
-        "image_id": 100 + i % NUM_PICTURES,
+        "image_id": 100 + i % NUM_IMAGES,
         "category_id": CATEGORIES[i % 3],
         "bbox": [4.5, 4, 20, 20.25],
         "score": 0.25 * (i % 4),
@@ -61,11 +61,11 @@ Command = Callable[[Path, Path], tuple[object, ...]]
 
 @pytest.fixture
 def place(tmp_path: Path, tiny_weights: Path) -> Path:
-    """A folder with small pictures, sound annotations and results, and a checkpoint."""
-    (tmp_path / "pictures").mkdir()
-    for i in range(NUM_PICTURES):
+    """A folder with small images, sound annotations and results, and a checkpoint."""
+    (tmp_path / "images").mkdir()
+    for i in range(NUM_IMAGES):
         pixels = np.random.default_rng(i).integers(0, 256, (48, 64 + i, 3), np.uint8)
-        assert cv2.imwrite(str(tmp_path / "pictures" / f"{i}.jpg"), pixels)
+        assert cv2.imwrite(str(tmp_path / "images" / f"{i}.jpg"), pixels)
     (tmp_path / "truth.json").write_text(json.dumps(TRUTH))
     (tmp_path / "results.json").write_text(json.dumps(RESULTS))
     (tmp_path / "tiny.safetensors").symlink_to(tiny_weights)
@@ -125,13 +125,13 @@ ABOUT_ANNOTATIONS: dict[str, Command] = {
         *("evaluate", "--annotations", file, "--results", place / "results.json"),
         *("--num-actors", 1, "--out", place / "metrics.json"),
     ),
-    "detect": lambda place, file: planning(place, file, "--image-root", place / "pictures"),
+    "detect": lambda place, file: planning(place, file, "--image-root", place / "images"),
     "run": lambda place, file: (
-        *("run", place / "pictures", "--annotations", file, "--dry-run", "--out", place / "RUN"),
+        *("run", place / "images", "--annotations", file, "--dry-run", "--out", place / "RUN"),
         *("--weights", place / "tiny.safetensors"),
     ),
     "render": lambda place, file: (
-        *("render", "--targets", file, "--image-root", place / "pictures"),
+        *("render", "--targets", file, "--image-root", place / "images"),
         *("--out", place / "pages"),
     ),
 }
@@ -154,7 +154,7 @@ def test_damaged_results_get_one_clear_line(count: int, place: Path):
 
 @cases(few=20, many=1_500)
 def test_a_damaged_list_gets_one_clear_line(count: int, place: Path):
-    lines = [*map(str, (place / "pictures").iterdir()), "pictures/0.jpg", "gone.jpg", "a.tar#b.jpg"]
+    lines = [*map(str, (place / "images").iterdir()), "images/0.jpg", "gone.jpg", "a.tar#b.jpg"]
     file = place / "case.txt"
     make = byte_maker("\n".join(["# a list", *lines]).encode())
     run_cases(file, count, make, *planning(place, file))
@@ -168,12 +168,12 @@ def parquet(**columns: Any) -> bytes:
 
 @cases(few=30, many=1_500)
 def test_a_damaged_parquet_input_gets_one_clear_line(count: int, place: Path):
-    paths = sorted((place / "pictures").iterdir())
-    pictures = [path.read_bytes() for path in paths]
+    paths = sorted((place / "images").iterdir())
+    images = [path.read_bytes() for path in paths]
     file = place / "case.parquet"
     make = byte_maker(
-        parquet(bytes=pictures),
-        parquet(image=[{"bytes": data, "path": "a"} for data in pictures]),
+        parquet(bytes=images),
+        parquet(image=[{"bytes": data, "path": "a"} for data in images]),
         parquet(uri=list(map(str, paths))),
         parquet(uri=["a", None, ""]),
         parquet(uri=[1, 2]),
@@ -181,10 +181,10 @@ def test_a_damaged_parquet_input_gets_one_clear_line(count: int, place: Path):
     run_cases(file, count, make, *planning(place, file))
 
 
-def tar(pictures: list[bytes], layout: int) -> bytes:
+def tar(images: list[bytes], layout: int) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w", format=layout) as archive:
-        for i, data in enumerate(pictures):
+        for i, data in enumerate(images):
             member = tarfile.TarInfo("long/" * 20 * (i == 2) + f"{i}.jpg")
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
@@ -196,10 +196,10 @@ def tar(pictures: list[bytes], layout: int) -> bytes:
 
 @cases(few=20, many=1_500)
 def test_a_damaged_archive_gets_one_clear_line(count: int, place: Path):
-    pictures = [path.read_bytes() for path in sorted((place / "pictures").iterdir())]
+    images = [path.read_bytes() for path in sorted((place / "images").iterdir())]
     layouts = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
     file = place / "case.tar"
-    make = byte_maker(*(tar(pictures, layout) for layout in layouts))
+    make = byte_maker(*(tar(images, layout) for layout in layouts))
     run_cases(file, count, make, *planning(place, file))
 
 
@@ -207,7 +207,7 @@ def test_a_damaged_archive_gets_one_clear_line(count: int, place: Path):
 @pytest.mark.parametrize("suffix", ["yaml", "toml"])
 def test_a_damaged_config_file_gets_one_clear_line(count: int, suffix: str, place: Path):
     settings = {
-        "inputs": [str(place / "pictures")],
+        "inputs": [str(place / "images")],
         "out": str(place / "RUN"),
         "weights": str(place / "tiny.safetensors"),
         "batch_size": 4,

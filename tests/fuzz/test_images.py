@@ -1,4 +1,4 @@
-"""Mutated pictures through the whole command: no crash, and every one of them accounted for."""
+"""Mutated images through the whole command: no crash, and every one of them accounted for."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyarrow has no types
@@ -19,7 +19,7 @@ from jobs.rundir.rows import table_to_rows
 from jobs.rundir.shard_reading import iterate_rows
 from tests.fuzz.conftest import SEED, cases
 from tests.fuzz.mutations import mutate
-from tests.fuzz.sources import sound_pictures
+from tests.fuzz.sources import sound_images
 
 pytestmark = pytest.mark.ray
 
@@ -32,7 +32,7 @@ _OUR_LINES = re.compile(
 
 def write_mutants(shared_data: Path, folder: Path, count: int) -> None:
     """Write so many damaged files, under the names of what they were."""
-    sources = sound_pictures(shared_data)
+    sources = sound_images(shared_data)
     names, donors = list(sources), list(sources.values())
     folder.mkdir()
     for number in range(count):
@@ -42,7 +42,7 @@ def write_mutants(shared_data: Path, folder: Path, count: int) -> None:
 
 
 @cases(few=150, many=1_500)
-def test_a_run_over_mutated_pictures_is_complete_and_quiet(
+def test_a_run_over_mutated_images_is_complete_and_quiet(
     count: int, shared_data: Path, tmp_path: Path, tiny_weights: Path
 ):
     write_mutants(shared_data, tmp_path / "mutants", count)

@@ -16,7 +16,7 @@ from tests.fuzz.finished import finish
 from tests.fuzz.json_documents import change
 from tests.fuzz.mutations import mutate
 
-NUM_PICTURES = 6
+NUM_IMAGES = 6
 BROKEN = 2
 
 Command = Callable[[Path], tuple[object, ...]]
@@ -24,7 +24,7 @@ Command = Callable[[Path], tuple[object, ...]]
 
 def detecting(place: Path) -> tuple[object, ...]:
     weights = ("--weights", place / "tiny.safetensors")
-    return "detect", place / "pictures", "--out", place / "run", *weights
+    return "detect", place / "images", "--out", place / "run", *weights
 
 
 PROVING: dict[str, Command] = {
@@ -48,32 +48,31 @@ PLANNED: dict[str, Command] = {
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Path:
-    """A run of six pictures in three shards, one of which was quarantined and then recovered."""
+    """A run of six images in three shards, one of which was quarantined and then recovered."""
     place = tmp_path_factory.mktemp("finished")
-    (place / "pictures").mkdir()
-    for i in range(NUM_PICTURES):
+    (place / "images").mkdir()
+    for i in range(NUM_IMAGES):
         pixels = np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8)
-        assert cv2.imwrite(str(place / "pictures" / f"{i}.jpg"), pixels)
+        assert cv2.imwrite(str(place / "images" / f"{i}.jpg"), pixels)
     (place / "tiny.safetensors").symlink_to(tiny_weights)
     boxes = [{"id": 1, "image_id": 2, "category_id": 3, "bbox": [1, 2, 30, 30]}]
     images = [
-        {"id": i + 1, "file_name": f"{i}.jpg", "width": 64, "height": 48}
-        for i in range(NUM_PICTURES)
+        {"id": i + 1, "file_name": f"{i}.jpg", "width": 64, "height": 48} for i in range(NUM_IMAGES)
     ]
     categories = [{"id": id_, "name": f"thing_{id_}"} for id_ in (3, 7, 11)]
     document = {"images": images, "annotations": boxes, "categories": categories}
     (place / "truth.json").write_text(json.dumps(document))
-    broken = place / "pictures" / f"{BROKEN}.jpg"
+    broken = place / "images" / f"{BROKEN}.jpg"
     broken.write_bytes(b"")
     config = DetectConfig(
-        inputs=(str(place / "pictures"),),
+        inputs=(str(place / "images"),),
         out=str(place / "run"),
         weights=str(place / "tiny.safetensors"),
         shard_size=2,
         batch_size=1,
         threads_per_actor=1,
     )
-    finish(config, repair=broken, source=place / "pictures" / "1.jpg")
+    finish(config, repair=broken, source=place / "images" / "1.jpg")
     for command in (PROVING | READING | PLANNED).values():
         assert fcos(*command(place)).code == DONE
     return place
@@ -170,11 +169,11 @@ def test_a_changed_record_is_named_or_says_what_it_said(count: int, command: str
 
 
 @pytest.mark.parametrize("retried", [False, True])
-def test_a_shard_of_another_run_of_the_same_pictures_is_named(
+def test_a_shard_of_another_run_of_the_same_images_is_named(
     *, retried: bool, place: Path, tmp_path: Path, tiny_weights: Path
 ):
     config = DetectConfig(
-        inputs=(str(place / "pictures"),),
+        inputs=(str(place / "images"),),
         out=str(tmp_path / "other"),
         weights=str(tiny_weights),
         shard_size=2,

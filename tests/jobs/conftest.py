@@ -1,4 +1,4 @@
-"""What the tests of jobs share: one local Ray, a tiny model, a folder of small pictures."""
+"""What the tests of jobs share: one local Ray, a tiny model, a folder of small images."""
 
 import contextlib
 import gc
@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from jobs.parallel.ray_session import connected
-from tests.tiny_model import save_tiny
+from tests.jobs.tiny_model import save_tiny
 
 NUM_CPUS = 4
 SHAPES = ((48, 64), (64, 48), (40, 40))
@@ -44,9 +44,9 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty seeded pictures of three shapes in turn, among them a broken and an empty file."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty seeded images of three shapes in turn, among them a broken and an empty file."""
+    folder = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(7)
     for i in range(20):
         height, width = SHAPES[i % len(SHAPES)]

@@ -96,7 +96,7 @@ def test_whole_files_give_the_counts_of_the_dense_oracle(
 
 
 def write_annotations(path, *, num_images=40, seed=0, shuffled=False):
-    """A file of crowded little pictures, some boxes of which are crowd regions."""
+    """A file of crowded little images, some boxes of which are crowd regions."""
     random = np.random.default_rng(seed)
     images = [
         {"id": 10 * i, "width": int(w), "height": int(h), "file_name": f"{i:03d}.jpg"}
@@ -153,7 +153,7 @@ def test_annotations_need_not_be_sorted_by_image(tmp_path: Path):
     path = write_annotations(tmp_path / "a.json")
     document = json.loads(path.read_text())
     expected, _ = measured(path, tmp_path / "sorted.json", num_actors=1)
-    # Interleaved, but in the same order within each picture, which decides between equals.
+    # Interleaved, but in the same order within each image, which decides between equals.
     document["annotations"].sort(key=lambda a: a["id"] % 5)
     document["annotations"].sort(key=lambda a: (a["id"] * 7919) % 11)
     by_image: dict[int, list] = {}

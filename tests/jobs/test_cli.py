@@ -37,9 +37,9 @@ def result_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def annotate(folder: Path, pictures: Path) -> Path:
-    """Annotate every picture with one box, in the tiny model's categories."""
-    names = sorted(path.name for path in pictures.iterdir())
+def annotate(folder: Path, images: Path) -> Path:
+    """Annotate every image with one box, in the tiny model's categories."""
+    names = sorted(path.name for path in images.iterdir())
     document = {
         "images": [
             {"id": 100 + n, "file_name": name, "width": 64, "height": 48}
@@ -67,7 +67,7 @@ def empty_folder(folder: Path) -> list[object]:
 
 def truncated_annotations(folder: Path) -> list[object]:
     (folder / "cut.json").write_text('{"images": [')
-    return ["run", "PICTURES", "--annotations", "cut.json", "--out", "RUN"]
+    return ["run", "IMAGES", "--annotations", "cut.json", "--out", "RUN"]
 
 
 def missing_annotations(_: Path) -> list[object]:
@@ -75,58 +75,58 @@ def missing_annotations(_: Path) -> list[object]:
 
 
 def unknown_weights(_: Path) -> list[object]:
-    return ["detect", "PICTURES", "--weights", "nonesuch", "--out", "RUN"]
+    return ["detect", "IMAGES", "--weights", "nonesuch", "--out", "RUN"]
 
 
 def checkpoint_of_another_model(folder: Path) -> list[object]:
     torch.save(torchvision.models.squeezenet1_1().state_dict(), folder / "other.pth")
-    return ["detect", "PICTURES", "--weights", "other.pth", "--out", "RUN"]
+    return ["detect", "IMAGES", "--weights", "other.pth", "--out", "RUN"]
 
 
 def out_inside_a_file(folder: Path) -> list[object]:
     (folder / "file").write_text("x")
-    return ["detect", "PICTURES", "--out", "file/RUN"]
+    return ["detect", "IMAGES", "--out", "file/RUN"]
 
 
 def unknown_config_key(folder: Path) -> list[object]:
     (folder / "settings.yaml").write_text("out: RUN\nbatchsize: 4\n")
-    return ["detect", "PICTURES", "--config", "settings.yaml"]
+    return ["detect", "IMAGES", "--config", "settings.yaml"]
 
 
 def wrong_config_value(folder: Path) -> list[object]:
     (folder / "settings.toml").write_text('out = "RUN"\nlimit = "few"\n')
-    return ["detect", "PICTURES", "--config", "settings.toml"]
+    return ["detect", "IMAGES", "--config", "settings.toml"]
 
 
 def wrong_option_value(_: Path) -> list[object]:
-    return ["detect", "PICTURES", "--out", "RUN", "--precision", "fp7"]
+    return ["detect", "IMAGES", "--out", "RUN", "--precision", "fp7"]
 
 
 def no_run(_: Path) -> list[object]:
     return ["verify", "nothing-here"]
 
 
-def annotations_of_other_pictures(folder: Path) -> list[object]:
+def annotations_of_other_images(folder: Path) -> list[object]:
     document = {
         "images": [{"id": 1, "file_name": "else.jpg", "width": 1, "height": 1}],
         "annotations": [],
         "categories": [{"id": 3, "name": "thing_3"}],
     }
     (folder / "other.json").write_text(json.dumps(document))
-    return ["run", "PICTURES", "--annotations", "other.json", "--out", "RUN"]
+    return ["run", "IMAGES", "--annotations", "other.json", "--out", "RUN"]
 
 
 def annotations_of_other_categories(folder: Path) -> list[object]:
     document = {"images": [], "annotations": [], "categories": [{"id": 3, "name": "cat"}]}
     (folder / "other.json").write_text(json.dumps(document))
-    return ["run", "PICTURES", "--annotations", "other.json", "--out", "RUN"]
+    return ["run", "IMAGES", "--annotations", "other.json", "--out", "RUN"]
 
 
 @pytest.mark.parametrize(
     ("prepare", "expected"),
     [
         (missing_input, "none.jpg' does not exist"),
-        (empty_folder, "'nothing' holds no picture"),
+        (empty_folder, "'nothing' holds no image"),
         (truncated_annotations, "cut.json: ends in the middle of images[0], after 12 bytes"),
         (missing_annotations, "none.json' cannot be read"),
         (unknown_weights, "'nonesuch'"),
@@ -139,7 +139,7 @@ def annotations_of_other_categories(folder: Path) -> list[object]:
         (wrong_config_value, "settings.toml:2: limit: Input should be a valid integer"),
         (wrong_option_value, "--precision: Input should be 'auto', 'fp32', 'bf16' or 'fp16'"),
         (no_run, "is no run directory"),
-        (annotations_of_other_pictures, "of the run's 20 pictures, 20 match no entry"),
+        (annotations_of_other_images, "of the run's 20 images, 20 match no entry"),
         (annotations_of_other_categories, "1 of 1 category ids have another name"),
     ],
 )
@@ -147,12 +147,12 @@ def test_what_cannot_work_is_one_clear_line_exit_code_2_and_no_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    pictures: Path,
+    images: Path,
     tiny_weights: Path,
     prepare: Callable[[Path], list[object]],
     expected: str,
 ):
-    arguments = [pictures if word == "PICTURES" else word for word in prepare(tmp_path)]
+    arguments = [images if word == "IMAGES" else word for word in prepare(tmp_path)]
     if arguments[0] in {"detect", "run"} and "--weights" not in arguments:
         arguments += ["--weights", tiny_weights]
 
@@ -286,13 +286,13 @@ def test_a_run_is_interrupted_resumed_verified_and_scored(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-    pictures: Path,
+    images: Path,
     tiny_weights: Path,
 ):
-    annotations = annotate(tmp_path, pictures)
+    annotations = annotate(tmp_path, images)
     (tmp_path / "settings.yaml").write_text("shard_size: 4\nnum_actors: 1\nthreads_per_actor: 1\n")
     command = [
-        *("run", pictures, "--annotations", annotations, "--out", "RUN"),
+        *("run", images, "--annotations", annotations, "--out", "RUN"),
         *("--weights", tiny_weights, "--config", "settings.yaml"),
     ]
     run = RunDirectory(str(tmp_path / "RUN"))

@@ -1,4 +1,4 @@
-"""The demo, small: pictures and a video, detected, scored apart, and drawn."""
+"""The demo, small: images and a video, detected, scored apart, and drawn."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_the_video_is_detected_scored_apart_reported_and_drawn(tmp_path: Path):
         assert sum(1 for _ in container.decode(video=0)) == 26
     page = Path(summary["paths"]["report"]).read_text()
     assert "shapes.mp4, frame" in page
-    assert "30 of 30 pictures and frames" in page
+    assert "30 of 30 images and frames" in page
 
     with pytest.raises(ConfigError, match="holds another dataset"):
         demo.run(DemoConfig(out=str(out), num_images=4, num_frames=27))

@@ -17,7 +17,7 @@ from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem, Row, table_to_rows
 from jobs.rundir.shard_reading import read_shard
 from jobs.rundir.shard_writing import commit_shard, encode_shard
-from tests.tiny_model import save_tiny
+from tests.jobs.tiny_model import save_tiny
 
 pytestmark = pytest.mark.ray
 
@@ -40,11 +40,11 @@ def detected(config: DetectConfig) -> DetectResult:
 
 @pytest.fixture(scope="module")
 def config(
-    tmp_path_factory: pytest.TempPathFactory, pictures: Path, tiny_weights: Path
+    tmp_path_factory: pytest.TempPathFactory, images: Path, tiny_weights: Path
 ) -> DetectConfig:
     """The command that made ``first``."""
     return DetectConfig(
-        inputs=(str(pictures),),
+        inputs=(str(images),),
         out=str(tmp_path_factory.mktemp("first") / "run"),
         weights=str(tiny_weights),
         shard_size=6,
@@ -225,7 +225,7 @@ def test_a_damaged_shard_is_no_success_and_is_named(copy: DetectConfig) -> None:
         ("9.9%", "2 of 20 rows are quarantined, --max-bad 9.9% allows 1"),
     ],
 )
-def test_too_many_bad_pictures_are_no_success(
+def test_too_many_bad_images_are_no_success(
     config: DetectConfig, max_bad: str | None, failure: str | None
 ) -> None:
     assert detected(changed(config, max_bad=max_bad)).failure == failure
@@ -235,18 +235,18 @@ def test_a_run_in_which_nothing_succeeded_is_no_success(
     ray: object, tmp_path: Path, tiny_weights: Path
 ) -> None:
     del ray
-    (tmp_path / "a.jpg").write_text("no picture")
+    (tmp_path / "a.jpg").write_text("no image")
     result = detected(
         DetectConfig(
             inputs=(str(tmp_path / "a.jpg"),), out=str(tmp_path / "run"), weights=str(tiny_weights)
         )
     )
-    assert result.failure == "no picture could be used: all 1 rows are quarantined"
+    assert result.failure == "no image could be used: all 1 rows are quarantined"
     assert result.proof.complete
 
 
 def test_ids_of_a_coco_file_and_a_limit_reach_the_manifest(
-    ray: object, tmp_path: Path, pictures: Path, tiny_weights: Path
+    ray: object, tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
     del ray
     entries = [
@@ -258,7 +258,7 @@ def test_ids_of_a_coco_file_and_a_limit_reach_the_manifest(
     result = detected(
         DetectConfig(
             inputs=(str(annotations),),
-            image_root=str(pictures),
+            image_root=str(images),
             out=str(tmp_path / "run"),
             weights=str(tiny_weights),
             limit=2,
@@ -397,11 +397,11 @@ def test_the_job_lists_inputs_only_once(
 
 
 def test_quarantined_items_are_tried_again_only_when_asked(
-    ray: object, tmp_path: Path, pictures: Path, tiny_weights: Path
+    ray: object, tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
     del ray
-    folder = tmp_path / "pictures"
-    shutil.copytree(pictures, folder)
+    folder = tmp_path / "images"
+    shutil.copytree(images, folder)
     asked = DetectConfig(
         inputs=(str(folder),),
         out=str(tmp_path / "run"),

@@ -43,9 +43,9 @@ def disk(tmp_path: Path) -> Generator[Callable[[str], Path]]:
         subprocess.run(["umount", "--lazy", folder], check=True)  # noqa: S607
 
 
-def config_of(pictures: Path, weights: Path, out: Path) -> DetectConfig:
+def config_of(images: Path, weights: Path, out: Path) -> DetectConfig:
     return DetectConfig(
-        inputs=(str(pictures),),
+        inputs=(str(images),),
         out=str(out),
         weights=str(weights),
         shard_size=2,
@@ -62,22 +62,22 @@ def detected(config: DetectConfig) -> DetectResult:
 
 
 def test_a_read_only_disk_is_refused_before_anything_is_computed(
-    disk: Callable[[str], Path], pictures: Path, tiny_weights: Path
+    disk: Callable[[str], Path], images: Path, tiny_weights: Path
 ) -> None:
     out = disk("size=1m") / "run"
     disk("ro")
     with pytest.raises(ConfigError, match=r"manifest.parquet.*cannot be written: Read-only file"):
-        run(config_of(pictures, tiny_weights, out))
+        run(config_of(images, tiny_weights, out))
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_a_full_disk_leaves_whole_shards_and_the_run_goes_on_once_there_is_room(
-    disk: Callable[[str], Path], tmp_path: Path, pictures: Path, tiny_weights: Path
+    disk: Callable[[str], Path], tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
-    expected = detected(config_of(pictures, tiny_weights, tmp_path / "whole"))
-    config = config_of(pictures, tiny_weights, disk("size=64k") / "run")
+    expected = detected(config_of(images, tiny_weights, tmp_path / "whole"))
+    config = config_of(images, tiny_weights, disk("size=64k") / "run")
     failed = detected(config)
     assert failed.failure is not None
     assert "No space left on device" in failed.failure
@@ -93,12 +93,12 @@ def test_a_full_disk_leaves_whole_shards_and_the_run_goes_on_once_there_is_room(
 def test_a_disk_that_turns_read_only_ends_the_run_and_it_goes_on_later(
     disk: Callable[[str], Path],
     tmp_path: Path,
-    pictures: Path,
+    images: Path,
     tiny_weights: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    expected = detected(config_of(pictures, tiny_weights, tmp_path / "whole"))
-    config = config_of(pictures, tiny_weights, disk("size=4m") / "run")
+    expected = detected(config_of(images, tiny_weights, tmp_path / "whole"))
+    config = config_of(images, tiny_weights, disk("size=4m") / "run")
     receipts: list[int] = []
 
     def on_third(self: Any, receipt: Receipt) -> None:
@@ -118,10 +118,10 @@ def test_a_disk_that_turns_read_only_ends_the_run_and_it_goes_on_later(
 
 
 def test_a_disk_too_full_for_the_manifest_is_a_refusal_and_later_a_run_that_goes_on(
-    disk: Callable[[str], Path], pictures: Path, tiny_weights: Path
+    disk: Callable[[str], Path], images: Path, tiny_weights: Path
 ) -> None:
     for num_pages in range(1, 20):
-        config = config_of(pictures, tiny_weights, disk(f"size={4 * num_pages}k") / "run")
+        config = config_of(images, tiny_weights, disk(f"size={4 * num_pages}k") / "run")
         with pytest.raises((StorageError, IncompleteRunError)) as caught:
             run(config)
         said = str(caught.value)
@@ -150,13 +150,13 @@ def decode_with_torchvision(data: bytes, **_: object) -> Any:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray")
-def test_a_real_picture_that_crashes_a_real_decoder_is_quarantined_alone(
-    tmp_path: Path, pictures: Path, tiny_weights: Path, shared_data: Path
+def test_a_real_image_that_crashes_a_real_decoder_is_quarantined_alone(
+    tmp_path: Path, images: Path, tiny_weights: Path, shared_data: Path
 ) -> None:
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in (0, 1, 2, 3, 4):
-        shutil.copy(pictures / f"{number:02d}.png", folder)
+        shutil.copy(images / f"{number:02d}.png", folder)
     shutil.copy(shared_data / "hard" / "broken_data_stream.png", folder / "02a.png")
     directory, shards = begin_run(tmp_path / "run", folder, shard_size=3)
     receipts: list[Receipt] = []

@@ -15,7 +15,7 @@ from tests.jobs.scoring.runs import (
     CAT_BOX,
     HIT,
     PERFECT,
-    Picture,
+    Image,
     make_run,
     write_annotations,
 )
@@ -23,7 +23,7 @@ from tests.jobs.scoring.runs import (
 FAR_AWAY = [200.0, 200.0, 210.0, 210.0]
 
 
-def test_worked_example_scores_the_pictures_of_the_run_and_counts_the_others(tmp_path: Path):
+def test_worked_example_scores_the_images_of_the_run_and_counts_the_others(tmp_path: Path):
     annotations = write_annotations(
         tmp_path,
         {71: "a.jpg", 72: "b.jpg", 73: "c.jpg", 99: "not_in_run.jpg"},
@@ -32,9 +32,9 @@ def test_worked_example_scores_the_pictures_of_the_run_and_counts_the_others(tmp
     uri = make_run(
         tmp_path,
         [
-            Picture("/d/a.jpg", [HIT, (2, 0.3, FAR_AWAY)]),
-            Picture("/d/b.jpg", None),
-            Picture("/d/c.jpg", [(3, 0.8, [10, 10, 60, 60])], size=(80, 100)),
+            Image("/d/a.jpg", [HIT, (2, 0.3, FAR_AWAY)]),
+            Image("/d/b.jpg", None),
+            Image("/d/c.jpg", [(3, 0.8, [10, 10, 60, 60])], size=(80, 100)),
         ],
     )
 
@@ -59,7 +59,7 @@ def test_worked_example_scores_the_pictures_of_the_run_and_counts_the_others(tmp
 
 def test_the_files_written_say_what_was_scored_and_how(tmp_path: Path):
     annotations = write_annotations(tmp_path, {5: "a.jpg"}, [(5, 1, CAT_BOX)])
-    uri = make_run(tmp_path, [Picture("/d/a.jpg", [HIT])])
+    uri = make_run(tmp_path, [Image("/d/a.jpg", [HIT])])
 
     result = evaluate(EvaluateConfig(run=uri, annotations=annotations))
 
@@ -99,7 +99,7 @@ def test_a_score_comes_with_its_explanation(tmp_path: Path):
         tmp_path, {5: "a.jpg"}, [(5, 1, CAT_BOX), (5, 1, away)], categories={1: "cat", 3: "dog"}
     )
     found = [HIT, (3, 0.6, [60.0, 60.0, 80.0, 80.0])]
-    uri = make_run(tmp_path, [Picture("/d/a.jpg", found)])
+    uri = make_run(tmp_path, [Image("/d/a.jpg", found)])
 
     metrics = evaluate(EvaluateConfig(run=uri, annotations=annotations, resamples=20)).metrics
 
@@ -134,7 +134,7 @@ def test_numbers_by_area_are_the_twelve_and_tell_the_sizes_of_each_category_apar
     boxes = [(5, 1, CAT_BOX), (5, 1, small), (5, 3, edge)]
     annotations = write_annotations(tmp_path, {5: "a.jpg"}, boxes)
     found = [HIT, (3, 0.6, [60.0, 10.0, 92.0, 42.0])]
-    uri = make_run(tmp_path, [Picture("/d/a.jpg", found)])
+    uri = make_run(tmp_path, [Image("/d/a.jpg", found)])
 
     metrics = evaluate(EvaluateConfig(run=uri, annotations=annotations)).metrics
 
@@ -162,7 +162,7 @@ def test_the_confusion_table_has_every_box_and_every_detection_over_the_score(tm
     found = [
         HIT, (3, 0.6, [60.0, 60.0, 80.0, 80.0]), (3, 0.5, FAR_AWAY), (3, 0.4, [60, 5, 90, 35]),
     ]  # fmt: skip
-    uri = make_run(tmp_path, [Picture("/d/a.jpg", found)])
+    uri = make_run(tmp_path, [Image("/d/a.jpg", found)])
 
     evaluate(EvaluateConfig(run=uri, annotations=annotations))
 
@@ -182,7 +182,7 @@ def test_the_columns_of_the_table_are_the_metrics_by_their_names():
 
 
 def test_evaluating_again_rewrites_and_out_writes_only_there(tmp_path: Path):
-    uri = make_run(tmp_path, [Picture("/d/a.jpg", [HIT])])
+    uri = make_run(tmp_path, [Image("/d/a.jpg", [HIT])])
     wrong = write_annotations(tmp_path, {5: "a.jpg"}, [(5, 3, CAT_BOX)], name="wrong.json")
     right = write_annotations(tmp_path, {5: "a.jpg"}, [(5, 1, CAT_BOX)])
     out = tmp_path / "new" / "scores.json"
@@ -202,7 +202,7 @@ def test_a_path_that_is_no_utf8_ends_up_in_the_file_as_an_escape(tmp_path: Path)
     folder = tmp_path / "gr\udcfcn"  # the byte FC, as Python names it
     folder.mkdir()
     annotations = write_annotations(folder, {5: "a.jpg"}, [(5, 1, CAT_BOX)])
-    uri = make_run(tmp_path, [Picture("/d/a.jpg", [HIT])])
+    uri = make_run(tmp_path, [Image("/d/a.jpg", [HIT])])
 
     evaluate(EvaluateConfig(run=uri, annotations=annotations))
 

@@ -41,10 +41,10 @@ NO_CREDENTIALS = (
 storage = S3Storage()
 
 
-def upload(s3: str, pictures: Path, weights: Path) -> None:
-    names = sorted(path.name for path in pictures.iterdir())
+def upload(s3: str, images: Path, weights: Path) -> None:
+    names = sorted(path.name for path in images.iterdir())
     for name in names:
-        storage.write(f"{s3}/images/{name}", (pictures / name).read_bytes())
+        storage.write(f"{s3}/images/{name}", (images / name).read_bytes())
     document = {
         "images": [
             {"id": 100 + i, "file_name": name, "width": 40, "height": 40}
@@ -93,10 +93,10 @@ def finish(command: subprocess.Popen[str]) -> dict[str, Any]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("_kept_threads")
 def test_the_whole_job_on_s3_survives_its_driver_and_leaks_no_secret(
-    s3: str, tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+    s3: str, tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # copies of weights go there
-    upload(s3, pictures, tiny_weights)
+    upload(s3, images, tiny_weights)
     expected = undisturbed(tmp_path / "calm", s3, tiny_weights)
     driver = start("run", "--config", f"{s3}/run.yaml")
     end = time.monotonic() + TIMEOUT_S

@@ -18,7 +18,7 @@ from tests.jobs.rendering.runs import RunOfATest
 CAT, DOG = (1, 0.9, (40, 40, 200, 160)), (3, 0.6, (200, 100, 380, 280))
 
 
-def write_picture(path: Path, width: int = 400, height: int = 300) -> Path:
+def write_image(path: Path, width: int = 400, height: int = 300) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     assert cv2.imwrite(str(path), np.full((height, width, 3), 90, np.uint8))
     return path
@@ -34,7 +34,7 @@ def looked_at(path: Path) -> object:
 
 
 def has_color(path: Path, category_id: int) -> bool:
-    """Whether much of a picture is nearly of a class's colour."""
+    """Whether much of an image is nearly of a class's colour."""
     pixels = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB).astype(int)
     distance = np.abs(pixels - np.array(class_color(category_id))).max(axis=2)
     return int((distance < 30).sum()) > 100
@@ -46,12 +46,12 @@ def files(folder: Path) -> list[str]:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> RunOfATest:
-    """Two pictures of one name, a quarantined one, and two videos."""
+    """Two images of one name, a quarantined one, and two videos."""
     folder = tmp_path / "in"
     run = RunOfATest()
-    run.picture(write_picture(folder / "a" / "x.png"), (400, 300), [CAT, DOG])
-    run.picture(write_picture(folder / "b" / "x.png"), (400, 300), [CAT])
-    run.quarantined(write_picture(folder / "bad.png"))
+    run.image(write_image(folder / "a" / "x.png"), (400, 300), [CAT, DOG])
+    run.image(write_image(folder / "b" / "x.png"), (400, 300), [CAT])
+    run.quarantined(write_image(folder / "bad.png"))
     clip = write_clip(folder / "clip.mp4", size=(320, 240), sound="aac")
     run.video(clip, [(1, 0.9, (40, 40, 200, 160))], num_segments=3)
     other = write_clip(folder / "b" / "clip.mkv", size=(160, 121), pix_fmt="yuv444p")
@@ -59,15 +59,15 @@ def mixed(tmp_path: Path) -> RunOfATest:
     return run
 
 
-def test_pictures_and_videos_are_drawn_where_their_sources_lie(mixed: RunOfATest, tmp_path: Path):
+def test_images_and_videos_are_drawn_where_their_sources_lie(mixed: RunOfATest, tmp_path: Path):
     directory, out = mixed.write(tmp_path / "RUN"), tmp_path / "out"
 
     result = render(directory, out)
 
     assert files(out) == ["a/x.jpg", "b/clip.mp4", "b/x.jpg", "clip.mp4", "contact-sheet.jpg"]
     summary = result.summary()
-    assert {name: summary[name] for name in ("pictures", "videos", "frames", "quarantined")} == {
-        "pictures": 2,
+    assert {name: summary[name] for name in ("images", "videos", "frames", "quarantined")} == {
+        "images": 2,
         "videos": 2,
         "frames": 60,
         "quarantined": 1,
@@ -98,7 +98,7 @@ def test_what_lies_beyond_the_limit_is_counted(mixed: RunOfATest, tmp_path: Path
     result = render(mixed.write(tmp_path / "RUN"), tmp_path / "out", limit=2)
 
     assert result.summary()["left_out"] == 3
-    assert result.summary()["pictures"] == 2
+    assert result.summary()["images"] == 2
 
 
 def test_detections_are_held_between_frames_or_left_out(tmp_path: Path):
@@ -136,7 +136,7 @@ def test_what_is_missing_or_changed_is_named_and_counted(
 ):
     directory, folder = mixed.write(tmp_path / "RUN"), tmp_path / "in"
     (folder / "a" / "x.png").unlink()
-    write_picture(folder / "b" / "x.png", 300, 400)
+    write_image(folder / "b" / "x.png", 300, 400)
     write_clip(folder / "clip.mp4", size=(320, 240), times=range(0, 400, 40))
     (folder / "b" / "clip.mkv").unlink()
 
@@ -144,9 +144,9 @@ def test_what_is_missing_or_changed_is_named_and_counted(
 
     summary = result.summary()
     assert (summary["missing"], summary["changed"], summary["quarantined"]) == (2, 2, 1)
-    assert (summary["pictures"], summary["videos"], summary["contact_sheet"]) == (0, 0, None)
+    assert (summary["images"], summary["videos"], summary["contact_sheet"]) == (0, 0, None)
     assert result.failure == (
-        "none of 5 pictures and videos could be drawn: 2 missing, 2 changed, 1 quarantined"
+        "none of 5 images and videos could be drawn: 2 missing, 2 changed, 1 quarantined"
     )
     for name in ("a/x.png", "b/x.png", "in/clip.mp4", "b/clip.mkv"):
         assert sum(name in record.getMessage() for record in caplog.records) == 1
@@ -168,11 +168,11 @@ def test_rows_that_are_not_there_yet_are_counted(mixed: RunOfATest, tmp_path: Pa
 
     summary = render(directory, tmp_path / "out").summary()
 
-    assert (summary["not_detected"], summary["pictures"], summary["videos"]) == (2, 1, 1)
+    assert (summary["not_detected"], summary["images"], summary["videos"]) == (2, 1, 1)
 
 
 def test_a_source_is_never_replaced(mixed: RunOfATest, tmp_path: Path):
-    mixed.picture(write_picture(tmp_path / "in" / "c.jpg"), (400, 300))
+    mixed.image(write_image(tmp_path / "in" / "c.jpg"), (400, 300))
     directory = mixed.write(tmp_path / "RUN")
     before = {name: (tmp_path / "in" / name).read_bytes() for name in files(tmp_path / "in")}
 
@@ -232,7 +232,7 @@ def test_what_cannot_work_is_one_line_and_exit_code_2(
 ):
     monkeypatch.chdir(tmp_path)
     run = RunOfATest()
-    run.picture(write_picture(tmp_path / "a.png"), (400, 300))
+    run.image(write_image(tmp_path / "a.png"), (400, 300))
     run.write(tmp_path / "RUN")
 
     code = main(["render", *arguments, "--out", "out"])
@@ -247,12 +247,12 @@ def test_what_cannot_work_is_one_line_and_exit_code_2(
 
 def test_the_last_line_is_one_object(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     run = RunOfATest()
-    run.picture(write_picture(tmp_path / "a.png"), (400, 300), [CAT])
+    run.image(write_image(tmp_path / "a.png"), (400, 300), [CAT])
     directory = run.write(tmp_path / "RUN")
 
     code = main(["render", directory.uri, "--out", str(tmp_path / "out")])
 
     said = json.loads(capfd.readouterr().out)
     assert code == 0
-    assert said["pictures"] == 1
+    assert said["images"] == 1
     assert said["contact_sheet"] == str(tmp_path / "out" / "contact-sheet.jpg")

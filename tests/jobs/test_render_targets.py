@@ -14,7 +14,7 @@ from fcos_core.errors import ConfigError
 from fcos_core.metrics.bpr.locations import measure_locations
 from fcos_core.metrics.bpr.rules import LocationRule, named_rule
 from fcos_core.metrics.bpr.structures import BoxBlock
-from fcos_core.target_maps import picture_targets
+from fcos_core.target_maps import image_targets
 from jobs import synthetic
 from jobs.annotations.coco_json import CocoAnnotations, CocoImage, load_annotations
 from jobs.cli.commands import main
@@ -29,20 +29,20 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthetic.generate(tmp_path_factory.mktemp("generated"), num_images=12, seed=4)
 
 
-def write_dataset(folder: Path, pictures: dict[str, tuple[int, int]], **changes: Any) -> Path:
-    """Grey pictures by name with width and height, one box on each, annotated in order."""
-    for name, (width, height) in pictures.items():
+def write_dataset(folder: Path, images: dict[str, tuple[int, int]], **changes: Any) -> Path:
+    """Grey images by name with width and height, one box on each, annotated in order."""
+    for name, (width, height) in images.items():
         path = folder / "images" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         assert cv2.imwrite(str(path), np.full((height, width, 3), 90, np.uint8))
     document = {
         "images": [
             {"id": i, "file_name": name, "width": width, "height": height}
-            for i, (name, (width, height)) in enumerate(pictures.items(), start=1)
+            for i, (name, (width, height)) in enumerate(images.items(), start=1)
         ],
         "annotations": [
             {"id": i, "image_id": i, "category_id": 5, "bbox": [4, 4, 20, 20]}
-            for i in range(1, len(pictures) + 1)
+            for i in range(1, len(images) + 1)
         ],
         "categories": [{"id": 5, "name": "<img src=x onerror=alert(1)> 猫"}],
         **changes,
@@ -72,14 +72,14 @@ def block_of(annotations: CocoAnnotations) -> BoxBlock:
 
 
 def assert_pages_agree_with_recall(annotations: CocoAnnotations, rule_name: str):
-    """What the pages show of each picture is what is counted over all of them at once."""
+    """What the pages show of each image is what is counted over all of them at once."""
     rule = named_rule(rule_name)
     assert isinstance(rule, LocationRule)
     block = block_of(annotations)
     counted = measure_locations(block, rule)
     for i, image in enumerate(annotations.images):
         own = block.image_index == i
-        shown = picture_targets(
+        shown = image_targets(
             (image.height, image.width), block.boxes[own], block.labels[own], rule
         )
         learned = np.zeros(int(own.sum()), bool)
@@ -92,17 +92,17 @@ def assert_pages_agree_with_recall(annotations: CocoAnnotations, rule_name: str)
 
 
 @pytest.mark.parametrize("rule", ["improved", "torchvision"])
-def test_pages_of_real_pictures_agree_with_best_possible_recall(shared_data: Path, rule: str):
+def test_pages_of_real_images_agree_with_best_possible_recall(shared_data: Path, rule: str):
     path = shared_data / "coco_tiny" / "annotations" / "instances_val2017.json"
     assert_pages_agree_with_recall(load_annotations(str(path)), rule)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_pages_of_generated_pictures_agree_with_best_possible_recall(generated: Path, rule: str):
+def test_pages_of_generated_images_agree_with_best_possible_recall(generated: Path, rule: str):
     assert_pages_agree_with_recall(load_annotations(str(generated)), rule)
 
 
-def test_real_pictures_are_drawn_where_detect_finds_them(shared_data: Path, tmp_path: Path):
+def test_real_images_are_drawn_where_detect_finds_them(shared_data: Path, tmp_path: Path):
     path = shared_data / "coco_tiny" / "annotations" / "instances_val2017.json"
 
     result = render(path, tmp_path, rule="torchvision", limit=2)
@@ -112,7 +112,7 @@ def test_real_pictures_are_drawn_where_detect_finds_them(shared_data: Path, tmp_
     assert all(cv2.imread(uri) is not None for uri in result.drawn)
 
 
-def test_the_first_pictures_are_drawn_and_the_rest_is_counted(
+def test_the_first_images_are_drawn_and_the_rest_is_counted(
     generated: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     caplog.set_level(logging.INFO)
@@ -136,7 +136,7 @@ def test_the_first_pictures_are_drawn_and_the_rest_is_counted(
     assert page.shape[1] == 1920
 
 
-def test_twenty_pictures_are_drawn_unless_another_number_is_given(
+def test_twenty_images_are_drawn_unless_another_number_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     assert jobs.render._TARGETS_LIMIT == 20
@@ -212,14 +212,14 @@ def test_when_nothing_could_be_drawn_the_exit_code_is_3(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ):
     path = write_dataset(tmp_path, {"a.png": (60, 40)})
-    (tmp_path / "images" / "a.png").write_bytes(b"no picture")
+    (tmp_path / "images" / "a.png").write_bytes(b"no image")
 
     code = main(["render", "--targets", str(path), "--out", str(tmp_path / "pages")])
 
     out, err = capfd.readouterr()
     assert code == 3
     assert json.loads(out)["skipped"] == 1
-    assert "error: none of 1 picture could be drawn" in err
+    assert "error: none of 1 image could be drawn" in err
     assert "a.png" in caplog.text
 
 
@@ -235,17 +235,17 @@ def test_a_page_of_the_same_name_is_replaced(tmp_path: Path):
     assert [p.name for p in old.parent.iterdir()] == [old.name]
 
 
-def test_a_page_never_replaces_a_picture(tmp_path: Path):
+def test_a_page_never_replaces_an_image(tmp_path: Path):
     path = write_dataset(tmp_path, {"000000000001.png": (60, 40)})
-    picture = tmp_path / "images" / "000000000001.png"
-    before = picture.read_bytes()
+    image = tmp_path / "images" / "000000000001.png"
+    before = image.read_bytes()
     (tmp_path / "link").symlink_to(tmp_path / "images")
 
     for out in ("images", "link"):
-        with pytest.raises(ConfigError, match="is one of the pictures: give another --out"):
+        with pytest.raises(ConfigError, match="is one of the images: give another --out"):
             render(path, tmp_path / out)
 
-    assert picture.read_bytes() == before
+    assert image.read_bytes() == before
 
 
 def test_crowd_regions_are_not_encoded(tmp_path: Path):

@@ -16,7 +16,7 @@ from tests.jobs.reporting.runs import (
     found,
     refused,
     write_annotations,
-    write_picture,
+    write_image,
     write_run,
 )
 from tests.jobs.reporting.scored import (
@@ -45,7 +45,7 @@ def test_the_numbers_are_those_of_metrics_json(tmp_path: Path):
         metrics[name] for name in ("AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
     ]
     assert page.named("data")[0].text == f"{metrics['AP']:.3f}"
-    assert "1 picture could not be used" in page.text
+    assert "1 image could not be used" in page.text
     assert metrics["digest"] in page.text
     assert "5" * 64 in page.text, "the sha256 of the weights"
 
@@ -60,15 +60,15 @@ def test_the_page_and_its_size_are_the_last_line_of_the_command(tmp_path: Path):
     assert not (tmp_path / "RUN/report").exists()
 
 
-def test_a_scored_run_shows_pictures_of_four_kinds_with_what_is_on_them(tmp_path: Path):
+def test_a_scored_run_shows_images_of_four_kinds_with_what_is_on_them(tmp_path: Path):
     run, _ = make_scored_run(tmp_path)
 
     page = page_of(run)
 
     assert page.sections == ALWAYS | SCORED | {"quarantine", "absent"}
-    pictures = [one.attributes for one in page.named("img") if "src" in one.attributes]
-    assert all(one["src"].startswith("data:image/jpeg;base64,") for one in pictures)
-    told = [one["alt"] for one in pictures]
+    images = [one.attributes for one in page.named("img") if "src" in one.attributes]
+    assert all(one["src"].startswith("data:image/jpeg;base64,") for one in images)
+    told = [one["alt"] for one in images]
     assert told == [
         "a.jpg: F1 1.00: 2 of 2 found, 0 wrong",
         "b.jpg: F1 0.67: 1 of 1 found, 1 wrong",
@@ -83,7 +83,7 @@ def test_a_scored_run_shows_pictures_of_four_kinds_with_what_is_on_them(tmp_path
 
 def test_a_run_that_nobody_scored_still_has_a_page(tmp_path: Path):
     path = tmp_path / "a.jpg"
-    write_picture(path)
+    write_image(path)
     run = write_run(tmp_path / "RUN", [found(0, str(path), [(1, 0.9, (10, 10, 40, 40))])])
 
     page = page_of(run)
@@ -96,9 +96,9 @@ def test_a_run_that_nobody_scored_still_has_a_page(tmp_path: Path):
     ]
 
 
-def test_annotations_alone_choose_pictures_of_a_run_that_nobody_scored(tmp_path: Path):
+def test_annotations_alone_choose_images_of_a_run_that_nobody_scored(tmp_path: Path):
     path = tmp_path / "a.jpg"
-    write_picture(path)
+    write_image(path)
     rows = [found(0, str(path), [(1, 0.9, (10, 10, 40, 40))])]
     run = write_run(tmp_path / "RUN", rows)
     annotations = write_annotations(tmp_path / "a.json", rows, [(1, 1, (10, 10, 30, 30))])
@@ -108,7 +108,7 @@ def test_annotations_alone_choose_pictures_of_a_run_that_nobody_scored(tmp_path:
     assert page.sections == ALWAYS | {"panels", "breakdowns", "absent"}
 
 
-def test_an_empty_picture_list_has_a_page(tmp_path: Path):
+def test_an_empty_image_list_has_a_page(tmp_path: Path):
     run = write_run(tmp_path / "RUN", [refused(0, "/d/a.jpg")])
 
     page = page_of(run)
@@ -144,7 +144,7 @@ def test_intervals_stand_beside_the_numbers(tmp_path: Path):
     text = page_of(run).text
 
     assert "0.234 to 0.679" in text or "0.235 to 0.679" in text
-    assert "bootstrap intervals over pictures" in text
+    assert "bootstrap intervals over images" in text
 
 
 def test_a_part_of_the_metrics_that_cannot_be_understood_is_left_out_with_a_warning(

@@ -19,7 +19,7 @@ def scene(index, seed=5):
     return draw_scene(np.random.default_rng([seed, index]))
 
 
-def test_the_same_seed_draws_the_same_picture_and_another_seed_another():
+def test_the_same_seed_draws_the_same_image_and_another_seed_another():
     (image, objects), (again, same) = scene(3), scene(3)
     assert np.array_equal(image, again)
     assert objects == same
@@ -38,7 +38,7 @@ def test_a_larger_dataset_begins_with_the_smaller_one(tmp_path):
     assert many["annotations"][: len(few["annotations"])] == few["annotations"]
 
 
-def test_the_annotations_are_valid_coco_and_every_picture_is_there(tmp_path):
+def test_the_annotations_are_valid_coco_and_every_image_is_there(tmp_path):
     path = generate(tmp_path / "odd name #1", num_images=6, seed=2)
     annotations = load_annotations(str(path))
     assert [c.name for c in annotations.categories] == [c.name for c in CATEGORIES]
@@ -48,7 +48,7 @@ def test_the_annotations_are_valid_coco_and_every_picture_is_there(tmp_path):
         assert pixels.shape == (image.height, image.width, 3) == (SIZE_PX, SIZE_PX, 3)
 
 
-def test_objects_of_all_classes_and_sizes_lie_inside_the_picture():
+def test_objects_of_all_classes_and_sizes_lie_inside_the_image():
     objects = [item for index in range(120) for item in scene(index)[1]]
     assert {item.label for item in objects} == set(range(len(CATEGORIES)))
     longest = np.array([max(item.box[2:]) for item in objects])
@@ -91,7 +91,7 @@ def test_shapes_move_smoothly_over_a_still_background():
     frames = motion(num_frames=60)
     pixels = np.stack([image for image, _ in frames]).astype(np.int16)
     still = (np.abs(np.diff(pixels, axis=0)).max(axis=3) < 40).mean(axis=(1, 2))
-    assert still.min() > 0.6, "most of the picture stays as it is from frame to frame"
+    assert still.min() > 0.6, "most of the image stays as it is from frame to frame"
     assert still.max() < 1, "and something always moves"
     for before, after in pairwise(frames):
         whole = [{o.label: o for o in seen if not o.is_hidden} for _, seen in (before, after)]
@@ -108,15 +108,15 @@ def test_what_is_mostly_hidden_is_marked_and_boxes_lie_around_what_is_seen():
     for x, y, width, height in (item.box for item in seen):
         assert 0 <= x < x + width <= SIZE_PX
         assert 0 <= y < y + height <= SIZE_PX
-    # What enters or leaves touches a side of the picture; only that and what is behind others is.
+    # What enters or leaves touches a side of the image; only that and what is behind others is.
     assert any(item.box[0] == 0 or item.box[1] == 0 for item in hidden)
 
 
-def test_the_video_of_a_dataset_has_an_entry_for_every_frame_and_leaves_pictures_alone(tmp_path):
+def test_the_video_of_a_dataset_has_an_entry_for_every_frame_and_leaves_images_alone(tmp_path):
     plain = generate(tmp_path / "plain", num_images=2, seed=3)
     path = generate(tmp_path / "mixed", num_images=2, seed=3, num_frames=30)
-    pictures = [json.loads(p.read_text()) for p in (plain, path)]
-    assert pictures[1]["images"][:2] == pictures[0]["images"]
+    images = [json.loads(p.read_text()) for p in (plain, path)]
+    assert images[1]["images"][:2] == images[0]["images"]
     assert (plain.parent / "images/000001.jpg").read_bytes() == (
         path.parent / "images/000001.jpg"
     ).read_bytes()
@@ -124,7 +124,7 @@ def test_the_video_of_a_dataset_has_an_entry_for_every_frame_and_leaves_pictures
     frames = read_box_annotations(str(path), with_file_names=True).frames
     assert frames.videos == (VIDEO_NAME,)
     assert frames.frame_index.tolist() == list(range(30))
-    assert any(one["iscrowd"] for one in pictures[1]["annotations"])
+    assert any(one["iscrowd"] for one in images[1]["annotations"])
 
     source = VideoSource(str(path.parent / "videos" / VIDEO_NAME))
     index = index_video(source)

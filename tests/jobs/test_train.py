@@ -60,7 +60,7 @@ def test_training_to_s3_is_refused_before_anything_is_read(dataset):
         run(small_training(dataset, "s3://bucket/model"))
 
 
-def test_a_flipped_picture_keeps_its_boxes_on_its_objects(dataset, tmp_path):
+def test_a_flipped_image_keeps_its_boxes_on_its_objects(dataset, tmp_path):
     source = ExampleSource(load_annotations(str(dataset)), config(dataset, tmp_path))
     straight, flipped = source.load(0), source.load(0, is_flipped=True)
     assert torch.equal(
@@ -199,7 +199,7 @@ def test_evaluation_needs_the_same_categories(dataset, tmp_path):
         config(dataset, tmp_path / "out", evaluate_every=3)
 
 
-def test_a_picture_of_another_size_than_its_entry_is_refused(dataset, tmp_path):
+def test_an_image_of_another_size_than_its_entry_is_refused(dataset, tmp_path):
     document = json.loads(dataset.read_text())
     for image in document["images"]:
         image["height"] = 200

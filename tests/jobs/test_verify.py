@@ -15,9 +15,9 @@ pytestmark = pytest.mark.usefixtures("_kept_threads")
 
 
 @pytest.fixture
-def complete(tmp_path: Path, pictures: Path, tiny_weights: Path) -> RunDirectory:
+def complete(tmp_path: Path, images: Path, tiny_weights: Path) -> RunDirectory:
     """A complete run of four shards."""
-    directory, shards = begin_run(tmp_path / "run", pictures, shard_size=5)
+    directory, shards = begin_run(tmp_path / "run", images, shard_size=5)
     record_run(directory)
     worker = Worker(worker_settings(directory, tiny_weights))
     for shard in shards:
@@ -66,20 +66,20 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def retried(
-    tmp_path_factory: pytest.TempPathFactory, pictures: Path, tiny_weights: Path
+    tmp_path_factory: pytest.TempPathFactory, images: Path, tiny_weights: Path
 ) -> RunDirectory:
     """A run of four shards with a retry of two; what a test damages in it, it must put right."""
     place = tmp_path_factory.mktemp("retried")
-    shutil.copytree(pictures, place / "pictures")
+    shutil.copytree(images, place / "images")
     config = DetectConfig(
-        inputs=(str(place / "pictures"),),
+        inputs=(str(place / "images"),),
         out=str(place / "run"),
         weights=str(tiny_weights),
         shard_size=5,
         batch_size=2,
         threads_per_actor=1,
     )
-    finish(config, repair=place / "pictures" / "05.png", source=place / "pictures" / "02.png")
+    finish(config, repair=place / "images" / "05.png", source=place / "images" / "02.png")
     directory = RunDirectory(str(place / "run"))
     assert run(VerifyConfig(run=directory.uri)).failure is None
     return directory

@@ -106,7 +106,7 @@ class _Matches:
 
 
 class _Field:
-    """Some pictures, their boxes and their anchors."""
+    """Some images, their boxes and their anchors."""
 
     def __init__(self, block: BoxBlock, rule: AnchorRule, shapes: AnchorShapes) -> None:
         self.rule = rule
@@ -234,7 +234,7 @@ class _Field:
         return near.only(np.flatnonzero(np.logical_and(is_best, is_enough)))
 
     def _among_all(self, matches: _Matches) -> _Matches:
-        """Pairs of each anchor with every box of its picture."""
+        """Pairs of each anchor with every box of its image."""
         _, first = np.unique(matches.anchor, return_index=True)
         once = matches.only(first)
         image = self.image_index[once.box]

@@ -13,10 +13,10 @@ from fcos_core.metrics.bpr.rules import FrameRule
 
 @dataclass(frozen=True)
 class Frames:
-    """The network's input for each of many pictures.
+    """The network's input for each of many images.
 
     Args:
-        resized: height and width of the picture after resizing, in pixels.
+        resized: height and width of the image after resizing, in pixels.
         padded: height and width of the input, in pixels.
     """
 
@@ -25,7 +25,7 @@ class Frames:
 
 
 def frames_of(image_sizes: Int64[np.ndarray, "I 2"], rule: FrameRule) -> Frames:
-    """Resize and pad pictures, of which only the sizes are looked at.
+    """Resize and pad images, of which only the sizes are looked at.
 
     Args:
         image_sizes: height and width in pixels, at least 1.
@@ -45,10 +45,10 @@ def boxes_in_frame(
     """Corners in pixels of the padded input.
 
     Args:
-        boxes: COCO's x, y, width, height in pixels of the picture.
-        image_index: of each box's picture.
-        image_sizes: height and width of the pictures.
-        rule: which pixels belong to a box, and how pictures are resized.
+        boxes: COCO's x, y, width, height in pixels of the image.
+        image_index: of each box's image.
+        image_sizes: height and width of the images.
+        rule: which pixels belong to a box, and how images are resized.
 
     Returns:
         xyxy, in the rule's precision.

@@ -1,7 +1,7 @@
 """Boxes by what makes them hard: area, side, aspect ratio, crowding and class.
 
-All in pixels of the original picture, so that the groups are the same under every rule. Letters:
-``G`` boxes, ``P`` pairs of boxes of one picture.
+All in pixels of the original image, so that the groups are the same under every rule. Letters:
+``G`` boxes, ``P`` pairs of boxes of one image.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _AREA_EDGES = (32.0**2, 96.0**2)  # COCO's, of the annotation's area
 SIDE_EDGES_PX = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 ASPECT_EDGES = (1.5, 2.0, 3.0, 5.0, 8.0, 12.0)
 CROWDING_EDGES = (0.0, 0.25, 0.5, 0.75)
-# Pairs compared at a time: a picture may hold very many boxes.
+# Pairs compared at a time: an image may hold very many boxes.
 _PAIRS_AT_ONCE = 1_000_000
 
 
@@ -71,7 +71,7 @@ def groupings(
 
 
 def crowding(block: BoxBlock) -> Float64[np.ndarray, " G"]:
-    """Largest IoU of each box with another box of its picture.
+    """Largest IoU of each box with another box of its image.
 
     Args:
         block: the boxes.

@@ -35,9 +35,9 @@ _AMBIGUOUS, _CROSS_CLASS = 1, 3
 
 @dataclass(frozen=True)
 class _Ground:
-    """Boxes of some pictures in their inputs, the smallest of each picture first.
+    """Boxes of some images in their inputs, the smallest of each image first.
 
-    ``image_index`` counts from the first of these pictures.
+    ``image_index`` counts from the first of these images.
     """
 
     boxes: Float[np.ndarray, "G 4"]
@@ -59,7 +59,7 @@ class _Ground:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where the cells of each picture and level lie; x before y in the last axis."""
+    """Where the cells of each image and level lie; x before y in the last axis."""
 
     step: Int64[np.ndarray, "I V 2"]
     offset: Int64[np.ndarray, " V"]
@@ -95,7 +95,7 @@ def _measure(block: BoxBlock, rule: LocationRule, board: "_Board") -> Outcomes:
     encoding = rule.encoding
     boxes = boxes_in_frame(block.boxes, block.image_index, block.image_sizes, rule.frame)
     areas = _areas(boxes, encoding)
-    # Who is smaller comes first in its picture; a stable sort keeps the file's order among equals.
+    # Who is smaller comes first in its image; a stable sort keeps the file's order among equals.
     order = np.lexsort((areas, block.image_index))
     grid = _make_grid(frames_of(block.image_sizes, rule.frame), encoding)
     ground = _Ground(
@@ -195,7 +195,7 @@ class _Taken:
 
 
 class _Board:
-    """All locations of some pictures; between two uses every one of them is free."""
+    """All locations of some images; between two uses every one of them is free."""
 
     def __init__(self) -> None:
         self._winners = np.empty(0, np.int32)
@@ -205,7 +205,7 @@ class _Board:
         """Give every candidate location to the smallest of its boxes.
 
         Args:
-            ground: boxes, the smallest of each picture first.
+            ground: boxes, the smallest of each image first.
             pairs: their candidates.
             shape: number of boxes and levels.
         """

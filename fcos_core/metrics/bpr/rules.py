@@ -1,6 +1,6 @@
 """The rules by which a ground-truth box counts as recalled, by name, each with its source.
 
-A rule fixes every choice that published implementations make differently: how the picture is
+A rule fixes every choice that published implementations make differently: how the image is
 resized, which pixels a box covers, where locations or anchors lie, and who takes which box.
 """
 
@@ -21,7 +21,7 @@ class FrameRule:
     """How an annotated box gets into the network's padded input.
 
     Args:
-        min_size_px: length the shorter side of the picture is resized to.
+        min_size_px: length the shorter side of the image is resized to.
         max_size_px: length the longer side may not exceed.
         size_divisor: height and width are zero-padded up to a multiple of this.
         resize: ``short_side``, as maskrcnn-benchmark and the authors do (the shorter side is exact,

@@ -89,18 +89,18 @@ class Outcomes:
         return self.causes == Cause.RECALLED
 
 
-# Pictures looked at together: few calls of numpy, and arrays that stay in the cache.
+# Images looked at together: few calls of numpy, and arrays that stay in the cache.
 _IMAGES_AT_ONCE = 128
 
 
 def parts_of(block: BoxBlock) -> Iterator[BoxBlock]:
-    """Cut a block into some pictures at a time, those without boxes left out.
+    """Cut a block into some images at a time, those without boxes left out.
 
     Args:
         block: of any size.
 
     Yields:
-        Blocks whose ``image_index`` counts from their own first picture.
+        Blocks whose ``image_index`` counts from their own first image.
     """
     starts = np.arange(0, len(block.image_sizes) + _IMAGES_AT_ONCE, _IMAGES_AT_ONCE)
     bounds = np.searchsorted(block.image_index, starts).tolist()

@@ -1,1 +1,1 @@
-"""Drawing on pictures: numpy arrays of RGB bytes, height x width x 3, changed in place."""
+"""Drawing on images: numpy arrays of RGB bytes, height x width x 3, changed in place."""

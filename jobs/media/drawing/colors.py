@@ -17,7 +17,7 @@ RULE: Color = (214, 218, 224)
 LOST: Color = (214, 24, 36)
 GREY: Color = (150, 154, 160)
 
-# The darkest part of the heat colours would not be seen on a dimmed picture.
+# The darkest part of the heat colours would not be seen on a dimmed image.
 _COLDEST = 0.15
 # WCAG 2: relative luminance at which black and white text are equally legible.
 _MIDDLE_LUMINANCE = 0.179
@@ -45,7 +45,7 @@ def heat_colors(values: npt.NDArray[np.floating]) -> Pixels:
 
 
 def dimmed(pixels: Pixels) -> Pixels:
-    """The picture in dark grey, for colours to stand out on."""
+    """The image in dark grey, for colours to stand out on."""
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     dark = cv2.convertScaleAbs(grey, alpha=0.42, beta=22)
     return cast("Pixels", cv2.cvtColor(dark, cv2.COLOR_GRAY2RGB))

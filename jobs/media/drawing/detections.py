@@ -1,4 +1,4 @@
-"""Detections on a picture: a box, the name of its class and the score, legible at any size."""
+"""Detections on an image: a box, the name of its class and the score, legible at any size."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from jobs.media.drawing.outlines import Corners, Outline, draw_outline
 from jobs.media.drawing.palette import class_color
 from jobs.media.drawing.text import TextStyle, shortened
 
-# Per pixel of a square as large as the picture.
+# Per pixel of a square as large as the image.
 _LINE, _LETTERS = 0.0028, 0.02
 _LEAST_LINE_PX, _LEAST_LETTERS_PX = 2, 12
-# Letters of that size need this much; smaller pictures are enlarged.
+# Letters of that size need this much; smaller images are enlarged.
 _LEAST_SIDE_PX = 320
-_LONGEST_NAME = 0.5  # of the picture's width
+_LONGEST_NAME = 0.5  # of the image's width
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """What was found on one picture, by falling score.
+    """What was found on one image, by falling score.
 
     Attributes:
-        boxes: xyxy in pixels of the picture, shape (n, 4).
+        boxes: xyxy in pixels of the image, shape (n, 4).
         scores: shape (n,).
         category_ids: shape (n,).
     """
@@ -61,7 +61,7 @@ NOTHING = Found(
 def draw_found(pixels: Pixels, found: Found, names: Mapping[int, str]) -> None:
     """Draw boxes, and labels that cover no other label.
 
-    Lines and letters grow with the picture. The most confident box lies on top and gets the best
+    Lines and letters grow with the image. The most confident box lies on top and gets the best
     place for its label; where there is no room, the score or the label is left out.
 
     Args:
@@ -92,10 +92,10 @@ def draw_found(pixels: Pixels, found: Found, names: Mapping[int, str]) -> None:
 
 
 def enlarged(pixels: Pixels, found: Found) -> tuple[Pixels, Found]:
-    """Show each pixel of a picture that is too small for letters as a square of several.
+    """Show each pixel of an image that is too small for letters as a square of several.
 
     Returns:
-        The same picture and boxes on it; a larger one whose longer side is at least
+        The same image and boxes on it; a larger one whose longer side is at least
         ``_LEAST_SIDE_PX`` where it is smaller than that.
     """
     height, width = pixels.shape[:2]

@@ -1,4 +1,4 @@
-"""Labels beside boxes: no two overlap, none leaves the picture, and each says as much as fits."""
+"""Labels beside boxes: no two overlap, none leaves the image, and each says as much as fits."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace

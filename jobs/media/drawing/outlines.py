@@ -24,7 +24,7 @@ class Outline:
         color: of the line.
         width_px: of the line.
         is_dashed: with gaps.
-        has_shadow: one dark pixel on either side, which keeps it visible on any picture.
+        has_shadow: one dark pixel on either side, which keeps it visible on any image.
     """
 
     color: Color

@@ -1,4 +1,4 @@
-"""A colour for every class: the same in every picture, data set and run, and far from all others.
+"""A colour for every class: the same in every image, data set and run, and far from all others.
 
 Each further colour is the one farthest from all before it, as the eye sees distance (Oklab;
 Ottosson, 2020). So the first classes differ most, and 91 of them still differ.

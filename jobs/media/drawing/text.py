@@ -1,6 +1,6 @@
-"""Text on pictures, in the typeface OpenCV brings along: Latin, Greek, Cyrillic, Arabic, Chinese.
+"""Text on images, in the typeface OpenCV brings along: Latin, Greek, Cyrillic, Arabic, Chinese.
 
-What cannot be drawn becomes a question mark; nothing that a name may hold can break a picture.
+What cannot be drawn becomes a question mark; nothing that a name may hold can break an image.
 """
 
 from dataclasses import dataclass

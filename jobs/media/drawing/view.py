@@ -1,4 +1,4 @@
-"""A picture at the size it is drawn at, and where the network's input lies on it."""
+"""An image at the size it is drawn at, and where the network's input lies on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from jobs.media.drawing.colors import Pixels, dimmed
 from jobs.media.drawing.outlines import Corners
 
-_FAR_PX = 2**15  # larger than any picture is drawn
+_FAR_PX = 2**15  # larger than any image is drawn
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class View:
     """What is drawn on.
 
     Attributes:
-        pixels: the picture, resized for the eye; drawing changes it.
+        pixels: the image, resized for the eye; drawing changes it.
         scale_x: its pixels per pixel of the network's input.
         scale_y: likewise.
     """
@@ -30,17 +30,17 @@ class View:
     scale_y: float
 
     @classmethod
-    def of(cls, picture: Pixels, input_shape: tuple[int, int], max_shape: tuple[int, int]) -> View:
-        """Resize a picture to the largest size that fits.
+    def of(cls, image: Pixels, input_shape: tuple[int, int], max_shape: tuple[int, int]) -> View:
+        """Resize an image to the largest size that fits.
 
         Args:
-            picture: as decoded; it is not changed.
+            image: as decoded; it is not changed.
             input_shape: height and width it has in the network's input, padding left out.
             max_shape: height and width to fit into.
         """
-        height, width = fitted(picture.shape[:2], max_shape)
-        method = cv2.INTER_AREA if height < picture.shape[0] else cv2.INTER_CUBIC
-        pixels = cast("Pixels", cv2.resize(picture, (width, height), interpolation=method))
+        height, width = fitted(image.shape[:2], max_shape)
+        method = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC
+        pixels = cast("Pixels", cv2.resize(image, (width, height), interpolation=method))
         return cls(pixels, width / input_shape[1], height / input_shape[0])
 
     def dimmed(self) -> View:
@@ -70,7 +70,7 @@ class View:
 
 
 def fitted(shape: tuple[int, int], max_shape: tuple[int, int]) -> tuple[int, int]:
-    """The largest height and width with a picture's aspect that fit into others."""
+    """The largest height and width with an image's aspect that fit into others."""
     height, width = shape
     factor = min(max_shape[0] / height, max_shape[1] / width)
     return max(1, round(height * factor)), max(1, round(width * factor))

@@ -1,4 +1,4 @@
-"""The one function that turns a picture's bytes into pixels: decoded whole, upright, RGB.
+"""The one function that turns an image's bytes into pixels: decoded whole, upright, RGB.
 
 Content decides the format, never the file's name. The size is read from the header and capped
 before anything is allocated. All of it may run in many threads at once; the decoders release the
@@ -18,7 +18,7 @@ from jobs.media.image.headers import breaking_off_inside, read_header
 from jobs.media.image.orientation import turn_upright
 
 MAX_PIXELS = 178_956_970
-"""Of one picture: a quarter of a gibibyte at 24 bits, the limit other tools use as well."""
+"""Of one image: a quarter of a gibibyte at 24 bits, the limit other tools use as well."""
 
 
 class _CheckedFormat(Protocol):
@@ -38,7 +38,7 @@ _CHECKED: dict[ImageFormat, _CheckedFormat] = {
 
 
 def decode_image(data: bytes, *, place: str, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
-    """Decode a picture: JPEG, PNG, WebP, BMP, TIFF or GIF; of several frames the first.
+    """Decode an image: JPEG, PNG, WebP, BMP, TIFF or GIF; of several frames the first.
 
     JPEG pixels equal ``cv2.imdecode``'s bit for bit. Grey, palette and CMYK become RGB. Alpha is
     dropped without blending, as ``cv2.IMREAD_COLOR`` does (TIFF's is multiplied in). Of 16 bits
@@ -53,7 +53,7 @@ def decode_image(data: bytes, *, place: str, max_pixels: int = MAX_PIXELS) -> np
         Height x width x 3, RGB, C-contiguous, upright by EXIF orientation.
 
     Raises:
-        ImageError: the bytes are no picture, not all of one, or too large a one.
+        ImageError: the bytes are no image, not all of one, or too large a one.
     """
     try:
         return _decode(data, max_pixels)
@@ -62,7 +62,7 @@ def decode_image(data: bytes, *, place: str, max_pixels: int = MAX_PIXELS) -> np
 
 
 def image_size(data: bytes, *, place: str) -> tuple[int, int]:
-    """Read a picture's size from its header, decoding nothing.
+    """Read an image's size from its header, decoding nothing.
 
     Args:
         data: the whole file; later damage does not matter.

@@ -1,4 +1,4 @@
-"""What some bytes are, by their content, and how large the picture in them is."""
+"""What some bytes are, by their content, and how large the image in them is."""
 
 import struct
 from collections.abc import Generator
@@ -15,22 +15,22 @@ _BRAND = slice(4, 12)
 
 _OTHERS = {
     b"%PDF": "a PDF document",
-    b"8BPS": "a Photoshop picture",
+    b"8BPS": "a Photoshop image",
     b"PK\x03\x04": "a zip archive",
     b"\x1f\x8b": "gzip data",
     b"\x00\x00\x01\x00": "an icon file",
-    b"\xff\x0a": "a JPEG XL picture",
-    b"\x00\x00\x00\x0cJXL ": "a JPEG XL picture",
-    b"\x00\x00\x00\x0cjP  ": "a JPEG 2000 picture",
-    b"\xff\x4f\xff\x51": "a JPEG 2000 picture",
+    b"\xff\x0a": "a JPEG XL image",
+    b"\x00\x00\x00\x0cJXL ": "a JPEG XL image",
+    b"\x00\x00\x00\x0cjP  ": "a JPEG 2000 image",
+    b"\xff\x4f\xff\x51": "a JPEG 2000 image",
     b"<svg": "an SVG drawing",
     b"<!DOCTYPE html": "an HTML page",
     b"<html": "an HTML page",
     b"<?xml": "an XML document",
-    b"version https://git-lfs": "a Git LFS pointer; the picture itself was not fetched",
+    b"version https://git-lfs": "a Git LFS pointer; the image itself was not fetched",
     b"\x1aE\xdf\xa3": "a Matroska or WebM video",
 }
-"""What is often found under the name of a picture, so that the reason says it."""
+"""What is often found under the name of an image, so that the reason says it."""
 
 
 class _Format(Protocol):
@@ -58,7 +58,7 @@ _MAGICS: dict[ImageFormat, tuple[bytes, ...]] = {
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Read what the picture's header says, decoding no pixel.
+    """Read what the image's header says, decoding no pixel.
 
     Args:
         data: the whole file.
@@ -67,7 +67,7 @@ def read_header(data: bytes) -> ImageHeader:
         Format by content, stored size and orientation.
 
     Raises:
-        ImageError: the bytes are no picture of a known format, end inside its header, or say that
+        ImageError: the bytes are no image of a known format, end inside its header, or say that
             it has no area. The message does not name the file.
     """
     image_format = recognise(data)
@@ -102,7 +102,7 @@ def breaking_off_inside(part: str, data: bytes, image_format: ImageFormat) -> Ge
 
 
 def recognise(data: bytes) -> ImageFormat:
-    """Tell a picture's format by its first bytes.
+    """Tell an image's format by its first bytes.
 
     Raises:
         ImageError: it is none that is decoded here; the message says what it looks like.

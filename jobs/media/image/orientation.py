@@ -27,7 +27,7 @@ def read_orientation(block: bytes) -> int:
 
     Returns:
         1 to 8; 1 when the block has none, is damaged or holds a number that means nothing. A
-        viewer shows such a picture as it is stored, and so do we.
+        viewer shows such an image as it is stored, and so do we.
     """
     block = block.removeprefix(b"Exif\0\0")
     byte_order = _BYTE_ORDERS.get(block[:2])
@@ -48,7 +48,7 @@ def read_orientation(block: bytes) -> int:
 
 
 def turn_upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """Turn and mirror pixels so that the stored picture is seen as it was taken.
+    """Turn and mirror pixels so that the stored image is seen as it was taken.
 
     Args:
         pixels: height x width x 3, as stored.

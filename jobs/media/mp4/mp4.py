@@ -34,7 +34,7 @@ class Mp4Writer:
     """Writes a video of several parts; nothing is encoded again, and little is kept in memory.
 
     The file begins with its index, so that a browser plays it before it has all of it. Its clock
-    begins at 0, when the source's picture or sound begins.
+    begins at 0, when the source's image or sound begins.
 
     Args:
         path: of the file.

@@ -81,10 +81,10 @@ class Decoder:
         self._context.flush_buffers()
 
     def _is_false_alarm(self, messages: list[str]) -> bool:
-        """Whether all that is wrong is a picture to be forgotten that is not there.
+        """Whether all that is wrong is an image to be forgotten that is not there.
 
         So it is behind an H.264 key frame at which decoding began, when it tells the decoder to
-        forget pictures of the group before. The frame itself is whole, and comes out.
+        forget images of the group before. The frame itself is whole, and comes out.
         """
         return (
             self._is_h264

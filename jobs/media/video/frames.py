@@ -29,7 +29,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Frames of one group of pictures that cannot be decoded.
+    """Frames of one group of images that cannot be decoded.
 
     Attributes:
         first: place of the first of them.

@@ -1,6 +1,6 @@
 """What a packet stands for, and whether decoding can begin there: what is called a key need not be.
 
-In H.264 a picture may be flagged that only begins a gradual refresh, and a plain I picture may be
+In H.264 an image may be flagged that only begins a gradual refresh, and a plain I image may be
 followed by others that look behind it. So the codec's own marks are read, from the first bytes.
 """
 
@@ -148,7 +148,7 @@ def _is_hevc_entry(units: Iterator[memoryview]) -> bool:
 
 
 def _recovery_frames(sei: bytes) -> int | None:
-    """Read how many frames after this one the picture is whole again; None if it does not say."""
+    """Read how many frames after this one the image is whole again; None if it does not say."""
     sei = sei.replace(b"\x00\x00\x03", b"\x00\x00")
     place = 0
     while place + 2 < len(sei):

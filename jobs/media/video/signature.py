@@ -2,14 +2,14 @@
 
 SIGNATURE_BYTES = 512
 
-_PICTURES_IN_ISO_BOXES = {b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1", b"crx "}
+_IMAGES_IN_ISO_BOXES = {b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1", b"crx "}
 _TS_PACKET_BYTES, _TS_SYNC = 188, 0x47
 
 
 def looks_like_video(head: bytes) -> bool:
     """Judge by the first ``SIGNATURE_BYTES`` of a file: MP4, Matroska, AVI and others."""
     if head[4:8] in {b"ftyp", b"moov", b"mdat", b"wide", b"free"}:
-        return head[8:12] not in _PICTURES_IN_ISO_BOXES
+        return head[8:12] not in _IMAGES_IN_ISO_BOXES
     if head[:4] == b"RIFF":
         return head[8:12] == b"AVI "
     is_ts = len(head) > _TS_PACKET_BYTES and head[0] == head[_TS_PACKET_BYTES] == _TS_SYNC

@@ -147,7 +147,7 @@ def opened(source: VideoSource, *, stream: int | None) -> Generator[OpenVideo]:
 
 
 def choose_stream(container: av.container.InputContainer, index: int | None) -> VideoStream:
-    """Take the stream that was asked for, otherwise the best; cover pictures are none.
+    """Take the stream that was asked for, otherwise the best; cover images are none.
 
     Raises:
         VideoError: there is no such video stream.

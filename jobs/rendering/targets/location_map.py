@@ -1,4 +1,4 @@
-"""Locations of a pyramid level as squares of colour on a picture."""
+"""Locations of a pyramid level as squares of colour on an image."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ _SHARE = 0.38
 _LARGEST_PX = 9.0
 _DOT_PX = 0.8
 _DOT: Color = (128, 132, 140)
-# Where locations lie closer together than this, dots for the idle ones would hide the picture.
+# Where locations lie closer together than this, dots for the idle ones would hide the image.
 _DOTS_FROM_PX = 14.0
 
 Coordinates = npt.NDArray[np.floating]

@@ -1,4 +1,4 @@
-"""One page per picture that shows what FCOS's ground-truth encoding makes of it."""
+"""One page per image that shows what FCOS's ground-truth encoding makes of it."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fcos_core.config import EncodingConfig
 from fcos_core.structures import Category
-from fcos_core.target_maps import LevelTargets, PictureTargets
+from fcos_core.target_maps import ImageTargets, LevelTargets
 from jobs.media.drawing.colors import LOST, MUTED, RULE, Pixels, heat_colors
 from jobs.media.drawing.palette import class_color
 from jobs.media.drawing.text import TIMES, TextStyle, draw_text, shortened, text_width, wrapped
@@ -38,7 +38,7 @@ _MARGIN_PX = 24
 _GAP_PX = 12
 _SECTION_GAP_PX = 20
 _WORD_GAP_PX = 5
-_PICTURE_HEIGHT_PX = 940
+_IMAGE_HEIGHT_PX = 940
 _LEAST_TABLE_PX = 160
 _PANEL_SHAPE = (460, 620)
 _KEY_BAR_SHAPE = (12, 160)
@@ -50,16 +50,16 @@ _QUIET = TextStyle(size_px=14, color=MUTED)
 
 
 def targets_page(
-    picture: Pixels,
+    image: Pixels,
     title: str,
-    targets: PictureTargets,
+    targets: ImageTargets,
     categories: Sequence[Category],
     crowds: npt.NDArray[np.floating],
 ) -> Pixels:
     """Draw a page.
 
     Args:
-        picture: as decoded; it is not changed.
+        image: as decoded; it is not changed.
         title: names it.
         targets: what its locations learn.
         categories: by label.
@@ -67,25 +67,25 @@ def targets_page(
     """
     blocks = [
         _header(title, targets),
-        _overview(picture, targets, categories, crowds),
-        *_level_sections(picture, targets, categories),
+        _overview(image, targets, categories, crowds),
+        *_level_sections(image, targets, categories),
     ]
     return framed(stacked(blocks, _SECTION_GAP_PX), _MARGIN_PX)
 
 
 def _overview(
-    picture: Pixels,
-    targets: PictureTargets,
+    image: Pixels,
+    targets: ImageTargets,
     categories: Sequence[Category],
     crowds: npt.NDArray[np.floating],
 ) -> Pixels:
-    """The picture with its boxes, as large as the list of boxes beside it allows.
+    """The image with its boxes, as large as the list of boxes beside it allows.
 
-    What does not fit beside the picture goes on below it.
+    What does not fit beside the image goes on below it.
     """
     entries = table_entries(targets, categories, len(crowds))
-    shape = _picture_shape(picture, entries)
-    view = View.of(picture, targets.resized_shape, shape)
+    shape = _image_shape(image, entries)
+    view = View.of(image, targets.resized_shape, shape)
     panel = ground_truth_panel(view, targets, categories, crowds)
     columns = into_columns(entries, max(shape[0], _LEAST_TABLE_PX))
     num_beside = (_WIDTH_PX - shape[1]) // (COLUMN_PX + COLUMN_GAP_PX)
@@ -97,17 +97,17 @@ def _overview(
     return stacked([overview, set_columns(balanced_columns(below, num_below))], _SECTION_GAP_PX)
 
 
-def _picture_shape(picture: Pixels, entries: Sequence[Pixels]) -> tuple[int, int]:
+def _image_shape(image: Pixels, entries: Sequence[Pixels]) -> tuple[int, int]:
     """Height and width that leave room for one column of entries, or two where one is too few."""
     for num_columns in (1, 2):
         room = _WIDTH_PX - num_columns * (COLUMN_PX + COLUMN_GAP_PX)
-        height, width = fitted(picture.shape[:2], (_PICTURE_HEIGHT_PX, room))
+        height, width = fitted(image.shape[:2], (_IMAGE_HEIGHT_PX, room))
         if len(into_columns(entries, height)) <= num_columns:
             break
     return height, width
 
 
-def _header(title: str, targets: PictureTargets) -> Pixels:
+def _header(title: str, targets: ImageTargets) -> Pixels:
     rule = targets.rule
     lines = [
         [(title, _TITLE)],
@@ -136,7 +136,7 @@ def _text_line(parts: Sequence[tuple[str, TextStyle]]) -> Pixels:
     return line
 
 
-def _counts(targets: PictureTargets) -> list[tuple[str, TextStyle]]:
+def _counts(targets: ImageTargets) -> list[tuple[str, TextStyle]]:
     num_boxes, num_recalled = len(targets.boxes), int(targets.outcomes.is_recalled.sum())
     num_ambiguous = int(targets.outcomes.num_ambiguous.sum())
     lost = replace(_TEXT, weight=600, color=LOST)
@@ -162,14 +162,14 @@ def _in_short(encoding: EncodingConfig) -> str:
 
 
 def _level_sections(
-    picture: Pixels, targets: PictureTargets, categories: Sequence[Category]
+    image: Pixels, targets: ImageTargets, categories: Sequence[Category]
 ) -> list[Pixels]:
     """Three rows of panels, one panel for each level; side by side where there is one level."""
     num_levels = len(targets.levels)
     is_single = num_levels == 1
     num_panels = 3 if is_single else num_levels
     max_width = min((_WIDTH_PX - _GAP_PX * (num_panels - 1)) // num_panels, _PANEL_SHAPE[1])
-    view = View.of(picture, targets.resized_shape, (_PANEL_SHAPE[0], max_width)).dimmed()
+    view = View.of(image, targets.resized_shape, (_PANEL_SHAPE[0], max_width)).dimmed()
     labels: list[int] = targets.labels.tolist()
     colors = np.array([class_color(categories[label].id) for label in labels], np.uint8)
     colors = colors.reshape(-1, 3)

@@ -1,6 +1,6 @@
 """Panels that show targets: the ground truth, and three for each pyramid level.
 
-A box is called by its number, which counts the picture's boxes from 1 in the file's order.
+A box is called by its number, which counts the image's boxes from 1 in the file's order.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fcos_core.metrics.bpr.structures import Cause
 from fcos_core.structures import Category
-from fcos_core.target_maps import LevelTargets, PictureTargets
+from fcos_core.target_maps import ImageTargets, LevelTargets
 from jobs.media.drawing.colors import GREY, LOST, Color, Pixels, heat_colors
 from jobs.media.drawing.labels import LabelWish, draw_label, place_labels
 from jobs.media.drawing.outlines import Outline, draw_outline, hatch
@@ -39,11 +39,11 @@ _SMALL_PX = 24
 _POSITIVE: Color = (120, 126, 136)
 
 
-def cause_in_words(targets: PictureTargets, index: int) -> str | None:
+def cause_in_words(targets: ImageTargets, index: int) -> str | None:
     """Why no location learns a box.
 
     Args:
-        targets: of the picture.
+        targets: of the image.
         index: of the box, from 0.
 
     Returns:
@@ -61,15 +61,15 @@ def cause_in_words(targets: PictureTargets, index: int) -> str | None:
 
 def ground_truth_panel(
     view: View,
-    targets: PictureTargets,
+    targets: ImageTargets,
     categories: Sequence[Category],
     crowds: npt.NDArray[np.floating],
 ) -> Pixels:
-    """The picture with every box: its class, the levels that learn it, or why none does.
+    """The image with every box: its class, the levels that learn it, or why none does.
 
     Args:
-        view: of the picture; it is drawn on.
-        targets: of the picture.
+        view: of the image; it is drawn on.
+        targets: of the image.
         categories: by label.
         crowds: xyxy of crowd regions in pixels of the network's input.
     """
@@ -144,7 +144,7 @@ def distances_panel(
     return view.pixels
 
 
-def _label_texts(targets: PictureTargets, index: int, category: Category) -> list[str]:
+def _label_texts(targets: ImageTargets, index: int, category: Category) -> list[str]:
     """The label of a box, from long to short."""
     number = f"{index + 1}"
     name = shortened(category.name, _LABEL_STYLE, _LONGEST_NAME_PX)

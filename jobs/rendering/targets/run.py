@@ -1,4 +1,4 @@
-"""Draw what FCOS's ground-truth encoding makes of annotated pictures, one page for each.
+"""Draw what FCOS's ground-truth encoding makes of annotated images, one page for each.
 
 A page shows the boxes with the levels that learn them, the class, centre-ness and distances that
 every location of every level learns, and why a box is lost.
@@ -26,7 +26,7 @@ from fcos_core.errors import ConfigError, ImageError, StorageError
 from fcos_core.metrics.bpr.frames import boxes_in_frame
 from fcos_core.metrics.bpr.rules import LocationRule, named_rule, rule_names
 from fcos_core.structures import Category
-from fcos_core.target_maps import PictureTargets, picture_targets
+from fcos_core.target_maps import ImageTargets, image_targets
 from jobs.annotations.coco_json import CocoAnnotations, CocoImage, load_annotations
 from jobs.inputs.coco import in_coco_file
 from jobs.inputs.item import Tally
@@ -52,9 +52,9 @@ class TargetsResult:
         out: uri of the folder.
         rule: name of the rule.
         drawn: uris of the pages.
-        num_skipped: pictures that cannot be drawn.
-        num_left_out: pictures beyond the limit.
-        num_boxes: in the drawn pictures, without crowd regions.
+        num_skipped: images that cannot be drawn.
+        num_left_out: images beyond the limit.
+        num_boxes: in the drawn images, without crowd regions.
         num_recalled: those that some location learns.
     """
 
@@ -71,8 +71,8 @@ class TargetsResult:
         """Why this is no success."""
         if self.drawn:
             return None
-        pictures = "1 picture" if self.num_skipped == 1 else f"{self.num_skipped} pictures"
-        return f"none of {pictures} could be drawn"
+        images = "1 image" if self.num_skipped == 1 else f"{self.num_skipped} images"
+        return f"none of {images} could be drawn"
 
     def summary(self) -> dict[str, Any]:
         """What the command's last line on stdout says."""
@@ -88,8 +88,8 @@ class TargetsResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Picture:
-    """One picture to draw: where it lies, what is on it, where its page goes."""
+class _Entry:
+    """One image to draw: where it lies, what is on it, where its page goes."""
 
     image: CocoImage
     uri: str
@@ -108,14 +108,14 @@ def draw_targets(
         targets: COCO annotation file whose encoding is drawn.
         rule_name: of the rule that says which location learns which box.
         out: folder of the pages.
-        image_root: where the pictures lie; None for where ``fcos detect`` finds them.
-        limit: how many pictures, the file's first.
+        image_root: where the images lie; None for where ``fcos detect`` finds them.
+        limit: how many images, the file's first.
 
     Returns:
         The pages, and what became of the boxes on them.
 
     Raises:
-        ConfigError: the rule has no locations, the annotations no pictures, or ``out`` is a file.
+        ConfigError: the rule has no locations, the annotations no images, or ``out`` is a file.
     """
     rule = _location_rule(rule_name)
     annotations = load_annotations(targets)
@@ -124,23 +124,23 @@ def draw_targets(
     out = absolute(out)
     if storage_for(out).stat(out) is not None:
         raise ConfigError(f"--out {out!r} is a file, must be a folder")
-    pictures = _pictures(annotations, out, image_root=image_root, limit=limit)
-    num_left_out = len(annotations.images) - len(pictures)
+    entries = _entries(annotations, out, image_root=image_root, limit=limit)
+    num_left_out = len(annotations.images) - len(entries)
     if num_left_out:
-        _log.info("the first %d pictures; %d left out by --limit", len(pictures), num_left_out)
+        _log.info("the first %d images; %d left out by --limit", len(entries), num_left_out)
     categories = [Category(id=c.id, name=c.name) for c in annotations.categories]
     drawn: list[str] = []
     counts = Counter[str]()
-    for picture, drawn_targets in zip(pictures, _draw_all(pictures, rule, categories), strict=True):
+    for entry, drawn_targets in zip(entries, _draw_all(entries, rule, categories), strict=True):
         if drawn_targets is not None:
-            drawn.append(picture.page_uri)
+            drawn.append(entry.page_uri)
             counts["boxes"] += len(drawn_targets.boxes)
             counts["recalled"] += int(drawn_targets.outcomes.is_recalled.sum())
     return TargetsResult(
         out=out,
         rule=rule.name,
         drawn=tuple(drawn),
-        num_skipped=len(pictures) - len(drawn),
+        num_skipped=len(entries) - len(drawn),
         num_left_out=num_left_out,
         num_boxes=counts["boxes"],
         num_recalled=counts["recalled"],
@@ -148,7 +148,7 @@ def draw_targets(
 
 
 def page_name(image: CocoImage) -> str:
-    """Name a picture's page; no file name leads out of the folder, and no two ids to one page."""
+    """Name an image's page; no file name leads out of the folder, and no two ids to one page."""
     stem = Path(re.split(r"[/\\]", image.file_name)[-1]).stem
     stem = re.sub(r"[^\w.-]+", "_", stem)[:_LONGEST_STEM].strip("._-")
     number = f"{image.id:012d}"
@@ -166,18 +166,18 @@ def _location_rule(name: str) -> LocationRule:
     )
 
 
-def _pictures(
+def _entries(
     annotations: CocoAnnotations, out: str, *, image_root: str | None, limit: int
-) -> list[_Picture]:
+) -> list[_Entry]:
     found = annotations.annotations
     label_of = {category.id: label for label, category in enumerate(annotations.categories)}
     items = in_coco_file(annotations.uri, image_root, Tally())
-    pictures: list[_Picture] = []
+    entries: list[_Entry] = []
     for image, item in zip(annotations.images, islice(items, limit), strict=False):
         own = np.flatnonzero(found.image_ids == image.id)
         crowds, members = own[found.is_crowd[own]], own[~found.is_crowd[own]]
         labels = [label_of[id_] for id_ in found.category_ids[members].tolist()]
-        picture = _Picture(
+        entry = _Entry(
             image=image,
             uri=item.uri,
             page_uri=join(out, page_name(image)),
@@ -185,70 +185,70 @@ def _pictures(
             labels=np.array(labels, np.int64),
             crowds=found.boxes[crowds],
         )
-        pictures.append(picture)
-    _require_other_names(pictures)
-    return pictures
+        entries.append(entry)
+    _require_other_names(entries)
+    return entries
 
 
-def _require_other_names(pictures: Sequence[_Picture]) -> None:
-    """Refuse to replace a picture by its page.
+def _require_other_names(entries: Sequence[_Entry]) -> None:
+    """Refuse to replace an image by its page.
 
     Raises:
         ConfigError: a page would.
     """
-    sources = {os.path.realpath(picture.uri) for picture in pictures}
-    for picture in pictures:
-        if os.path.realpath(picture.page_uri) in sources:
-            raise ConfigError(f"{picture.page_uri!r} is one of the pictures: give another --out")
+    sources = {os.path.realpath(entry.uri) for entry in entries}
+    for entry in entries:
+        if os.path.realpath(entry.page_uri) in sources:
+            raise ConfigError(f"{entry.page_uri!r} is one of the images: give another --out")
 
 
 def _draw_all(
-    pictures: Sequence[_Picture], rule: LocationRule, categories: Sequence[Category]
-) -> Iterator[PictureTargets | None]:
-    """Draw in threads, as many pictures in memory as there are threads.
+    entries: Sequence[_Entry], rule: LocationRule, categories: Sequence[Category]
+) -> Iterator[ImageTargets | None]:
+    """Draw in threads, as many images in memory as there are threads.
 
     Yields:
-        The targets of each picture in order; None for one that cannot be drawn.
+        The targets of each image in order; None for one that cannot be drawn.
     """
     num_threads = min(_MAX_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(num_threads) as pool:
-        yield from pool.map(partial(_draw_or_skip, rule=rule, categories=categories), pictures)
+        yield from pool.map(partial(_draw_or_skip, rule=rule, categories=categories), entries)
 
 
 def _draw_or_skip(
-    picture: _Picture, rule: LocationRule, categories: Sequence[Category]
-) -> PictureTargets | None:
+    entry: _Entry, rule: LocationRule, categories: Sequence[Category]
+) -> ImageTargets | None:
     try:
-        pixels = _read(picture)
+        pixels = _read(entry)
     except (ImageError, StorageError) as error:
         _log.warning("skipped: %s", error)
         return None
     height, width = pixels.shape[:2]
-    targets = picture_targets((height, width), picture.boxes, picture.labels, rule)
-    title = f"image {picture.image.id} · {picture.image.file_name}"
+    targets = image_targets((height, width), entry.boxes, entry.labels, rule)
+    title = f"image {entry.image.id} · {entry.image.file_name}"
     crowds = boxes_in_frame(
-        picture.crowds,
-        np.zeros(len(picture.crowds), np.int64),
+        entry.crowds,
+        np.zeros(len(entry.crowds), np.int64),
         np.array([(height, width)], np.int64),
         rule.frame,
     )
     page = targets_page(pixels, title, targets, categories, crowds)
-    storage_for(picture.page_uri).write(picture.page_uri, _encoded(page))
+    storage_for(entry.page_uri).write(entry.page_uri, _encoded(page))
     return targets
 
 
-def _read(picture: _Picture) -> Pixels:
-    """Decode a picture.
+def _read(entry: _Entry) -> Pixels:
+    """Decode a entry.
 
     Raises:
         ImageError: it is not of the size its boxes were drawn on.
     """
-    pixels = decode_image(storage_for(picture.uri).read(picture.uri), place=picture.uri)
+    pixels = decode_image(storage_for(entry.uri).read(entry.uri), place=entry.uri)
     height, width = pixels.shape[:2]
-    annotated = (picture.image.height, picture.image.width)
+    annotated = (entry.image.height, entry.image.width)
     if (height, width) != annotated:
         raise ImageError(
-            f"{picture.uri}: is {width} x {height}, its annotation says "
+            f"{entry.uri}: is {width} x {height}, its annotation says "
             f"{annotated[1]} x {annotated[0]}"
         )
     return pixels

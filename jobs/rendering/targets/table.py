@@ -1,4 +1,4 @@
-"""The list beside the picture: classes with their colours, and what became of each box."""
+"""The list beside the image: classes with their colours, and what became of each box."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from fcos_core.structures import Category
-from fcos_core.target_maps import PictureTargets
+from fcos_core.target_maps import ImageTargets
 from jobs.media.drawing.colors import GREY, LOST, MUTED, Pixels
 from jobs.media.drawing.outlines import hatch
 from jobs.media.drawing.palette import class_color
@@ -28,12 +28,12 @@ _LOST_ROW = TextStyle(size_px=14, weight=500, color=LOST)
 
 
 def table_entries(
-    targets: PictureTargets, categories: Sequence[Category], num_crowds: int
+    targets: ImageTargets, categories: Sequence[Category], num_crowds: int
 ) -> list[Pixels]:
     """List every box under its class; the entries are to be set in columns.
 
     Args:
-        targets: of the picture.
+        targets: of the image.
         categories: by label.
         num_crowds: crowd regions, which are only counted.
     """
@@ -106,7 +106,7 @@ def _draw_swatch(
     cv2.rectangle(row, (0, y + 2), (_SWATCH_PX, y + 2 + _SWATCH_PX), color, thickness_px)
 
 
-def _box_row(targets: PictureTargets, index: int) -> Pixels:
+def _box_row(targets: ImageTargets, index: int) -> Pixels:
     cause = cause_in_words(targets, index)
     style = _ROW if cause is None else _LOST_ROW
     fate = _levels_in_words(targets, index) if cause is None else f"lost: {cause}"
@@ -120,7 +120,7 @@ def _box_row(targets: PictureTargets, index: int) -> Pixels:
     return row
 
 
-def _levels_in_words(targets: PictureTargets, index: int) -> str:
+def _levels_in_words(targets: ImageTargets, index: int) -> str:
     return ", ".join(
         f"{level.name}: {num_kept}"
         for level, num_kept in zip(

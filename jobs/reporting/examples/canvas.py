@@ -1,4 +1,4 @@
-"""A picture, or the part of it around a box, at the size of a thumbnail: drawn on, then a JPEG."""
+"""An image, or the part of it around a box, at the size of a thumbnail: drawn on, then a JPEG."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ LONGEST_BYTES = 80_000
 """Of one JPEG."""
 
 Box = npt.NDArray[np.floating]
-"""x_min, y_min, x_max, y_max in pixels of the picture."""
+"""x_min, y_min, x_max, y_max in pixels of the image."""
 
 _MAX_SHAPE = (480, 640)
 _STYLE = TextStyle(size_px=20, weight=500)
-# A crop shows this many times the box, and at least so many pixels of the picture.
+# A crop shows this many times the box, and at least so many pixels of the image.
 _CROP_FACTOR = 3.0
 _LEAST_CROP_PX = 160
 _ASPECT = _MAX_SHAPE[1] / _MAX_SHAPE[0]
@@ -33,11 +33,11 @@ _QUALITIES = (86, 74, 60, 45, 30)
 
 @dataclass(frozen=True)
 class Canvas:
-    """A view of a picture or of a part of it.
+    """A view of an image or of a part of it.
 
     Attributes:
         view: what is drawn on.
-        x: left side of the part, in pixels of the picture.
+        x: left side of the part, in pixels of the image.
         y: its top side.
     """
 
@@ -50,8 +50,8 @@ class Canvas:
         """Cut out what is to be seen.
 
         Args:
-            pixels: the picture.
-            focus: the box to show with its surroundings; None for all of the picture.
+            pixels: the image.
+            focus: the box to show with its surroundings; None for all of the image.
         """
         height, width = pixels.shape[:2]
         x_min, y_min, x_max, y_max = (
@@ -107,7 +107,7 @@ def encoded(pixels: Pixels) -> bytes:
 
 
 def _crop(box: Box, shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """A region of the view's aspect around a box, moved inside of the picture where it fits."""
+    """A region of the view's aspect around a box, moved inside of the image where it fits."""
     height, width = shape
     box_width, box_height = max(box[2] - box[0], 1.0), max(box[3] - box[1], 1.0)
     wanted = max(box_width / _ASPECT, box_height) * _CROP_FACTOR

@@ -1,4 +1,4 @@
-"""The pictures of the page."""
+"""The images of the page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.reporting.html.section import Section
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnPanel:
-    """A panel whose pictures are drawn.
+    """A panel whose images are drawn.
 
     Attributes:
         panel: what they have in common.
@@ -27,7 +27,7 @@ class DrawnPanel:
 
 
 def draw_panels(panels: Sequence[Panel], drawer: Drawer) -> list[DrawnPanel]:
-    """Draw all pictures of all panels; what cannot be read is only counted."""
+    """Draw all images of all panels; what cannot be read is only counted."""
     drawn: list[DrawnPanel] = []
     for panel in panels:
         tried = [drawer.draw(choice) for choice in panel.choices]
@@ -43,27 +43,27 @@ def draw_panels(panels: Sequence[Panel], drawer: Drawer) -> list[DrawnPanel]:
 
 
 def panels_section(panels: Sequence[DrawnPanel], *, is_judged: bool, num_left_out: int) -> Section:
-    """Pictures that stand out.
+    """Images that stand out.
 
     Args:
         panels: drawn.
         is_judged: whether they were chosen by ground truth, which is drawn on them then.
-        num_left_out: pictures that the page has no room for.
+        num_left_out: images that the page has no room for.
     """
-    name, title = "panels", "Pictures"
+    name, title = "panels", "Images"
     if not any(panel.thumbnails for panel in panels):
         unreadable = sum(panel.num_unreadable for panel in panels)
         reason = (
-            "None of the pictures could be read here: give --image-root DIR, the folder they lie "
+            "None of the images could be read here: give --image-root DIR, the folder they lie "
             "in now."
             if unreadable
-            else "There are no pictures to show."
+            else "There are no images to show."
         )
         return Section(name=name, title=title, absent=reason)
     return Section(
         name=name,
         title=title,
-        lead="Select a picture to enlarge it.",
+        lead="Select an image to enlarge it.",
         data={
             "panels": panels,
             "is_judged": is_judged,
@@ -73,7 +73,7 @@ def panels_section(panels: Sequence[DrawnPanel], *, is_judged: bool, num_left_ou
 
 
 def without_last(panels: Sequence[DrawnPanel]) -> list[DrawnPanel]:
-    """The panels without the last picture of the longest of them."""
+    """The panels without the last image of the longest of them."""
     longest = max(range(len(panels)), key=lambda i: (len(panels[i].thumbnails), i))
     return [
         DrawnPanel(
@@ -86,5 +86,5 @@ def without_last(panels: Sequence[DrawnPanel]) -> list[DrawnPanel]:
 
 
 def data_uri(thumbnail: Thumbnail) -> str:
-    """A picture as an address that needs no file."""
+    """An image as an address that needs no file."""
     return f"data:image/jpeg;base64,{b64encode(thumbnail.jpeg).decode()}"

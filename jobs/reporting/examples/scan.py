@@ -1,6 +1,6 @@
 """One pass over a run's rows, a shard at a time: what was found, what failed, what stands out.
 
-Memory holds one shard, some counters and the pictures that are going to be shown.
+Memory holds one shard, some counters and the images that are going to be shown.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from fcos_core.metrics.bpr.groups import groupings
 from fcos_core.metrics.bpr.structures import BoxBlock
 from jobs.reporting.examples.selection import JudgedChoices, Panel, PlainChoices
-from jobs.reporting.examples.truth import JudgedPicture, Truth
+from jobs.reporting.examples.truth import JudgedImage, Truth
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import Row, table_to_rows
 from jobs.rundir.shard_reading import iterate_rows
@@ -27,19 +27,19 @@ SIDE_EDGES_PX = (0, 8, 16, 32, 64, 128, 256, 512)
 """Of a box's longer side; the last interval has no end."""
 
 NUM_LISTED = 50
-"""Quarantined pictures that are named on the page."""
+"""Quarantined images that are named on the page."""
 
 GROUPINGS = ("area", "side", "aspect", "crowding")
 """What objects are sorted by to say which are found."""
 
 
-_FRAME_PANELS = 2  # the first ones: a frame takes longer to read than a picture
+_FRAME_PANELS = 2  # the first ones: a frame takes longer to read than an image
 _DEEPEST = 1000  # frames between the first of a segment and one that is shown
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refused:
-    """A picture that could not be used."""
+    """An image that could not be used."""
 
     uri: str
     error_class: str
@@ -67,18 +67,18 @@ class Scan:
 
     Attributes:
         score: from which on detections count.
-        num_ok: pictures and frames that were looked at.
+        num_ok: images and frames that were looked at.
         num_empty: of them, those without a detection of that score.
         num_frames: of them, those of videos.
         detections: per category id, of any score.
         counted: per category id, of that score.
-        pictures: per category id, those with a detection of that score.
+        images: per category id, those with a detection of that score.
         score_counts: detections by the intervals between ``SCORE_EDGES``.
         side_counts: detections of that score by ``SIDE_EDGES_PX``.
-        refused_classes: quarantined pictures by class of error.
+        refused_classes: quarantined images by class of error.
         refused: the first of them.
         groups: annotated objects by grouping and group, in order; empty without annotations.
-        panels: the pictures to show.
+        panels: the images to show.
         frame_panels: the frames of videos to show.
         detections_of_videos: of that score, by uri of the video.
     """
@@ -89,7 +89,7 @@ class Scan:
     num_frames: int = 0
     detections: Counter[int] = field(default_factory=Counter[int])
     counted: Counter[int] = field(default_factory=Counter[int])
-    pictures: Counter[int] = field(default_factory=Counter[int])
+    images: Counter[int] = field(default_factory=Counter[int])
     score_counts: npt.NDArray[np.int64] = field(
         default_factory=lambda: np.zeros(len(SCORE_EDGES) - 1, np.int64)
     )
@@ -116,16 +116,16 @@ def scan(run: RunDirectory, truth: Truth | None, score: float) -> Scan:
     """
     result = Scan(score=score)
     kinds = JudgedChoices if truth is not None else PlainChoices
-    pictures, frames = kinds(score, "pictures"), kinds(score, "frames")
+    images, frames = kinds(score, "images"), kinds(score, "frames")
     for table in iterate_rows(run):
         rows = table_to_rows(table)
         used = [row for row in rows if row.status == "ok"]
         _count_refused(result, [row for row in rows if row.status != "ok"])
         _count_found(result, used)
         stills = [row for row in used if row.frame_index is None]
-        _offer(stills, truth, pictures, result)
+        _offer(stills, truth, images, result)
         _offer(_showable(used), truth, frames, None)
-    result.panels, result.frame_panels = pictures.panels(), frames.panels()[:_FRAME_PANELS]
+    result.panels, result.frame_panels = images.panels(), frames.panels()[:_FRAME_PANELS]
     return result
 
 
@@ -141,8 +141,8 @@ def _offer(
     judged = truth.judge([row for row in rows if truth.knows(row)])
     if groups is not None:
         _count_groups(groups, judged)
-    for picture in judged:
-        choices.offer(picture)
+    for image in judged:
+        choices.offer(image)
 
 
 def _showable(rows: list[Row]) -> list[Row]:
@@ -177,7 +177,7 @@ def _count_found(result: Scan, rows: list[Row]) -> None:
         result.detections.update(row.category_ids.tolist())
         counted = row.category_ids[counts].tolist()
         result.counted.update(counted)
-        result.pictures.update(set(counted))
+        result.images.update(set(counted))
     scores = np.concatenate([np.zeros(0, np.float32), *(row.scores for row in rows)])
     boxes = np.concatenate([np.zeros((0, 4), np.float32), *(row.boxes for row in rows)])
     result.score_counts += np.histogram(scores, SCORE_EDGES)[0]
@@ -186,7 +186,7 @@ def _count_found(result: Scan, rows: list[Row]) -> None:
     result.side_counts += np.bincount(np.maximum(interval, 0), minlength=len(SIDE_EDGES_PX))
 
 
-def _count_groups(result: Scan, judged: list[JudgedPicture]) -> None:
+def _count_groups(result: Scan, judged: list[JudgedImage]) -> None:
     """Sort annotated objects as ``fcos bpr`` does, and count those that are found."""
     boxes = np.concatenate([np.zeros((0, 4)), *(one.boxes for one in judged)])
     found_at = np.concatenate([np.zeros(0), *(one.found_at for one in judged)])

@@ -1,4 +1,4 @@
-"""Which pictures are shown: the few that stand out in some way, whatever a run's size."""
+"""Which images are shown: the few that stand out in some way, whatever a run's size."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.reporting.examples.truth import WRONG, JudgedPicture
+from jobs.reporting.examples.truth import WRONG, JudgedImage
 from jobs.rundir.rows import Row
 
 PER_PANEL = 6
-"""Pictures of one kind."""
+"""Images of one kind."""
 
 _ALIKE = 32  # frames: about a second
 
@@ -22,7 +22,7 @@ _Key = tuple[float, ...]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Choice:
-    """A picture to show.
+    """An image to show.
 
     Attributes:
         row: of the run.
@@ -32,20 +32,20 @@ class Choice:
     """
 
     row: Row
-    judged: JudgedPicture | None = None
+    judged: JudgedImage | None = None
     detection: int | None = None
     box: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """A row of pictures.
+    """A row of images.
 
     Attributes:
         title: what they have in common.
         lead: by what they were chosen.
         empty: what it means that there are none.
-        choices: the pictures, the most telling first.
+        choices: the images, the most telling first.
     """
 
     title: str
@@ -92,15 +92,15 @@ class JudgedChoices:
 
     Args:
         score: from which on detections count.
-        noun: what is offered: ``pictures``, or ``frames`` of videos.
+        noun: what is offered: ``images``, or ``frames`` of videos.
     """
 
-    def __init__(self, score: float, noun: str = "pictures") -> None:
+    def __init__(self, score: float, noun: str = "images") -> None:
         self._score, self._noun = score, noun
         self._best, self._worst, self._wrong, self._missed = (_Largest() for _ in range(4))
 
-    def offer(self, judged: JudgedPicture) -> None:
-        """Look at one picture."""
+    def offer(self, judged: JudgedImage) -> None:
+        """Look at one image."""
         row, score = judged.row, self._score
         num_found, num_wrong, num_missed = judged.counts_at(score)
         f1 = judged.f1_at(score)
@@ -145,14 +145,14 @@ class JudgedChoices:
             Panel(
                 title="Most confident false positives",
                 lead="The detection of highest score that finds no annotated object, one per "
-                "picture. Some are objects that nobody annotated. Only boxes beside it are drawn.",
+                "image. Some are objects that nobody annotated. Only boxes beside it are drawn.",
                 empty="Every detection finds an annotated object.",
                 choices=self._wrong.choices(),
             ),
             Panel(
                 title="Missed objects",
                 lead=f"The largest annotated object that no detection finds {at}, one per "
-                "picture. Only boxes beside it are drawn.",
+                "image. Only boxes beside it are drawn.",
                 empty="No annotated object is missed.",
                 choices=self._missed.choices(),
             ),
@@ -164,15 +164,15 @@ class PlainChoices:
 
     Args:
         score: from which on detections are counted and drawn.
-        noun: what is offered: ``pictures``, or ``frames`` of videos.
+        noun: what is offered: ``images``, or ``frames`` of videos.
     """
 
-    def __init__(self, score: float, noun: str = "pictures") -> None:
+    def __init__(self, score: float, noun: str = "images") -> None:
         self._score, self._noun = score, noun
         self._sample, self._fullest = _Largest(), _Largest()
 
     def offer(self, row: Row) -> None:
-        """Look at one picture."""
+        """Look at one image."""
         frame = "" if row.frame_index is None else f"#{row.frame_index}"
         digest = hashlib.sha256(f"{row.uri}{frame}".encode(errors="surrogatepass")).digest()
         number = int.from_bytes(digest[:6], "big")

@@ -1,4 +1,4 @@
-"""Pictures of a run as small JPEGs, with what was found and what is there drawn on them.
+"""Images of a run as small JPEGs, with what was found and what is there drawn on them.
 
 Solid boxes are detections, in the colour of their class when they find an object and red when they
 find none; dashed boxes are annotated objects, red when they are missed. Regions that do not count
@@ -25,7 +25,7 @@ from jobs.media.image.decode import decode_image
 from jobs.reporting.examples.canvas import Box, Canvas
 from jobs.reporting.examples.frames import FrameReader
 from jobs.reporting.examples.selection import Choice
-from jobs.reporting.examples.truth import RIGHT, UNCOUNTED, JudgedPicture
+from jobs.reporting.examples.truth import RIGHT, UNCOUNTED, JudgedImage
 from jobs.reporting.html import formats
 from jobs.rundir.rows import Row
 
@@ -33,13 +33,13 @@ _log = logging.getLogger(__name__)
 
 _LONGEST_NAME = 24
 _WIDTH_PX, _FOCUS_WIDTH_PX = 2, 4
-# A picture that is shown for one box shows the boxes that overlap it so much.
+# An image that is shown for one box shows the boxes that overlap it so much.
 _LEAST_IOU = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thumbnail:
-    """A drawn picture.
+    """A drawn image.
 
     Attributes:
         jpeg: its bytes.
@@ -67,10 +67,10 @@ class _Mark:
 
 
 class Drawer:
-    """Draws chosen pictures.
+    """Draws chosen images.
 
     Args:
-        read: gives a picture's file.
+        read: gives an image's file.
         names: of the categories, by id.
         score: from which on detections are drawn.
         frames: decodes frames of videos, where there are any.
@@ -89,7 +89,7 @@ class Drawer:
         self._score = score
 
     def draw(self, choice: Choice) -> Thumbnail | None:
-        """Draw one picture; None when it cannot be read here, or is not what it was."""
+        """Draw one image; None when it cannot be read here, or is not what it was."""
         row = choice.row
         try:
             pixels = self._pixels(row)
@@ -197,14 +197,14 @@ class Drawer:
             return f"{name} missed, {x_max - x_min:.0f} by {y_max - y_min:.0f} px"
         return self._counted(judged)
 
-    def _counted(self, judged: JudgedPicture) -> str:
+    def _counted(self, judged: JudgedImage) -> str:
         num_found, num_wrong, num_missed = judged.counts_at(self._score)
         found = f"{num_found} of {num_found + num_missed} found, {num_wrong} wrong"
         return f"F1 {judged.f1_at(self._score):.2f}: {found}"
 
 
 def _place(row: Row) -> str:
-    """Which frame of a video it is; nothing for a picture."""
+    """Which frame of a video it is; nothing for an image."""
     if row.frame_index is None:
         return ""
     time = "" if row.timestamp_s is None else f" ({row.timestamp_s:.2f} s)"
@@ -212,7 +212,7 @@ def _place(row: Row) -> str:
 
 
 def _wishes(canvas: Canvas, marks: Sequence[_Mark]) -> list[LabelWish]:
-    """What to write beside the boxes: first of all what the picture is shown for."""
+    """What to write beside the boxes: first of all what the image is shown for."""
     told = sorted((mark for mark in marks if mark.texts), key=lambda mark: not mark.is_focus)
     return [
         LabelWish(box=canvas.corners(mark.box), texts=mark.texts, color=mark.outline.color)

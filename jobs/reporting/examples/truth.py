@@ -1,4 +1,4 @@
-"""The ground truth of a run's pictures, and what became of it: judged one shard at a time."""
+"""The ground truth of a run's images, and what became of it: judged one shard at a time."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _SETTINGS = Settings(iou_thresholds=(IOU,), area_ranges=Settings().area_ranges[:
 
 RIGHT, WRONG, UNCOUNTED = 1, 0, -1
 """What a detection is: it found a box, it found none, or it does not count: in a crowd, beyond the
-hundredth of its class and picture, or of a class that is not annotated."""
+hundredth of its class and image, or of a class that is not annotated."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class JudgedPicture:
-    """One picture with its ground truth, and what became of both.
+class JudgedImage:
+    """One image with its ground truth, and what became of both.
 
     Attributes:
         row: of the run.
@@ -61,14 +61,14 @@ class JudgedPicture:
         return num_found, int(is_wrong.sum()), len(self.boxes) - num_found
 
     def f1_at(self, score: float) -> float:
-        """Harmonic mean of precision and recall on this picture; 1 where nothing is to be found."""
+        """Harmonic mean of precision and recall on this image; 1 where nothing is to be found."""
         num_found, num_wrong, num_missed = self.counts_at(score)
         whole = 2 * num_found + num_wrong + num_missed
         return 2 * num_found / whole if whole else 1.0
 
 
 class Truth:
-    """Annotations, by the pictures and frames of a run.
+    """Annotations, by the images and frames of a run.
 
     Args:
         run: the run.
@@ -81,7 +81,7 @@ class Truth:
     ) -> None:
         join = join_run(run, annotations, input_annotations=input_annotations)
         self._annotated: dict[int, int] = {}
-        for part in (join.pictures, join.frames):
+        for part in (join.images, join.frames):
             pairs = zip(part.image_ids.tolist(), part.annotated_ids.tolist(), strict=True)
             self._annotated.update(pairs)
         ids_by_label = np.array([category.id for category in annotations.categories], np.int64)
@@ -98,14 +98,14 @@ class Truth:
         self._category_ids = np.sort(ids_by_label)
 
     def knows(self, row: Row) -> bool:
-        """Whether it is annotated: a file may be about pictures only, or about frames only."""
+        """Whether it is annotated: a file may be about images only, or about frames only."""
         return row.image_id in self._annotated
 
-    def judge(self, rows: Sequence[Row]) -> list[JudgedPicture]:
+    def judge(self, rows: Sequence[Row]) -> list[JudgedImage]:
         """Match the detections of some rows, as COCO does, at ``IOU``.
 
         Args:
-            rows: of the run that it knows; each of another picture or frame.
+            rows: of the run that it knows; each of another image or frame.
         """
         image_ids = [self._annotated[row.image_id] for row in rows]
         own = [self._rows_of(image_id) for image_id in image_ids]
@@ -119,7 +119,7 @@ class Truth:
             is_crowd=every.is_crowd[chosen],
         )
         verdicts, found_at = self._match(rows, image_ids, truth)
-        judged: list[JudgedPicture] = []
+        judged: list[JudgedImage] = []
         ends = np.cumsum([len(part) for part in own])
         detection_ends = np.cumsum([len(row.scores) for row in rows])
         for row, part, end, detection_end in zip(rows, own, ends, detection_ends, strict=True):
@@ -127,7 +127,7 @@ class Truth:
             is_crowd = truth.is_crowd[mine]
             corners = _corners(truth.boxes[mine])
             judged.append(
-                JudgedPicture(
+                JudgedImage(
                     row=row,
                     verdicts=verdicts[int(detection_end) - len(row.scores) : int(detection_end)],
                     boxes=corners[~is_crowd],

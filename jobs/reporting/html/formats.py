@@ -39,7 +39,7 @@ def count(value: float) -> str:
 
 
 def counted(value: int, noun: str) -> str:
-    """Write how many of something: ``1 picture``, ``2 pictures``."""
+    """Write how many of something: ``1 image``, ``2 images``."""
     return f"{count(value)} {noun}{'' if value == 1 else 's'}"
 
 

@@ -1,7 +1,7 @@
 """Puts the sections into one HTML file that needs nothing else and lets nothing else in.
 
 Everything is escaped by the template engine. A content security policy allows this page's own
-style and script, by their hashes, and pictures that are part of it; so even a mistake in escaping
+style and script, by their hashes, and images that are part of it; so even a mistake in escaping
 could load and run nothing.
 """
 

@@ -32,7 +32,7 @@ def breakdowns_section(scan: Scan) -> Section:
         lead="The share of annotated objects that a detection of their class overlaps by an IoU of "
         f"0.50 or more: at any score, and at scores from {scan.score:.2f} on. Areas are COCO's: "
         "small below 32² px, large from 96² px on. Crowding is the largest IoU with another "
-        "object of the picture.",
+        "object of the image.",
         data={
             "tables": [
                 _table(title, scan.groups[key])

@@ -25,7 +25,7 @@ _SAME_IOU = 1e-6
 
 
 def swatch(category_id: int) -> str:
-    """The colour of a class, as it is drawn on pictures too."""
+    """The colour of a class, as it is drawn on images too."""
     return "#{:02x}{:02x}{:02x}".format(*class_color(category_id))
 
 
@@ -74,7 +74,7 @@ def _table(rows: Sequence[CategoryMetrics], *, has_advice: bool) -> Table:
         Column(title="AP", hint="mean over IoU 0.50 to 0.95"),
         Column(title="AP50", hint="IoU 0.50 is enough"),
         Column(title="AP75", hint="IoU 0.75 is needed"),
-        Column(title="AR100", hint="with a hundred detections per picture"),
+        Column(title="AR100", hint="with a hundred detections per image"),
         Column(title="objects"),
         Column(title="detections"),
     ]

@@ -17,13 +17,13 @@ def contents_section(scan: Scan, names: Mapping[int, str]) -> Section:
     """What was found, whether or not it is right."""
     name, title = "contents", "What was found"
     if not scan.num_ok:
-        return Section(name=name, title=title, absent="No picture was looked at.")
+        return Section(name=name, title=title, absent="No image was looked at.")
     num_counted = sum(scan.counted.values())
     lead = (
         f"{formats.counted(sum(scan.detections.values()), 'detection')} on "
-        f"{formats.counted(scan.num_ok, 'picture')}, {formats.count(num_counted)} of them with a "
+        f"{formats.counted(scan.num_ok, 'image')}, {formats.count(num_counted)} of them with a "
         f"score of {scan.score:.2f} or more. Without any of that score: "
-        f"{formats.counted(scan.num_empty, 'picture')}."
+        f"{formats.counted(scan.num_empty, 'image')}."
     )
     scores = [
         Bar(low=f"{low:.2g}", high=f"{high:.2g}", count=count)
@@ -57,11 +57,11 @@ def contents_section(scan: Scan, names: Mapping[int, str]) -> Section:
 
 
 def quarantine_section(scan: Scan) -> Section:
-    """Pictures that could not be used, and why."""
-    name, title = "quarantine", "Quarantined pictures"
+    """Images that could not be used, and why."""
+    name, title = "quarantine", "Quarantined images"
     num_refused = sum(scan.refused_classes.values())
     if not num_refused:
-        return Section(name=name, title=title, absent="None: every picture could be used.")
+        return Section(name=name, title=title, absent="None: every image could be used.")
     share = formats.percent(num_refused / (num_refused + scan.num_ok), 2)
     classes = [
         (name_cell(error_class), count_cell(count))
@@ -79,18 +79,18 @@ def quarantine_section(scan: Scan) -> Section:
     return Section(
         name=name,
         title=title,
-        lead=f"{formats.counted(num_refused, 'picture')} ({share}) could not be used.{more} All "
+        lead=f"{formats.counted(num_refused, 'image')} ({share}) could not be used.{more} All "
         "are in the run's tables, as rows of status quarantined.",
         data={
             "classes": table(
                 "By class of error",
-                (Column(title="error", is_text=True), Column(title="pictures")),
+                (Column(title="error", is_text=True), Column(title="images")),
                 classes,
             ),
             "listed": table(
-                "Pictures",
+                "Images",
                 (
-                    Column(title="picture", is_text=True),
+                    Column(title="image", is_text=True),
                     Column(title="error", is_text=True),
                     Column(title="message", is_text=True),
                 ),
@@ -113,7 +113,7 @@ def _classes(scan: Scan, names: Mapping[int, str]) -> Table:
                 value=scan.counted[id_],
                 bar=scan.counted[id_] / largest,
             ),
-            count_cell(scan.pictures[id_]),
+            count_cell(scan.images[id_]),
             count_cell(scan.detections[id_]),
         )
         for id_ in ordered
@@ -122,7 +122,7 @@ def _classes(scan: Scan, names: Mapping[int, str]) -> Table:
     columns = (
         Column(title="class", is_text=True),
         Column(title="detections", hint=at),
-        Column(title="pictures", hint=f"with one of them, {at}"),
+        Column(title="images", hint=f"with one of them, {at}"),
         Column(title="at any score"),
     )
     return table("Found of every class", columns, rows)

@@ -165,8 +165,8 @@ _LATE_CUT = 0.1
 _LEFT_OUT = {
     "sampled_away": "annotated frames of these videos were not asked for, and are not scored.",
     "beyond_end": "annotated frames lie behind the end of their videos, and are not scored.",
-    "frames_not_annotated": "frames of videos are not scored: the annotations have pictures only.",
-    "pictures_not_annotated": "pictures are not scored: the annotations have frames only.",
+    "frames_not_annotated": "frames of videos are not scored: the annotations have images only.",
+    "images_not_annotated": "images are not scored: the annotations have frames only.",
 }
 """What was counted, and why it does not count."""
 
@@ -175,9 +175,9 @@ def _about_intervals(metrics: Metrics) -> str:
     if metrics.intervals is None:
         return ""
     if metrics.bootstrap is None:
-        return "Ranges below the numbers say how far they would move with other pictures."
+        return "Ranges below the numbers say how far they would move with other images."
     bootstrap = metrics.bootstrap
     return (
         f"Ranges below the numbers are {formats.percent(bootstrap.level, 0)} bootstrap intervals "
-        f"over pictures ({formats.count(bootstrap.resamples)} resamples)."
+        f"over images ({formats.count(bootstrap.resamples)} resamples)."
     )

@@ -30,7 +30,7 @@ _STEPS = {
     "found": "overlapped by a detection of any class",
     "right_class": "by one of its class",
     "over_threshold": "by one over the score threshold",
-    "top_100": "among a picture's hundred best",
+    "top_100": "among an image's hundred best",
 }
 _LADDER = "From all annotated objects down to those that end up found: what each step loses."
 _GROUPS = {
@@ -82,13 +82,13 @@ def ladder_section(metrics: Metrics | None) -> Section:
 
 
 def _assignable(metrics: Metrics) -> str:
-    """By which rule, and how large the network sees pictures."""
+    """By which rule, and how large the network sees images."""
     if metrics.assignable_by is None or metrics.assignable_at_px is None:
         return ""
     shorter, longer = metrics.assignable_at_px
     return (
         f" Assignable is what the rule {formats.text(metrics.assignable_by)} can teach, with"
-        f" pictures of {shorter} px on the shorter side and {longer} px at most on the longer."
+        f" images of {shorter} px on the shorter side and {longer} px at most on the longer."
     )
 
 

@@ -18,7 +18,7 @@ def thresholds_section(metrics: Metrics | None) -> Section:
         name=name,
         title=title,
         lead="For those who need a yes or no for every box: the score from which on F1 over all "
-        "classes is highest on these pictures, at IoU 0.50. Each class's own is in the table by "
+        "classes is highest on these images, at IoU 0.50. Each class's own is in the table by "
         "class.",
         data={
             "facts": [

@@ -33,8 +33,8 @@ class Commit:
 
     Attributes:
         at_s: seconds of work before it; pauses between invocations do not count.
-        num_rows: pictures and frames in it.
-        seconds: it was worked on, from its first picture to its last row.
+        num_rows: images and frames in it.
+        seconds: it was worked on, from its first image to its last row.
         device: model of what computed it.
         shard: its number.
         is_first: whether it is the shard itself, and no later attempt at what was quarantined.
@@ -112,7 +112,7 @@ def throughput_section(work: Work) -> Section:
     starts = formats.count(work.num_invocations)
     per_second = formats.rate(num_rows / work.seconds) if work.seconds else formats.UNDEFINED
     lead = (
-        f"{formats.counted(num_rows, 'picture')} in {formats.seconds(work.seconds)}, start of the "
+        f"{formats.counted(num_rows, 'image')} in {formats.seconds(work.seconds)}, start of the "
         f"workers included: {per_second} per second. "
         + (f"The run was started {starts} times; the pauses are left out." if starts != "1" else "")
     )
@@ -122,7 +122,7 @@ def throughput_section(work: Work) -> Section:
         lead=lead.strip(),
         data={
             "figure": line_chart(
-                "Pictures finished per second",
+                "Images finished per second",
                 *_rates(work),
             ),
             "devices": _devices(work.commits),
@@ -194,7 +194,7 @@ def _rates(work: Work) -> tuple[Axis, Axis, list[Series]]:
     ]
     largest = max(y for one in series for _, y in one.points)
     time_axis = axis_from_zero(f"{unit} of work", work.seconds / in_s)
-    return time_axis, axis_from_zero("pictures per second", largest), series
+    return time_axis, axis_from_zero("images per second", largest), series
 
 
 def _devices(commits: Iterable[Commit]) -> Table:
@@ -216,9 +216,9 @@ def _devices(commits: Iterable[Commit]) -> Table:
         (
             Column(title="device", is_text=True),
             Column(title="shards"),
-            Column(title="pictures"),
-            Column(title="busy", hint="from the first picture of a shard to its last row, summed"),
-            Column(title="pictures/s busy", hint="of one worker while it was busy"),
+            Column(title="images"),
+            Column(title="busy", hint="from the first image of a shard to its last row, summed"),
+            Column(title="images/s busy", hint="of one worker while it was busy"),
         ),
         rows,
     )

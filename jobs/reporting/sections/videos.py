@@ -24,7 +24,7 @@ def videos_section(
     pace: VideoPace,
     panels: Sequence[DrawnPanel],
 ) -> Section:
-    """What became of every video, and the numbers of their frames, apart from those of pictures.
+    """What became of every video, and the numbers of their frames, apart from those of images.
 
     Args:
         metrics: of the frames; None where they were not scored, or are what the page is about.
@@ -39,7 +39,7 @@ def videos_section(
     lead = f"{formats.counted(len(videos), 'video')} with {formats.counted(num_frames, 'frame')}."
     if metrics is not None:
         lead += (
-            " Their frames are scored as pictures are, and apart from them. There are no "
+            " Their frames are scored as images are, and apart from them. There are no "
             "intervals: frames of one video are much alike."
         )
     return Section(

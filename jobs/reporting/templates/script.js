@@ -103,7 +103,7 @@ function follow(chart) {
 
 for (const chart of document.querySelectorAll("[data-lines]")) follow(chart);
 
-// Pictures enlarge in a dialog, which the browser itself closes by Escape.
+// Images enlarge in a dialog, which the browser itself closes by Escape.
 const viewer = document.getElementById("viewer");
 for (const button of document.querySelectorAll(".enlarge")) {
   button.addEventListener("click", () => {

@@ -108,12 +108,12 @@ def frames_file(folder: Path, *images: dict) -> str:
     return write(folder, {"images": list(images), "annotations": [], "categories": []})
 
 
-def test_frames_of_videos_are_told_from_pictures(tmp_path: Path):
-    picture = {"id": 9, "width": 4, "height": 3, "file_name": "x.jpg", "video": None}
+def test_frames_of_videos_are_told_from_images(tmp_path: Path):
+    still = {"id": 9, "width": 4, "height": 3, "file_name": "x.jpg", "video": None}
     both = {**FRAME, "id": 6, "file_name": "v/7.jpg", "frame_index": 8}
-    foreign = {**picture, "id": 7, "file_name": "y.jpg", "video": {"id": 3}, "frame_index": 1}
+    foreign = {**still, "id": 7, "file_name": "y.jpg", "video": {"id": 3}, "frame_index": 1}
     boxes = read_box_annotations(
-        frames_file(tmp_path, picture, FRAME, both, foreign), with_file_names=True
+        frames_file(tmp_path, still, FRAME, both, foreign), with_file_names=True
     )
 
     assert boxes.file_names == ("x.jpg", "", "v/7.jpg", "y.jpg")
@@ -122,7 +122,7 @@ def test_frames_of_videos_are_told_from_pictures(tmp_path: Path):
     assert frames is not None
     assert frames.videos == ("a/clip.mp4",)
     assert (frames.ids.tolist(), frames.frame_index.tolist()) == ([5, 6], [7, 8])
-    assert (frames.is_picture.tolist(), frames.video_index.tolist()) == ([False, True], [0, 0])
+    assert (frames.is_image.tolist(), frames.video_index.tolist()) == ([False, True], [0, 0])
     assert frames.name_of(6) == {"video": "a/clip.mp4", "frame_index": 8}
 
 

@@ -71,7 +71,7 @@ def test_images_are_read_from_a_file_that_has_nothing_else(tmp_path: Path):
     assert [image.id for image in images] == [5, 9]
 
 
-def test_frames_of_videos_are_no_pictures(tmp_path):
+def test_frames_of_videos_are_no_images(tmp_path):
     frame = {"id": 1, "width": 4, "height": 3, "video": "clip.mp4", "frame_index": 0}
     mixed = [frame, *GOOD["images"], {**frame, "id": 2, "file_name": "0.jpg"}]
     images = load_images(write(tmp_path, {"images": mixed}))
@@ -172,7 +172,7 @@ def test_what_is_malformed_is_named_in_one_line(tmp_path: Path, document: object
     [
         pytest.param(json.dumps(GOOD).encode()[:-40], id="truncated"),
         pytest.param(b"", id="empty"),
-        pytest.param(b"\x89PNG\r\n\x1a\n\0\0", id="a picture"),
+        pytest.param(b"\x89PNG\r\n\x1a\n\0\0", id="an image"),
         pytest.param(b"[" * 200_000, id="too deep"),
     ],
 )

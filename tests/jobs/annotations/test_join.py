@@ -1,4 +1,4 @@
-"""Every picture of a run is exactly one annotated image, or the command says which is not."""
+"""Every image of a run is exactly one annotated image, or the command says which is not."""
 
 import time
 
@@ -78,7 +78,7 @@ def test_equal_names_in_two_folders_join_by_folder():
     assert pairs(joined) == {1: 8, 2: 7}
 
 
-def test_the_longest_name_wins_when_the_shorter_one_is_another_pictures():
+def test_the_longest_name_wins_when_the_shorter_one_is_another_images():
     joined = join(["/d/1.jpg", "/d/a/1.jpg"], {7: "1.jpg", 8: "a/1.jpg"})
     assert pairs(joined) == {1: 7, 2: 8}
 
@@ -86,10 +86,10 @@ def test_the_longest_name_wins_when_the_shorter_one_is_another_pictures():
 @pytest.mark.parametrize(
     ("uris", "names"),
     [
-        pytest.param(["/d/a/1.jpg", "/d/b/1.jpg"], {7: "1.jpg"}, id="one entry, two pictures"),
-        pytest.param(["/d/1.jpg"], {7: "1.jpg", 8: "./1.jpg"}, id="two entries, one picture"),
+        pytest.param(["/d/a/1.jpg", "/d/b/1.jpg"], {7: "1.jpg"}, id="one entry, two images"),
+        pytest.param(["/d/1.jpg"], {7: "1.jpg", 8: "./1.jpg"}, id="two entries, one image"),
         pytest.param(["/d/a/1.jpg"], {7: "1.jpg", 8: "a/1.jpg"}, id="the shorter one has no other"),
-        pytest.param(["/d/1.jpg", "/d/1.jpg"], {7: "1.jpg"}, id="the same picture twice"),
+        pytest.param(["/d/1.jpg", "/d/1.jpg"], {7: "1.jpg"}, id="the same image twice"),
     ],
 )
 def test_what_could_be_joined_in_two_ways_is_refused(uris: list[str], names: dict[int, str]):
@@ -104,7 +104,7 @@ def test_the_message_counts_and_gives_three_examples():
         join(uris, {0: "0.jpg"})
 
     assert str(caught.value) == (
-        f"{URI}: of the run's 10 pictures, 9 match no entry by file_name, "
+        f"{URI}: of the run's 10 images, 9 match no entry by file_name, "
         "such as /d/1.jpg, /d/2.jpg, /d/3.jpg"
     )
 
@@ -126,7 +126,7 @@ def test_an_input_file_that_was_renumbered_since_is_refused(names: dict[int, str
         join_annotations([1, 2], ["/d/x.jpg", "/d/y.jpg"], annotated(names), input_annotations=URI)
 
 
-def test_another_file_with_the_same_pictures_joins_by_name_not_by_its_ids():
+def test_another_file_with_the_same_images_joins_by_name_not_by_its_ids():
     joined = join_annotations(
         [1, 2],
         ["/d/x.jpg", "/d/y.jpg"],
@@ -136,7 +136,7 @@ def test_another_file_with_the_same_pictures_joins_by_name_not_by_its_ids():
     assert pairs(joined) == {1: 2, 2: 1}
 
 
-def test_a_hundred_thousand_pictures_join_in_seconds():
+def test_a_hundred_thousand_images_join_in_seconds():
     count = 100_000
     names = {n: f"train/{n % 100:02d}/{n:08d}.jpg" for n in range(count)}
     uris = [f"/mnt/data/coco/{name}" for name in names.values()]

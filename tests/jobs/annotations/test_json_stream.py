@@ -114,7 +114,7 @@ def test_a_file_cut_anywhere_is_refused():
             "is not JSON, or a single value ('n'...), expected an object with a, b",
             id="words",
         ),
-        pytest.param(b"\x89PNG\r\n", "is not UTF-8: byte 0x89 at offset 0", id="a picture"),
+        pytest.param(b"\x89PNG\r\n", "is not UTF-8: byte 0x89 at offset 0", id="an image"),
         pytest.param(b'{"a": ["x\xe4y"]}', "is not UTF-8: byte 0xe4 at offset 9", id="latin-1"),
         pytest.param(
             b'{"a": [1, {"id": 2, "n',

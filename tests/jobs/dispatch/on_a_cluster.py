@@ -18,7 +18,7 @@ os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_enable_metrics_collection": 
 from ray.cluster_utils import Cluster
 
 from jobs.dispatch.dispatch import dispatch
-from jobs.dispatch.schedule import Patience
+from jobs.dispatch.schedule import RetryLimits
 from jobs.rundir.shard import Receipt, Shard
 from tests.jobs.dispatch.scripted_workers import Sleeper, StillbornAt, shard_of
 from tests.jobs.worker.runs import settings_without_a_model
@@ -95,7 +95,7 @@ def main(scenario: str, notes: Path) -> None:
         num_actors=None,
         address=cluster.address,
         on_receipt=on_receipt,
-        patience=Patience(max_attempts=1, floor_s=60.0, no_progress_s=120.0),
+        limits=RetryLimits(max_attempts=1, floor_s=60.0, no_progress_s=120.0),
         make_worker=SlowOrStillborn if scenario == "bad_node" else Slow,
     )
     where = [note.name.split("-")[1] for note in (notes / "work").iterdir()]

@@ -25,7 +25,7 @@ class Sleeper:
     def process(self, shard: Shard, upcoming: Shard | None = None) -> list[Outcome]:
         del upcoming
         for item in shard.sound:
-            self.rehearse(item)
+            self.run_trial(item)
         return [receipt_of(shard)]
 
     def finish(self) -> list[Outcome]:
@@ -34,7 +34,7 @@ class Sleeper:
     def warm_up(self) -> None:
         pass
 
-    def rehearse(self, item: ManifestItem) -> None:
+    def run_trial(self, item: ManifestItem) -> None:
         del item
         time.sleep(self.REST_S)
 
@@ -42,7 +42,7 @@ class Sleeper:
 class Touchy(Sleeper):
     """Does to itself what an item's uri says, ``unless`` a file is there, which it then makes."""
 
-    def rehearse(self, item: ManifestItem) -> None:
+    def run_trial(self, item: ManifestItem) -> None:
         what, _, once = item.uri.partition(" unless ")
         if once and Path(once).exists():
             return
@@ -78,22 +78,22 @@ _WAYS: dict[str, Callable[[], object]] = {
 
 
 class Sick(Touchy):
-    """Cannot even compute a picture that is known to be good."""
+    """Cannot even compute an image that is known to be good."""
 
     def warm_up(self) -> None:
         os._exit(9)
 
 
 class Sickening(Touchy):
-    """Cannot compute a good picture any more, on the whole machine, once an item was touched."""
+    """Cannot compute a good image any more, on the whole machine, once an item was touched."""
 
     def warm_up(self) -> None:
         if Path(self.settings.run_uri).exists():
             os._exit(9)
 
-    def rehearse(self, item: ManifestItem) -> None:
+    def run_trial(self, item: ManifestItem) -> None:
         Path(self.settings.run_uri).touch()
-        super().rehearse(item)
+        super().run_trial(item)
 
 
 class Weary(Touchy):
@@ -103,8 +103,8 @@ class Weary(Touchy):
         super().__init__(settings)
         self.num_done = 0
 
-    def rehearse(self, item: ManifestItem) -> None:
-        super().rehearse(item)
+    def run_trial(self, item: ManifestItem) -> None:
+        super().run_trial(item)
         self.num_done += 1
         if self.num_done == 4:
             os._exit(1)
@@ -140,7 +140,7 @@ def receipt_of(shard: Shard) -> Receipt:
 
 
 def shard_of(number: int, *uris: str) -> Shard:
-    """A shard of pictures with these uris."""
+    """A shard of images with these uris."""
     items = (
         ManifestItem(item_id=100 * number + i, shard=number, kind="image", uri=uri, image_id=i + 1)
         for i, uri in enumerate(uris)

@@ -13,7 +13,7 @@ import pytest
 from fcos_core.errors import CheckpointError, ConfigError, IncompleteRunError
 from jobs.dispatch.actor import make_detector
 from jobs.dispatch.dispatch import dispatch
-from jobs.dispatch.schedule import Patience
+from jobs.dispatch.schedule import RetryLimits
 from jobs.rundir.digest import RunDigest
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.shard import Receipt, Shard
@@ -39,7 +39,7 @@ def compute(
     settings: WorkerSettings,
     *,
     num_actors: int = 1,
-    patience: Patience | None = None,
+    limits: RetryLimits | None = None,
     on_receipt: Callable[[Receipt], None] | None = None,
     make_worker: MakeWorker = make_detector,
 ) -> list[Receipt]:
@@ -57,7 +57,7 @@ def compute(
         num_actors=num_actors,
         address=None,
         on_receipt=collect,
-        patience=patience,
+        limits=limits,
         make_worker=make_worker,
     )
     return receipts
@@ -65,11 +65,11 @@ def compute(
 
 @pytest.fixture(scope="module")
 def expected(
-    ray: ModuleType, tmp_path_factory: pytest.TempPathFactory, pictures: Path, tiny_weights: Path
+    ray: ModuleType, tmp_path_factory: pytest.TempPathFactory, images: Path, tiny_weights: Path
 ) -> str:
     """The digest of an undisturbed run with one actor."""
     assert ray.is_initialized()
-    run, shards = begin_run(tmp_path_factory.mktemp("runs") / "one", pictures, shard_size=2)
+    run, shards = begin_run(tmp_path_factory.mktemp("runs") / "one", images, shard_size=2)
     receipts = compute(shards, worker_settings(run, tiny_weights))
     assert [receipt.shard for receipt in receipts] == list(range(10))
     assert sum(receipt.num_rows for receipt in receipts) == 20
@@ -78,9 +78,9 @@ def expected(
 
 @pytest.mark.parametrize("num_actors", [1, 2])
 def test_rows_do_not_depend_on_order_nor_on_the_number_of_actors(
-    tmp_path: Path, pictures: Path, tiny_weights: Path, expected: str, num_actors: int
+    tmp_path: Path, images: Path, tiny_weights: Path, expected: str, num_actors: int
 ) -> None:
-    run, shards = begin_run(tmp_path / "run", pictures, shard_size=2)
+    run, shards = begin_run(tmp_path / "run", images, shard_size=2)
     random.Random(num_actors).shuffle(shards)  # noqa: S311
     receipts = compute(shards, worker_settings(run, tiny_weights), num_actors=num_actors)
     assert sorted(receipt.shard for receipt in receipts) == list(range(10))
@@ -88,9 +88,9 @@ def test_rows_do_not_depend_on_order_nor_on_the_number_of_actors(
 
 
 def test_a_killed_worker_is_replaced_and_changes_no_bit(
-    tmp_path: Path, pictures: Path, tiny_weights: Path, expected: str
+    tmp_path: Path, images: Path, tiny_weights: Path, expected: str
 ) -> None:
-    run, shards = begin_run(tmp_path / "run", pictures, shard_size=2)
+    run, shards = begin_run(tmp_path / "run", images, shard_size=2)
     killed: list[int] = []
 
     def kill_first(receipt: Receipt) -> None:
@@ -106,9 +106,9 @@ def test_a_killed_worker_is_replaced_and_changes_no_bit(
 
 
 def test_workers_that_keep_dying_end_the_run(
-    tmp_path: Path, pictures: Path, tiny_weights: Path
+    tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
-    run, shards = begin_run(tmp_path / "run", pictures, shard_size=10)
+    run, shards = begin_run(tmp_path / "run", images, shard_size=10)
     over = threading.Event()
 
     def kill_all() -> None:
@@ -124,7 +124,7 @@ def test_workers_that_keep_dying_end_the_run(
             compute(
                 shards,
                 worker_settings(run, tiny_weights),
-                patience=Patience(max_failures_in_a_row=3),
+                limits=RetryLimits(max_failures_in_a_row=3),
             )
     finally:
         over.set()
@@ -132,27 +132,27 @@ def test_workers_that_keep_dying_end_the_run(
 
 
 def test_a_late_shard_is_tried_so_often_and_then_named(
-    tmp_path: Path, pictures: Path, tiny_weights: Path
+    tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
-    run, shards = begin_run(tmp_path / "run", pictures, shard_size=20)
-    hasty = Patience(poll_s=0.001, floor_s=0.0, first_row_s=0.0, max_attempts=2)
+    run, shards = begin_run(tmp_path / "run", images, shard_size=20)
+    hasty = RetryLimits(poll_s=0.001, floor_s=0.0, first_row_s=0.0, max_attempts=2)
     with pytest.raises(
         IncompleteRunError,
         match=r"1 shards are missing after 2 attempts each: shard 0: no answer to 'process'",
     ):
-        compute(shards, worker_settings(run, tiny_weights), patience=hasty)
+        compute(shards, worker_settings(run, tiny_weights), limits=hasty)
 
 
 def test_a_cluster_without_room_ends_the_run_and_says_what_is_needed(
-    tmp_path: Path, pictures: Path, tiny_weights: Path
+    tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
-    run, shards = begin_run(tmp_path / "run", pictures, shard_size=20)
+    run, shards = begin_run(tmp_path / "run", images, shard_size=20)
     started = time.monotonic()
     with pytest.raises(IncompleteRunError, match=r"needs 64 CPUs and a cpu device.*has \{.*'CPU'"):
         compute(
             shards,
             worker_settings(run, tiny_weights, threads=64),
-            patience=Patience(no_progress_s=1.0),
+            limits=RetryLimits(no_progress_s=1.0),
         )
     assert time.monotonic() - started < 30
 
@@ -166,13 +166,13 @@ def test_a_cluster_without_room_ends_the_run_and_says_what_is_needed(
 )
 def test_what_a_worker_cannot_work_with_arrives_as_the_same_error(
     tmp_path: Path,
-    pictures: Path,
+    images: Path,
     tiny_weights: Path,
     change: dict[str, str],
     kind: type[Exception],
     message: str,
 ) -> None:
-    run, shards = begin_run(tmp_path / "run", pictures, shard_size=20)
+    run, shards = begin_run(tmp_path / "run", images, shard_size=20)
     with pytest.raises(kind) as caught:
         compute(shards, worker_settings(run, tiny_weights, **change))
     assert type(caught.value) is kind
@@ -180,8 +180,8 @@ def test_what_a_worker_cannot_work_with_arrives_as_the_same_error(
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_to_do_needs_no_cluster(tmp_path: Path, pictures: Path, tiny_weights: Path) -> None:
-    run, _ = begin_run(tmp_path / "run", pictures, shard_size=20)
+def test_nothing_to_do_needs_no_cluster(tmp_path: Path, images: Path, tiny_weights: Path) -> None:
+    run, _ = begin_run(tmp_path / "run", images, shard_size=20)
     assert compute([], worker_settings(run, tiny_weights)) == []
 
 
@@ -211,7 +211,7 @@ def test_a_worker_that_stands_still_is_replaced(caplog: pytest.LogCaptureFixture
     receipts = compute(
         [shard_of(number, "a") for number in range(4)],
         settings_without_a_model(threads=NUM_CPUS),  # there is room for no second one beside it
-        patience=Patience(floor_s=4.0, first_row_s=0.0, multiple=0.0),
+        limits=RetryLimits(floor_s=4.0, first_row_s=0.0, multiple=0.0),
         make_worker=Sleeper,
         on_receipt=stop,
     )
@@ -228,7 +228,7 @@ def test_a_device_that_no_worker_can_use_ends_the_run_with_its_words() -> None:
         compute(
             [shard_of(0, "a"), shard_of(1, "a")],
             settings_without_a_model(),
-            patience=Patience(max_failures_in_a_row=3),
+            limits=RetryLimits(max_failures_in_a_row=3),
             make_worker=Stillborn,
         )
 
@@ -240,7 +240,7 @@ def test_a_shard_that_storage_refuses_is_named() -> None:
         compute(
             [shard_of(7, "a")],
             settings_without_a_model(),
-            patience=Patience(max_attempts=2),
+            limits=RetryLimits(max_attempts=2),
             make_worker=Refused,
         )
 
@@ -262,7 +262,7 @@ def test_a_run_without_progress_ends_and_names_its_shards() -> None:
             compute(
                 [shard_of(3, "hang"), shard_of(4, "hang")],
                 settings_without_a_model(),
-                patience=Patience(
+                limits=RetryLimits(
                     no_progress_s=8.0,
                     start_s=1.0,
                     floor_s=1.0,

@@ -107,7 +107,7 @@ def test_hunger_that_is_not_the_items_doing_accuses_nobody() -> None:
         examine("hang", memory=crowded)
 
 
-def test_where_no_good_picture_can_be_computed_nobody_is_accused(tmp_path: Path) -> None:
+def test_where_no_good_image_can_be_computed_nobody_is_accused(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="known to be good: exit code 9"):
         examine("exit", make_worker=Sick)
     with pytest.raises(DeviceError, match="known to be good: exit code 9"):

@@ -1,7 +1,7 @@
 import pytest
 
 from fcos_core.errors import IncompleteRunError
-from jobs.dispatch.schedule import Patience, Schedule
+from jobs.dispatch.schedule import RetryLimits, Schedule
 from jobs.rundir.rows import ManifestItem
 from jobs.rundir.shard import Receipt, Shard
 
@@ -28,8 +28,8 @@ def receipt(number: int, *, seconds: float = 1.0, num_items: int = 10) -> Receip
     )
 
 
-def schedule_of(num_shards: int, **patience: float) -> Schedule:
-    return Schedule([shard(n) for n in range(num_shards)], Patience(**patience))
+def schedule_of(num_shards: int, **limits: float) -> Schedule:
+    return Schedule([shard(n) for n in range(num_shards)], RetryLimits(**limits))
 
 
 def taken(schedule: Schedule) -> Shard:

@@ -16,7 +16,7 @@ import pytest
 
 from fcos_core.errors import ConfigError, ImageError, StorageError
 from jobs.inputs.item_bytes import MAX_BYTES, fetch
-from jobs.inputs.parquet_images import ParquetPictures
+from jobs.inputs.parquet_images import ParquetImages
 from jobs.inputs.sources import enumerate_inputs
 from jobs.inputs.tar_index import read_tar_index
 from jobs.planning.manifest import make_manifest
@@ -55,7 +55,7 @@ MEMBERS = {
     "n#1.jpg": b"third",
     "empty.jpg": b"",
 }
-PICTURES = ["0001.jpg", "sub/0002.PNG", "n#1.jpg", "empty.jpg"]
+IMAGES = ["0001.jpg", "sub/0002.PNG", "n#1.jpg", "empty.jpg"]
 
 
 def test_plain_files_are_read_whole(tmp_path: Path):
@@ -66,11 +66,11 @@ def test_plain_files_are_read_whole(tmp_path: Path):
 def test_tar_members_are_listed_in_order_and_read_back(tmp_path: Path):
     path = write_tar(tmp_path / "shard-000.tar", MEMBERS)
     listing = enumerate_inputs([str(path)])
-    assert [entry.uri for entry in listing.items] == [f"{path}#{name}" for name in PICTURES]
+    assert [entry.uri for entry in listing.items] == [f"{path}#{name}" for name in IMAGES]
     assert [entry.size_bytes for entry in listing.items] == [5, 35000, 5, 0]
     assert {entry.mtime_ns for entry in listing.items} == {path.stat().st_mtime_ns}
     assert listing.skipped == 1
-    assert list(fetch_all(path).values()) == [MEMBERS[name] for name in PICTURES]
+    assert list(fetch_all(path).values()) == [MEMBERS[name] for name in IMAGES]
 
 
 @pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -89,12 +89,12 @@ def test_of_two_members_with_one_name_the_later_counts(tmp_path: Path):
     assert list(fetch_all(path).values()) == [b"new", b"two"]
 
 
-def test_links_in_a_tar_are_no_pictures(tmp_path: Path):
+def test_links_in_a_tar_are_no_images(tmp_path: Path):
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         link = tarfile.TarInfo("link.jpg")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
-    with pytest.raises(ConfigError, match="holds no picture"):
+    with pytest.raises(ConfigError, match="holds no image"):
         enumerate_inputs([str(tmp_path / "a.tar")])
 
 
@@ -158,13 +158,13 @@ def test_parquet_of_uris_names_files_relative_to_its_folder(tmp_path: Path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"pixels": pa.array([b"x"])}, "no column of picture bytes (bytes, image, image_bytes)"),
+        ({"pixels": pa.array([b"x"])}, "no column of image bytes (bytes, image, image_bytes)"),
         ({"image": pa.array(["a.jpg"])}, "and no text column uri; it has image"),
         ({"uri": pa.array(["a.jpg", None])}, "p.parquet, row 1: uri is None"),
-        ({"uri": pa.array([], pa.string())}, "holds no picture"),
+        ({"uri": pa.array([], pa.string())}, "holds no image"),
     ],
 )
-def test_parquet_without_pictures_is_refused(
+def test_parquet_without_images_is_refused(
     tmp_path: Path, columns: dict[str, pa.Array], message: str
 ):
     path = write_parquet(tmp_path / "p.parquet", columns)
@@ -257,7 +257,7 @@ def test_a_failing_disk_is_known_through_the_readers_of_archives(
         pytest.skip("needs a file whose reading fails with an input/output error")
     broken = ObjectInfo(uri="/proc/self/mem", size_bytes=4096, mtime_ns=None, etag=None)
     monkeypatch.setattr(ObjectInfo, "version", ANY_VERSION)  # such a file claims to be empty
-    for read in (read_tar_index, ParquetPictures):
+    for read in (read_tar_index, ParquetImages):
         with pytest.raises(StorageError, match="Input/output error"):
             read(broken)
 

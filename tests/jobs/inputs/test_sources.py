@@ -139,7 +139,7 @@ def test_list_takes_lines_in_order_relative_to_its_own_folder(folder: Path):
     [
         ("a\n", "list.txt, line 1: 'a' is a folder, expected a file"),
         ("gs://bucket/a.jpg\n", "no storage for gs://"),
-        ("\n# only this\n", "holds no picture"),
+        ("\n# only this\n", "holds no image"),
     ],
 )
 def test_bad_list_is_refused(folder: Path, content: str, message: str):
@@ -159,8 +159,8 @@ def test_list_that_is_not_text_is_refused(tmp_path: Path):
     [
         ("{}/missing.jpg", "missing.jpg' does not exist"),
         ("{}/*.webp", "no file matches '"),
-        ("{}/*.md", "holds no picture or video, 1 files of other kinds"),
-        ("{}/empty", "empty' holds no picture or video, 0 files of other kinds"),
+        ("{}/*.md", "holds no image or video, 1 files of other kinds"),
+        ("{}/empty", "empty' holds no image or video, 0 files of other kinds"),
         ("gs://bucket/folder", "no storage for gs://"),
         ("", "is not a path"),
     ],
@@ -198,7 +198,7 @@ def write_coco(path: Path, images: list[tuple[int, str, int, int]]) -> Path:
 IMAGES = [(7, "b.jpg", 640, 480), (3, "gone.jpg", 480, 640)]
 
 
-def test_coco_file_gives_ids_and_sizes_and_keeps_missing_pictures(folder: Path, tmp_path: Path):
+def test_coco_file_gives_ids_and_sizes_and_keeps_missing_images(folder: Path, tmp_path: Path):
     path = write_coco(tmp_path / "elsewhere" / "labels.json", IMAGES)
     listing = enumerate_inputs([str(path)], image_root=str(folder))
     assert listing.annotations == str(path)
@@ -218,7 +218,7 @@ def test_coco_file_beside_another_input_gives_no_ids_to_the_run(folder: Path):
 
 
 @pytest.mark.parametrize(
-    ("annotations", "pictures"),
+    ("annotations", "images"),
     [
         ("set/labels.json", "set"),
         ("set/labels.json", "set/images"),
@@ -227,13 +227,13 @@ def test_coco_file_beside_another_input_gives_no_ids_to_the_run(folder: Path):
         ("set/annotations/instances_val2017.json", "set/images/val2017"),
     ],
 )
-def test_pictures_of_a_coco_file_are_found_near_it(tmp_path: Path, annotations: str, pictures: str):
+def test_images_of_a_coco_file_are_found_near_it(tmp_path: Path, annotations: str, images: str):
     path = write_coco(tmp_path / annotations, IMAGES)
-    picture = write(tmp_path / pictures / "b.jpg")
-    assert enumerate_inputs([str(path)]).items[0].uri == str(picture)
+    image = write(tmp_path / images / "b.jpg")
+    assert enumerate_inputs([str(path)]).items[0].uri == str(image)
 
 
-def test_coco_file_without_pictures_near_it_asks_for_the_root(tmp_path: Path):
+def test_coco_file_without_images_near_it_asks_for_the_root(tmp_path: Path):
     path = write_coco(tmp_path / "labels.json", IMAGES)
     with pytest.raises(ConfigError, match="give --image-root"):
         enumerate_inputs([str(path)])

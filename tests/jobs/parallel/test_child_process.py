@@ -13,7 +13,7 @@ import pytest
 
 from fcos_core.errors import VideoError
 from jobs.parallel.child_process import Child, ChildDiedError
-from jobs.parallel.map_blocks import Died, map_in_children
+from jobs.parallel.map_blocks import TaskCrashed, map_in_children
 from tests.processes import children_below
 
 ROOT = Path(__file__).parents[3]
@@ -63,9 +63,9 @@ def test_what_kills_is_said_and_the_rest_is_done_in_order(tmp_path: Path) -> Non
     )
     assert found == [
         "a is done",
-        Died("die", "whoever works at it dies: killed by SIGKILL"),
+        TaskCrashed("die", "whoever works at it dies: killed by SIGKILL"),
         "once is done",
-        Died("exit", "whoever works at it dies: exit code 3"),
+        TaskCrashed("exit", "whoever works at it dies: exit code 3"),
         "b is done",
     ]
 

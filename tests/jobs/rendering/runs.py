@@ -1,4 +1,4 @@
-"""Runs over real pictures and videos, with detections that nobody had to compute."""
+"""Runs over real images and videos, with detections that nobody had to compute."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,10 +23,10 @@ class RunOfATest:
     items: list[ManifestItem] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
 
-    def picture(
+    def image(
         self, path: Path | str, size: tuple[int, int], detections: Sequence[Detection] = ()
     ) -> None:
-        """Add a picture of some width and height."""
+        """Add an image of some width and height."""
         number = len(self.items)
         exists = Path(path).is_file()
         self.items.append(
@@ -42,8 +42,8 @@ class RunOfATest:
         self.rows.append(self._row(number, str(path), size, detections))
 
     def quarantined(self, path: Path | str) -> None:
-        """Add a picture that could not be used."""
-        self.picture(path, (1, 1))
+        """Add an image that could not be used."""
+        self.image(path, (1, 1))
         self.rows[-1] = Row.quarantined(
             item_id=len(self.items) - 1,
             image_id=len(self.rows),

@@ -27,7 +27,7 @@ def _ffprobe() -> None:
 
 @dataclass(frozen=True)
 class Probed:
-    """What ffprobe says of the picture."""
+    """What ffprobe says of the image."""
 
     num_frames: int
     duration_s: float
@@ -58,10 +58,10 @@ def probe(path: Path, stream: str = "v:0") -> Probed:
 
 
 def shown_s(packets: list[dict[str, Any]]) -> float:
-    """From when the first picture is shown until the last one is over.
+    """From when the first image is shown until the last one is over.
 
     Matroska and FLV say how long the file is, sound and time before it included; mp4 leaves out
-    of a stream's length how far its last pictures are put off by B-frames.
+    of a stream's length how far its last images are put off by B-frames.
     """
     shown = [packet for packet in packets if "pts_time" in packet and "D" not in packet["flags"]]
     if not shown:
@@ -112,7 +112,7 @@ def test_a_turned_an_uneven_and_a_late_video_are_probed_alike(tmp_path: Path) ->
 def test_real_videos_are_probed_alike(tmp_path: Path, shared_data: Path) -> None:
     sources = sorted((shared_data / "video").iterdir())
     damaged = {"corrupted.mp4", "mp4-with-audio.mp4"}
-    # Its larger picture is the second one.
+    # Its larger image is the second one.
     assert_probed_alike(
         tmp_path,
         [path for path in sources if path.name not in damaged],

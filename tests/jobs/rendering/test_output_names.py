@@ -33,7 +33,7 @@ uris = st.builds(
 )
 
 
-def pictures(*names: str) -> dict[str, str]:
+def images(*names: str) -> dict[str, str]:
     return output_names(dict.fromkeys(names, ".jpg"))
 
 
@@ -56,17 +56,17 @@ def test_no_two_names_meet_and_none_leaves_the_folder(suffixes: dict[str, str]):
 
 
 def test_the_folders_of_the_sources_are_kept_below_the_one_they_share():
-    assert pictures("/d/a/x.jpg", "/d/b/x.png", "/d/b/c/y.tif") == {
+    assert images("/d/a/x.jpg", "/d/b/x.png", "/d/b/c/y.tif") == {
         "/d/a/x.jpg": "a/x.jpg",
         "/d/b/x.png": "b/x.jpg",
         "/d/b/c/y.tif": "b/c/y.jpg",
     }
-    assert pictures("/d/a/x.jpg") == {"/d/a/x.jpg": "x.jpg"}
-    assert pictures() == {}
+    assert images("/d/a/x.jpg") == {"/d/a/x.jpg": "x.jpg"}
+    assert images() == {}
 
 
 def test_names_that_would_meet_get_a_hash_and_the_others_do_not():
-    names = pictures("/d/x.jpg", "/d/x.png", "/d/y.png", "/d/contact-sheet.png")
+    names = images("/d/x.jpg", "/d/x.png", "/d/y.png", "/d/contact-sheet.png")
 
     assert names["/d/y.png"] == "y.jpg"
     assert sorted(names.values()) == [
@@ -78,7 +78,7 @@ def test_names_that_would_meet_get_a_hash_and_the_others_do_not():
 
 
 def test_members_of_archives_and_rows_of_tables_get_a_folder():
-    assert pictures("/d/a.tar#m/1.jpg", "/d/b.parquet#17") == {
+    assert images("/d/a.tar#m/1.jpg", "/d/b.parquet#17") == {
         "/d/a.tar#m/1.jpg": "a.tar/m/1.jpg",
         "/d/b.parquet#17": "b.parquet/17.jpg",
     }

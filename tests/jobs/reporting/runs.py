@@ -20,7 +20,7 @@ Detection = tuple[int, float, tuple[float, float, float, float]]  # category id,
 
 
 def found(item: int, uri: str, detections: Sequence[Detection], **others: Any) -> Row:
-    """The row of a picture that was looked at."""
+    """The row of an image that was looked at."""
     return Row.ok(
         item_id=item,
         image_id=item + 1,
@@ -35,7 +35,7 @@ def found(item: int, uri: str, detections: Sequence[Detection], **others: Any) -
 
 
 def refused(item: int, uri: str, error: str = "truncated", error_class: str = "ImageError") -> Row:
-    """The row of a picture that could not be used."""
+    """The row of an image that could not be used."""
     return Row.quarantined(
         item_id=item, image_id=item + 1, uri=uri, error_class=error_class, error=error
     )
@@ -69,7 +69,7 @@ def write_run(
             run_id=RUN_ID,
             fingerprint="f",
             fingerprint_fields={},
-            config={"score_threshold": 0.05, "weights": "demo", "inputs": ["/pictures"]},
+            config={"score_threshold": 0.05, "weights": "demo", "inputs": ["/images"]},
             versions={"torch": "9.9"},
             weights_sha256="5" * 64,
             preset="improved",
@@ -93,7 +93,7 @@ def write_annotations(
     *,
     categories: Mapping[int, str] = CATEGORIES,
 ) -> str:
-    """Annotate the pictures of some rows; boxes are image id, category id and xywh."""
+    """Annotate the images of some rows; boxes are image id, category id and xywh."""
     document = {
         "images": [
             {
@@ -114,7 +114,7 @@ def write_annotations(
     return str(path)
 
 
-def write_picture(path: Path, *, width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> None:
+def write_image(path: Path, *, width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> None:
     """Write noise, which no JPEG makes small."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     path.parent.mkdir(parents=True, exist_ok=True)

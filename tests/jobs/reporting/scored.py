@@ -17,7 +17,7 @@ from tests.jobs.reporting.runs import (
     found,
     refused,
     write_annotations,
-    write_picture,
+    write_image,
     write_run,
 )
 
@@ -47,10 +47,10 @@ OPTIONAL: dict[str, dict[str, Any]] = {
 
 
 def make_scored_run(folder: Path) -> tuple[RunDirectory, str]:
-    """Four pictures, of which one is perfect, one has a false positive and one misses an object."""
-    uris = [str(folder / f"pictures/{name}.jpg") for name in "abcd"]
+    """Four images, of which one is perfect, one has a false positive and one misses an object."""
+    uris = [str(folder / f"images/{name}.jpg") for name in "abcd"]
     for i, uri in enumerate(uris[:3]):
-        write_picture(Path(uri), seed=i)
+        write_image(Path(uri), seed=i)
     rows = [
         found(0, uris[0], [(1, 0.9, (10, 10, 40, 40)), (3, 0.8, (50, 10, 90, 60))]),
         found(1, uris[1], [(1, 0.9, (10, 10, 40, 40)), (3, 0.7, (60, 40, 70, 50))]),

@@ -16,7 +16,7 @@ from tests.jobs.reporting.runs import (
     found,
     refused,
     write_annotations,
-    write_picture,
+    write_image,
     write_run,
 )
 from tests.jobs.reporting.scored import (
@@ -26,9 +26,9 @@ from tests.jobs.reporting.scored import (
 )
 
 
-def test_pictures_are_found_below_another_folder(tmp_path: Path):
+def test_images_are_found_below_another_folder(tmp_path: Path):
     run, _ = make_scored_run(tmp_path)
-    (tmp_path / "pictures").rename(tmp_path / "moved")
+    (tmp_path / "images").rename(tmp_path / "moved")
 
     without = page_of(run)
     page = page_of(run, image_root=str(tmp_path / "moved"))
@@ -38,9 +38,9 @@ def test_pictures_are_found_below_another_folder(tmp_path: Path):
     assert len([one for one in page.named("img") if "src" in one.attributes]) == 8
 
 
-def test_a_picture_that_has_changed_is_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_an_image_that_has_changed_is_not_shown(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     run, _ = make_scored_run(tmp_path)
-    write_picture(tmp_path / "pictures/a.jpg", width=HEIGHT, height=WIDTH)
+    write_image(tmp_path / "images/a.jpg", width=HEIGHT, height=WIDTH)
 
     with caplog.at_level(logging.WARNING):
         page = page_of(run)
@@ -82,8 +82,8 @@ def test_an_incomplete_run_says_so_before_its_numbers(tmp_path: Path):
 
     text = page_of(run).text
 
-    assert "Incomplete: 2 of 6 pictures missing" in text
-    assert "Missing from the run: 2 pictures." in text
+    assert "Incomplete: 2 of 6 images missing" in text
+    assert "Missing from the run: 2 images." in text
     assert "none: the run is not complete" in text
 
 
@@ -105,9 +105,9 @@ def test_frames_of_a_video_that_is_not_there_are_counted_but_not_shown(tmp_path:
     assert "panels" not in page.sections
 
 
-def test_pictures_are_judged_beside_videos(tmp_path: Path):
+def test_images_are_judged_beside_videos(tmp_path: Path):
     path = tmp_path / "a.jpg"
-    write_picture(path)
+    write_image(path)
     rows = [
         found(0, str(path), [(1, 0.9, (10, 10, 40, 40))]),
         found(1, "/d/v.mp4", [(1, 0.9, (1, 1, 9, 9))], frame_index=0, timestamp_s=0.0),
@@ -124,13 +124,13 @@ def test_pictures_are_judged_beside_videos(tmp_path: Path):
     ]
 
 
-def test_the_first_quarantined_pictures_are_listed_and_all_are_counted(tmp_path: Path):
+def test_the_first_quarantined_images_are_listed_and_all_are_counted(tmp_path: Path):
     rows = [refused(i, f"/d/{i}.jpg", error_class="ImageError") for i in range(70)]
     rows += [refused(70, "/d/v", error_class="VideoError")]
 
     page = page_of(write_run(tmp_path / "RUN", rows, shard_size=30))
 
-    assert "71 pictures (100.00" in page.text
+    assert "71 images (100.00" in page.text
     assert "The first 50 are listed." in page.text
     assert "/d/49.jpg" in page.text
     assert "/d/50.jpg" not in page.text

@@ -18,7 +18,7 @@ from tests.jobs.reporting.runs import (
     found,
     refused,
     write_annotations,
-    write_picture,
+    write_image,
     write_run,
 )
 from tests.jobs.reporting.scored import (
@@ -33,7 +33,7 @@ def test_nothing_in_names_or_messages_becomes_markup(tmp_path: Path):
     hostile = "<img src=x onerror=alert(1)>"
     quoting = "'\" onmouseover=alert(1) x="
     path = tmp_path / 'a"b<c>.jpg'
-    write_picture(path)
+    write_image(path)
     categories = {1: hostile, 3: f"</style></script><script>{quoting}"}
     rows = [
         found(0, str(path), [(1, 0.9, (10, 10, 40, 40)), (3, 0.8, (50, 10, 90, 60))]),
@@ -86,11 +86,11 @@ def test_the_page_loads_and_runs_nothing_but_itself(tmp_path: Path):
         assert f"{name}-src 'sha256-{b64encode(digest).decode()}'" in policy
 
 
-def test_a_hundred_thousand_pictures_give_a_small_page_soon(tmp_path: Path):
+def test_a_hundred_thousand_images_give_a_small_page_soon(tmp_path: Path):
     random = np.random.default_rng(5)
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     for i in range(40):
-        write_picture(folder / f"{i}.jpg", width=640, height=480, seed=i)
+        write_image(folder / f"{i}.jpg", width=640, height=480, seed=i)
     uris = [str(folder / f"{i % 40}.jpg") for i in range(100_000)]
     box = random.uniform(0, 300, (100_000, 2)).astype(np.float32)
     score = random.random(100_000, np.float32)
@@ -105,7 +105,7 @@ def test_a_hundred_thousand_pictures_give_a_small_page_soon(tmp_path: Path):
     assert 100_000 < result.num_bytes <= MAX_BYTES
 
 
-def test_pictures_are_left_out_before_the_page_is_too_large(
+def test_images_are_left_out_before_the_page_is_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     run, _ = make_scored_run(tmp_path)
@@ -114,7 +114,7 @@ def test_pictures_are_left_out_before_the_page_is_too_large(
 
     page = page_of(run)
 
-    assert "1 picture left out to keep this file small" in page.text
+    assert "1 image left out to keep this file small" in page.text
     assert Path(run.uri, "report/index.html").stat().st_size < whole
 
 

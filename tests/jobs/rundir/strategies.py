@@ -56,7 +56,7 @@ def rows(draw: st.DrawFn) -> Row:
 
 
 def an_image(item_id: int, shard: int) -> ManifestItem:
-    """Plan one picture."""
+    """Plan one image."""
     return ManifestItem(
         item_id=item_id,
         shard=shard,
@@ -89,7 +89,7 @@ def a_segment(
 
 
 def images(num_items: int, *, shard_size: int = 4) -> list[ManifestItem]:
-    """Plan some pictures."""
+    """Plan some images."""
     return [an_image(i, i // shard_size) for i in range(num_items)]
 
 
@@ -118,7 +118,7 @@ def bad_row(
     error: str = "it is cut short",
     last: int | None = None,
 ) -> Row:
-    """Make the row of a picture, a frame, or frames to a last one, that could not be decoded."""
+    """Make the row of an image, a frame, or frames to a last one, that could not be decoded."""
     first_frame = item.first_frame or 0
     return Row.quarantined(
         item_id=item.item_id,
@@ -166,7 +166,7 @@ def commit_rows(
 
 
 def finish_run(run: RunDirectory) -> None:
-    """Commit all shards of pictures that are not there yet, each picture ok."""
+    """Commit all shards of images that are not there yet, each image ok."""
     committed = {number for number, _ in run.list_shards().shards}
     for shard, items in run.iterate_manifest():
         if shard not in committed:

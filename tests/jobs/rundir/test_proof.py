@@ -33,7 +33,7 @@ ITEMS = images(10)
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
-    """Ten pictures in three shards, all committed."""
+    """Ten images in three shards, all committed."""
     run = begin_run(tmp_path / "run", ITEMS)
     finish_run(run)
     return run

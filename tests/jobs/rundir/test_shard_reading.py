@@ -30,7 +30,7 @@ from tests.jobs.rundir.strategies import (
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
-    """Ten pictures in three shards, all committed."""
+    """Ten images in three shards, all committed."""
     run = begin_run(tmp_path / "run #1", images(10))
     finish_run(run)
     return run

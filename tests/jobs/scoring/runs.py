@@ -19,7 +19,7 @@ Detection = tuple[int, float, list[float]]  # category id, score, xyxy
 
 
 @dataclass
-class Picture:
+class Image:
     """One row of a run; ``detections`` None means quarantined."""
 
     uri: str
@@ -30,24 +30,24 @@ class Picture:
 
 def make_run(
     folder: Path,
-    pictures: list[Picture],
+    images: list[Image],
     *,
     categories: Mapping[int, str] = CATEGORIES,
     input_annotations: str | None = None,
     without: tuple[int, ...] = (),
     settings: Mapping[str, Any] | None = None,
 ) -> str:
-    """Write a run as ``detect`` leaves it, one picture per shard, ``without`` some shards."""
+    """Write a run as ``detect`` leaves it, one image per shard, ``without`` some shards."""
     run = RunDirectory(str(folder / "RUN"))
     items = [
         ManifestItem(item_id=i, shard=i, kind="image", uri=one.uri, image_id=one.image_id or i + 1)
-        for i, one in enumerate(pictures)
+        for i, one in enumerate(images)
     ]
     run.create_manifest(items_to_table(items), {"run_id": "r1", "fingerprint": "f"})
     run.create_run_record(record_of_a_test(categories, settings, input_annotations))
-    for item, picture in zip(items, pictures, strict=True):
+    for item, image in zip(items, images, strict=True):
         if item.shard not in without:
-            data = encode_shard([row_of(item, picture)], run_id="r1", shard=item.shard)
+            data = encode_shard([row_of(item, image)], run_id="r1", shard=item.shard)
             assert commit_shard(run, item.shard, data)
     return run.uri
 
@@ -74,18 +74,18 @@ def record_of_a_test(
     )
 
 
-def row_of(item: ManifestItem, picture: Picture) -> Row:
+def row_of(item: ManifestItem, image: Image) -> Row:
     names: dict[str, Any] = {"item_id": item.item_id, "image_id": item.image_id, "uri": item.uri}
-    if picture.detections is None:
+    if image.detections is None:
         return Row.quarantined(**names, error_class="ImageError", error="truncated")
-    width, height = picture.size
+    width, height = image.size
     return Row.ok(
         **names,
         width=width,
         height=height,
-        boxes=[box for _, _, box in picture.detections],
-        scores=[score for _, score, _ in picture.detections],
-        category_ids=[category_id for category_id, _, _ in picture.detections],
+        boxes=[box for _, _, box in image.detections],
+        scores=[score for _, score, _ in image.detections],
+        category_ids=[category_id for category_id, _, _ in image.detections],
     )
 
 

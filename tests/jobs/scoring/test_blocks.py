@@ -9,7 +9,7 @@ import pytest
 from jobs import evaluate
 from jobs.evaluate import EvaluateConfig
 from jobs.scoring import blocks
-from tests.jobs.scoring.runs import CAT_BOX, HIT, Picture, make_run, write_annotations
+from tests.jobs.scoring.runs import CAT_BOX, HIT, Image, make_run, write_annotations
 
 
 def metrics_of_results(annotations: Path, results: Path, **settings):
@@ -38,16 +38,16 @@ def test_real_results_score_alike_in_any_blocks_here_and_under_ray(
 
 def test_a_run_scores_alike_in_any_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     random = np.random.default_rng(0)
-    pictures, boxes, names = [], [], {}
+    images, boxes, names = [], [], {}
     for i in range(30):
         # Annotated ids fall while manifest order rises.
         names[100 - i] = f"{i:02d}.jpg"
         boxes += [(100 - i, int(random.choice([1, 3])), CAT_BOX) for _ in range(2)]
         scores = np.round(random.random(6), 1)
         found = [(int(random.choice([1, 2, 3])), float(score), HIT[2]) for score in scores]
-        pictures.append(Picture(f"/d/{i:02d}.jpg", found))
+        images.append(Image(f"/d/{i:02d}.jpg", found))
     annotations = write_annotations(tmp_path, names, boxes)
-    uri = make_run(tmp_path, pictures)
+    uri = make_run(tmp_path, images)
     whole = evaluate.run(EvaluateConfig(run=uri, annotations=annotations)).metrics
     assert 0 < whole["AP"] < 1
     for size in (1, 7, 29):

@@ -1,4 +1,4 @@
-"""One run against another: the differences, how sure they are, and the pictures behind them."""
+"""One run against another: the differences, how sure they are, and the images behind them."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ from fcos_core.errors import ConfigError
 from jobs import evaluate
 from jobs.cli.commands import main
 from jobs.evaluate import EvaluateConfig
-from tests.jobs.scoring.runs import CAT_BOX, HIT, Picture, make_run, write_annotations
+from tests.jobs.scoring.runs import CAT_BOX, HIT, Image, make_run, write_annotations
 
 
 def two_runs(tmp_path: Path) -> tuple[str, str, str]:
@@ -18,10 +18,10 @@ def two_runs(tmp_path: Path) -> tuple[str, str, str]:
     annotations = write_annotations(tmp_path, names, [(5, 1, CAT_BOX), (6, 1, CAT_BOX)])
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
-    empty = [Picture("/d/c.jpg", [])]
-    one = [Picture("/d/a.jpg", []), Picture("/d/b.jpg", [HIT]), *empty]
-    ghost = [Picture("/d/c.jpg", [(1, 0.95, [10.0, 10.0, 60.0, 60.0])])]
-    two = [Picture("/d/a.jpg", [HIT]), Picture("/d/b.jpg", [HIT]), *ghost]
+    empty = [Image("/d/c.jpg", [])]
+    one = [Image("/d/a.jpg", []), Image("/d/b.jpg", [HIT]), *empty]
+    ghost = [Image("/d/c.jpg", [(1, 0.95, [10.0, 10.0, 60.0, 60.0])])]
+    two = [Image("/d/a.jpg", [HIT]), Image("/d/b.jpg", [HIT]), *ghost]
     return make_run(tmp_path / "one", one), make_run(tmp_path / "two", two), annotations
 
 
@@ -51,11 +51,11 @@ def test_a_run_against_itself_differs_in_nothing(tmp_path: Path):
     assert told["images"] == {"better": [], "worse": []}
 
 
-def test_runs_over_other_pictures_are_not_compared(tmp_path: Path):
+def test_runs_over_other_images_are_not_compared(tmp_path: Path):
     one, _, annotations = two_runs(tmp_path)
     (tmp_path / "less").mkdir()
-    less = make_run(tmp_path / "less", [Picture("/d/a.jpg", [HIT])])
-    with pytest.raises(ConfigError, match="not the same pictures: 3 and 1, 1 of them in both"):
+    less = make_run(tmp_path / "less", [Image("/d/a.jpg", [HIT])])
+    with pytest.raises(ConfigError, match="not the same images: 3 and 1, 1 of them in both"):
         evaluate.run(EvaluateConfig(run=one, annotations=annotations, against=less))
 
 

@@ -1,4 +1,4 @@
-"""What is scored is exactly the run's pictures, joined to what was annotated, or a results file."""
+"""What is scored is exactly the run's images, joined to what was annotated, or a results file."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.jobs.scoring.runs import (
     HIT,
     PERFECT,
     Detection,
-    Picture,
+    Image,
     make_run,
     write_annotations,
 )
@@ -41,7 +41,7 @@ def test_categories_that_mean_something_else_are_refused(
     tmp_path: Path, theirs: dict[int, str], expected: str
 ):
     annotations = write_annotations(tmp_path, {5: "a.jpg"}, [], categories=theirs)
-    uri = make_run(tmp_path, [Picture("/d/a.jpg", [HIT])])
+    uri = make_run(tmp_path, [Image("/d/a.jpg", [HIT])])
 
     with pytest.raises(ConfigError, match=expected):
         evaluate(EvaluateConfig(run=uri, annotations=annotations))
@@ -51,7 +51,7 @@ def test_categories_may_differ_in_case_be_fewer_and_have_names_for_unused_ids(tm
     annotations = write_annotations(
         tmp_path, {5: "a.jpg"}, [(5, 1, CAT_BOX)], categories={1: "Cat ", 2: "cow"}
     )
-    uri = make_run(tmp_path, [Picture("/d/a.jpg", [HIT])])
+    uri = make_run(tmp_path, [Image("/d/a.jpg", [HIT])])
 
     assert evaluate(EvaluateConfig(run=uri, annotations=annotations)).headline["AP"] == PERFECT
 
@@ -62,7 +62,7 @@ def test_the_input_file_joins_by_its_ids(tmp_path: Path):
     )
     uri = make_run(
         tmp_path,
-        [Picture("/d/1.jpg", [HIT], image_id=30), Picture("/e/1.jpg", [], image_id=20)],
+        [Image("/d/1.jpg", [HIT], image_id=30), Image("/e/1.jpg", [], image_id=20)],
         input_annotations=annotations,
     )
 
@@ -72,11 +72,11 @@ def test_the_input_file_joins_by_its_ids(tmp_path: Path):
     assert [row["AP"] for row in result.metrics["per_category"]] == [PERFECT, 0.0]
 
 
-def test_a_picture_that_nobody_annotated_is_refused(tmp_path: Path):
+def test_an_image_that_nobody_annotated_is_refused(tmp_path: Path):
     annotations = write_annotations(tmp_path, {5: "a.jpg"}, [(5, 1, CAT_BOX)])
-    uri = make_run(tmp_path, [Picture("/d/a.jpg", [HIT]), Picture("/d/b.jpg")])
+    uri = make_run(tmp_path, [Image("/d/a.jpg", [HIT]), Image("/d/b.jpg")])
 
-    with pytest.raises(ConfigError, match=r"of the run's 2 pictures, 1 match no entry.*/d/b\.jpg"):
+    with pytest.raises(ConfigError, match=r"of the run's 2 images, 1 match no entry.*/d/b\.jpg"):
         evaluate(EvaluateConfig(run=uri, annotations=annotations))
 
 
@@ -116,7 +116,7 @@ def test_a_run_with_the_published_detections_scores_the_same_but_for_ties(
     uri = make_run(
         tmp_path,
         [
-            Picture(
+            Image(
                 f"/val/{image.file_name}",
                 sorted(found[image.id], key=lambda one: -one[1]),
                 (image.width, image.height),
@@ -153,7 +153,7 @@ def test_a_run_and_its_detections_as_a_results_file_score_alike_to_the_last_bit(
         score = float(np.float32(rng.integers(1, 4) / 7))  # few scores, so that many are equal
         found[image_id].append((category_id, score, moved.tolist()))
     annotations = write_annotations(tmp_path, names, truth)
-    uri = make_run(tmp_path, [Picture(f"/d/{names[id_]}", found[id_]) for id_ in names])
+    uri = make_run(tmp_path, [Image(f"/d/{names[id_]}", found[id_]) for id_ in names])
     entries = [
         {
             "image_id": image_id,
@@ -180,7 +180,7 @@ def test_an_incomplete_run_is_refused_unless_allowed_and_then_says_so(tmp_path: 
     annotations = write_annotations(
         tmp_path, {5: "a.jpg", 6: "b.jpg"}, [(5, 1, CAT_BOX), (6, 1, CAT_BOX)]
     )
-    uri = make_run(tmp_path, [Picture("/d/a.jpg", [HIT]), Picture("/d/b.jpg", [HIT])], without=(1,))
+    uri = make_run(tmp_path, [Image("/d/a.jpg", [HIT]), Image("/d/b.jpg", [HIT])], without=(1,))
 
     with pytest.raises(IncompleteRunError, match="1 of 2 rows are missing"):
         evaluate(EvaluateConfig(run=uri, annotations=annotations))
@@ -188,7 +188,7 @@ def test_an_incomplete_run_is_refused_unless_allowed_and_then_says_so(tmp_path: 
 
     result = evaluate(EvaluateConfig(run=uri, annotations=annotations, allow_incomplete=True))
 
-    assert result.headline["AR100"] == 0.5, "the missing picture counts as one without detections"
+    assert result.headline["AR100"] == 0.5, "the missing image counts as one without detections"
     assert result.metrics["complete"] is False
     assert result.metrics["digest"] is None
     assert result.metrics["counts"]["missing"] == 1
@@ -196,7 +196,7 @@ def test_an_incomplete_run_is_refused_unless_allowed_and_then_says_so(tmp_path: 
 
 def test_a_damaged_shard_is_never_scored(tmp_path: Path):
     annotations = write_annotations(tmp_path, {5: "a.jpg"}, [(5, 1, CAT_BOX)])
-    uri = make_run(tmp_path, [Picture("/d/a.jpg", [HIT])])
+    uri = make_run(tmp_path, [Image("/d/a.jpg", [HIT])])
     shard = tmp_path / "RUN/detections/shard-000000.parquet"
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 4
@@ -209,13 +209,13 @@ def test_a_damaged_shard_is_never_scored(tmp_path: Path):
 
 
 def test_assignable_is_what_can_be_learnt_at_the_input_size_of_the_model(tmp_path: Path):
-    # Three pixels between the locations of a picture seen as it is; 30 and a location at 800 px.
+    # Three pixels between the locations of an image seen as it is; 30 and a location at 800 px.
     small = [9.0, 9.0, 3.0, 3.0]
     annotations = write_annotations(tmp_path, {5: "a.jpg"}, [(5, 1, CAT_BOX), (5, 1, small)])
 
     def assignable(folder: str, settings: dict[str, int]) -> tuple[int, list[int]]:
         (tmp_path / folder).mkdir()
-        uri = make_run(tmp_path / folder, [Picture("/d/a.jpg", [HIT])], settings=settings)
+        uri = make_run(tmp_path / folder, [Image("/d/a.jpg", [HIT])], settings=settings)
         metrics = evaluate(EvaluateConfig(run=uri, annotations=annotations)).metrics
         assert metrics["assignable_by"] == "torchvision"
         return metrics["ladder"]["steps"][1]["boxes"], metrics["assignable_at_px"]

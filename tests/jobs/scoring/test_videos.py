@@ -1,4 +1,4 @@
-"""Frames of videos are scored as pictures are, apart from them, and none goes unnoticed."""
+"""Frames of videos are scored as images are, apart from them, and none goes unnoticed."""
 
 import json
 from pathlib import Path
@@ -35,8 +35,8 @@ def scored(run: str, annotations: str, **settings) -> EvaluateResult:
     return evaluate(EvaluateConfig(run=run, annotations=annotations, **settings))
 
 
-def test_worked_example_of_a_picture_and_a_video_in_one_file(tmp_path: Path):
-    # The picture's cat is found; of the cats of four frames two, and one frame is lost.
+def test_worked_example_of_an_image_and_a_video_in_one_file(tmp_path: Path):
+    # The image's cat is found; of the cats of four frames two, and one frame is lost.
     clip = Clip("/d/clip.mp4", [[0, 1], [2, 3]], {0: [HIT], 2: [HIT], 3: [MISS]}, lost=[(1, 1)])
     run = make_mixed_run(tmp_path, [Still("/d/a.jpg", [HIT]), clip])
     images = [still(7, "a.jpg"), *(frame(30 - i, "clip.mp4", i) for i in range(4))]
@@ -69,7 +69,7 @@ def test_worked_example_of_a_picture_and_a_video_in_one_file(tmp_path: Path):
 
 @pytest.fixture(scope="module")
 def random_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, list[Entry]]:
-    """Two videos and five pictures in shards of three items; annotated ids in no order."""
+    """Two videos and five images in shards of three items; annotated ids in no order."""
     folder = tmp_path_factory.mktemp("random")
     random = np.random.default_rng(5)
     ids = random.permutation(np.arange(100, 200)).tolist()
@@ -142,7 +142,7 @@ def test_frames_score_as_pycocotools_scores_them_to_the_last_bit(
     assert video["counts"]["frames"] == 50
 
 
-def test_pictures_and_frames_score_alike_in_any_blocks(
+def test_images_and_frames_score_alike_in_any_blocks(
     random_run: tuple[str, str, list[Entry]], monkeypatch: pytest.MonkeyPatch
 ):
     run, annotations, _ = random_run
@@ -165,7 +165,7 @@ def test_frames_that_were_not_asked_for_are_counted_and_not_missed(tmp_path: Pat
     counts = result.metrics["video"]["counts"]
     assert (counts["frames"], counts["sampled_away"], counts["not_in_run"]) == (4, 5, 1)
     assert counts["beyond_end"] == 0
-    assert result.headline["AP"] == -1, "there are no pictures"
+    assert result.headline["AP"] == -1, "there are no images"
     assert result.metrics["counts"]["images"] == 0
 
 
@@ -245,7 +245,7 @@ CLIP = Clip("/d/a/c.mp4", [range(3)])
             [CLIP, Still("/d/a.jpg")],
             [{**frame(i + 1, "c.mp4", i), "file_name": "a.jpg" if i == 1 else "x.jpg"}
              for i in range(3)],
-            "1 images are a picture of the run by file_name and a frame of its videos by video, "
+            "1 images are an image of the run by file_name and a frame of its videos by video, "
             "such as image 2",
             id="an entry that is both",
         ),
@@ -269,7 +269,7 @@ def test_equal_names_in_two_folders_join_by_folder_however_they_are_written(tmp_
     assert (video["AP"], video["frames"], video["videos"]) == (PERFECT, 3, 2)
 
 
-def test_a_file_about_pictures_alone_leaves_videos_out_and_says_so_and_the_other_way_round(
+def test_a_file_about_images_alone_leaves_videos_out_and_says_so_and_the_other_way_round(
     tmp_path: Path,
 ):
     sources = [Still("/d/a.jpg", [HIT]), Clip("/d/c.mp4", [[0, 1]], {0: [HIT], 1: [HIT]})]
@@ -282,12 +282,12 @@ def test_a_file_about_pictures_alone_leaves_videos_out_and_says_so_and_the_other
     images = [frame(1, "c.mp4", 0), frame(2, "c.mp4", 1)]
     result = scored(run, write_entries(tmp_path, images, [(1, 1, CAT_BOX), (2, 1, CAT_BOX)]))
     assert (result.headline["AP"], result.video["AP"]) == (-1, PERFECT)
-    assert result.metrics["counts"]["pictures_not_annotated"] == 1
+    assert result.metrics["counts"]["images_not_annotated"] == 1
     assert result.metrics["counts"]["images"] == 0
 
 
-def test_entries_that_are_a_picture_and_a_frame_join_what_the_run_looked_at(tmp_path: Path):
-    """TAO's entries name an extracted picture, and the video it is from."""
+def test_entries_that_are_an_image_and_a_frame_join_what_the_run_looked_at(tmp_path: Path):
+    """TAO's entries name an extracted image, and the video it is from."""
     both = [{**frame(i + 1, "v/c.mp4", i), "file_name": f"v/{i:04d}.jpg"} for i in range(2)]
     cats = [(1, 1, CAT_BOX), (2, 1, CAT_BOX)]
     annotations = write_entries(tmp_path, both, cats)
@@ -318,7 +318,7 @@ def test_two_runs_are_compared_by_frame_without_intervals(tmp_path: Path):
     annotations = write_entries(tmp_path, [*images, still(10, "a.jpg")], [])
     with pytest.raises(ConfigError, match="only one of the two runs has videos"):
         scored(pair[0], annotations, against=pair[1])
-    with pytest.raises(ConfigError, match="not the same pictures: 0 and 1, 0 of them in both"):
+    with pytest.raises(ConfigError, match="not the same images: 0 and 1, 0 of them in both"):
         scored(one, annotations, against=pair[1])
 
 

@@ -1,4 +1,4 @@
-"""Runs over pictures and videos, as ``detect`` leaves them, and annotations of their frames."""
+"""Runs over images and videos, as ``detect`` leaves them, and annotations of their frames."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ class Clip:
 
 @dataclass
 class Still:
-    """A picture."""
+    """An image."""
 
     uri: str
     detections: list[Detection] = field(default_factory=list[Detection])

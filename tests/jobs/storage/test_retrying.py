@@ -42,7 +42,7 @@ def test_the_last_failure_is_passed_on(delays: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [ImageError("no picture"), ValueError("a bug"), UnreadableError("gone")]
+    "error", [ImageError("no image"), ValueError("a bug"), UnreadableError("gone")]
 )
 def test_other_errors_are_not_tried_again(delays: list[float], error: Exception) -> None:
     action = Flaky(1, error)

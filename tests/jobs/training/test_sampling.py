@@ -28,16 +28,16 @@ def test_any_step_can_be_planned_again():
     assert plans(min_sizes=(64, 96, 128), seed=1) != whole
 
 
-def test_a_batch_has_one_orientation_and_no_picture_is_favoured():
+def test_a_batch_has_one_orientation_and_no_image_is_favoured():
     seen = Counter()
     for plan in plans():
         assert len({SIZES[i] == UPRIGHT for i in plan.indices}) == 1
         seen.update(plan.indices)
-    # Seven pictures, 140 places: twenty each, but for what waits for company at the end.
+    # Seven images, 140 places: twenty each, but for what waits for company at the end.
     assert all(abs(seen[i] - 20) <= 1 for i in range(7))
 
 
-def test_without_grouping_every_epoch_sees_every_picture_once_in_another_order():
+def test_without_grouping_every_epoch_sees_every_image_once_in_another_order():
     stream = [i for plan in plans(group_by_orientation=False) for i in plan.indices]
     epochs = [tuple(stream[start : start + 7]) for start in range(0, 140, 7)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
@@ -52,7 +52,7 @@ def test_sizes_and_flips_are_drawn_anew_for_each_step():
     assert drawn[0].input(INPUT).min_size_px == drawn[0].min_size
 
 
-def test_the_padded_shape_holds_every_picture_of_the_whole_batch():
+def test_the_padded_shape_holds_every_image_of_the_whole_batch():
     # 60 x 100 becomes 96 x 160, 80 x 80 becomes 96 x 96.
     (plan,) = plans([LYING, (80, 80)], steps=1)
     assert plan.padded_shape == (96, 160)

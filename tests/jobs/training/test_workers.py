@@ -30,9 +30,9 @@ def metrics(out):
 
 @pytest.fixture(scope="module")
 def odd_sizes(dataset, tmp_path_factory):
-    """The same boxes on pictures cut to several shapes, two of them without boxes.
+    """The same boxes on images cut to several shapes, two of them without boxes.
 
-    The last picture has a box so large that no loss of it is finite.
+    The last image has a box so large that no loss of it is finite.
     """
     folder = tmp_path_factory.mktemp("odd")
     (folder / "images").mkdir()
@@ -45,7 +45,7 @@ def odd_sizes(dataset, tmp_path_factory):
         assert cv2.imwrite(str(folder / "images" / entry["file_name"]), image)
     empty = {entry["id"] for entry in document["images"][:2]}
     boxes = [a for a in document["annotations"] if a["image_id"] not in empty]
-    # Every picture three times, so that an epoch has some steps.
+    # Every image three times, so that an epoch has some steps.
     copies = [
         entry | {"id": entry["id"] + 100 * k} for k in range(3) for entry in document["images"]
     ]
@@ -81,7 +81,7 @@ def settings(odd_sizes, dataset):
 
 
 def late_seed(odd_sizes):
-    """A seed that shows the picture with the large box in the last of six steps."""
+    """A seed that shows the image with the large box in the last of six steps."""
     images = load_annotations(str(odd_sizes)).images
     sizes = [(image.height, image.width) for image in images]
     for seed in range(1000):

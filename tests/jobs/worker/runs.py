@@ -19,11 +19,11 @@ RUN_ID = "run-of-a-test"
 
 
 def begin_run(
-    out: Path | str, pictures: Path | str, *, shard_size: int
+    out: Path | str, images: Path | str, *, shard_size: int
 ) -> tuple[RunDirectory, list[Shard]]:
-    """Write a manifest of all pictures in a folder."""
+    """Write a manifest of all images in a folder."""
     run = RunDirectory(str(out))
-    items = make_manifest(enumerate_inputs([str(pictures)]), shard_size)
+    items = make_manifest(enumerate_inputs([str(images)]), shard_size)
     assert run.create_manifest(items_to_table(items), {"run_id": RUN_ID, "fingerprint": "0"})
     return run, [Shard(number, tuple(group)) for number, group in run.iterate_manifest()]
 

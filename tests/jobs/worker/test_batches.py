@@ -8,7 +8,7 @@ from jobs.worker.batches import BatchGrouper
 def batches_of(
     sizes: list[tuple[str, int]], *, batch_size: int, held_bytes: int = 10**9
 ) -> list[list[int]]:
-    """Feed pictures given as (shape, bytes) and name each by its place."""
+    """Feed images given as (shape, bytes) and name each by its place."""
     groups = BatchGrouper[int](batch_size, held_bytes=held_bytes)
     batches: list[list[int]] = []
     for i, (shape, size_bytes) in enumerate(sizes):
@@ -53,7 +53,7 @@ def test_a_group_flushed_early_begins_anew() -> None:
     st.integers(1, 5),
     st.integers(1, 120),
 )
-def test_every_picture_is_in_one_batch_of_its_shape(
+def test_every_image_is_in_one_batch_of_its_shape(
     sizes: list[tuple[str, int]], batch_size: int, held_bytes: int
 ) -> None:
     batches = batches_of(sizes, batch_size=batch_size, held_bytes=held_bytes)

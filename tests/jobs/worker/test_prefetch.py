@@ -17,7 +17,7 @@ from jobs.worker.prefetch import Loaded, Loader
 BYTES = 12_000
 
 
-def picture(height: int, width: int) -> bytes:
+def image(height: int, width: int) -> bytes:
     encoded, data = cv2.imencode(".png", np.full((height, width, 3), 7, np.uint8))
     assert encoded
     return data.tobytes()
@@ -28,7 +28,7 @@ def item(item_id: int, size_bytes: int | None = None) -> ManifestItem:
         item_id=item_id,
         shard=0,
         kind="image",
-        uri=f"/pictures/{item_id}.png",
+        uri=f"/images/{item_id}.png",
         image_id=item_id + 1,
         size_bytes=size_bytes,
     )
@@ -63,13 +63,13 @@ def ids(loaded: Sequence[Loaded]) -> list[int]:
 def test_items_arrive_in_order_and_within_the_budget(
     shapes: list[tuple[int, int]], cut: int, *, are_sizes_known: bool, seed: int
 ) -> None:
-    pictures = [picture(*shape) for shape in shapes]
-    items = [item(i, len(data) if are_sizes_known else None) for i, data in enumerate(pictures)]
+    images = [image(*shape) for shape in shapes]
+    items = [item(i, len(data) if are_sizes_known else None) for i, data in enumerate(images)]
     delays = random.Random(seed)  # noqa: S311
 
     def fetch(wanted: ManifestItem) -> bytes:
         time.sleep(delays.random() / 1000)
-        return pictures[wanted.item_id]
+        return images[wanted.item_id]
 
     with loader_of(fetch) as loader:
         current, upcoming = loader.load(items[:cut]), loader.load(items[cut:])
@@ -78,13 +78,13 @@ def test_items_arrive_in_order_and_within_the_budget(
         largest = max((height * width * 3 for height, width in shapes), default=0)
         assert loader.decoded.peak_bytes <= max(BYTES * 3 // 4, largest)
         if are_sizes_known:
-            assert loader.encoded.peak_bytes <= max(BYTES // 4, *map(len, pictures), 0)
+            assert loader.encoded.peak_bytes <= max(BYTES // 4, *map(len, images), 0)
     assert ids(loaded) == list(range(len(items)))
     assert [one.pixels.shape[:2] for one in loaded if one.pixels is not None] == shapes
 
 
 def test_an_item_larger_than_the_whole_budget_passes() -> None:
-    large, small = picture(100, 100), picture(2, 2)
+    large, small = image(100, 100), image(2, 2)
     with loader_of(lambda i: large if i.item_id == 1 else small) as loader:
         loaded = list(loader.load([item(i, len(large)) for i in range(3)]))
     assert [one.pixels.nbytes for one in loaded if one.pixels is not None] == [12, 30_000, 12]
@@ -92,7 +92,7 @@ def test_an_item_larger_than_the_whole_budget_passes() -> None:
 
 def test_nothing_is_loaded_beyond_the_budget_while_nobody_consumes() -> None:
     fetched: list[int] = []
-    data = picture(30, 40)  # 3600 bytes decoded: two fit into three quarters of the budget
+    data = image(30, 40)  # 3600 bytes decoded: two fit into three quarters of the budget
     num_encoded = BYTES // 4 // len(data)
 
     def fetch(wanted: ManifestItem) -> bytes:
@@ -109,7 +109,7 @@ def test_nothing_is_loaded_beyond_the_budget_while_nobody_consumes() -> None:
 
 def test_the_next_items_are_loaded_while_the_first_are_used() -> None:
     is_next_fetched = threading.Event()
-    data = picture(4, 4)
+    data = image(4, 4)
 
     def fetch(wanted: ManifestItem) -> bytes:
         if wanted.item_id == 5:
@@ -127,19 +127,19 @@ def test_the_next_items_are_loaded_while_the_first_are_used() -> None:
     ("data", "reason"),
     [
         pytest.param(b"", "empty", id="empty"),
-        pytest.param(b"no picture at all", "no picture", id="text"),
-        pytest.param(picture(40, 40)[:-200], "", id="cut_short"),
-        pytest.param(picture(101, 100), "limit 10000", id="too_many_pixels"),
+        pytest.param(b"no image at all", "no image", id="text"),
+        pytest.param(image(40, 40)[:-200], "", id="cut_short"),
+        pytest.param(image(101, 100), "limit 10000", id="too_many_pixels"),
     ],
 )
 def test_what_cannot_be_decoded_arrives_with_its_reason(data: bytes, reason: str) -> None:
-    good = picture(3, 5)
+    good = image(3, 5)
     with loader_of(lambda i: data if i.item_id == 1 else good) as loader:
         first, bad, last = loader.load([item(i) for i in range(3)])
         assert loader.encoded.used_bytes == loader.decoded.used_bytes == 0
     assert bad.pixels is None
     assert isinstance(bad.error, ImageError)
-    assert "/pictures/1.png" in str(bad.error)
+    assert "/images/1.png" in str(bad.error)
     assert reason in str(bad.error)
     assert first.pixels is not None
     assert last.pixels is not None
@@ -151,12 +151,12 @@ def test_an_item_that_fetching_refuses_arrives_with_its_reason() -> None:
 
     with loader_of(fetch) as loader:
         (loaded,) = loader.load([item(0)])
-    assert str(loaded.error) == "/pictures/0.png: no such file"
+    assert str(loaded.error) == "/images/0.png: no such file"
 
 
 @pytest.mark.parametrize("error", [StorageError("503"), RuntimeError("a bug")])
 def test_other_errors_are_raised_in_their_place_and_end_nothing_else(error: Exception) -> None:
-    data = picture(3, 5)
+    data = image(3, 5)
 
     def fetch(wanted: ManifestItem) -> bytes:
         if wanted.item_id == 2:
@@ -175,7 +175,7 @@ def test_other_errors_are_raised_in_their_place_and_end_nothing_else(error: Exce
 
 
 def test_a_closed_loading_gives_its_bytes_back_and_lets_the_next_one_through() -> None:
-    data = picture(60, 60)
+    data = image(60, 60)
     with loader_of(lambda _: data) as loader:
         unwanted, wanted = loader.load([item(i) for i in range(20)]), loader.load([item(50)])
         unwanted.close()
@@ -184,7 +184,7 @@ def test_a_closed_loading_gives_its_bytes_back_and_lets_the_next_one_through() -
 
 
 def test_a_loader_can_be_closed_while_it_is_full() -> None:
-    data = picture(60, 60)
+    data = image(60, 60)
     before = threading.active_count()
     with loader_of(lambda _: data) as loader:
         loader.load([item(i) for i in range(20)])

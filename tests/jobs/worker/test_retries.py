@@ -21,9 +21,9 @@ BAD = (5, 11)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, pictures: Path) -> Path:
-    """The pictures, of which number 5 is cut short and number 11 is empty; to be repaired."""
-    return Path(shutil.copytree(pictures, tmp_path / "pictures"))
+def folder(tmp_path: Path, images: Path) -> Path:
+    """The images, of which number 5 is cut short and number 11 is empty; to be repaired."""
+    return Path(shutil.copytree(images, tmp_path / "images"))
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_an_attempt_takes_the_quarantined_items_and_no_others(run: RunDirectory)
     assert taken == {1: [5], 2: [11]}
 
 
-def test_a_repaired_picture_is_recovered_and_nothing_committed_changes(
+def test_a_repaired_image_is_recovered_and_nothing_committed_changes(
     run: RunDirectory, folder: Path, tiny_weights: Path
 ):
     before = {path: path.read_bytes() for path in Path(run.uri).rglob("*.parquet")}
@@ -173,10 +173,10 @@ def test_drivers_that_overlap_with_two_numbers_give_each_item_one_row(
 def test_an_item_that_only_its_reading_had_failed_is_recovered_and_not_called_changed(
     run: RunDirectory, folder: Path, tiny_weights: Path
 ):
-    picture = folder / "05.png"
-    times = picture.stat()
+    image = folder / "05.png"
+    times = image.stat()
     repair(folder, 5)
-    os.utime(picture, ns=(times.st_atime_ns, times.st_mtime_ns))
+    os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
     (receipt, _) = try_again(run, tiny_weights, plan_attempt(run))
     assert receipt.num_ok == 1
     assert receipt.changed_items == ()
@@ -186,7 +186,7 @@ def test_an_item_that_was_missing_and_is_there_now_is_recovered_as_changed(
     tmp_path: Path, folder: Path, tiny_weights: Path
 ):
     listed = tmp_path / "list.txt"
-    listed.write_text("pictures/00.png\npictures/new.png\n")
+    listed.write_text("images/00.png\nimages/new.png\n")
     run, shards = begin_run(tmp_path / "listed", listed, shard_size=4)
     record_run(run)
     worker = Worker(worker_settings(run, tiny_weights))

@@ -47,9 +47,9 @@ def upload(folder: Path, prefix: str) -> str:
     return prefix
 
 
-def computed(out: Path | str, pictures: Path | str, weights: Path) -> tuple[Proof, list[Row]]:
+def computed(out: Path | str, images: Path | str, weights: Path) -> tuple[Proof, list[Row]]:
     """Compute a whole run in this process, and read it back."""
-    run, shards = begin_run(out, pictures, shard_size=SHARD_SIZE)
+    run, shards = begin_run(out, images, shard_size=SHARD_SIZE)
     record_run(run)
     worker = Worker(worker_settings(run, weights))
     try:
@@ -70,12 +70,12 @@ def assert_same_but_for_the_uri(rows: Sequence[Row], others: Sequence[Row]) -> N
 
 
 @pytest.mark.usefixtures("_kept_threads")
-def test_rows_on_s3_are_those_on_disk(s3: str, tmp_path: Path, pictures: Path, tiny_weights: Path):
-    local, local_rows = computed(tmp_path / "local", pictures, tiny_weights)
-    on_s3 = upload(pictures, f"{s3}/pictures")
+def test_rows_on_s3_are_those_on_disk(s3: str, tmp_path: Path, images: Path, tiny_weights: Path):
+    local, local_rows = computed(tmp_path / "local", images, tiny_weights)
+    on_s3 = upload(images, f"{s3}/images")
     out_local, _ = computed(tmp_path / "half", on_s3, tiny_weights)
     both, rows = computed(f"{s3}/run", on_s3, tiny_weights)
-    out_s3, _ = computed(f"{s3}/half", pictures, tiny_weights)
+    out_s3, _ = computed(f"{s3}/half", images, tiny_weights)
     assert not both.problems
     assert (both.ok, both.quarantined) == (18, 2)
     assert both.digest == out_local.digest
@@ -88,11 +88,11 @@ def test_one_request_in_five_failing_changes_no_row(
     s3: str,
     s3_server: S3Server,
     tmp_path: Path,
-    pictures: Path,
+    images: Path,
     tiny_weights: Path,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    on_s3 = upload(pictures, f"{s3}/pictures")
+    on_s3 = upload(images, f"{s3}/images")
     calm, _ = computed(tmp_path / "calm", on_s3, tiny_weights)
     with FaultProxy(s3_server.endpoint, Faults(seed=1, rate=0.2, stall_s=2.5)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
@@ -130,7 +130,7 @@ def test_an_object_that_changed_or_went_after_the_plan_is_quarantined_as_such(s3
         fetch(items[2])
 
 
-def test_a_picture_takes_one_request(s3: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch):
+def test_an_image_takes_one_request(s3: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch):
     for i in range(5):
         storage.write(f"{s3}/{i}.jpg", b"%d" % i)
     items = manifest_of(s3)
@@ -143,16 +143,16 @@ def test_a_picture_takes_one_request(s3: str, s3_server: S3Server, monkeypatch: 
 
 
 def write_archives(folder: Path) -> None:
-    pictures = {f"{i}.jpg": b"picture %d" % i for i in range(4)}
+    members = {f"{i}.jpg": b"image %d" % i for i in range(4)}
     with tarfile.open(folder / "a b#.tar", "w") as archive:
-        for name, data in pictures.items():
+        for name, data in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
-    pq.write_table(pa.table({"bytes": list(pictures.values())}), folder / "b.parquet")
+    pq.write_table(pa.table({"bytes": list(members.values())}), folder / "b.parquet")
     pq.write_table(pa.table({"uri": ["./images/0.jpg", "images/1.jpg"]}), folder / "c.parquet")
     (folder / "images").mkdir()
-    for name, data in pictures.items():
+    for name, data in members.items():
         (folder / "images" / name).write_bytes(data)
     (folder / "list.txt").write_text("images/2.jpg\n./images/../images/3.jpg\na b#.tar#1.jpg\n")
     images = [{"id": 7 + i, "file_name": f"{i}.jpg", "width": 10, "height": 20} for i in range(4)]
@@ -217,7 +217,7 @@ def test_nested_names_are_ordered_alike_on_every_server(s3: str, tmp_path: Path)
     [
         ("{}/none.jpg", "none.jpg' does not exist"),
         ("{}/*.webp", "no file matches 's3://"),
-        ("{}/texts", "texts' holds no picture or video, 1 files of other kinds"),
+        ("{}/texts", "texts' holds no image or video, 1 files of other kinds"),
         ("s3://no-such-bucket/x", "there is no such bucket"),
         ("s3://", "names no bucket"),
     ],

@@ -31,7 +31,7 @@ storage = S3Storage()
 
 
 def write_noise(path: Path, *, num_frames: int = 120, seed: int = 0) -> Path:
-    """A video that is large for its length: ten groups of pictures of some two megabytes each."""
+    """A video that is large for its length: ten groups of images of some two megabytes each."""
     random = np.random.default_rng(seed)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25, options={"qmin": "1", "qmax": "1"})
@@ -53,7 +53,7 @@ def frames_of(loaded: Iterator[LoadedFrame]) -> list[tuple[int, int]]:
 
 
 def test_rows_of_videos_on_s3_are_those_on_disk(
-    s3: str, tmp_path: Path, pictures: Path, tiny_weights: Path
+    s3: str, tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
     folder = tmp_path / "mixed"
     folder.mkdir()
@@ -62,7 +62,7 @@ def test_rows_of_videos_on_s3_are_those_on_disk(
     whole = write_video(folder, Recipe(name="c.mp4", num_frames=36)).read_bytes()
     (folder / "cut.mp4").write_bytes(whole[: len(whole) // 2])
     write_audio(folder)
-    (folder / "0.png").write_bytes((pictures / "00.png").read_bytes())
+    (folder / "0.png").write_bytes((images / "00.png").read_bytes())
     local = compute(tmp_path / "local", plan(folder), tiny_weights)
     on_s3 = compute(f"{s3}/run", plan(upload(folder, f"{s3}/mixed")), tiny_weights)
     for proof in (local, on_s3):

@@ -28,8 +28,8 @@ pytestmark = pytest.mark.usefixtures("_kept_threads")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
-    """Two videos that can be split, one that cannot, one damaged, two unusable, two pictures."""
+def folder(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
+    """Two videos that can be split, one that cannot, one damaged, two unusable, two images."""
     folder = tmp_path_factory.mktemp("mixed")
     write_video(folder, Recipe(name="a.mp4", options=RECIPES["open_gop"].options))
     write_video(folder, Recipe(name="b.mkv", num_frames=30, options={"bf": "2"}))
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     write_audio(folder)
     (folder / "empty.webm").write_bytes(b"")
     for name in ("00.png", "01.png"):
-        shutil.copy(pictures / name, folder / name)
+        shutil.copy(images / name, folder / name)
     return folder
 
 

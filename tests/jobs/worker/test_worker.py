@@ -19,8 +19,8 @@ from jobs.rundir.shard import Failure, Receipt
 from jobs.rundir.shard_reading import read_shard
 from jobs.worker.messages import WorkerSettings
 from jobs.worker.worker import Worker
+from tests.jobs.tiny_model import save_tiny
 from tests.jobs.worker.runs import begin_run, rows_of, worker_settings
-from tests.tiny_model import save_tiny
 
 pytestmark = pytest.mark.usefixtures("_kept_threads")
 
@@ -46,9 +46,9 @@ def same(one: Sequence[Row], other: Sequence[Row]) -> bool:
 
 
 def test_a_shard_becomes_a_file_of_rows_in_manifest_order(
-    tmp_path: Path, pictures: Path, tiny_weights: Path
+    tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
-    run, (shard,) = begin_run(tmp_path / "run", pictures, shard_size=20)
+    run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
     with worker_with(worker_settings(run, tiny_weights)) as worker:
         (receipt,) = worker.process(shard)
     assert isinstance(receipt, Receipt)
@@ -68,10 +68,10 @@ def test_a_shard_becomes_a_file_of_rows_in_manifest_order(
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
-def test_rows_equal_the_predictor_on_each_picture_alone(
-    tmp_path: Path, pictures: Path, tiny_weights: Path, batch_size: int
+def test_rows_equal_the_predictor_on_each_image_alone(
+    tmp_path: Path, images: Path, tiny_weights: Path, batch_size: int
 ) -> None:
-    run, (shard,) = begin_run(tmp_path / "run", pictures, shard_size=20)
+    run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
     with worker_with(worker_settings(run, tiny_weights, batch_size=batch_size)) as worker:
         worker.process(shard)
     predictor = Predictor(
@@ -89,9 +89,9 @@ def test_rows_equal_the_predictor_on_each_picture_alone(
 
 
 def test_receipts_come_once_the_file_is_there(
-    tmp_path: Path, pictures: Path, tiny_weights: Path
+    tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
-    run, shards = begin_run(tmp_path / "run", pictures, shard_size=5)
+    run, shards = begin_run(tmp_path / "run", images, shard_size=5)
     with worker_with(worker_settings(run, tiny_weights)) as worker:
         told: list[int] = []
         for shard, upcoming in zip(shards, [*shards[1:], None], strict=True):
@@ -106,13 +106,13 @@ def test_receipts_come_once_the_file_is_there(
 
 
 def test_rows_do_not_depend_on_order_nor_on_what_was_loaded_ahead(
-    tmp_path: Path, pictures: Path, tiny_weights: Path
+    tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
-    run, shards = begin_run(tmp_path / "one", pictures, shard_size=5)
+    run, shards = begin_run(tmp_path / "one", images, shard_size=5)
     with worker_with(worker_settings(run, tiny_weights)) as worker:
         for shard in shards:
             worker.process(shard)
-    other, _ = begin_run(tmp_path / "other", pictures, shard_size=5)
+    other, _ = begin_run(tmp_path / "other", images, shard_size=5)
     with worker_with(worker_settings(other, tiny_weights, bytes_in_flight=1)) as worker:
         worker.process(shards[2], shards[0])
         worker.process(shards[3], shards[1])  # another one than was said to be next
@@ -123,9 +123,9 @@ def test_rows_do_not_depend_on_order_nor_on_what_was_loaded_ahead(
 
 
 def test_the_second_file_of_a_shard_is_dropped(
-    tmp_path: Path, pictures: Path, tiny_weights: Path
+    tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
-    run, shards = begin_run(tmp_path / "run", pictures, shard_size=5)
+    run, shards = begin_run(tmp_path / "run", images, shard_size=5)
     with worker_with(worker_settings(run, tiny_weights)) as worker:
         (first,) = worker.process(shards[0])
         before = Path(run.shard_uri(0)).stat()
@@ -148,9 +148,9 @@ def failing_fetch(uri_part: str) -> Callable[[ManifestItem], bytes]:
 
 
 def test_a_storage_that_stays_away_fails_its_shard_only(
-    tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, shards = begin_run(tmp_path / "run", pictures, shard_size=5)
+    run, shards = begin_run(tmp_path / "run", images, shard_size=5)
     monkeypatch.setattr(worker_module, "fetch", failing_fetch("07.png"))
     with worker_with(worker_settings(run, tiny_weights)) as worker:
         outcomes = [
@@ -169,9 +169,9 @@ def test_a_storage_that_stays_away_fails_its_shard_only(
 
 
 def test_an_output_that_cannot_be_written_is_fatal(
-    tmp_path: Path, pictures: Path, tiny_weights: Path
+    tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
-    run, shards = begin_run(tmp_path / "run", pictures, shard_size=5)
+    run, shards = begin_run(tmp_path / "run", images, shard_size=5)
     (tmp_path / "run" / "detections").write_text("a file in the way")
     with (
         worker_with(worker_settings(run, tiny_weights)) as worker,
@@ -181,9 +181,9 @@ def test_an_output_that_cannot_be_written_is_fatal(
 
 
 def test_other_weights_than_the_runs_are_refused(
-    tmp_path: Path, pictures: Path, tiny_weights: Path
+    tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
-    run, _ = begin_run(tmp_path / "run", pictures, shard_size=5)
+    run, _ = begin_run(tmp_path / "run", images, shard_size=5)
     settings = worker_settings(run, save_tiny(tmp_path, seed=1))
     other = worker_settings(run, tiny_weights, weights_sha256=settings.weights_sha256)
     with pytest.raises(CheckpointError, match="the run's is"):
@@ -191,9 +191,9 @@ def test_other_weights_than_the_runs_are_refused(
 
 
 def test_another_device_is_refused_or_marks_its_shards(
-    tmp_path: Path, pictures: Path, tiny_weights: Path
+    tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
-    run, shards = begin_run(tmp_path / "run", pictures, shard_size=5)
+    run, shards = begin_run(tmp_path / "run", images, shard_size=5)
     settings = worker_settings(run, tiny_weights, device_model="Abacus 3000")
     with pytest.raises(ConfigError, match=r"Abacus 3000.*--allow-mixed-devices"):
         Worker(settings)
@@ -208,8 +208,8 @@ def test_another_device_is_refused_or_marks_its_shards(
     assert read_shard(run, 1).footer.digest_class == "exact"
 
 
-def test_a_worker_keeps_to_its_threads(tmp_path: Path, pictures: Path, tiny_weights: Path) -> None:
-    run, _ = begin_run(tmp_path / "run", pictures, shard_size=5)
+def test_a_worker_keeps_to_its_threads(tmp_path: Path, images: Path, tiny_weights: Path) -> None:
+    run, _ = begin_run(tmp_path / "run", images, shard_size=5)
     with worker_with(worker_settings(run, tiny_weights, threads=2)):
         assert torch.get_num_threads() == 2
     with worker_with(worker_settings(run, tiny_weights, threads=1)):
@@ -225,7 +225,7 @@ class Touchy:
     def __call__(self, images: Sequence[np.ndarray], *, batch_size: int) -> list[Detections]:
         is_bad = [np.array_equal(image, self.bad) for image in images]
         if self.gives is None and any(is_bad):
-            raise ImageError("this picture cannot be predicted")
+            raise ImageError("this image cannot be predicted")
         found = self.predict(images, batch_size=batch_size)
         return [
             self.gives if bad and self.gives is not None else one
@@ -253,18 +253,18 @@ class Touchy:
         ),
     ],
 )
-def test_a_picture_that_fails_in_its_batch_leaves_its_mates_as_they_are(
+def test_an_image_that_fails_in_its_batch_leaves_its_mates_as_they_are(
     tmp_path: Path,
-    pictures: Path,
+    images: Path,
     tiny_weights: Path,
     monkeypatch: pytest.MonkeyPatch,
     gives: Detections | None,
     reason: str,
 ) -> None:
-    run, (shard,) = begin_run(tmp_path / "one", pictures, shard_size=20)
+    run, (shard,) = begin_run(tmp_path / "one", images, shard_size=20)
     with worker_with(worker_settings(run, tiny_weights, batch_size=4)) as worker:
         worker.process(shard)
-    other, _ = begin_run(tmp_path / "other", pictures, shard_size=20)
+    other, _ = begin_run(tmp_path / "other", images, shard_size=20)
     uri = shard.items[6].uri
     pixels = decode_image(Path(uri).read_bytes(), place=uri)
     with worker_with(worker_settings(other, tiny_weights, batch_size=4)) as worker:
@@ -281,12 +281,12 @@ def test_a_picture_that_fails_in_its_batch_leaves_its_mates_as_they_are(
 
 
 class SmallDevice:
-    """A predictor's ``predict_batch`` on a device that takes few pictures, and one of them never.
+    """A predictor's ``predict_batch`` on a device that takes few images, and one of them never.
 
     Args:
         predictor: whose it is.
-        room: pictures at once, those included that fill a batch up.
-        too_large: the picture that it never takes.
+        room: images at once, those included that fill a batch up.
+        too_large: the image that it never takes.
     """
 
     def __init__(self, predictor: Predictor, *, room: int, too_large: np.ndarray | None) -> None:
@@ -301,12 +301,12 @@ class SmallDevice:
 
 
 def test_a_batch_that_the_device_has_no_memory_for_is_split_and_its_shard_says_so(
-    tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, shards = begin_run(tmp_path / "one", pictures, shard_size=10)
+    run, shards = begin_run(tmp_path / "one", images, shard_size=10)
     with worker_with(worker_settings(run, tiny_weights, batch_size=4)) as worker:
         worker.process(shards[0])
-    small, _ = begin_run(tmp_path / "small", pictures, shard_size=10)
+    small, _ = begin_run(tmp_path / "small", images, shard_size=10)
     with worker_with(worker_settings(small, tiny_weights, batch_size=4)) as worker:
         whole = worker._predictor.predict_batch
         device = SmallDevice(worker._predictor, room=2, too_large=None)
@@ -323,10 +323,10 @@ def test_a_batch_that_the_device_has_no_memory_for_is_split_and_its_shard_says_s
         assert np.allclose(row.boxes, expected.boxes, rtol=0, atol=1e-3)
 
 
-def test_a_picture_that_the_device_has_no_memory_for_alone_is_quarantined(
-    tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_image_that_the_device_has_no_memory_for_alone_is_quarantined(
+    tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, (shard,) = begin_run(tmp_path / "run", pictures, shard_size=20)
+    run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
     uri = shard.items[6].uri
     pixels = decode_image(Path(uri).read_bytes(), place=uri)
     with worker_with(worker_settings(run, tiny_weights, batch_size=4)) as worker:
@@ -350,9 +350,9 @@ def test_a_picture_that_the_device_has_no_memory_for_alone_is_quarantined(
         pytest.param(MemoryError("no more"), id="host_memory"),
     ],
 )
-def test_a_lost_device_ends_the_worker_and_not_the_picture(
+def test_a_lost_device_ends_the_worker_and_not_the_image(
     tmp_path: Path,
-    pictures: Path,
+    images: Path,
     tiny_weights: Path,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
@@ -360,7 +360,7 @@ def test_a_lost_device_ends_the_worker_and_not_the_picture(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    run, (shard,) = begin_run(tmp_path / "run", pictures, shard_size=20)
+    run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
     with worker_with(worker_settings(run, tiny_weights)) as worker:
         monkeypatch.setattr(worker._predictor, "_predict_batch", fail)
         with pytest.raises(DeviceError, match=str(error)):
@@ -368,17 +368,17 @@ def test_a_lost_device_ends_the_worker_and_not_the_picture(
         with pytest.raises(DeviceError, match=str(error)):
             worker.warm_up()
         with pytest.raises(DeviceError, match=str(error)):
-            worker.rehearse(shard.items[0])
+            worker.run_trial(shard.items[0])
     assert not run.list_shards().shards
 
 
 def test_any_other_error_of_the_network_is_a_bug(
-    tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("shapes do not match")
 
-    run, (shard,) = begin_run(tmp_path / "run", pictures, shard_size=20)
+    run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
     with worker_with(worker_settings(run, tiny_weights)) as worker:
         monkeypatch.setattr(worker._predictor, "_predict_batch", fail)
         with pytest.raises(RuntimeError, match="shapes do not match"):
@@ -386,13 +386,13 @@ def test_any_other_error_of_the_network_is_a_bug(
 
 
 def test_poison_is_never_touched_and_changes_no_other_row(
-    tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, shards = begin_run(tmp_path / "one", pictures, shard_size=10)
+    run, shards = begin_run(tmp_path / "one", images, shard_size=10)
     with worker_with(worker_settings(run, tiny_weights, batch_size=4)) as worker:
         for shard in shards:
             worker.process(shard)
-    other, _ = begin_run(tmp_path / "other", pictures, shard_size=10)
+    other, _ = begin_run(tmp_path / "other", images, shard_size=10)
     touched: list[int] = []
     fetch = worker_module.fetch
 
@@ -417,13 +417,13 @@ def test_poison_is_never_touched_and_changes_no_other_row(
 
 
 def test_a_rehearsal_writes_nothing_and_bears_what_the_shard_will_meet(
-    tmp_path: Path, pictures: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, (shard,) = begin_run(tmp_path / "run", pictures, shard_size=20)
+    run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
     monkeypatch.setattr(worker_module, "fetch", failing_fetch("07.png"))
     with worker_with(worker_settings(run, tiny_weights)) as worker:
         worker.warm_up()
         for item in shard.items:
-            worker.rehearse(item)
+            worker.run_trial(item)
         assert worker.finish() == []
     assert not run.list_shards().shards

@@ -1,4 +1,4 @@
-"""What every picture format's header tells before a pixel is decoded."""
+"""What every image format's header tells before a pixel is decoded."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ _SIDEWAYS = {5, 6, 7, 8}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageHeader:
-    """Size and orientation of a picture, read without decoding it.
+    """Size and orientation of an image, read without decoding it.
 
     Attributes:
         format: what the content is, whatever the file's name says.

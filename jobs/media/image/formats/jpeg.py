@@ -1,6 +1,6 @@
 """JPEG: its header, and a decoder that refuses damaged data instead of painting it grey.
 
-OpenCV returns a picture for many corrupt JPEGs and only prints libjpeg's warning. simplejpeg drives
+OpenCV returns an image for many corrupt JPEGs and only prints libjpeg's warning. simplejpeg drives
 the same libjpeg-turbo, gives the same pixels (a test compares them) and raises on every warning.
 """
 
@@ -80,7 +80,7 @@ def decode(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
         # TurboJPEG, simplejpeg's door to the library, converts no CMYK and no unusual sampling.
         pixels = opencv.decode(data)
     if pixels is None:
-        raise ImageError("corrupt JPEG: the decoder finds no picture in it")
+        raise ImageError("corrupt JPEG: the decoder finds no image in it")
     return pixels
 
 

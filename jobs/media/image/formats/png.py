@@ -14,7 +14,7 @@ _FIRST_CHUNK = 8
 _CHUNK_OVERHEAD = 12  # length, type and checksum
 _ANCILLARY = 0x20
 _ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
-"""They say which picture is an animation's first."""
+"""They say which image is an animation's first."""
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _LAST_FILTER = 4
 
@@ -90,7 +90,7 @@ def explain(data: bytes) -> str:
             return f"corrupt PNG: row {row} of {height} has filter type {kind}, limit 4"
     if len(pixels) < needed:
         return f"corrupt PNG: pixel data inflates to {len(pixels)} bytes, {needed} needed"
-    return "corrupt PNG: the decoder finds no picture in it"
+    return "corrupt PNG: the decoder finds no image in it"
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

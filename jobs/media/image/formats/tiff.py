@@ -46,7 +46,7 @@ _BIG = _Layout(8, "Q", "Q", "HHQ", 20)
 
 @dataclass(frozen=True)
 class _Directory:
-    """The integer tags of the first picture in the file."""
+    """The integer tags of the first image in the file."""
 
     tags: dict[int, tuple[int, ...]]
 
@@ -55,7 +55,7 @@ class _Directory:
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Read size and orientation of the first picture.
+    """Read size and orientation of the first image.
 
     Raises:
         ImageError: the directory has no size.
@@ -108,11 +108,11 @@ def _unpack(data: bytes) -> None:
     """
     try:
         # Not Image.open: its pixel limit is a global of the process; ours was checked before.
-        picture = TiffImageFile(io.BytesIO(data))
+        image = TiffImageFile(io.BytesIO(data))
     except _NOT_FOR_PILLOW:
         return
     try:
-        picture.load()
+        image.load()
     except OSError as error:
         raise ImageError(f"corrupt TIFF: its pixel data does not unpack: {error}") from error
     except _NOT_FOR_PILLOW:

@@ -22,7 +22,7 @@ def read_header(data: bytes) -> ImageHeader:
     """Read size (an animation's canvas) and EXIF orientation.
 
     Raises:
-        ImageError: the first chunk holds no picture.
+        ImageError: the first chunk holds no image.
     """
     width, height = _read_size(data)
     orientation = UPRIGHT
@@ -69,7 +69,7 @@ def _read_size(data: bytes) -> tuple[int, int]:
             raise ImageError(f"corrupt WebP: lossless data begins with 0x{mark:02x}, not 0x2f")
         width, height = (bits & _SIDE_MASK) + 1, (bits >> _SIDE_BITS & _SIDE_MASK) + 1
     else:
-        raise ImageError(f"corrupt WebP: begins with chunk {kind!r}, which is no picture")
+        raise ImageError(f"corrupt WebP: begins with chunk {kind!r}, which is no image")
     return width, height
 
 

@@ -1,4 +1,4 @@
-"""Blocks of boxes for tests: pictures of all shapes, and boxes of all kinds of difficulty."""
+"""Blocks of boxes for tests: images of all shapes, and boxes of all kinds of difficulty."""
 
 import numpy as np
 from hypothesis import strategies as st
@@ -6,14 +6,14 @@ from hypothesis import strategies as st
 from fcos_core.metrics.bpr import BoxBlock
 
 
-def block_of(*pictures):
-    """Make a block from (height, width, [(x, y, w, h), ...], [label, ...]) per picture."""
-    index = [i for i, picture in enumerate(pictures) for _ in picture[2]]
+def block_of(*images):
+    """Make a block from (height, width, [(x, y, w, h), ...], [label, ...]) per image."""
+    index = [i for i, image in enumerate(images) for _ in image[2]]
     return BoxBlock(
-        np.array([picture[:2] for picture in pictures], np.int64).reshape(-1, 2),
+        np.array([image[:2] for image in images], np.int64).reshape(-1, 2),
         np.array(index, np.int64),
-        np.array([box for picture in pictures for box in picture[2]], np.float64).reshape(-1, 4),
-        np.array([label for picture in pictures for label in picture[3]], np.int64),
+        np.array([box for image in images for box in image[2]], np.float64).reshape(-1, 4),
+        np.array([label for image in images for label in image[3]], np.int64),
     )
 
 
@@ -31,8 +31,8 @@ _BOXES = st.tuples(
 
 
 @st.composite
-def pictures(draw, max_boxes=12):
-    """One picture, some of whose boxes may be copies of others, moved or not."""
+def images(draw, max_boxes=12):
+    """One image, some of whose boxes may be copies of others, moved or not."""
     height, width = draw(st.tuples(st.integers(1, 700), st.integers(1, 700)))
     boxes = draw(st.lists(_BOXES, max_size=max_boxes))
     if boxes:
@@ -44,7 +44,7 @@ def pictures(draw, max_boxes=12):
 
 
 def crowded(num_boxes, seed, size=(480, 640)):
-    """A picture with very many boxes of a few sizes."""
+    """An image with very many boxes of a few sizes."""
     random = np.random.default_rng(seed)
     sides = np.exp(random.uniform(np.log(1), np.log(400), (num_boxes, 2)))
     corners = random.uniform(-20, [size[1], size[0]], (num_boxes, 2))

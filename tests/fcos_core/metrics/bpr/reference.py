@@ -1,6 +1,6 @@
 """Best possible recall as slow, dense loops, from the words of the paper and of the sources.
 
-One picture at a time, every location or anchor against every box. Nothing here is shared with the
+One image at a time, every location or anchor against every box. Nothing here is shared with the
 code under test except the rules' numbers.
 """
 
@@ -14,8 +14,8 @@ from fcos_core.metrics.bpr import AnchorRule, Cause
 
 
 @dataclass
-class DensePicture:
-    """What a rule makes of one picture; ``V`` levels."""
+class DenseImage:
+    """What a rule makes of one image; ``V`` levels."""
 
     causes: list[int]
     num_candidates: np.ndarray  # G x V
@@ -42,7 +42,7 @@ def resized_size(height, width, frame):
 
 
 def corners_in_input(boxes, size, frame):
-    """x1, y1, x2, y2 in the resized picture."""
+    """x1, y1, x2, y2 in the resized image."""
     dtype = np.dtype(frame.precision).type
     height, width = size
     new_height, new_width = resized_size(height, width, frame)
@@ -121,7 +121,7 @@ def dense_locations(boxes, labels, size, rule):  # noqa: C901 (the paper's words
         else:
             causes.append(Cause.OUT_OF_RANGE)
     takers = {box: takers[box] for box in range(num_boxes) if causes[box] == Cause.SHADOWED}
-    return DensePicture(causes, candidates, kept, ambiguous, cross_class, takers)
+    return DenseImage(causes, candidates, kept, ambiguous, cross_class, takers)
 
 
 def level_locations(padded, stride, encoding, dtype):
@@ -156,7 +156,7 @@ def dense_anchors(boxes, size, rule: AnchorRule):
     kept = np.zeros((num_boxes, num_levels), int)
     nothing = np.zeros(num_levels, int)
     if not num_boxes:
-        return DensePicture([], candidates, kept, nothing, nothing, {})
+        return DenseImage([], candidates, kept, nothing, nothing, {})
     quality = legacy_iou(corners, anchors)
     own_best = quality.argmax(axis=0)
     matched = np.where(quality.max(axis=0) >= rule.positive_iou, own_best, -1)
@@ -183,7 +183,7 @@ def dense_anchors(boxes, size, rule: AnchorRule):
             takers[box] = dict(zip(who.tolist(), times.tolist(), strict=True))
         else:
             causes.append(Cause.LOW_IOU)
-    return DensePicture(causes, candidates, kept, nothing, nothing, takers)
+    return DenseImage(causes, candidates, kept, nothing, nothing, takers)
 
 
 @lru_cache(maxsize=8)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from fcos_core.metrics.bpr import AnchorRule, Cause, measure, named_rule, rule_names
 from fcos_core.metrics.bpr.anchors import anchor_shapes
-from tests.fcos_core.metrics.bpr.blocks import block_of, crowded, pictures
+from tests.fcos_core.metrics.bpr.blocks import block_of, crowded, images
 from tests.fcos_core.metrics.bpr.reference import dense_anchors
 from tests.fcos_core.metrics.bpr.test_locations import assert_equal_to_dense
 
@@ -25,9 +25,9 @@ def small(name):
 
 @pytest.mark.parametrize("name", NAMED)
 @settings(max_examples=25)
-@given(picture=pictures(max_boxes=8))
-def test_every_box_fares_as_in_the_dense_matching(name, picture):
-    assert_equal_to_dense([picture], small(name), dense)
+@given(image=images(max_boxes=8))
+def test_every_box_fares_as_in_the_dense_matching(name, image):
+    assert_equal_to_dense([image], small(name), dense)
 
 
 @pytest.mark.parametrize("name", NAMED)

@@ -9,7 +9,7 @@ from fcos_core.metrics.bpr import Cause, measure, named_rule
 from fcos_core.metrics.bpr import groups as groups_module
 from fcos_core.metrics.bpr.groups import crowding, groupings
 from fcos_core.metrics.bpr.tally import added, describe, level_name, tally
-from tests.fcos_core.metrics.bpr.blocks import block_of, pictures
+from tests.fcos_core.metrics.bpr.blocks import block_of, images
 
 
 def slow_iou(one, two):
@@ -21,8 +21,8 @@ def slow_iou(one, two):
 
 
 @settings(max_examples=50)
-@given(st.lists(pictures(max_boxes=5), max_size=4), st.sampled_from([1, 7, 1000]))
-def test_crowding_is_the_largest_overlap_with_another_box_of_the_picture(several, pairs_at_once):
+@given(st.lists(images(max_boxes=5), max_size=4), st.sampled_from([1, 7, 1000]))
+def test_crowding_is_the_largest_overlap_with_another_box_of_the_image(several, pairs_at_once):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(groups_module, "_PAIRS_AT_ONCE", pairs_at_once)
         found = crowding(block_of(*several))
@@ -58,7 +58,7 @@ def test_crowding_groups_begin_with_boxes_that_touch_no_other():
 
 
 @settings(max_examples=25)
-@given(st.lists(pictures(max_boxes=4), min_size=1, max_size=5), st.data())
+@given(st.lists(images(max_boxes=4), min_size=1, max_size=5), st.data())
 def test_counts_of_parts_add_up_to_those_of_the_whole(several, data):
     rule = named_rule("improved")
 

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fcos_core.metrics.bpr import Cause, LocationRule, custom_rule, measure, named_rule, rule_names
-from tests.fcos_core.metrics.bpr.blocks import block_of, crowded, pictures
+from tests.fcos_core.metrics.bpr.blocks import block_of, crowded, images
 from tests.fcos_core.metrics.bpr.reference import dense_locations
 
 NAMED = [name for name in rule_names() if isinstance(named_rule(name), LocationRule)]
@@ -31,10 +31,10 @@ RULES = {
 }
 
 
-def assert_equal_to_dense(pictures, rule, dense=dense_locations):
-    """Compare every box of every picture, and the counts of the whole block."""
-    outcomes = measure(block_of(*pictures), rule)
-    expected = [dense(p[2], p[3], p[:2], rule) for p in pictures]
+def assert_equal_to_dense(images, rule, dense=dense_locations):
+    """Compare every box of every image, and the counts of the whole block."""
+    outcomes = measure(block_of(*images), rule)
+    expected = [dense(p[2], p[3], p[:2], rule) for p in images]
     assert outcomes.causes.tolist() == [cause for e in expected for cause in e.causes]
     np.testing.assert_array_equal(
         outcomes.num_candidates, np.concatenate([e.num_candidates for e in expected])
@@ -51,47 +51,47 @@ def assert_equal_to_dense(pictures, rule, dense=dense_locations):
     ):
         found.setdefault(lost, {})[taker] = times
     first, wanted = 0, {}
-    for picture, e in zip(pictures, expected, strict=True):
+    for image, e in zip(images, expected, strict=True):
         for box, takers in e.takers.items():
             wanted[first + box] = {first + taker: times for taker, times in takers.items()}
-        first += len(picture[2])
+        first += len(image[2])
     assert found == wanted
 
 
 @pytest.mark.parametrize("name", RULES)
 @settings(max_examples=25)
-@given(picture=pictures())
-@example(picture=(1, 100_000, [(0.0, 0.0, 100_000.0, 1.0)], [0]))  # resized to a single row
-@example(picture=(480, 640, [(1e9, 1e9, 1e9, 1e9), (-1e9, -1e9, 3e9, 3e9)], [0, 1]))
-def test_every_box_fares_as_in_the_dense_assignment(name, picture):
-    assert_equal_to_dense([picture], RULES[name])
+@given(image=images())
+@example(image=(1, 100_000, [(0.0, 0.0, 100_000.0, 1.0)], [0]))  # resized to a single row
+@example(image=(480, 640, [(1e9, 1e9, 1e9, 1e9), (-1e9, -1e9, 3e9, 3e9)], [0, 1]))
+def test_every_box_fares_as_in_the_dense_assignment(name, image):
+    assert_equal_to_dense([image], RULES[name])
 
 
 @pytest.mark.parametrize("name", NAMED)
-def test_thousands_of_boxes_in_one_picture_fare_as_in_the_dense_assignment(name):
+def test_thousands_of_boxes_in_one_image_fare_as_in_the_dense_assignment(name):
     rule = replace(RULES[name], frame=replace(RULES[name].frame, min_size_px=200, max_size_px=333))
     assert_equal_to_dense([crowded(2000, seed=1)], rule)
 
 
-@given(st.lists(pictures(max_boxes=3), min_size=1, max_size=5))
+@given(st.lists(images(max_boxes=3), min_size=1, max_size=5))
 @settings(max_examples=15)
-def test_pictures_of_one_block_do_not_touch_each_other(several):
+def test_images_of_one_block_do_not_touch_each_other(several):
     assert_equal_to_dense(several, replace(RULES["improved"], frame=SMALL))
 
 
-def test_blocks_of_many_pictures_are_cut_and_joined_without_a_seam():
+def test_blocks_of_many_images_are_cut_and_joined_without_a_seam():
     several = [crowded(int(number % 4), seed=number, size=(60, 90)) for number in range(300)]
     assert_equal_to_dense(several, replace(RULES["paper"], frame=SMALL))
 
 
-def test_a_block_without_boxes_or_pictures_gives_nothing():
+def test_a_block_without_boxes_or_images_gives_nothing():
     for block in (block_of(), block_of((10, 10, [], []))):
         outcomes = measure(block, RULES["paper"])
         assert len(outcomes.causes) == len(outcomes.shadows.lost) == 0
         assert outcomes.num_ambiguous.tolist() == [0] * 5
 
 
-# The picture is 800 x 800, so that nothing is resized; locations are 4, 12, 20, ... on P3
+# The image is 800 x 800, so that nothing is resized; locations are 4, 12, 20, ... on P3
 # and 8, 24, 40, ... on P4.
 CAUSES = {
     "a box around (4, 4) is recalled": ([(0, 0, 11, 11)], Cause.RECALLED),

@@ -15,13 +15,13 @@ from fcos_core.config import preset_config
 from fcos_core.errors import ConfigError
 from fcos_core.metrics.bpr import Cause, custom_rule, measure, named_rule
 from fcos_core.metrics.bpr.frames import boxes_in_frame, frames_of
-from tests.fcos_core.metrics.bpr.blocks import block_of, crowded, pictures
+from tests.fcos_core.metrics.bpr.blocks import block_of, crowded, images
 from tests.fcos_core.metrics.bpr.reference import resized_size
 
 
 @settings(max_examples=300)
 @given(st.integers(1, 5000), st.integers(1, 5000), st.sampled_from(["paper", "torchvision"]))
-def test_pictures_are_resized_as_in_the_sources(height, width, name):
+def test_images_are_resized_as_in_the_sources(height, width, name):
     rule = named_rule(name).frame
     frames = frames_of(np.array([[height, width]]), rule)
     assert tuple(frames.resized[0]) == resized_size(height, width, rule)
@@ -91,9 +91,9 @@ def _torchvision_model():
 
 
 @settings(max_examples=40)
-@given(picture=pictures())
-def test_the_torchvision_rule_is_torchvisions_own_matcher(picture):
-    height, width, boxes, labels = picture
+@given(image=images())
+def test_the_torchvision_rule_is_torchvisions_own_matcher(image):
+    height, width, boxes, labels = image
     boxes = [box for box in boxes if box[2] > 0.1 and box[3] > 0.1]  # it refuses boxes without area
     assert_matches_torchvision((height, width), boxes, labels[: len(boxes)])
 

@@ -1,4 +1,4 @@
-"""Small pictures for the tests, and COCO's matching and AP in plain loops to compare with."""
+"""Small images for the tests, and COCO's matching and AP in plain loops to compare with."""
 
 from dataclasses import dataclass
 from itertools import pairwise

@@ -78,7 +78,7 @@ def counts(scene: Scene) -> dict[str, int]:
         ),
     ],
 )
-def test_a_picture_with_one_error(wrong: list[Found], expected: dict[str, int]):
+def test_an_image_with_one_error(wrong: list[Found], expected: dict[str, int]):
     things = [Thing(1, 1, HERE), Thing(1, 1, THERE), Thing(1, 7, (180.0, 0.0, 90.0, 90.0), True)]  # noqa: FBT003
     assert counts(Scene(things, [Found(1, 1, HERE, 0.5), *wrong])) == expected
 

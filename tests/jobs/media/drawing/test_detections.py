@@ -1,4 +1,4 @@
-"""Detections on pictures: legible at any size, and nothing that a row may hold breaks a picture."""
+"""Detections on images: legible at any size, and nothing that a row may hold breaks an image."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def places_of(pixels: np.ndarray, color) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("factor", [1, 2, 6])
-def test_lines_and_letters_grow_with_the_picture(factor: int):
+def test_lines_and_letters_grow_with_the_image(factor: int):
     box = np.array([100, 100, 300, 250]) * factor
 
     pixels = drawn(640 * factor, 480 * factor, found(box))
@@ -44,7 +44,7 @@ def test_lines_and_letters_grow_with_the_picture(factor: int):
     assert x.min() <= 100 * factor <= x.min() + 2 * line_px
 
 
-def test_a_box_covers_the_pixels_it_touches_and_stays_in_the_picture():
+def test_a_box_covers_the_pixels_it_touches_and_stays_in_the_image():
     pixels = drawn(400, 400, found((-50.5, -3, 1e6, 399.2)))
 
     y, x = places_of(pixels, class_color(1))
@@ -82,7 +82,7 @@ def test_what_scores_less_or_is_of_another_class_is_left_out():
     assert both.chosen(0.95, None).boxes.shape == (0, 4)
 
 
-def test_small_pictures_are_enlarged_by_whole_squares_and_others_are_left():
+def test_small_images_are_enlarged_by_whole_squares_and_others_are_left():
     small, large = blank(30, 100, (1, 2, 3)), blank(30, 320)
     small[0, 0] = 255
 

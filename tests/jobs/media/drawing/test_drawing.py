@@ -67,7 +67,7 @@ def test_text_on_every_class_colour_has_the_contrast_that_small_text_needs():
         assert (light + 0.05) / (dark + 0.05) > 4.5
 
 
-def test_heat_grows_brighter_and_stands_out_from_a_dimmed_picture():
+def test_heat_grows_brighter_and_stands_out_from_a_dimmed_image():
     heat = heat_colors(np.linspace(0, 1, 11)[None])[0]
     brightest = dimmed(np.full((1, 1, 3), 255, np.uint8))[0, 0]
 
@@ -154,7 +154,7 @@ def random_boxes(count: int, width: int, height: int):
 
 
 @pytest.mark.parametrize("count", [1, 60])
-def test_labels_neither_overlap_nor_leave_the_picture(count: int):
+def test_labels_neither_overlap_nor_leave_the_image(count: int):
     wishes = [
         LabelWish(
             box=box, texts=[f"{i} some class P3 P4", f"{i} P3 P4", f"{i}"], color=(255, 255, 0)
@@ -210,7 +210,7 @@ def test_blocks_are_laid_side_by_side_below_each_other_and_into_a_margin():
 
 
 @pytest.mark.parametrize("shape", [(427, 640), (2000, 150), (1, 1), (20, 3000), (64, 48)])
-def test_a_view_fits_and_maps_the_corners_of_the_input_to_those_of_the_picture(shape):
+def test_a_view_fits_and_maps_the_corners_of_the_input_to_those_of_the_image(shape):
     view = View.of(np.zeros((*shape, 3), np.uint8), (800, 1201), (400, 500))
 
     height, width = view.pixels.shape[:2]

@@ -1,4 +1,4 @@
-"""Small pictures written by Pillow, which shares no code with our decoder."""
+"""Small images written by Pillow, which shares no code with our decoder."""
 
 import io
 
@@ -9,7 +9,7 @@ FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF", "GIF")
 
 
 def photo(width: int = 60, height: int = 40) -> Image.Image:
-    """A picture whose corners, channels and rows all differ; smooth enough for JPEG."""
+    """An image whose corners, channels and rows all differ; smooth enough for JPEG."""
     y, x = np.mgrid[0:height, 0:width]
     channels = (x * 200 / width + 20, y * 220 / height, (x + y) * 120 / (width + height) + 60)
     pixels = np.stack(channels, axis=-1).astype(np.uint8)
@@ -17,19 +17,19 @@ def photo(width: int = 60, height: int = 40) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def encode(picture: Image.Image, image_format: str, **settings: object) -> bytes:
+def encode(image: Image.Image, image_format: str, **settings: object) -> bytes:
     file = io.BytesIO()
-    picture.save(file, image_format, **settings)
+    image.save(file, image_format, **settings)
     return file.getvalue()
 
 
-def oriented(picture: Image.Image, image_format: str, orientation: int) -> bytes:
+def oriented(image: Image.Image, image_format: str, orientation: int) -> bytes:
     if image_format == "TIFF":
-        return encode(picture, "TIFF", tiffinfo={0x0112: orientation})
+        return encode(image, "TIFF", tiffinfo={0x0112: orientation})
     exif = Image.Exif()
     exif[0x0112] = orientation
     settings = {"lossless": True} if image_format == "WebP" else {}
-    return encode(picture, image_format, exif=exif, **settings)
+    return encode(image, image_format, exif=exif, **settings)
 
 
 def opened(data: bytes) -> np.ndarray:

@@ -227,7 +227,7 @@ def test_png_with_good_checksums_and_bad_pixel_data_is_explained(raw: bytes | No
         (b"RIFF\x10\0\0\0WAVEfmt ", "begins with b'RIFF"),
     ],
 )
-def test_what_is_no_picture_is_named(data: bytes, reason: str):
+def test_what_is_no_image_is_named(data: bytes, reason: str):
     assert reason in str(verdict(data))
 
 

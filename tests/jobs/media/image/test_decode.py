@@ -43,10 +43,10 @@ def test_jpeg_pixels_of_real_photos_equal_opencv_bit_for_bit(shared_data: Path):
 def test_jpeg_variants_equal_opencv_bit_for_bit(
     *, mode: str, progressive: bool, subsampling: int, size: tuple[int, int]
 ):
-    picture = photo(*size).convert(mode)
+    image = photo(*size).convert(mode)
     for restart_rows in (0, 1):
         data = encode(
-            picture,
+            image,
             "JPEG",
             progressive=progressive,
             subsampling=subsampling,
@@ -78,8 +78,8 @@ def test_every_orientation_comes_upright_once(
 
 def test_sixteen_bit_tiff_comes_upright():
     high = np.asarray(photo().convert("L"))
-    picture = Image.fromarray(high.astype(np.uint16) << 8)
-    pixels = decode(encode(picture, "TIFF", tiffinfo={0x0112: 6}))
+    image = Image.fromarray(high.astype(np.uint16) << 8)
+    pixels = decode(encode(image, "TIFF", tiffinfo={0x0112: 6}))
     assert np.array_equal(pixels[..., 1], np.rot90(high, -1))
 
 
@@ -100,8 +100,8 @@ def test_lossless_modes_equal_pillow(image_format: str, mode: str):
     "compression", ["tiff_lzw", "tiff_deflate", "packbits", "jpeg", "group4", None]
 )
 def test_compressed_tiff_equals_pillow(compression: str | None):
-    picture = photo().convert("1" if compression == "group4" else "RGB")
-    data = encode(picture, "TIFF", compression=compression)
+    image = photo().convert("1" if compression == "group4" else "RGB")
+    data = encode(image, "TIFF", compression=compression)
     assert np.array_equal(decode(data), opened(data))
 
 
@@ -154,7 +154,7 @@ def test_content_decides_and_not_the_name():
 
 
 def _claiming(image_format: str, width: int, height: int) -> bytes:
-    """A small file whose header claims a large picture."""
+    """A small file whose header claims a large image."""
     data = bytearray(encode(photo(), image_format))
     if image_format == "JPEG":
         frame = data.index(b"\xff\xc0")

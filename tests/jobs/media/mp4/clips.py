@@ -15,7 +15,7 @@ TICK = Fraction(1, 1000)
 QUARTER_TURN = (0, 65536, 0, -65536, 0, 0, HEIGHT * 65536, 0, 2**30)
 
 
-def picture(i: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
+def image(i: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
     """A frame that says by its grey which one it is, with a white corner at its upper left."""
     pixels = np.full((height, width, 3), 40 + 5 * (i % 30), np.uint8)
     pixels[:8, :8] = 255
@@ -47,7 +47,7 @@ def write_clip(
         if tone is not None:
             tone.codec_context.layout = "mono"
         for i, pts in enumerate(times):
-            frame = av.VideoFrame.from_ndarray(picture(i, *size), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(image(i, *size), format="rgb24")
             frame.pts, frame.time_base = pts, time_base
             container.mux(stream.encode(frame.reformat(format=pix_fmt)))
         container.mux(stream.encode(None))

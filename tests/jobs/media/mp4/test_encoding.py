@@ -10,7 +10,7 @@ import pytest
 
 from jobs.media.mp4 import Mp4Writer, encode, open_sound, read_shape
 from jobs.media.video import Frame, VideoSource, decode_segment, index_video, split
-from tests.jobs.media.mp4.clips import QUARTER_TURN, picture, seen, write_clip
+from tests.jobs.media.mp4.clips import QUARTER_TURN, image, seen, write_clip
 
 SHARED = [
     pytest.param("cockatoo.mp4", marks=pytest.mark.slow),  # 280 frames of 1280 x 720
@@ -58,7 +58,7 @@ def assert_plays_alike(path: Path, out: Path, stream: int) -> None:
     shift = before.times[0] - after.times[0]
     np.testing.assert_allclose(np.array(after.times) + shift, before.times, rtol=0, atol=1e-6)
     assert after.rotation == before.rotation
-    # A file that names no length of its picture is held to that of all of it.
+    # A file that names no length of its image is held to that of all of it.
     assert after.duration_s == pytest.approx(before.duration_s, abs=0.05)
     assert after.sound == before.sound
     assert after.size == tuple(side + side % 2 for side in before.size)
@@ -163,7 +163,7 @@ def test_a_last_frame_is_shown_until_the_end_of_what_is_lost_behind_it(tmp_path:
     path, out = write_clip(tmp_path / "clip.mp4"), tmp_path / "out.mp4"
     source = VideoSource(str(path))
     shape = read_shape(source, stream=0)
-    part = encode(((pts, picture(0)) for pts in (0, 40)), shape)
+    part = encode(((pts, image(0)) for pts in (0, 40)), shape)
     assert part is not None
 
     with Mp4Writer(out, shape, None, start_pts=0) as writer:

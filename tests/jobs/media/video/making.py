@@ -33,8 +33,8 @@ class Recipe:
     interlaced: bool = False
 
 
-def picture(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """A picture that moves: no two frames are alike, and none is like its mirror."""
+def image(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """An image that moves: no two frames are alike, and none is like its mirror."""
     width, height = size
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     red = (x * 3 + number * 5) % 256
@@ -82,7 +82,7 @@ def add_stream(container: av.container.OutputContainer, recipe: Recipe) -> av.Vi
 
 def frame_of(number: int, tick: int, recipe: Recipe) -> VideoFrame:
     """One frame to be encoded."""
-    frame = VideoFrame.from_ndarray(picture(number, recipe.size), format="rgb24")
+    frame = VideoFrame.from_ndarray(image(number, recipe.size), format="rgb24")
     frame = frame.reformat(format=recipe.pix_fmt)
     frame.pts, frame.time_base = tick, recipe.time_base
     return frame
@@ -105,7 +105,7 @@ def write_two_streams(folder: Path) -> Path:
 
 
 def write_audio(folder: Path) -> Path:
-    """A file with sound and no picture."""
+    """A file with sound and no image."""
     path = folder / "sound.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=8000)

@@ -25,7 +25,7 @@ from jobs.media.video.decoder import Decoder
 from tests.jobs.media.video.making import (
     RECIPES,
     Recipe,
-    picture,
+    image,
     write_audio,
     write_derived,
     write_late_sound,
@@ -156,7 +156,7 @@ def test_frames_show_what_was_drawn_in_rgb(tmp_path: Path) -> None:
     path = write_video(tmp_path, recipe)
     (segment,) = split(index_video(VideoSource(str(path))), 1)
     pixels = frames_of(path, [segment])[1].pixels
-    assert np.abs(pixels.astype(int) - picture(1)).max() <= 6  # what 8 bits of YUV cannot say
+    assert np.abs(pixels.astype(int) - image(1)).max() <= 6  # what 8 bits of YUV cannot say
     assert pixels.flags.c_contiguous
 
 

@@ -23,7 +23,7 @@ MATRICES = [
     (a, b, c, d)
     for a, b, c, d in np.ndindex(3, 3, 3, 3)
     if (a != 1 and d != 1 and b == c == 1) or (b != 1 and c != 1 and a == d == 1)
-]  # of 0, 1, 2 for -1, 0, 1: the eight ways to lay a picture down
+]  # of 0, 1, 2 for -1, 0, 1: the eight ways to lay an image down
 
 
 def noise(pix_fmt: str, size: tuple[int, int]) -> VideoFrame:

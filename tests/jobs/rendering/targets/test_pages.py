@@ -5,7 +5,7 @@ import pytest
 
 from fcos_core.metrics.bpr.rules import LocationRule, named_rule
 from fcos_core.structures import Category
-from fcos_core.target_maps import LevelTargets, PictureTargets, picture_targets
+from fcos_core.target_maps import ImageTargets, LevelTargets, image_targets
 from jobs.media.drawing.colors import LOST, dimmed, heat_colors
 from jobs.media.drawing.palette import class_color
 from jobs.media.drawing.view import View
@@ -31,21 +31,21 @@ def location_rule(name: str) -> LocationRule:
     return rule
 
 
-def targets_of(rule: str, *boxes: tuple[float, float, float, float]) -> PictureTargets:
+def targets_of(rule: str, *boxes: tuple[float, float, float, float]) -> ImageTargets:
     """Boxes as x, y, width, height; their labels take turns."""
     corners = np.array(boxes, np.float64).reshape(-1, 4)
-    return picture_targets(SHAPE, corners, np.arange(len(boxes)) % 2, location_rule(rule))
+    return image_targets(SHAPE, corners, np.arange(len(boxes)) % 2, location_rule(rule))
 
 
-def colors_of(targets: PictureTargets) -> np.ndarray:
+def colors_of(targets: ImageTargets) -> np.ndarray:
     return np.array([class_color(CATEGORIES[label].id) for label in targets.labels], np.uint8)
 
 
-def small_view(targets: PictureTargets) -> View:
+def small_view(targets: ImageTargets) -> View:
     return View.of(GREY, targets.resized_shape, (400, 364)).dimmed()
 
 
-def in_picture(view: View, level: LevelTargets, row: int, column: int):
+def in_image(view: View, level: LevelTargets, row: int, column: int):
     x, y = view.point(level.x[column], level.y[row])
     height, width = view.pixels.shape[:2]
     return (y, x) if 0 <= y < height and 0 <= x < width else None
@@ -63,7 +63,7 @@ def test_each_location_has_the_colour_of_what_it_learns(rule: str):
         view = small_view(targets)
         heat = centerness_panel(view, level)
         for row, column in np.ndindex(level.matched.shape):
-            place = in_picture(view, level, row, column)
+            place = in_image(view, level, row, column)
             winner = level.matched[row, column]
             if place is not None and winner >= 0:
                 assert (classes[place] == colors[winner]).all()
@@ -179,26 +179,26 @@ def test_a_page_can_be_drawn_of_any_shape_and_any_number_of_boxes(shape, count: 
     height, width = shape
     starts = rng.uniform(0, 0.9, (count, 2)) * (width, height)
     sizes = rng.uniform(0, 1, (count, 2)) * ((width, height) - starts)
-    targets = picture_targets(
+    targets = image_targets(
         shape,
         np.concatenate([starts, sizes], axis=1),
         rng.integers(0, 2, count),
         location_rule("improved"),
     )
-    picture = np.zeros((height, width, 3), np.uint8)
+    image = np.zeros((height, width, 3), np.uint8)
 
-    page = targets_page(picture, "猫 " * 200, targets, CATEGORIES, NO_CROWDS)
+    page = targets_page(image, "猫 " * 200, targets, CATEGORIES, NO_CROWDS)
 
     assert page.shape[1] == 1920
     assert (page[:, -24:] == 255).all()
     assert (page[:, :24] == 255).all()
-    assert not picture.any()
+    assert not image.any()
 
 
 @pytest.mark.parametrize("far", [2.0**31, -1e15])
-def test_boxes_far_outside_of_the_picture_are_drawn_as_far_as_they_are_in_it(far: float):
+def test_boxes_far_outside_of_the_image_are_drawn_as_far_as_they_are_in_it(far: float):
     boxes = np.array([(far, 100, 80, 90), (100, far, 80, 90), (min(far, 0), 50, 2e15, 60)])
-    targets = picture_targets(SHAPE, boxes, np.zeros(3, np.int64), location_rule("paper"))
+    targets = image_targets(SHAPE, boxes, np.zeros(3, np.int64), location_rule("paper"))
 
     page = targets_page(GREY, "far", targets, CATEGORIES, np.array([[far, far, far + 9, far + 9]]))
 

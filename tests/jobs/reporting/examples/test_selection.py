@@ -1,4 +1,4 @@
-"""The same few pictures stand out, in whatever order a run is read."""
+"""The same few images stand out, in whatever order a run is read."""
 
 import random
 

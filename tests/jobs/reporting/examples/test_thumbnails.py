@@ -1,4 +1,4 @@
-"""What is drawn on a thumbnail, what it shows of its picture, and how large it may become."""
+"""What is drawn on a thumbnail, what it shows of its image, and how large it may become."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from jobs.media.image.decode import decode_image
 from jobs.reporting.examples.canvas import LONGEST_BYTES, Canvas, encoded
 from jobs.reporting.examples.selection import Choice
 from jobs.reporting.examples.thumbnails import Drawer
-from tests.jobs.reporting.runs import found, write_picture
+from tests.jobs.reporting.runs import found, write_image
 
 
 def drawn_at(pixels: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
@@ -60,7 +60,7 @@ def test_detections_are_drawn_in_the_colour_of_their_class(tmp_path: Path):
         pytest.param((960, 970, 1000, 1000), (840, 880), id="in the other corner"),
     ],
 )
-def test_a_crop_lies_around_its_box_and_inside_of_the_picture(
+def test_a_crop_lies_around_its_box_and_inside_of_the_image(
     box: tuple[float, ...], expected: tuple[int, int]
 ):
     canvas = Canvas.of(np.zeros((1000, 1000, 3), np.uint8), np.array(box))
@@ -73,8 +73,8 @@ def test_a_crop_lies_around_its_box_and_inside_of_the_picture(
     assert y_max < height
 
 
-def test_a_picture_in_an_archive_is_found_below_another_folder(tmp_path: Path):
-    write_picture(tmp_path / "sub/a.jpg")
+def test_an_image_in_an_archive_is_found_below_another_folder(tmp_path: Path):
+    write_image(tmp_path / "sub/a.jpg")
     row = found(0, "/old/data.tar#sub/a.jpg", [])
 
     assert reader(str(tmp_path))(row) == (tmp_path / "sub/a.jpg").read_bytes()

@@ -1,4 +1,4 @@
-"""Which detections are right and which objects are missed, on a picture small enough to check."""
+"""Which detections are right and which objects are missed, on an image small enough to check."""
 
 from pathlib import Path
 
@@ -45,18 +45,18 @@ def test_worked_example(tmp_path: Path):
         (1, DOG, (60, 30, 30, 30)),
     ]
 
-    (picture,) = judged(tmp_path, [row], boxes, crowds=(3,))
+    (image,) = judged(tmp_path, [row], boxes, crowds=(3,))
 
-    assert picture.verdicts.tolist() == [RIGHT, WRONG, WRONG, UNCOUNTED, UNCOUNTED]
-    assert picture.found_at == pytest.approx([0.9, -1.0])
-    assert picture.crowds.tolist() == [[60, 30, 90, 60]]
-    assert picture.counts_at(0.0) == (1, 2, 1)
-    assert picture.counts_at(0.75) == (1, 1, 1)
-    assert picture.counts_at(0.95) == (0, 0, 2)
-    assert picture.f1_at(0.75) == 0.5
+    assert image.verdicts.tolist() == [RIGHT, WRONG, WRONG, UNCOUNTED, UNCOUNTED]
+    assert image.found_at == pytest.approx([0.9, -1.0])
+    assert image.crowds.tolist() == [[60, 30, 90, 60]]
+    assert image.counts_at(0.0) == (1, 2, 1)
+    assert image.counts_at(0.75) == (1, 1, 1)
+    assert image.counts_at(0.95) == (0, 0, 2)
+    assert image.f1_at(0.75) == 0.5
 
 
-def test_pictures_are_judged_apart_and_those_without_anything_are_perfect(tmp_path: Path):
+def test_images_are_judged_apart_and_those_without_anything_are_perfect(tmp_path: Path):
     rows = [
         found(0, "/d/a.jpg", [(CAT, 0.9, (10, 10, 30, 30))]),
         found(1, "/d/b.jpg", []),
@@ -101,7 +101,7 @@ def test_objects_are_sorted_as_bpr_sorts_them(tmp_path: Path):
 
 
 def test_no_detection_is_looked_at_when_there_are_none(tmp_path: Path):
-    (picture,) = judged(tmp_path, [found(0, "/d/a.jpg", [])], [(1, CAT, (1, 1, 5, 5))])
+    (image,) = judged(tmp_path, [found(0, "/d/a.jpg", [])], [(1, CAT, (1, 1, 5, 5))])
 
-    assert picture.verdicts.dtype == np.int8
-    assert picture.counts_at(0.5) == (0, 0, 1)
+    assert image.verdicts.dtype == np.int8
+    assert image.counts_at(0.5) == (0, 0, 1)

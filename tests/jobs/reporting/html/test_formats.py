@@ -37,8 +37,8 @@ def test_numbers():
     assert formats.share(-1) == formats.percent(None) == formats.UNDEFINED
     assert formats.percent(0.1234) == "12.3\xa0%"
     assert formats.count(1234567) == "1\u202f234\u202f567"
-    assert [formats.counted(n, "picture") for n in (0, 1, 2)] == [
-        "0 pictures", "1 picture", "2 pictures",
+    assert [formats.counted(n, "image") for n in (0, 1, 2)] == [
+        "0 images", "1 image", "2 images",
     ]  # fmt: skip
     assert [formats.rate(value) for value in (1.2345, 45.67, 1234.5)] == [
         "1.23", "45.7", "1\u202f234",

@@ -41,7 +41,7 @@ def test_two_invocations_are_laid_end_to_end(tmp_path: Path):
 
     assert [commit.at_s for commit in work.commits] == [10, 30, 80]
     assert (work.seconds, work.num_invocations, work.num_dropped) == (120, 2, 1)
-    assert "30 pictures in 2 min 0 s" in section.lead
+    assert "30 images in 2 min 0 s" in section.lead
     assert "started 2 times" in section.lead
     table = section.data["devices"]
     assert [cell.text for cell in table.rows[0]][:3] == ["H100", "2", "20"]

@@ -1,4 +1,4 @@
-"""Videos on the page: numbers apart from those of pictures, a line for each, and true frames."""
+"""Videos on the page: numbers apart from those of images, a line for each, and true frames."""
 
 import json
 from dataclasses import replace
@@ -18,7 +18,7 @@ from jobs.rundir.rows import ManifestItem, Row, items_to_table
 from jobs.rundir.sampled_frames import EVERY_FRAME
 from jobs.rundir.shard_writing import commit_shard, encode_shard
 from tests.jobs.media.video.making import SIZE, Recipe, write_video
-from tests.jobs.reporting.runs import CATEGORIES, RUN_ID, found, write_picture
+from tests.jobs.reporting.runs import CATEGORIES, RUN_ID, found, write_image
 from tests.jobs.reporting.scored import page_of
 from tests.jobs.scoring.runs import record_of_a_test
 
@@ -72,17 +72,17 @@ def rows_of(items: list[ManifestItem], *, hits: range) -> list[Row]:
     return rows
 
 
-def write_mixed_run(folder: Path, *, num_pictures: int = 1, **clip: Any) -> RunDirectory:
-    """Pictures with a cat that is found, and a video of 60 frames with one found on every other."""
+def write_mixed_run(folder: Path, *, num_images: int = 1, **clip: Any) -> RunDirectory:
+    """Images with a cat that is found, and a video of 60 frames with one found on every other."""
     video = write_video(folder, Recipe(name="clip.mp4", options=OPTIONS, **clip))
     items, rows, images = [], [], []
-    for i in range(num_pictures):
-        write_picture(folder / f"{i}.jpg", seed=i)
+    for i in range(num_images):
+        write_image(folder / f"{i}.jpg", seed=i)
         uri = str(folder / f"{i}.jpg")
         items.append(ManifestItem(item_id=i, shard=i, kind="image", uri=uri, image_id=i + 1))
         rows.append(found(i, uri, [(1, 0.9, BOX)]))
         images.append({"id": i + 1, "file_name": f"{i}.jpg", "width": 96, "height": 64})
-    segments = items_of(video, first_item=num_pictures, first_id=num_pictures + 1)
+    segments = items_of(video, first_item=num_images, first_id=num_images + 1)
     rows += rows_of(segments, hits=range(30))
     items += segments
     images += [
@@ -135,7 +135,7 @@ def test_numbers_of_frames_stand_apart_and_every_video_has_a_line(tmp_path: Path
         one.attributes["data-value"] for one in page.named("td") if "data-value" in one.attributes
     ]
     assert ["60", "0", "0", "30", "20.0"] in [cells[i : i + 5] for i in range(len(cells))]
-    assert "61 of 61 pictures and frames looked at" in page.text
+    assert "61 of 61 images and frames looked at" in page.text
 
 
 def test_the_best_and_worst_frames_are_shown_with_their_places(tmp_path: Path):
@@ -151,7 +151,7 @@ def test_the_best_and_worst_frames_are_shown_with_their_places(tmp_path: Path):
 
 
 def test_a_page_of_videos_alone_is_about_their_frames(tmp_path: Path):
-    run = write_mixed_run(tmp_path, num_pictures=0)
+    run = write_mixed_run(tmp_path, num_images=0)
 
     page = page_of(run)
 

@@ -1,4 +1,4 @@
-"""A tiny FCOS with seeded random weights: fast, and with detections on any picture."""
+"""A tiny FCOS with seeded random weights: fast, and with detections on any image."""
 
 from dataclasses import replace
 from pathlib import Path
