@@ -21,6 +21,12 @@ BackboneName = Literal[
     "mobilenet_v3_small",
     "mobilenet_v3_large",
 ]
+Precision = Literal["fp32", "bf16", "fp16"]
+"""Of the network's arithmetic; losses and decoding are float32."""
+
+Engine = Literal["eager"]
+"""How the network is run."""
+
 PresetName = Literal["paper", "improved", "torchvision"]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)

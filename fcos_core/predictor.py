@@ -3,21 +3,18 @@
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from fcos_core.config import DecodingConfig
+from fcos_core.config import DecodingConfig, Engine, Precision
 from fcos_core.decoding import decode
 from fcos_core.errors import ConfigError, DeviceError, NotFiniteError
 from fcos_core.images import Uint8Image, check_image, make_batch, padded_shape
 from fcos_core.model.detector import FCOS
 from fcos_core.structures import Detections
-
-Precision = Literal["fp32", "bf16", "fp16"]
-Engine = Literal["eager"]
 
 AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

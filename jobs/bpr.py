@@ -11,11 +11,10 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from fcos_core.metrics.bpr import (
     CUSTOM_RULE,
@@ -36,6 +35,7 @@ from jobs.annotations.json_columns import Int64Array
 from jobs.annotations.lost_boxes import LostBoxes, encode_lost_boxes
 from jobs.parallel.map_blocks import map_blocks
 from jobs.rundir.directory import RunDirectory
+from jobs.settings.bpr import BprConfig
 from jobs.storage import absolute, storage_for
 
 _log = logging.getLogger(__name__)
@@ -44,88 +44,6 @@ _BOXES_PER_BLOCK = 50_000
 # Boxes times rules. Two processes under Ray took 38 s against 31 s of one at 2.5 million, and 66 s
 # against 84 s at 5.9 million (benchmarks/results, bpr).
 _WORTH_RAY = 5_000_000
-
-
-class BprConfig(BaseModel):
-    """What to measure, by which rules.
-
-    Attributes:
-        annotations: COCO annotation file.
-        rules: names of rules; by default ``paper``, ``improved`` and ``torchvision``, or ``custom``
-            alone where one of the choices below is made.
-        run: a run's directory: only its images and frames count, and the results go there.
-        out: file for the results, with the lost boxes beside it.
-        skip_invalid: leave out malformed entries, counted and listed, instead of refusing the file.
-        num_actors: processes; ``auto`` is one unless there is enough to do for Ray to pay.
-        address: of a Ray cluster; None starts one on this machine when one is needed.
-        strides: of the custom rule: input pixels per cell, the finest level first.
-        size_ranges: of the custom rule: smallest and largest max(ltrb) of each level.
-        center_radius: of the custom rule: centre sampling, in strides.
-        min_size: of the custom rule: length of the input's shorter side.
-        max_size: of the custom rule: limit of its longer side.
-        boxes: of the custom rule: whether the last pixel belongs to a box (``legacy``) or not.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    annotations: Annotated[str, Field(min_length=1)]
-    rules: tuple[str, ...] = ()
-    run: str | None = None
-    out: str | None = None
-    skip_invalid: bool = False
-    num_actors: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    address: str | None = None
-    strides: tuple[int, ...] | None = None
-    size_ranges: tuple[tuple[float, float], ...] | None = None
-    center_radius: float | None = None
-    min_size: int | None = None
-    max_size: int | None = None
-    boxes: Literal["legacy", "plain"] | None = None
-
-    @field_validator("strides", mode="before")
-    @classmethod
-    def _split_strides(cls, value: object) -> object:
-        """``8,16`` on the command line is ``[8, 16]`` in a file."""
-        return value.split(",") if isinstance(value, str) else value
-
-    @field_validator("size_ranges", mode="before")
-    @classmethod
-    def _split_ranges(cls, value: object) -> object:
-        """``-1:64,64:inf`` on the command line is ``[[-1, 64], [64, .inf]]`` in a file.
-
-        Raises:
-            ValueError: a part has not two ends.
-        """
-        if not isinstance(value, str):
-            return value
-        ranges = [part.split(":") for part in value.split(",")]
-        for part in ranges:
-            if len(part) != len(("low", "high")):
-                raise ValueError(f"{':'.join(part)!r} must be LOW:HIGH, such as 64:128 or 512:inf")
-        return ranges
-
-    @model_validator(mode="after")
-    def _has_one_place(self) -> Self:
-        if self.run is not None and self.out is not None:
-            raise ValueError("give either --run or --out FILE, the results go to one place")
-        return self
-
-    def chosen_rules(self) -> list[Rule]:
-        """The rules asked for, each once, the custom one last."""
-        choices: dict[str, Any] = {
-            "strides": self.strides,
-            "size_ranges": self.size_ranges,
-            "center_radius": self.center_radius,
-            "min_size_px": self.min_size,
-            "max_size_px": self.max_size,
-            "boxes": self.boxes,
-        }
-        custom = {name: value for name, value in choices.items() if value is not None}
-        names = dict.fromkeys(name for name in self.rules if name != CUSTOM_RULE or not custom)
-        rules = [named_rule(name) for name in names]
-        if custom:
-            rules.append(custom_rule(**custom))
-        return rules or [named_rule(name) for name in DEFAULT_RULES]
 
 
 @dataclass(frozen=True)
@@ -200,7 +118,7 @@ def run(config: BprConfig, *, truth: BoxAnnotations | None = None) -> BprResult:
     Returns:
         The results and the paths written.
     """
-    rules = config.chosen_rules()
+    rules = chosen_rules(config)
     truth = truth or _read(config)
     images = None if config.run is None else _images_of_run(RunDirectory(config.run), truth)
     order = _countable(truth, images)
@@ -224,6 +142,24 @@ def run(config: BprConfig, *, truth: BoxAnnotations | None = None) -> BprResult:
     lost = [_joined([parts[i] for _, parts in results]) for i in range(len(rules))]
     document = _describe(config, truth, images, dict(zip(rules, counts, strict=True)))
     return _write(config, document, lost, truth)
+
+
+def chosen_rules(config: BprConfig) -> list[Rule]:
+    """The rules asked for, each once, the custom one last."""
+    choices: dict[str, Any] = {
+        "strides": config.strides,
+        "size_ranges": config.size_ranges,
+        "center_radius": config.center_radius,
+        "min_size_px": config.min_size,
+        "max_size_px": config.max_size,
+        "boxes": config.boxes,
+    }
+    custom = {name: value for name, value in choices.items() if value is not None}
+    names = dict.fromkeys(name for name in config.rules if name != CUSTOM_RULE or not custom)
+    rules = [named_rule(name) for name in names]
+    if custom:
+        rules.append(custom_rule(**custom))
+    return rules or [named_rule(name) for name in DEFAULT_RULES]
 
 
 def _read(config: BprConfig) -> BoxAnnotations:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from fcos_core.errors import ConfigError
 from jobs import render
@@ -15,40 +12,16 @@ from jobs.detect import Plan
 from jobs.pipeline import PipelineConfig, PipelineResult
 from jobs.pipeline import run as run_pipeline
 from jobs.render import RenderConfig
+from jobs.settings.demo import DemoConfig
 from jobs.storage import absolute
 from jobs.synthetic import VIDEO_NAME, generate
 
 _log = logging.getLogger(__name__)
 
-# Far from the seed of the training images: no image of the demo was ever trained on.
-DEMO_SEED = 2_000_003
-# Five seconds.
-DEMO_FRAMES = 120
 # How many of the run's sources are drawn: the video, which comes first, and images for a sheet.
 DEMO_DRAWINGS = 24
 # All its images have one shape, so no batch is computed for less than it holds.
 DEMO_BATCH_SIZE = 4
-
-
-class DemoConfig(BaseModel):
-    """Settings of ``fcos demo``.
-
-    Attributes:
-        out: the run's directory; the data go beside it, into ``<out>-dataset``, and what is drawn
-            of the detections into ``<out>-drawings``.
-        num_images: images to generate.
-        num_frames: of the video.
-        seed: of both.
-        num_actors: workers; ``auto`` is one per GPU, or what the cores allow.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    out: Annotated[str, Field(min_length=1)] = "demo-run"
-    num_images: Annotated[int, Field(ge=1, le=1_000_000)] = 300
-    num_frames: Annotated[int, Field(ge=1, le=100_000)] = DEMO_FRAMES
-    seed: Annotated[int, Field(ge=0)] = DEMO_SEED
-    num_actors: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
 
 
 def run(config: DemoConfig) -> PipelineResult:

@@ -15,9 +15,7 @@ from jobs.parallel.resources import probe
 from jobs.parallel.signals import environment, terminate_as_interrupt
 from jobs.planning.begin import Draft, OpenRun, begin, check_is_free, check_same, draw_up, reopen
 from jobs.planning.defaults import DEVICE_MODEL, Fields, asked, resolve_num_actors
-from jobs.planning.max_bad import BadBudget
 from jobs.planning.run_json import record
-from jobs.planning.settings import DetectConfig
 from jobs.progress import ProgressReport
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.events import EventLog
@@ -27,6 +25,7 @@ from jobs.rundir.rows import ManifestItem
 from jobs.rundir.shard import Receipt, Shard
 from jobs.rundir.summary import DetectResult, Plan, incompleteness
 from jobs.rundir.video_pace import VideoPace
+from jobs.settings.detect import BadBudget, DetectConfig
 from jobs.storage import absolute, storage_for
 from jobs.storage.weights import ResolvedWeights, resolve_weights
 from jobs.worker.messages import WorkerSettings

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import Field
-
 from jobs import bpr, detect, evaluate, report, verify
 from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
 from jobs.annotations.join import join_items, require_same_categories
@@ -21,6 +19,7 @@ from jobs.planning.model_card import read_model_card
 from jobs.report import ReportConfig
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import Proof
+from jobs.settings.pipeline import PipelineConfig
 from jobs.storage.weights import resolve_weights
 from jobs.verify import VerifyConfig
 
@@ -29,16 +28,6 @@ _log = logging.getLogger(__name__)
 # Intervals take seconds for thousands of images; ``fcos evaluate --resamples`` gives them for more.
 _RESAMPLES = 200
 _MOST_RESAMPLED = 20_000
-
-
-class PipelineConfig(DetectConfig):
-    """The settings of ``detect``, and what its result is scored against.
-
-    Attributes:
-        annotations: COCO annotation file of the inputs.
-    """
-
-    annotations: str = Field(min_length=1)
 
 
 @dataclass

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from fcos_core.errors import AnnotationError, ConfigError
 from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
 from jobs.annotations.join import require_same_categories
@@ -39,6 +37,7 @@ from jobs.reporting.sections.throughput import pace_of_videos, read_work, throug
 from jobs.reporting.sections.videos import videos_section
 from jobs.rundir.directory import RunDirectory, RunRecord
 from jobs.rundir.proof import Proof, prove
+from jobs.settings.report import ReportConfig
 from jobs.storage import absolute, join, storage_for
 
 _log = logging.getLogger(__name__)
@@ -46,25 +45,6 @@ _log = logging.getLogger(__name__)
 PROJECT = "fcos-batch"
 USUAL_SCORE = 0.5
 """From which on detections count where no better threshold is known."""
-
-
-class ReportConfig(BaseModel):
-    """What to report on.
-
-    Attributes:
-        run: the run's directory.
-        annotations: COCO annotation file, to choose images by; by default the one that the run
-            was scored against, if it is still there and the same.
-        image_root: folder of the images, where they lie elsewhere than when they were looked at.
-        out: file of the page; by default the run's ``report/index.html``.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: str
-    annotations: str | None = None
-    image_root: str | None = None
-    out: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,12 +19,12 @@ from jobs.parallel.cores import num_cores
 from jobs.parallel.ray_train import WorkerGroup, run_workers
 from jobs.parallel.resources import probe
 from jobs.parallel.signals import terminate_as_interrupt
+from jobs.settings.train import TrainConfig
 from jobs.storage import absolute
 from jobs.training.data import TrainingData, load_data
 from jobs.training.loop import train
 from jobs.training.metrics_log import MetricsTail, last_records, report_of
 from jobs.training.progress import TrainingProgress
-from jobs.training.settings import TrainConfig
 from jobs.training.state import saved_step
 from jobs.training.training_json import (
     CHECKPOINT_NAME,

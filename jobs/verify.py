@@ -5,23 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import Proof, prove
 from jobs.rundir.summary import counts, incompleteness
-
-
-class VerifyConfig(BaseModel):
-    """What to prove.
-
-    Attributes:
-        run: the run's directory.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: str
+from jobs.settings.verify import VerifyConfig
 
 
 @dataclass(frozen=True, kw_only=True)

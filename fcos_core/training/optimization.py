@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fcos_core.config import Precision
 from fcos_core.errors import ConfigError
-from fcos_core.predictor import Precision
 from fcos_core.training.freezing import NUM_STAGES
 
 _MOMENTUM = 0.9

@@ -20,11 +20,11 @@ from jobs.parallel.resources import probe
 from jobs.planning.defaults import DEVICE_MODEL, Fields, resolve
 from jobs.planning.manifest import make_manifest
 from jobs.planning.model_card import read_model_card
-from jobs.planning.settings import DetectConfig
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.fingerprint import explain_difference, fingerprint
 from jobs.rundir.rows import ManifestItem, items_to_table
 from jobs.rundir.shard import Shard
+from jobs.settings.detect import DetectConfig
 from jobs.storage import storage_for
 from jobs.storage.weights import ResolvedWeights
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from jobs.inputs.sources import Listing
-from jobs.media.video import MAX_FRAME_PIXELS
+from jobs.media.limits import MAX_FRAME_PIXELS
 from jobs.parallel.devices import Resources
 from jobs.planning.manifest import Videos, auto_shard_size
-from jobs.planning.settings import DetectConfig
 from jobs.rundir.schemas import SCHEMA_VERSION
+from jobs.settings.detect import DetectConfig
 from jobs.storage import absolute
 
 PROJECT = "fcos-batch"

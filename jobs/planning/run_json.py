@@ -14,7 +14,7 @@ from jobs.storage import storage_for
 
 if TYPE_CHECKING:
     from jobs.planning.begin import OpenRun
-    from jobs.planning.settings import DetectConfig
+    from jobs.settings.detect import DetectConfig
     from jobs.storage.weights import ResolvedWeights
 
 _LIBRARIES = (

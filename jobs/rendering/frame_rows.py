@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 
 from jobs.rendering.shard_rows import ShardRows
 from jobs.rundir.rows import ManifestItem, Row
-
-Between = Literal["hold", "none"]
-"""What is drawn on frames that were not taken: what the last one before shows, or nothing."""
+from jobs.settings.render import Between
 
 
 class FrameRows:

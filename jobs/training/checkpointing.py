@@ -10,9 +10,9 @@ import torch
 
 from fcos_core.checkpoint import serialize_checkpoint
 from fcos_core.training import Trainer
+from jobs.settings.train import TrainConfig
 from jobs.storage import TEMPORARY_PREFIX, absolute, join, storage_for
 from jobs.training.metrics_log import MetricsLog, Record
-from jobs.training.settings import TrainConfig
 from jobs.training.state import save_state
 from jobs.training.tensorboard import Curves
 from jobs.training.training_json import (

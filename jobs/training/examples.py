@@ -21,9 +21,9 @@ from fcos_core.structures import GroundTruth
 from fcos_core.training import Peers, TrainingBatch, TrainingExample
 from jobs.annotations.coco_json import CocoAnnotations, CocoImage
 from jobs.media.image.decode import decode_image
+from jobs.settings.train import TrainConfig
 from jobs.storage import absolute, join, storage_for
 from jobs.training.sampling import BatchPlan, plan_batches
-from jobs.training.settings import TrainConfig
 
 _BATCHES_AHEAD = 4
 

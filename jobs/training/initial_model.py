@@ -10,8 +10,8 @@ from fcos_core.config import BackboneConfig, ModelConfig, preset_config
 from fcos_core.errors import CheckpointError
 from fcos_core.model.detector import FCOS
 from fcos_core.structures import Category
+from jobs.settings.train import TrainConfig
 from jobs.storage.weights import ResolvedWeights
-from jobs.training.settings import TrainConfig
 
 _CLASS_PREDICTOR = "head.classification_head.cls_logits."
 

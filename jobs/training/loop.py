@@ -13,13 +13,13 @@ import torch
 from fcos_core.errors import ConfigError
 from fcos_core.training import OptimizationConfig, Peers, StepReport, Trainer, TrainingBatch
 from jobs.rundir.fingerprint import explain_difference
+from jobs.settings.train import TrainConfig
 from jobs.storage import absolute
 from jobs.training.checkpointing import Recorder
 from jobs.training.data import TrainingData
 from jobs.training.examples import ExampleSource
 from jobs.training.initial_model import first_model
 from jobs.training.metrics_log import Record, record_of
-from jobs.training.settings import TrainConfig
 from jobs.training.state import load_state
 from jobs.training.training_json import deciding_fields, read_record
 from jobs.training.validation import Validation

@@ -14,7 +14,7 @@ import numpy as np
 
 from fcos_core.config import InputConfig
 from fcos_core.training.examples import common_shape
-from jobs.training.settings import TrainConfig
+from jobs.settings.train import TrainConfig
 
 _ORDER, _AUGMENTATION = 0, 1  # streams of random numbers that must not meet
 

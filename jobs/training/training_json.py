@@ -15,9 +15,9 @@ import torch
 
 from fcos_core.errors import ConfigError, StorageError
 from jobs.rundir.fingerprint import explain_difference
+from jobs.settings.train import TrainConfig
 from jobs.storage import absolute, join, storage_for
 from jobs.training.data import TrainingData
-from jobs.training.settings import TrainConfig
 
 RECORD_NAME = "training.json"
 CHECKPOINT_NAME = "checkpoint.safetensors"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from jobs.rundir.shard import Outcome, Shard
 
 if TYPE_CHECKING:
-    from fcos_core.predictor import Engine, Precision
+    from fcos_core.config import Engine, Precision
     from jobs.rundir.rows import ManifestItem
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.planning.settings import DetectConfig
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import prove
+from jobs.settings.detect import DetectConfig
 from tests.fuzz.finished import finish
 from tests.jobs.tiny_model import save_tiny
 

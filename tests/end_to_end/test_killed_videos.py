@@ -22,11 +22,11 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.planning.settings import DetectConfig
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import prove
 from jobs.rundir.rows import table_to_rows
 from jobs.rundir.shard_reading import iterate_rows
+from jobs.settings.detect import DetectConfig
 from tests.fuzz.command import DONE, fcos
 from tests.fuzz.finished import finish
 from tests.jobs.media.video.making import RECIPES, write_audio, write_derived, write_video

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from jobs.planning.begin import begin, draw_up, reopen
 from jobs.planning.run_json import record
-from jobs.planning.settings import DetectConfig
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.retries import plan_attempt
+from jobs.settings.detect import DetectConfig
 from jobs.storage.weights import resolve_weights
 from jobs.worker.worker import Worker
 from tests.jobs.worker.runs import worker_settings

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from jobs.planning.settings import DetectConfig
+from jobs.settings.detect import DetectConfig
 from tests.fuzz.command import CANNOT_WORK, DONE, INCOMPLETE, fcos, require_sound
 from tests.fuzz.conftest import SEED, cases
 from tests.fuzz.finished import finish

@@ -11,7 +11,7 @@ from fcos_core.errors import ConfigError
 from fcos_core.metrics.bpr import AnchorRule, Cause, named_rule, rule_names
 from jobs import bpr
 from jobs.annotations.coco_json import load_annotations
-from jobs.bpr import BprConfig
+from jobs.bpr import BprConfig, chosen_rules
 from jobs.cli.commands import main
 from jobs.rundir.schemas import LOST_BOXES
 from tests.fcos_core.metrics.bpr.reference import dense_anchors, dense_locations
@@ -177,14 +177,14 @@ def test_crowd_regions_count_for_nothing(tmp_path: Path):
 
 def test_custom_rules_stand_beside_named_ones():
     def names(**settings):
-        return [rule.name for rule in BprConfig(annotations="a", **settings).chosen_rules()]
+        return [rule.name for rule in chosen_rules(BprConfig(annotations="a", **settings))]
 
     assert names() == ["paper", "improved", "torchvision"]
     assert names(rules=("paper", "paper-p4", "paper")) == ["paper", "paper-p4"]
     assert names(strides="8,16") == ["custom"]
     assert names(rules=("improved", "custom"), center_radius=1.0) == ["improved", "custom"]
     config = BprConfig(annotations="a", strides="16", size_ranges="-1:inf")
-    assert config.chosen_rules()[0].encoding == named_rule("paper-p4").encoding
+    assert chosen_rules(config)[0].encoding == named_rule("paper-p4").encoding
     with pytest.raises(ConfigError, match="rule 'custom': must be one of"):
         names(rules=("custom",))
 

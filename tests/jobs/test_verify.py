@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from fcos_core.errors import ConfigError
-from jobs.planning.settings import DetectConfig
 from jobs.rundir.directory import RunDirectory
+from jobs.settings.detect import DetectConfig
 from jobs.verify import VerifyConfig, run
 from jobs.worker.worker import Worker
 from tests.fuzz.finished import finish

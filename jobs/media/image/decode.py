@@ -16,9 +16,7 @@ from jobs.media.image.formats import bmp, gif, jpeg, png, tiff, webp
 from jobs.media.image.formats.header import ImageFormat, ImageHeader
 from jobs.media.image.headers import breaking_off_inside, read_header
 from jobs.media.image.orientation import turn_upright
-
-MAX_PIXELS = 178_956_970
-"""Of one image: a quarter of a gibibyte at 24 bits, the limit other tools use as well."""
+from jobs.media.limits import MAX_PIXELS
 
 
 class _CheckedFormat(Protocol):

@@ -11,10 +11,9 @@ from jobs.media.video.frames import Frame, Lost
 from jobs.media.video.index import VideoIndex, index_video
 from jobs.media.video.sampling import Sampling
 from jobs.media.video.segments import Segment, split
-from jobs.media.video.source import MAX_FRAME_PIXELS, VideoSource
+from jobs.media.video.source import VideoSource
 
 __all__ = [
-    "MAX_FRAME_PIXELS",
     "Frame",
     "Lost",
     "Sampling",

@@ -19,6 +19,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
 from fcos_core.errors import VideoError
+from jobs.media.limits import MAX_FRAME_PIXELS
 
 if TYPE_CHECKING:
     Packet = av.Packet[VideoStream]
@@ -26,9 +27,6 @@ else:
     Packet = av.Packet
 
 S = TypeVar("S", bound=av.stream.Stream)
-
-MAX_FRAME_PIXELS = 8192 * 8192
-"""Of one frame; a larger one is refused before it is allocated."""
 
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
 # What names other files (playlists, concatenations) or is no video is not even tried.

@@ -1,6 +1,6 @@
 import pytest
 
-from jobs.planning.max_bad import BadBudget
+from jobs.settings.detect import BadBudget
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.planning.settings import DetectConfig
 from jobs.render import RenderConfig, run
 from jobs.rendering.run import RunDrawings
+from jobs.settings.detect import DetectConfig
 from jobs.storage.s3.storage import S3Storage
 from tests.fuzz.finished import finish
 from tests.jobs.media.mp4.clips import seen, write_clip

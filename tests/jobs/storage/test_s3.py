@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from fcos_core.errors import ConfigError, StorageError
-from jobs.planning.settings import DetectConfig
+from jobs.settings.detect import DetectConfig
 from jobs.storage import MissingError, UnreadableError, Version
 from jobs.storage.s3 import reading as s3_reading
 from jobs.storage.s3.client import connection, disconnect

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from jobs.training.settings import TrainConfig
+from jobs.settings.train import TrainConfig
 
 SMALL = {
     "backbone": "resnet18",

@@ -4,8 +4,8 @@ from itertools import islice
 import pytest
 
 from fcos_core.config import InputConfig
+from jobs.settings.train import TrainConfig
 from jobs.training.sampling import plan_batches
-from jobs.training.settings import TrainConfig
 
 INPUT = InputConfig(min_size_px=96, max_size_px=192)
 LYING, UPRIGHT = (60, 100), (100, 60)

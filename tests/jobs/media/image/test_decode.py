@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from fcos_core.errors import ImageError
-from jobs.media.image.decode import MAX_PIXELS, decode_image, image_size
+from jobs.media.image.decode import decode_image, image_size
+from jobs.media.limits import MAX_PIXELS
 from tests.jobs.media.image.files import FORMATS, encode, opened, oriented, photo
 
 

@@ -6,8 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fcos_core.config import BackboneName, PresetName
-from fcos_core.predictor import Precision
+from fcos_core.config import BackboneName, Precision, PresetName
 
 Side = Annotated[int, Field(ge=32)]
 

@@ -2,21 +2,60 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from jobs.media.image.decode import MAX_PIXELS
-from jobs.media.video import Sampling
-from jobs.planning.max_bad import BadBudget
-from jobs.storage.s3.access import S3Access
+from jobs.media.limits import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from jobs.media.video import Sampling
 
 AskedPrecision = Literal["auto", "fp32", "bf16", "fp16"]
 AskedEngine = Literal["auto", "eager"]
 
 _MIB = 2**20
+_BUDGET = re.compile(r"(?P<number>\d+(\.\d+)?)(?P<percent>\s*%)?")
+_WHOLE = 100
+
+
+@dataclass(frozen=True)
+class BadBudget:
+    """A limit of quarantined rows.
+
+    Attributes:
+        limit: rows, or percent of the planned rows.
+        is_percentage: which of the two.
+    """
+
+    limit: float
+    is_percentage: bool
+
+    @classmethod
+    def parse(cls, text: str) -> BadBudget:
+        """Read what a user wrote.
+
+        Raises:
+            ValueError: it is neither a count nor a percentage.
+        """
+        match = _BUDGET.fullmatch(text.strip())
+        if match is None:
+            raise ValueError("must be a count such as 10, or a percentage such as 0.5%")
+        limit, is_percentage = float(match["number"]), match["percent"] is not None
+        if is_percentage and limit > _WHOLE:
+            raise ValueError("must be at most 100%")
+        if not is_percentage and not limit.is_integer():
+            raise ValueError("must be a whole count, or end in %")
+        return cls(limit, is_percentage)
+
+    def rows(self, planned: int) -> int:
+        """Say how many rows may be quarantined of so many."""
+        return math.floor(planned * self.limit / _WHOLE) if self.is_percentage else int(self.limit)
 
 
 class DetectConfig(BaseModel):
@@ -80,6 +119,8 @@ class DetectConfig(BaseModel):
 
     def storage_environment(self) -> Mapping[str, str]:
         """Say how S3 is to be used, as variables of the environment."""
+        from jobs.storage.s3.access import S3Access
+
         return S3Access(
             anonymous=self.s3_anonymous,
             requester_pays=self.s3_requester_pays,
@@ -94,6 +135,8 @@ class DetectConfig(BaseModel):
 
     def sampling(self) -> Sampling:
         """Say which frames of videos are looked at."""
+        from jobs.media.video import Sampling
+
         fps = None if self.fps is None else Fraction(str(self.fps))
         return Sampling(every_n_frames=self.every_n_frames, fps=fps)
 
