@@ -15,15 +15,15 @@ from typing import Any
 from fcos_core.errors import AnnotationError, ConfigError
 from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
 from jobs.annotations.join import require_same_categories
+from jobs.html import formats
+from jobs.html.page import MAX_BYTES, Page, render
+from jobs.html.section import Section
 from jobs.inputs.relocated import reader
 from jobs.reporting.examples.frames import FrameReader
 from jobs.reporting.examples.panels import DrawnPanel, draw_panels, panels_section, without_last
 from jobs.reporting.examples.scan import Scan, scan
 from jobs.reporting.examples.thumbnails import Drawer
 from jobs.reporting.examples.truth import Truth
-from jobs.reporting.html import formats
-from jobs.reporting.html.page import MAX_BYTES, Page, render
-from jobs.reporting.html.section import Section
 from jobs.reporting.results import Metrics, read_curves, read_metrics, read_recall
 from jobs.reporting.sections.breakdowns import breakdowns_section
 from jobs.reporting.sections.classes import classes_section, curves_section

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jobs.html.section import Section
 from jobs.reporting.examples.selection import Panel
 from jobs.reporting.examples.thumbnails import Drawer, Thumbnail
-from jobs.reporting.html.section import Section
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +82,3 @@ def without_last(panels: Sequence[DrawnPanel]) -> list[DrawnPanel]:
         )
         for i, panel in enumerate(panels)
     ]
-
-
-def data_uri(thumbnail: Thumbnail) -> str:
-    """An image as an address that needs no file."""
-    return f"data:image/jpeg;base64,{b64encode(thumbnail.jpeg).decode()}"

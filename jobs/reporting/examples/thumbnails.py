@@ -16,6 +16,7 @@ from typing import SupportsInt
 import numpy as np
 
 from fcos_core.errors import DataError, StorageError
+from jobs.html import formats
 from jobs.inputs.relocated import Read
 from jobs.media.drawing.colors import LOST, PAPER, Pixels
 from jobs.media.drawing.labels import LabelWish
@@ -26,7 +27,6 @@ from jobs.reporting.examples.canvas import Box, Canvas
 from jobs.reporting.examples.frames import FrameReader
 from jobs.reporting.examples.selection import Choice
 from jobs.reporting.examples.truth import RIGHT, UNCOUNTED, JudgedImage
-from jobs.reporting.html import formats
 from jobs.rundir.rows import Row
 
 _log = logging.getLogger(__name__)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from jobs.html import formats
+from jobs.html.section import Section
+from jobs.html.tabular import Column, Table, count_cell, name_cell, percent_cell, table
 from jobs.reporting.examples.scan import GroupTally, Scan
-from jobs.reporting.html import formats
-from jobs.reporting.html.section import Section
-from jobs.reporting.html.tabular import Column, Table, count_cell, name_cell, percent_cell, table
 
 _TITLES = {
     "area": "By area",

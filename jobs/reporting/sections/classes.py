@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from jobs.media.drawing.palette import class_color
-from jobs.reporting.html import formats
-from jobs.reporting.html.charts import Figure, Series, line_chart, share_axis
-from jobs.reporting.html.section import Section
-from jobs.reporting.html.tabular import (
+from jobs.html import formats
+from jobs.html.charts import Figure, Series, line_chart, share_axis
+from jobs.html.section import Section
+from jobs.html.tabular import (
     Cell,
     Column,
     Table,
@@ -17,6 +16,7 @@ from jobs.reporting.html.tabular import (
     share_cell,
     table,
 )
+from jobs.media.drawing.palette import class_color
 from jobs.reporting.results import CategoryMetrics, Curve, Metrics
 
 _NUM_CURVES = 8

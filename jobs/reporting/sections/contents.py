@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
+from jobs.html import formats
+from jobs.html.charts import Bar, histogram
+from jobs.html.section import Section
+from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, table
 from jobs.reporting.examples.scan import NUM_LISTED, SCORE_EDGES, SIDE_EDGES_PX, Scan
-from jobs.reporting.html import formats
-from jobs.reporting.html.charts import Bar, histogram
-from jobs.reporting.html.section import Section
-from jobs.reporting.html.tabular import Cell, Column, Table, count_cell, name_cell, table
 from jobs.reporting.sections.classes import swatch
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jobs.reporting.html import formats
-from jobs.reporting.html.section import Section
+from jobs.html import formats
+from jobs.html.section import Section
 from jobs.reporting.results import Metrics
 from jobs.rundir.proof import Proof
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jobs.reporting.html import formats
-from jobs.reporting.html.section import Section
-from jobs.reporting.html.tabular import Cell, Column, Table, count_cell, name_cell, table
+from jobs.html import formats
+from jobs.html.section import Section
+from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, table
 from jobs.reporting.results import Confusion, Errors, Metrics
 
 _KINDS = {

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jobs.reporting.html import formats
-from jobs.reporting.html.section import Section
+from jobs.html import formats
+from jobs.html.section import Section
 from jobs.reporting.results import Metrics
 from jobs.rundir.directory import RunDirectory, RunRecord
 from jobs.rundir.proof import Proof

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jobs.reporting.html import formats
-from jobs.reporting.html.charts import reliability
-from jobs.reporting.html.section import Section
+from jobs.html import formats
+from jobs.html.charts import reliability
+from jobs.html.section import Section
 from jobs.reporting.results import Metrics
 
 

@@ -11,11 +11,11 @@ from datetime import datetime
 from typing import Any
 
 from fcos_core.errors import StorageError
-from jobs.reporting.html import formats
-from jobs.reporting.html.charts import Series, line_chart
-from jobs.reporting.html.section import Section
-from jobs.reporting.html.svg import Axis, axis_from_zero
-from jobs.reporting.html.tabular import Cell, Column, Table, count_cell, name_cell, table
+from jobs.html import formats
+from jobs.html.charts import Series, line_chart
+from jobs.html.section import Section
+from jobs.html.svg import Axis, axis_from_zero
+from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, table
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.video_pace import VideoPace
 from jobs.storage import storage_for

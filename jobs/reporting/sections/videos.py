@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from jobs.html import formats
+from jobs.html.section import Section
+from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, table
 from jobs.reporting.examples.panels import DrawnPanel
 from jobs.reporting.examples.scan import Scan
-from jobs.reporting.html import formats
-from jobs.reporting.html.section import Section
-from jobs.reporting.html.tabular import Cell, Column, Table, count_cell, name_cell, table
 from jobs.reporting.results import Metrics
 from jobs.reporting.sections.headline import numbers_of
 from jobs.rundir.audit import FrameCounts

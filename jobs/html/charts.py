@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from jobs.reporting.html import formats
-from jobs.reporting.html.svg import Axis, Frame, axis_from_zero, element, line, path
-from jobs.reporting.html.tabular import Cell, Column, Table, count_cell, share_cell, table
+from jobs.html import formats
+from jobs.html.svg import Axis, Frame, axis_from_zero, element, line, path
+from jobs.html.tabular import Cell, Column, Table, count_cell, share_cell, table
 
 NUM_COLORS = 8
 _TABLE_POINTS = 11

@@ -17,9 +17,8 @@ from typing import Any, cast
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from jobs.reporting.examples.panels import data_uri
-from jobs.reporting.html import formats
-from jobs.reporting.html.section import Section
+from jobs.html import formats
+from jobs.html.section import Section
 
 MAX_BYTES = 5_000_000
 """Of the page, whatever the size of the run."""
@@ -72,7 +71,7 @@ def _environment() -> Environment:
     filters = cast("dict[str, Any]", environment.filters)  # whose type names Jinja's own only
     filters["count"] = formats.count  # Jinja's own is the length of a list
     filters["counted"] = formats.counted
-    filters["data_uri"] = data_uri
+    filters["data_uri"] = _data_uri
     return environment
 
 
@@ -82,6 +81,11 @@ def _source(environment: Environment, name: str) -> Markup:
     text, _, _ = environment.loader.get_source(environment, name)
     assert "</" not in text, f"{name} would end its element"
     return Markup(text)  # noqa: S704 (a file of this package)
+
+
+def _data_uri(jpeg: bytes) -> str:
+    """An image as an address that needs no file."""
+    return f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
 
 
 def _hash(source: str) -> str:

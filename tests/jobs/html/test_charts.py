@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.reporting.html.charts import Bar, Series, histogram, line_chart, reliability, share_axis
-from jobs.reporting.html.svg import Frame, axis_from_zero
+from jobs.html.charts import Bar, Series, histogram, line_chart, reliability, share_axis
+from jobs.html.svg import Frame, axis_from_zero
 from tests.jobs.reporting.pages import parse
 
 HOSTILE = "\"'><script>alert(1)</script>"

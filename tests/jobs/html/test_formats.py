@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.reporting.html import formats
+from jobs.html import formats
 
 
 @given(st.text(max_size=400), st.integers(5, 80))

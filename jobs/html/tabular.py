@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from jobs.reporting.html import formats
+from jobs.html import formats
 
 MOST_ROWS = 1500
 """Of one table; a file of more categories than that is told so."""
