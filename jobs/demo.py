@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fcos_core.errors import ConfigError
 from jobs import render
-from jobs.detect import Plan
+from jobs.detect import DryRun
 from jobs.pipeline import PipelineConfig, PipelineResult
 from jobs.pipeline import run as run_pipeline
 from jobs.render import RenderConfig
@@ -47,7 +47,7 @@ def run(config: DemoConfig) -> PipelineResult:
             num_actors=config.num_actors,
         )
     )
-    assert not isinstance(result, Plan)
+    assert not isinstance(result, DryRun)
     result.paths["dataset"] = str(dataset)
     if result.failure is None:
         _draw(out, result)
@@ -55,7 +55,7 @@ def run(config: DemoConfig) -> PipelineResult:
 
 
 def _draw(out: str, result: PipelineResult) -> None:
-    """Draw the video and some images with what was found on them."""
+    """Draw the detections on the video and on some images."""
     drawings = f"{out.rstrip('/')}-drawings"
     drawn = render.run(RenderConfig(run=out, out=drawings, limit=DEMO_DRAWINGS, num_actors=1))
     result.failure = drawn.failure

@@ -11,16 +11,15 @@ from jobs import bpr, detect, evaluate, report, verify
 from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
 from jobs.annotations.join import join_items, require_same_categories
 from jobs.bpr import BprConfig, BprResult
-from jobs.detect import DetectConfig, DetectResult, Plan
+from jobs.detect import DetectConfig, DetectResult, DryRun
 from jobs.evaluate import EvaluateConfig, EvaluateResult
 from jobs.parallel.signals import environment
-from jobs.planning.begin import Draft
+from jobs.planning.begin import RunPlan
 from jobs.planning.model_card import read_model_card
 from jobs.report import ReportConfig
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import Proof
 from jobs.settings.pipeline import PipelineConfig
-from jobs.storage.weights import resolve_weights
 from jobs.verify import VerifyConfig
 
 _log = logging.getLogger(__name__)
@@ -32,16 +31,16 @@ _MOST_RESAMPLED = 20_000
 
 @dataclass
 class PipelineResult:
-    """What the steps came to so far.
+    """The results of the steps that were done.
 
     Attributes:
         run: uri of the run's directory.
-        summary_fields: what each step had to say, later steps last.
-        paths: uris of the files written beside the run's tables, by what they are.
-        proof: once the run is verified.
-        evaluation: once it is scored.
-        recall: once the best possible recall of its images is measured.
-        failure: why a step was not a success, in one line; the steps after it were not taken.
+        summary_fields: the fields of every step's result line, later steps last.
+        paths: uris of the files written beside the run's tables, by their kind.
+        proof: of the run; None before ``verify``.
+        evaluation: the scores of the run; None before ``evaluate``.
+        recall: the best possible recall of the run's images; None before ``bpr``.
+        failure: why a step failed, in one line; the steps after it were not done.
     """
 
     run: str
@@ -53,7 +52,7 @@ class PipelineResult:
     failure: str | None = None
 
     def summary(self) -> dict[str, Any]:
-        """What the command's last line on stdout says."""
+        """The command's last line on stdout."""
         return {**self.summary_fields, "paths": {"run": self.run, **self.paths}}
 
 
@@ -62,35 +61,37 @@ class Step:
     """One job of the pipeline, which adds to the result of those before it."""
 
     name: str
-    take: Callable[[PipelineConfig, BoxAnnotations, PipelineResult], None]
+    do: Callable[[PipelineConfig, BoxAnnotations, PipelineResult], None]
 
 
-def run(config: PipelineConfig) -> PipelineResult | Plan:
-    """Take every step in turn, until one fails.
+def run(config: PipelineConfig) -> PipelineResult | DryRun:
+    """Do every step in turn, until one fails.
 
     The same command again resumes the run and scores it anew. Annotations that cannot be used are
     refused before the first image is looked at.
 
     Args:
-        config: of ``detect``, and the annotations.
+        config: the settings of ``detect``, and the annotations.
 
     Returns:
-        The result so far; the plan for a dry run.
+        The results; for a dry run what ``detect`` would do.
     """
     with environment(config.storage_environment()):
-        return _run(config)
+        annotations = read_box_annotations(config.annotations, with_file_names=True)
+        return _dry_run(config, annotations) if config.dry_run else _run(config, annotations)
 
 
-def _run(config: PipelineConfig) -> PipelineResult | Plan:
-    annotations = read_box_annotations(config.annotations, with_file_names=True)
-    if config.dry_run:
-        plan = _detected(config, annotations)
-        assert isinstance(plan, Plan)
-        return plan
+def _dry_run(config: PipelineConfig, annotations: BoxAnnotations) -> DryRun:
+    plan = _detected(config, annotations)
+    assert isinstance(plan, DryRun)
+    return plan
+
+
+def _run(config: PipelineConfig, annotations: BoxAnnotations) -> PipelineResult:
     result = PipelineResult(RunDirectory(config.out).uri)
     for step in STEPS:
         _log.info("%s", step.name)
-        step.take(config, annotations, result)
+        step.do(config, annotations, result)
         if result.failure is not None:
             break
     return result
@@ -98,7 +99,7 @@ def _run(config: PipelineConfig) -> PipelineResult | Plan:
 
 def _detect(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineResult) -> None:
     detected = _detected(config, annotations)
-    assert not isinstance(detected, Plan)
+    assert isinstance(detected, DetectResult)
     result.summary_fields |= detected.summary()
     result.failure = detected.failure
 
@@ -157,17 +158,17 @@ STEPS = (
 """In this order; each reads what those before it wrote."""
 
 
-def _detected(config: PipelineConfig, annotations: BoxAnnotations) -> DetectResult | Plan:
-    """Look at the inputs, unless the annotations are of others: not after hours, but before them.
+def _detected(config: PipelineConfig, annotations: BoxAnnotations) -> DetectResult | DryRun:
+    """Run ``detect``; annotations of other images or categories are refused before it, not after.
 
     A run that exists has its manifest, and resuming never lists inputs again.
     """
 
-    def check(draft: Draft) -> None:
-        join_items(draft.items, annotations, input_annotations=draft.annotations)
+    def check(plan: RunPlan) -> None:
+        join_items(plan.items, annotations, input_annotations=plan.annotations)
 
+    model = read_model_card(config.weights)
     if not RunDirectory(config.out).exists():
-        card = read_model_card(resolve_weights(config.weights))
-        require_same_categories({c.id: c.name for c in card.categories}, annotations)
+        require_same_categories({c.id: c.name for c in model.categories}, annotations)
     settings = config.model_dump(include=set(DetectConfig.model_fields))
-    return detect.run(DetectConfig(**settings), check=check)
+    return detect.run(DetectConfig(**settings), model=model, check=check)

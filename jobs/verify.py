@@ -1,4 +1,4 @@
-"""Proves that a run is complete, or says what is missing, double, damaged or foreign."""
+"""Prove that a run is complete, or say what is missing, double, damaged or foreign."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from typing import Any
 
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import Proof, prove
-from jobs.rundir.summary import counts, incompleteness
 from jobs.settings.verify import VerifyConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult:
-    """What the proof came to.
+    """The proof of a run.
 
     Attributes:
         run: uri of the run's directory.
-        skipped: files that were passed over when the inputs were listed.
+        skipped: number of files that the listing of the inputs passed over.
         proof: the counts, the digest and every problem.
     """
 
@@ -28,11 +27,11 @@ class VerifyResult:
     @property
     def failure(self) -> str | None:
         """Why the run is not complete, in one line; None when it is."""
-        return incompleteness(self.proof)
+        return self.proof.incompleteness
 
     def summary(self) -> dict[str, Any]:
-        """Say it in the names that scripts rely on."""
-        return {"run": self.run, **counts(self.proof), "skipped": self.skipped}
+        """The command's last line on stdout."""
+        return {"run": self.run, **self.proof.summary(), "skipped": self.skipped}
 
 
 def run(config: VerifyConfig) -> VerifyResult:

@@ -57,7 +57,7 @@ from jobs.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from jobs.detect import Plan
+    from jobs.detect import DryRun
     from jobs.pipeline import PipelineResult
 
 app = typer.Typer(
@@ -492,7 +492,7 @@ def _end(result: JobResult) -> NoReturn:
     raise typer.Exit(say_result(result))
 
 
-def _end_pipeline(result: PipelineResult | Plan) -> NoReturn:
+def _end_pipeline(result: PipelineResult | DryRun) -> NoReturn:
     say_videos(result.summary())
     evaluation, recall = getattr(result, "evaluation", None), getattr(result, "recall", None)
     if evaluation is not None:

@@ -1,1 +1,1 @@
-"""Begin a run or take one up again: settings, defaults, manifest, run.json."""
+"""Begin a run or take one up again: defaults, manifest, model card, run.json."""

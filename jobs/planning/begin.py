@@ -1,4 +1,4 @@
-"""Begins a run, or finds the one that is there: the manifest is created once and decides."""
+"""Begin a run, or take up the one that exists: the manifest is created once and decides."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
@@ -16,39 +16,35 @@ from fcos_core.errors import ConfigError
 from jobs.inputs.sources import enumerate_inputs
 from jobs.inputs.video_index import SEGMENT_ROWS, VideoRequest, plan_videos
 from jobs.parallel.devices import Resources
-from jobs.parallel.resources import probe
-from jobs.planning.defaults import DEVICE_MODEL, Fields, resolve
+from jobs.planning.defaults import DEVICE_MODEL, Fields, resolve_fields
 from jobs.planning.manifest import make_manifest
-from jobs.planning.model_card import read_model_card
+from jobs.planning.model_card import ModelCard
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.fingerprint import explain_difference, fingerprint
 from jobs.rundir.rows import ManifestItem, items_to_table
 from jobs.rundir.shard import Shard
 from jobs.settings.detect import DetectConfig
 from jobs.storage import storage_for
-from jobs.storage.weights import ResolvedWeights
 
 _OURS = {"manifest.parquet", "run.json", "detections", "retries", "evaluation", "events"}
 _SHOWN = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draft:
-    """A run that is not begun yet.
+class RunPlan:
+    """A run that is decided and not begun yet.
 
     Attributes:
-        items: the manifest.
-        fields: what its fingerprint will be made of.
-        skipped: files that were passed over when the inputs were listed.
-        annotations: uri of the one COCO file that the input is, otherwise None.
-        resources: what there is to compute with.
+        items: the items of the manifest.
+        fields: the settings that decide the rows; the fingerprint is made of them.
+        skipped: number of files that the listing of the inputs passed over.
+        annotations: uri of the COCO file when the input is one COCO file, otherwise None.
     """
 
     items: Sequence[ManifestItem]
     fields: Fields
     skipped: int
     annotations: str | None
-    resources: Resources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +52,12 @@ class OpenRun:
     """A run whose manifest is written.
 
     Attributes:
-        directory: where.
-        run_id: what its shards' footers say.
-        fingerprint: of the fields.
-        fields: all that decides its rows.
-        skipped: files that were passed over when the inputs were listed.
-        annotations: uri of the one COCO file that the input was, otherwise None.
+        directory: the run's directory.
+        run_id: the id that the footer of every shard repeats.
+        fingerprint: sha256 of ``fields``.
+        fields: the settings that decide the rows.
+        skipped: number of files that the listing of the inputs passed over.
+        annotations: uri of the COCO file when the input was one COCO file, otherwise None.
     """
 
     directory: RunDirectory
@@ -72,16 +68,16 @@ class OpenRun:
     annotations: str | None
 
     def shards(self) -> list[Shard]:
-        """All shards of the manifest."""
+        """Read all shards of the manifest."""
         return [Shard(number, tuple(items)) for number, items in self.directory.iterate_manifest()]
 
     def committed(self) -> set[int]:
-        """The numbers of the shards whose file is there."""
+        """List the numbers of the shards whose file exists."""
         return {number for number, _ in self.directory.list_shards().shards}
 
 
-def draw_up(config: DetectConfig, weights: ResolvedWeights) -> Draft:
-    """List the inputs and decide everything that was left open, writing nothing."""
+def plan_run(config: DetectConfig, model: ModelCard, resources: Resources) -> RunPlan:
+    """List the inputs and decide what the user left open; write nothing."""
     listing = enumerate_inputs(config.inputs, image_root=config.image_root, limit=config.limit)
     videos = plan_videos(
         [item.uri for item in listing.items if item.is_video],
@@ -92,45 +88,38 @@ def draw_up(config: DetectConfig, weights: ResolvedWeights) -> Draft:
         ),
         address=config.address,
     )
-    card = read_model_card(weights)
-    resources = probe(config.address)
-    fields = resolve(
-        config,
-        listing=listing,
-        videos=videos,
-        resources=resources,
-        weights_sha256=weights.sha256,
-        preset=card.preset,
+    fields = resolve_fields(
+        config, listing=listing, videos=videos, resources=resources, model=model
     )
-    return Draft(
+    return RunPlan(
         items=make_manifest(listing, fields["shard_size"], videos),
         fields=fields,
         skipped=listing.skipped,
         annotations=listing.annotations,
-        resources=resources,
     )
 
 
-def begin(directory: RunDirectory, draft: Draft) -> None:
-    """Write the manifest of a new run; when another driver was faster, its manifest stays."""
-    check_is_free(directory)
+def begin_run(directory: RunDirectory, plan: RunPlan) -> None:
+    """Write the manifest of a new run; where another driver was faster, its manifest stays."""
+    require_safe_commits(directory)
+    require_free(directory)
     directory.create_manifest(
-        items_to_table(draft.items),
+        items_to_table(plan.items),
         {
             "run_id": uuid.uuid4().hex,
-            "fingerprint": fingerprint(draft.fields),
-            "fingerprint_fields": json.dumps(draft.fields),
-            "skipped": str(draft.skipped),
-            "annotations": json.dumps(draft.annotations),
+            "fingerprint": fingerprint(plan.fields),
+            "fingerprint_fields": json.dumps(plan.fields),
+            "skipped": str(plan.skipped),
+            "annotations": json.dumps(plan.annotations),
         },
     )
 
 
-def reopen(directory: RunDirectory) -> OpenRun:
+def reopen_run(directory: RunDirectory) -> OpenRun:
     """Read what a run was begun with.
 
     Raises:
-        ConfigError: its manifest does not say.
+        ConfigError: the manifest lacks it.
     """
     metadata = directory.read_manifest_metadata()
     try:
@@ -148,33 +137,33 @@ def reopen(directory: RunDirectory) -> OpenRun:
         ) from error
 
 
-def check_same(opened: OpenRun, fields: Fields, *, allow_mixed_devices: bool = False) -> None:
-    """Refuse to go on with another plan, model or device.
+def require_same_fields(run: OpenRun, fields: Fields, *, allow_mixed_devices: bool = False) -> None:
+    """Refuse to resume a run with other settings, another model or another device.
 
     Args:
-        opened: the run that is there.
-        fields: what is known of this invocation's; the others are the run's.
-        allow_mixed_devices: let the device be of another model.
+        run: the run that exists.
+        fields: what this command fixes; the run decides the rest.
+        allow_mixed_devices: accept a device of another model.
 
     Raises:
-        ConfigError: what differs.
+        ConfigError: a field differs; the message names it with both values.
     """
-    now = {**opened.fields, **fields}
+    now = {**run.fields, **fields}
     if allow_mixed_devices:
-        now[DEVICE_MODEL] = opened.fields[DEVICE_MODEL]
-    difference = explain_difference(opened.fields, now)
+        now[DEVICE_MODEL] = run.fields[DEVICE_MODEL]
+    difference = explain_difference(run.fields, now)
     if difference:
         raise ConfigError(
-            f"{opened.directory.uri!r} holds another run: {difference}; "
+            f"{run.directory.uri!r} holds another run: {difference}; "
             "give the same settings, or another --out"
         )
 
 
-def check_is_free(directory: RunDirectory) -> None:
-    """Keep a new run from being mixed with what somebody else put there.
+def require_free(directory: RunDirectory) -> None:
+    """Refuse to mix a new run with the files of others.
 
     Raises:
-        ConfigError: the directory has other files in it, or is none.
+        ConfigError: the directory holds other files, or the uri is a file.
     """
     if storage_for(directory.uri).stat(directory.uri) is not None:
         raise ConfigError(f"--out {directory.uri!r} is a file, must be a folder")
@@ -186,3 +175,22 @@ def check_is_free(directory: RunDirectory) -> None:
         raise ConfigError(
             f"--out {directory.uri!r} holds other files ({', '.join(others)}); give a new folder"
         )
+
+
+def require_no_retry(config: DetectConfig) -> None:
+    """Refuse to begin a run with an option that needs one.
+
+    Raises:
+        ConfigError: ``--retry-quarantined`` is given.
+    """
+    if config.retry_quarantined:
+        raise ConfigError(f"--retry-quarantined: there is no run at {config.out!r} to retry in")
+
+
+def require_safe_commits(directory: RunDirectory) -> None:
+    """Refuse storage that replaces objects instead of creating them: commits could be lost.
+
+    Raises:
+        ConfigError: the storage does so, or cannot be written.
+    """
+    storage_for(directory.uri).check_create(directory.uri)

@@ -1,4 +1,4 @@
-"""Fills in what a user left open, once per run: resuming takes it from the run's fingerprint."""
+"""Choose what a user left open, once per run: a resumed run takes it from its fingerprint."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jobs.inputs.sources import Listing
 from jobs.media.limits import MAX_FRAME_PIXELS
 from jobs.parallel.devices import Resources
 from jobs.planning.manifest import Videos, auto_shard_size
+from jobs.planning.model_card import ModelCard
 from jobs.rundir.schemas import SCHEMA_VERSION
 from jobs.settings.detect import DetectConfig
 from jobs.storage import absolute
@@ -17,36 +18,34 @@ from jobs.storage import absolute
 PROJECT = "fcos-batch"
 
 DEVICE_MODEL = "device_model"
-"""The one field that a user may let differ, with ``--allow-mixed-devices``."""
+"""The one field that may differ on resume, with ``--allow-mixed-devices``."""
 
 CUDA_BATCH_SIZE = 8
-CPU_BATCH_SIZE = 1  # a core gains nothing from batches, and a short one is computed in full
+CPU_BATCH_SIZE = 1  # a core gains nothing from batches, and a short batch costs a whole one
 
 _MAX_CUDA_THREADS = 8
 _MAX_CPU_THREADS = 4
 
 Fields = Mapping[str, Any]
-"""Everything the rows depend on, by name; a run's fingerprint is made of it."""
+"""The settings that decide the rows, by name; a run's fingerprint is made of them."""
 
 
-def resolve(
+def resolve_fields(
     config: DetectConfig,
     *,
     listing: Listing,
     videos: Videos,
     resources: Resources,
-    weights_sha256: str,
-    preset: str,
+    model: ModelCard,
 ) -> Fields:
-    """Choose what was left open.
+    """Fix every field: as the user says, otherwise by the data and the device.
 
     Args:
-        config: what the user asks.
-        listing: what the inputs stand for.
-        videos: those among it.
-        resources: what there is to compute with.
-        weights_sha256: of the checkpoint.
-        preset: of the model in it.
+        config: the user's settings.
+        listing: the items that the inputs stand for.
+        videos: the index of each video in the listing.
+        resources: the cores and GPUs that compute.
+        model: the checkpoint's card.
     """
     batch_size = CUDA_BATCH_SIZE if resources.device == "cuda" else CPU_BATCH_SIZE
     return {
@@ -55,15 +54,15 @@ def resolve(
         "batch_size": batch_size,
         "threads_per_actor": _threads(resources),
         "shard_size": auto_shard_size(listing, videos),
-        **asked(config),
-        "weights_sha256": weights_sha256,
-        "preset": preset,
+        **explicit_fields(config),
+        "weights_sha256": model.sha256,
+        "preset": model.preset,
         DEVICE_MODEL: resources.device_model,
     }
 
 
-def asked(config: DetectConfig) -> Fields:
-    """Give the fields that the user's words fix; those left open are absent."""
+def explicit_fields(config: DetectConfig) -> Fields:
+    """Collect the fields that the command itself fixes; those left open are absent."""
     choices = {
         "precision": None if config.precision == "auto" else config.precision,
         "engine": None if config.engine == "auto" else config.engine,
@@ -89,7 +88,7 @@ def asked(config: DetectConfig) -> Fields:
 def resolve_num_actors(
     asked_for: int | Literal["auto"], resources: Resources, threads_per_actor: int
 ) -> int:
-    """One worker per GPU; without a GPU as many as the cores allow."""
+    """Choose one worker per GPU; without GPUs as many as the cores allow."""
     if asked_for != "auto":
         return asked_for
     if resources.num_gpus:

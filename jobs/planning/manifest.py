@@ -1,4 +1,4 @@
-"""From what the inputs stand for to the manifest: order, shards and image ids."""
+"""From the listed inputs to the manifest: order, shards and image ids."""
 
 from __future__ import annotations
 
@@ -17,20 +17,21 @@ _SMALLEST_SORTED, _SMALLEST_MIXED = 16, 64
 _SHARDS_SORTED, _SHARDS_MIXED = 32, 8
 
 Videos = Mapping[str, PlannedVideo]
-"""What is known of each video of a listing, by its uri."""
+"""The index of each video of a listing, by its uri."""
 
 
 def auto_shard_size(listing: Listing, videos: Videos | None = None) -> int:
-    """Choose how many rows a shard has, by the items alone and not by who will compute them.
+    """Choose how many rows a shard has, by the items alone and never by the workers.
 
-    Small data sets get small shards, so that several actors share the work and a kill loses little.
-    But a batch holds one padded shape and its last one in a shard is filled up: of COCO photos in
-    no order, at batches of eight, shards of 16, 64 and 256 compute 3.6, 2.2 and 1.35 times as many
-    images as there are. With known sizes equal shapes lie together, and it is 1.1 from 1000 on.
+    Small datasets get small shards, so that several actors share the work and a kill loses little.
+    But a batch holds one padded shape, and the last batch of each shape in a shard is padded to
+    full size. COCO photos in no order, with batches of eight, cost 3.6, 2.2 and 1.35 times the
+    computation in shards of 16, 64 and 256. Where sizes are known, equal shapes lie together, and
+    the factor is 1.1 from 1000 images on.
 
     Args:
-        listing: what the inputs stand for.
-        videos: those among it.
+        listing: the items that the inputs stand for.
+        videos: the index of each video in the listing.
 
     Returns:
         16 to 256 with known sizes, 64 to 256 otherwise.
@@ -46,18 +47,18 @@ def auto_shard_size(listing: Listing, videos: Videos | None = None) -> int:
 def make_manifest(
     listing: Listing, shard_size: int, videos: Videos | None = None
 ) -> list[ManifestItem]:
-    """Put the items in order, cut them into shards and number them.
+    """Order the items, cut them into shards and number them.
 
     Args:
-        listing: what the inputs stand for.
-        shard_size: rows per shard: images and frames. The last may have fewer, and a segment of
-            more frames is a shard of its own.
-        videos: those among it.
+        listing: the items that the inputs stand for.
+        shard_size: rows per shard, images and frames together. The last shard may have fewer, and
+            a segment of more frames is a shard of its own.
+        videos: the index of each video in the listing.
 
     Returns:
-        Items as the manifest lists them. Where the sizes of all images are known, what is equally
-        high and wide lies together, otherwise the listing's order stays. Image ids are the COCO
-        file's if that was the only input, otherwise they count rows from 1.
+        The items of the manifest. Where the sizes of all images are known, images of equal height
+        and width lie together; otherwise the order of the listing stays. Image ids are those of
+        the COCO file if it is the only input; otherwise they count rows from 1.
     """
     assert shard_size > 0
     pieces = list(_pieces(listing.items, videos or {}))
@@ -92,7 +93,7 @@ def make_manifest(
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What becomes an item: an image, or a part of a video."""
+    """What becomes one item of the manifest: an image, or a segment of a video."""
 
     item: InputItem
     width: int | None
@@ -107,7 +108,7 @@ def _pieces(items: Sequence[InputItem], videos: Videos) -> Iterator[_Piece]:
             yield _Piece(item, item.width, item.height, 1, {})
             continue
         video = videos[item.uri]
-        if not video.segments:  # one row will say why
+        if not video.segments:  # one row says why the video is unusable
             unusable = {"first_frame": 0, "num_frames": 1, "sampling": EVERY_FRAME}
             yield _Piece(item, None, None, 1, unusable)
         for segment in video.segments:

@@ -1,38 +1,53 @@
-"""What readers of the rows must know of a model."""
+"""What the readers of a run's rows must know of the model, read from the checkpoint's header."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fcos_core import load_checkpoint
 from jobs.rundir.directory import INPUT_SIZE, Category
+from jobs.storage import absolute
+from jobs.storage.weights import resolve_weights
 
-if TYPE_CHECKING:
-    from jobs.storage.weights import ResolvedWeights
+_NAMES = {"coco", "demo"}  # every machine finds them by itself
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What readers of the rows must know of the model.
+    """A checkpoint, without its tensors.
 
     Attributes:
-        preset: its name.
-        input_size: of the network, as ``run.json`` says it: least length of the image's shorter
-            side and limit of its longer one, in pixels.
+        uri: where workers find the file: ``coco``, ``demo``, an absolute path or a uri.
+        sha256: of the checkpoint's file, in hex.
+        preset: the name of the FCOS variant.
+        input_size: the network's input as ``run.json`` holds it: length of the image's shorter
+            side and limit of its longer side, in pixels.
         categories: by label.
     """
 
+    uri: str
+    sha256: str
     preset: str
     input_size: Mapping[str, int]
     categories: tuple[Category, ...]
 
 
-def read_model_card(weights: ResolvedWeights) -> ModelCard:
-    """Load a checkpoint to see that it can be loaded, and what is in it."""
+def read_model_card(spec: str) -> ModelCard:
+    """Find a checkpoint, download a published one, and read its header; no network is built.
+
+    Args:
+        spec: ``coco``, ``demo``, a path or a uri.
+
+    Raises:
+        ConfigError: there is no such checkpoint, or it cannot be fetched.
+        CheckpointError: the file is no checkpoint of FCOS.
+    """
+    weights = resolve_weights(spec)
     model = load_checkpoint(weights.path)
     return ModelCard(
+        uri=spec if spec in _NAMES else absolute(spec),
+        sha256=weights.sha256,
         preset=model.config.preset,
         input_size={name: getattr(model.config.input, name) for name in INPUT_SIZE},
         categories=tuple(Category(id=c.id, name=c.name) for c in model.categories),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from fcos_core.errors import ConfigError, StorageError
 from jobs.rundir.audit import FrameCounts, ShardAudit, audit_shard
@@ -20,26 +21,27 @@ from jobs.rundir.shard_reading import ShardContents, merge_retry, read_shard
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """What is in a run, against what its manifest plans.
+    """The rows of a run, counted against those that its manifest plans.
 
     Rows are images and frames. ``planned == ok + quarantined + missing``: frames that were lost
-    together have one row in the tables, and each of them counts here.
+    together share one row in the tables, and each of them counts here.
 
     Attributes:
-        planned: rows that the manifest asks for.
-        ok: rows with detections, an empty list of them included.
-        quarantined: rows of what could not be used.
-        missing: rows that no undamaged shard of this run has.
-        duplicated: rows that are there once more than they should.
-        items_planned: images and video segments.
-        items_ok: of them, those with all rows ok.
-        items_quarantined: those with all rows, some quarantined.
-        items_missing: those without all rows.
-        digest: of all rows in manifest order; None unless the run is complete.
-        digest_class: ``tolerance`` when any shard says so.
-        problems: one line each, with the path.
-        leftovers: hidden files among the shards, as killed attempts leave them; no problem.
-        videos: of all these rows, what became of the frames of each video, by its uri.
+        planned: rows that the manifest plans.
+        ok: rows with detections; the list of detections may be empty.
+        quarantined: rows of images and frames that could not be used.
+        missing: rows that no undamaged shard of this run holds.
+        duplicated: surplus copies of rows.
+        items_planned: images and video segments that the manifest plans.
+        items_ok: items whose rows are all ok.
+        items_quarantined: items that have all rows, some of them quarantined.
+        items_missing: items that lack a row.
+        digest: sha256 of all rows in manifest order; None unless the run is complete.
+        digest_class: ``tolerance`` when the footer of any shard says so, otherwise ``exact``.
+        problems: one line for each problem, with the path.
+        leftovers: number of hidden files among the shards; killed writers leave them, and they are
+            no problem.
+        videos: the counts of each video's frames, by the video's uri.
     """
 
     planned: int
@@ -59,7 +61,7 @@ class Proof:
 
     @property
     def frames(self) -> FrameCounts:
-        """What became of the frames of all videos."""
+        """The counts of the frames of all videos together."""
         whole = FrameCounts()
         for counts in self.videos.values():
             whole.add(counts)
@@ -67,13 +69,40 @@ class Proof:
 
     @property
     def complete(self) -> bool:
-        """Whether every item has all its rows, once, and nothing else lies among them."""
+        """Whether every item has all its rows, once, and no other file lies among the shards."""
         return not (self.missing or self.duplicated or self.problems)
+
+    @property
+    def incompleteness(self) -> str | None:
+        """Why the run is not complete, in one line; None when it is complete."""
+        if self.complete:
+            return None
+        numbers = f"{self.missing} of {self.planned} rows are missing, {self.duplicated} double"
+        if not self.problems:
+            return numbers
+        more = f" (and {len(self.problems) - 1} more problems)" if len(self.problems) > 1 else ""
+        return f"{numbers}: {self.problems[0]}{more}"
+
+    def summary(self) -> dict[str, Any]:
+        """The counts and the digest, by the names that scripts rely on."""
+        return {
+            "planned": self.planned,
+            "ok": self.ok,
+            "quarantined": self.quarantined,
+            "missing": self.missing,
+            "duplicated": self.duplicated,
+            "items_planned": self.items_planned,
+            "items_ok": self.items_ok,
+            "items_quarantined": self.items_quarantined,
+            "items_missing": self.items_missing,
+            "digest": self.digest,
+            "digest_class": self.digest_class,
+        }
 
 
 @dataclass
 class _Tally:
-    """The sums so far."""
+    """The counts over the shards that were checked so far."""
 
     counts: ShardAudit = field(default_factory=ShardAudit)
     digest: RunDigest = field(default_factory=RunDigest)
@@ -85,10 +114,10 @@ def prove(run: RunDirectory) -> Proof:
     """Check every shard of a run, one at a time, against its manifest.
 
     Args:
-        run: the run; a ``ConfigError`` says when it has no readable manifest.
+        run: the run's directory; without a readable manifest a ``ConfigError`` is raised.
 
     Returns:
-        The counts, every problem, and the digest when there is none.
+        The counts and every problem; the digest when there is no problem.
     """
     run_id = run.read_manifest_metadata()["run_id"]
     listing = run.list_shards()
@@ -176,7 +205,7 @@ def _problems_of_record(run: RunDirectory, run_id: str) -> list[str]:
 
 
 def _problems_of_listing(listing: ShardListing, planned: set[int]) -> list[str]:
-    problems = [f"{uri!r}: foreign: no file of a run is named so" for uri in listing.foreign]
+    problems = [f"{uri!r}: foreign: no file of a run has such a name" for uri in listing.foreign]
     named = [(number, info.uri) for number, info in listing.shards]
     named += [(number, uri) for number, uris in listing.retries.items() for _, uri in uris]
     limit = f"the manifest has {len(planned)} shards"

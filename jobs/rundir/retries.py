@@ -1,28 +1,51 @@
-"""A later attempt at what a run has quarantined: the same shards, only those items, other files.
+"""Retry quarantined items: the same shards, only those items, in files of their own.
 
-Its number is one above the highest that is there, so an attempt that was killed is not gone on
-with: what it recovered counts, and the next attempt takes what is still quarantined. Two drivers
-that choose the same number create the same files, and whoever is second drops its own.
+The number of a retry is one above the highest that exists. So a retry that was killed is never
+continued: what it recovered counts, and the next retry takes what is still quarantined. Two drivers
+that choose the same number create the same files, and the second one drops its own.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.shard import Shard
 from jobs.rundir.shard_reading import quarantined_items
-from jobs.rundir.summary import Retried
 
 
 @dataclass(frozen=True, kw_only=True)
-class LaterAttempt:
-    """What is to be tried again.
+class RetryResult:
+    """How many quarantined items a retry recovered.
 
     Attributes:
-        run: where.
-        number: of the folder below ``retries``.
-        shards: those that have quarantined items, with these items only.
+        number: the name of the retry's folder below ``retries``; None when nothing was quarantined.
+        num_items: items that were tried again.
+        num_recovered: items whose rows are all ok now.
+    """
+
+    number: int | None
+    num_items: int
+    num_recovered: int
+
+    def summary(self) -> dict[str, Any]:
+        """The counts, by the names that scripts rely on."""
+        return {
+            "attempt": self.number,
+            "items_retried": self.num_items,
+            "items_recovered": self.num_recovered,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """The quarantined items of a run, to be computed again.
+
+    Attributes:
+        run: the run's directory.
+        number: the name of the retry's folder below ``retries``.
+        shards: the shards that have quarantined items, with these items only.
     """
 
     run: RunDirectory
@@ -34,31 +57,31 @@ class LaterAttempt:
         """Images and video segments."""
         return sum(len(shard.items) for shard in self.shards)
 
-    def result(self) -> Retried:
-        """Read what has become of them by now."""
+    def result(self) -> RetryResult:
+        """Count which of the items are still quarantined."""
         left = quarantined_items(self.run, shards=[shard.number for shard in self.shards])
         num_left = sum(
             item.item_id in left.get(shard.number, ())
             for shard in self.shards
             for item in shard.items
         )
-        return Retried(
-            attempt=self.number if self.shards else None,
+        return RetryResult(
+            number=self.number if self.shards else None,
             num_items=self.num_items,
             num_recovered=self.num_items - num_left,
         )
 
 
-def plan_attempt(run: RunDirectory) -> LaterAttempt:
-    """Find what is quarantined now, and the number of an attempt at it."""
-    bad = quarantined_items(run)
-    attempts = run.list_shards().retries.values()
-    return LaterAttempt(
+def plan_retry(run: RunDirectory) -> Retry:
+    """Find the items that are quarantined now, and the number of the next retry."""
+    quarantined = quarantined_items(run)
+    numbers = [number for retries in run.list_shards().retries.values() for number, _ in retries]
+    return Retry(
         run=run,
-        number=1 + max((number for of_shard in attempts for number, _ in of_shard), default=0),
+        number=1 + max(numbers, default=0),
         shards=tuple(
-            Shard(number, tuple(item for item in items if item.item_id in bad[number]))
+            Shard(number, tuple(item for item in items if item.item_id in quarantined[number]))
             for number, items in run.iterate_manifest()
-            if number in bad
+            if number in quarantined
         ),
     )

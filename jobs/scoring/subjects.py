@@ -22,7 +22,6 @@ from jobs.annotations.join import RunJoin, join_run, require_same_categories
 from jobs.annotations.json_columns import Int64Array
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import Proof, prove
-from jobs.rundir.summary import incompleteness
 from jobs.scoring.blocks import ScoringBlock, blocks_of_results, blocks_of_run
 
 _log = logging.getLogger(__name__)
@@ -182,4 +181,4 @@ def _require_allowed(directory: RunDirectory, proof: Proof, *, allow_incomplete:
         IncompleteRunError: rows are missing, or there twice.
     """
     if not allow_incomplete or proof.duplicated:
-        raise IncompleteRunError(f"{directory.uri}: {incompleteness(proof)}")
+        raise IncompleteRunError(f"{directory.uri}: {proof.incompleteness}")

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from jobs.planning.begin import begin, draw_up, reopen
-from jobs.planning.run_json import record
+from jobs.parallel.resources import probe
+from jobs.planning.begin import begin_run, plan_run, reopen_run
+from jobs.planning.model_card import read_model_card
+from jobs.planning.run_json import write_run_json
 from jobs.rundir.directory import RunDirectory
-from jobs.rundir.retries import plan_attempt
+from jobs.rundir.retries import plan_retry
 from jobs.settings.detect import DetectConfig
 from jobs.storage.weights import resolve_weights
 from jobs.worker.worker import Worker
@@ -20,15 +22,15 @@ def finish(config: DetectConfig, repair: Path | None = None, source: Path | None
         repair: an image that is replaced once the run is done, and tried again.
         source: what it is replaced by.
     """
-    weights, directory = resolve_weights(config.weights), RunDirectory(config.out)
-    begin(directory, draw_up(config, weights))
-    opened = reopen(directory)
-    record(opened, config, weights)
+    model, directory = read_model_card(config.weights), RunDirectory(config.out)
+    begin_run(directory, plan_run(config, model, probe(None)))
+    opened = reopen_run(directory)
+    write_run_json(opened, config, model)
     shards, attempt = opened.shards(), None
     for _ in range(2):
         settings = worker_settings(
             directory,
-            weights.path,
+            resolve_weights(config.weights).path,
             run_id=opened.run_id,
             batch_size=opened.fields["batch_size"],
             threads=opened.fields["threads_per_actor"],
@@ -42,5 +44,5 @@ def finish(config: DetectConfig, repair: Path | None = None, source: Path | None
         if repair is None or source is None:
             return
         repair.write_bytes(source.read_bytes())
-        again = plan_attempt(directory)
-        shards, attempt = list(again.shards), again.number
+        retry = plan_retry(directory)
+        shards, attempt = list(retry.shards), retry.number

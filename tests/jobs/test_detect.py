@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+import jobs.detect as detect_module
 import jobs.dispatch.dispatch as dispatch_module
-import jobs.planning.begin as opening_module
+import jobs.planning.begin as begin_module
 from fcos_core.errors import ConfigError
-from jobs.detect import DetectConfig, DetectResult, Plan, run
+from jobs.detect import DetectConfig, DetectResult, DryRun, run
 from jobs.parallel.devices import local_resources
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem, Row, table_to_rows
@@ -275,7 +276,7 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(
     config: DetectConfig, first: DetectResult, tmp_path: Path
 ) -> None:
     plan = run(changed(config, dry_run=True, out=str(tmp_path / "new")))
-    assert isinstance(plan, Plan)
+    assert isinstance(plan, DryRun)
     summary = plan.summary()
     assert (summary["items_planned"], summary["shards"], summary["shards_done"]) == (20, 4, 0)
     assert (summary["num_actors"], summary["batch_size"], summary["device"]) == (
@@ -287,7 +288,7 @@ def test_a_dry_run_says_the_plan_and_writes_nothing(
     assert not (tmp_path / "new").exists()
     before = files_of(first.run)
     plan = run(changed(config, dry_run=True))
-    assert isinstance(plan, Plan)
+    assert isinstance(plan, DryRun)
     assert plan.num_shards_done == 4
     assert files_of(first.run) == before
 
@@ -317,13 +318,13 @@ def test_the_loser_of_a_race_to_begin_takes_the_winners_run(
 ) -> None:
     winner = Path(copy.out)
     target = tmp_path / "raced"
-    make = opening_module.items_to_table
+    make = begin_module.items_to_table
 
     def make_while_another_begins(items: list[ManifestItem]) -> Any:
         shutil.copytree(winner, target)
         return make(items)
 
-    monkeypatch.setattr(opening_module, "items_to_table", make_while_another_begins)
+    monkeypatch.setattr(begin_module, "items_to_table", make_while_another_begins)
     result = detected(changed(copy, out=str(target)))
     assert result.proof == first.proof
     assert result.num_rows == 0
@@ -335,7 +336,7 @@ def begun_elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], A
     def probe(_: str | None) -> Any:
         return replace(local_resources(), device_model="Abacus 3000")
 
-    monkeypatch.setattr(opening_module, "probe", probe)
+    monkeypatch.setattr(detect_module, "probe", probe)
     return probe
 
 
@@ -392,7 +393,7 @@ def test_the_job_lists_inputs_only_once(
     def refuse(*_: object, **__: object) -> None:
         pytest.fail("the inputs were listed again")
 
-    monkeypatch.setattr(opening_module, "enumerate_inputs", refuse)
+    monkeypatch.setattr(begin_module, "enumerate_inputs", refuse)
     assert detected(copy).proof == first.proof
 
 
@@ -418,7 +419,7 @@ def test_quarantined_items_are_tried_again_only_when_asked(
     assert detected(asked).proof == before.proof
     again = changed(asked, retry_quarantined=True)
     plan = run(changed(again, dry_run=True))
-    assert isinstance(plan, Plan)
+    assert isinstance(plan, DryRun)
     assert plan.summary()["items_to_retry"] == 2
     assert files_of(before.run) == committed
     result = detected(again)

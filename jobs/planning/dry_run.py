@@ -1,0 +1,138 @@
+"""``--dry-run``: say what a command would do, and write nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.parallel.resources import probe
+from jobs.planning.begin import (
+    RunPlan,
+    plan_run,
+    reopen_run,
+    require_free,
+    require_no_retry,
+    require_same_fields,
+)
+from jobs.planning.defaults import explicit_fields, resolve_num_actors
+from jobs.planning.model_card import ModelCard
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.retries import plan_retry
+from jobs.rundir.rows import ManifestItem
+from jobs.settings.detect import DetectConfig
+from jobs.storage import absolute
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What a command would do.
+
+    Attributes:
+        run: uri of the run's directory.
+        num_items: images and video segments.
+        num_shards: files that will hold their rows.
+        num_shards_done: files that exist already.
+        num_items_to_retry: quarantined items that would be tried again.
+        skipped: number of files that the listing of the inputs passed over.
+        sizes: number of items of each size that is known, the most frequent first.
+        num_actors: workers.
+        device: ``cuda`` or ``cpu``.
+        fields: the settings that decide the rows.
+    """
+
+    run: str
+    num_items: int
+    num_shards: int
+    num_shards_done: int
+    num_items_to_retry: int
+    skipped: int
+    sizes: dict[str, int]
+    num_actors: int
+    device: str
+    fields: Mapping[str, Any]
+    failure: None = None
+
+    def summary(self) -> dict[str, Any]:
+        """The command's last line on stdout."""
+        return {
+            "dry_run": True,
+            "run": self.run,
+            "items_planned": self.num_items,
+            "shards": self.num_shards,
+            "shards_done": self.num_shards_done,
+            "items_to_retry": self.num_items_to_retry,
+            "skipped": self.skipped,
+            "sizes": self.sizes,
+            "num_actors": self.num_actors,
+            "device": self.device,
+            **self.fields,
+        }
+
+
+def dry_run(config: DetectConfig, model: ModelCard, check: Callable[[RunPlan], None]) -> DryRun:
+    """Plan a new run, or what is left of the run that exists.
+
+    Args:
+        config: the user's settings.
+        model: the card of the weights.
+        check: gets the plan of a new run and raises what speaks against it.
+    """
+    directory = RunDirectory(config.out)
+    return (
+        _rest_of_run(config, directory, model)
+        if directory.exists()
+        else _new_run(config, directory, model, check)
+    )
+
+
+def _new_run(
+    config: DetectConfig,
+    directory: RunDirectory,
+    model: ModelCard,
+    check: Callable[[RunPlan], None],
+) -> DryRun:
+    require_no_retry(config)
+    resources = probe(config.address)
+    plan = plan_run(config, model, resources)
+    check(plan)
+    require_free(directory)
+    threads = plan.fields["threads_per_actor"]
+    return DryRun(
+        **_of_items(config, plan.items),
+        num_shards_done=0,
+        num_items_to_retry=0,
+        skipped=plan.skipped,
+        num_actors=resolve_num_actors(config.num_actors, resources, threads),
+        device=resources.device,
+        fields=plan.fields,
+    )
+
+
+def _rest_of_run(config: DetectConfig, directory: RunDirectory, model: ModelCard) -> DryRun:
+    run = reopen_run(directory)
+    require_same_fields(run, {**explicit_fields(config), "weights_sha256": model.sha256})
+    resources = probe(config.address)
+    threads = run.fields["threads_per_actor"]
+    return DryRun(
+        **_of_items(config, directory.read_manifest()),
+        num_shards_done=len(run.committed()),
+        num_items_to_retry=plan_retry(directory).num_items if config.retry_quarantined else 0,
+        skipped=run.skipped,
+        num_actors=resolve_num_actors(config.num_actors, resources, threads),
+        device=resources.device,
+        fields=run.fields,
+    )
+
+
+def _of_items(config: DetectConfig, items: Sequence[ManifestItem]) -> dict[str, Any]:
+    sizes = Counter(
+        "unknown" if item.width is None else f"{item.width}x{item.height}" for item in items
+    )
+    return {
+        "run": absolute(config.out),
+        "num_items": len(items),
+        "num_shards": len({item.shard for item in items}),
+        "sizes": dict(sizes.most_common()),
+    }
