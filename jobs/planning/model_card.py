@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fcos_core import load_checkpoint
+from fcos_core.checkpoint import read_header
 from jobs.rundir.directory import INPUT_SIZE, Category
 from jobs.storage import absolute
 from jobs.storage.weights import resolve_weights
@@ -44,11 +44,11 @@ def read_model_card(spec: str) -> ModelCard:
         CheckpointError: the file is no checkpoint of FCOS.
     """
     weights = resolve_weights(spec)
-    model = load_checkpoint(weights.path)
+    header = read_header(weights.path)
     return ModelCard(
         uri=spec if spec in _NAMES else absolute(spec),
         sha256=weights.sha256,
-        preset=model.config.preset,
-        input_size={name: getattr(model.config.input, name) for name in INPUT_SIZE},
-        categories=tuple(Category(id=c.id, name=c.name) for c in model.categories),
+        preset=header.config.preset,
+        input_size={name: getattr(header.config.input, name) for name in INPUT_SIZE},
+        categories=tuple(Category(id=c.id, name=c.name) for c in header.categories),
     )

@@ -1,4 +1,4 @@
-"""One shard's rows against the items that the manifest plans for it."""
+"""Compare the rows of one shard with the items that the manifest plans for it."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
@@ -21,7 +21,7 @@ _IDENTITY = ("item_id", "frame_index", "image_id", "uri")
 
 
 class _RowKey(NamedTuple):
-    """What says which planned row a row is; one that differs in any of it is not planned."""
+    """The identity of a planned row; a row that differs in any field is not planned."""
 
     item_id: int
     frame_index: int | None
@@ -33,8 +33,8 @@ class _RowKey(NamedTuple):
         return f"item {self.item_id}{frame}, image {self.image_id}, {self.uri!r}"
 
 
-class _Found(NamedTuple):
-    """What a row says of its own frame, and up to which one it speaks for others."""
+class _RowStatus(NamedTuple):
+    """The status of a row, and the last frame that a quarantined row of a video stands for."""
 
     status: Status
     last_frame: int | None
@@ -42,7 +42,7 @@ class _Found(NamedTuple):
 
 @dataclass(kw_only=True)
 class FrameCounts:
-    """What became of the planned frames of a video, or of several."""
+    """The planned frames of a video, or of several, counted by status."""
 
     planned: int = 0
     ok: int = 0
@@ -50,7 +50,7 @@ class FrameCounts:
 
     @property
     def missing(self) -> int:
-        """Frames that are planned and not there."""
+        """Frames that are planned and have no row."""
         return self.planned - self.ok - self.quarantined
 
     def add(self, other: FrameCounts) -> None:
@@ -62,10 +62,10 @@ class FrameCounts:
 
 @dataclass(kw_only=True)
 class ShardAudit:
-    """Counts of rows and items, and what is wrong, one line each.
+    """Counts of rows and items, and one line for each problem.
 
-    A quarantined row of a video counts with all the frames that it stands for. ``videos`` has the
-    frames among the rows again, by uri.
+    A quarantined row of a video counts once for each frame that it stands for. ``videos`` counts
+    the frames among the rows again, by the video's uri.
     """
 
     num_planned: int = 0
@@ -80,7 +80,7 @@ class ShardAudit:
 
     @property
     def num_missing(self) -> int:
-        """Rows that are planned and not there."""
+        """Rows that are planned and absent."""
         return self.num_planned - self.num_ok - self.num_quarantined
 
     @property
@@ -89,7 +89,7 @@ class ShardAudit:
         return self.num_items - self.num_items_ok - self.num_items_quarantined
 
     def add(self, other: ShardAudit) -> None:
-        """Add another shard's counts; its problems are the caller's to name the file of."""
+        """Add another shard's counts; its problems are not added, for the caller names the file."""
         self.num_planned += other.num_planned
         self.num_ok += other.num_ok
         self.num_quarantined += other.num_quarantined
@@ -106,10 +106,10 @@ def audit_shard(items: Sequence[ManifestItem], table: pa.Table | None) -> ShardA
 
     Args:
         items: the shard's items, in manifest order.
-        table: its ``DETECTIONS`` table; None when there is none to be had.
+        table: the shard's ``DETECTIONS`` table; None when it is missing or damaged.
     """
     audit = ShardAudit(num_items=len(items))
-    found: dict[_RowKey, _Found] = {}
+    found: dict[_RowKey, _RowStatus] = {}
     if table is not None:
         found = _collect(items, table, audit)
         audit.problems.extend(_problems_of_status(table))
@@ -142,13 +142,15 @@ def _planned_rows(item: ManifestItem) -> list[_RowKey]:
     ]
 
 
-def _statuses(keys: Sequence[_RowKey], found: Mapping[_RowKey, _Found]) -> Iterator[Status | None]:
-    """Say what became of each planned row of one item; None where nothing says it.
+def _statuses(
+    keys: Sequence[_RowKey], found: Mapping[_RowKey, _RowStatus]
+) -> Iterator[Status | None]:
+    """Find the status of each planned row of one item.
 
-    A quarantined row speaks for all frames up to its last one that have no row of their own.
+    A quarantined row stands for all frames up to its last one that have no row of their own.
 
     Yields:
-        A status per key.
+        The status of each key; None where the row is missing.
     """
     lost_until: int | None = None
     for key in keys:
@@ -166,11 +168,11 @@ def _statuses(keys: Sequence[_RowKey], found: Mapping[_RowKey, _Found]) -> Itera
 
 def _collect(
     items: Sequence[ManifestItem], table: pa.Table, audit: ShardAudit
-) -> dict[_RowKey, _Found]:
-    """Take the rows that are planned, and put down those that are not, are twice or misplaced."""
+) -> dict[_RowKey, _RowStatus]:
+    """Collect the planned rows; note rows that are unplanned, double or out of order."""
     places = {key: i for i, key in enumerate(key for item in items for key in _planned_rows(item))}
     columns = [table.column(name).to_pylist() for name in (*_IDENTITY, "status", "last_frame")]
-    found: dict[_RowKey, _Found] = {}
+    found: dict[_RowKey, _RowStatus] = {}
     unplanned: list[_RowKey] = []
     twice: list[_RowKey] = []
     misplaced: list[_RowKey] = []
@@ -183,14 +185,14 @@ def _collect(
         elif key in found:
             twice.append(key)
         else:
-            found[key] = _Found(status, last_frame)
+            found[key] = _RowStatus(status, last_frame)
             if place < last:
                 misplaced.append(key)
             last = max(last, place)
     audit.num_duplicated += len(twice)
     for keys, what in (
         (unplanned, "rows are not planned in the manifest"),
-        (twice, "rows are there again"),
+        (twice, "rows are double"),
         (misplaced, "rows are not in manifest order"),
     ):
         if keys:
@@ -206,7 +208,7 @@ def _problems_of_status(table: pa.Table) -> list[str]:
     alone = pc.invert(known["last_frame"])
     is_ok = pc.and_(pc.and_(pc.and_(known["detections"], no_error), sized), alone)
     both_said = pc.and_(known["error_class"], known["error"])
-    # A still stands for itself; lost frames, for those from the first to the last of them.
+    # A row of an image stands for itself; a row of lost frames, for all from the first to the last.
     in_order = pc.less_equal(table.column("frame_index"), table.column("last_frame"))
     spans = pc.if_else(known["frame_index"], pc.fill_null(in_order, fill_value=False), alone)
     is_quarantined = pc.and_(pc.and_(both_said, pc.invert(known["detections"])), spans)

@@ -1,4 +1,4 @@
-"""All detections of a run as flat columns, for whatever scores or exports them."""
+"""All detections of a run as flat columns, for scoring and export."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
@@ -23,17 +23,17 @@ _COLUMNS = ("image_id", "width", "height", "status", "detections")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DetectionColumns:
-    """What a run says, in manifest order.
+    """The rows and detections of a run, in manifest order.
 
     Attributes:
-        row_image_ids: per row.
-        row_widths: per row, pixels of the upright image; 0 where unknown.
-        row_heights: the same.
-        row_is_ok: per row, whether it was looked at.
-        image_ids: per detection.
-        category_ids: per detection.
-        scores: per detection.
-        boxes: per detection, xyxy in pixels of the upright image.
+        row_image_ids: image id of each row.
+        row_widths: width of each row's upright image in pixels; 0 where unknown.
+        row_heights: height of each row's upright image in pixels; 0 where unknown.
+        row_is_ok: whether each row's status is ok.
+        image_ids: image id of each detection.
+        category_ids: COCO category id of each detection.
+        scores: score of each detection.
+        boxes: xyxy of each detection, in pixels of the upright image.
     """
 
     row_image_ids: npt.NDArray[np.int64]
@@ -49,14 +49,14 @@ class DetectionColumns:
 def read_detection_columns(
     run: RunDirectory, *, shards: Collection[int] | None = None
 ) -> DetectionColumns:
-    """Read the committed rows of a run; whether they are all is for ``proof.prove`` to say.
+    """Read the committed rows of a run; ``proof.prove`` says whether all rows are committed.
 
     Args:
-        run: the run.
-        shards: numbers of those to read, as far as they are there; None for all.
+        run: the run's directory.
+        shards: numbers of the shards to read, where committed; None for all.
 
     Returns:
-        Its rows and detections as columns; 28 bytes per detection.
+        The rows and detections as columns, 28 bytes per detection.
     """
     parts = [_flatten(table) for table in iterate_rows(run, columns=_COLUMNS, shards=shards)]
     parts = parts or [_flatten(DETECTIONS.empty_table())]

@@ -1,7 +1,7 @@
-"""The digest of rows: a sha256 over little-endian fields, as ``docs/tables.md`` lays them down.
+"""The digest of rows: a sha256 over little-endian fields, in the layout of ``docs/tables.md``.
 
-It says whether two runs hold the same result, so it knows nothing of Parquet, of the run's id or of
-the wording of messages.
+Two runs with the same result have the same digest, so Parquet, the run's id and the texts of errors
+do not enter it.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -68,7 +68,7 @@ class RunDigest:
             self._hash.update(row)
 
     def hexdigest(self) -> str:
-        """Give the digest of everything fed so far."""
+        """The digest of the rows so far."""
         return self._hash.hexdigest()
 
 
@@ -80,7 +80,7 @@ def rows_sha256(table: pa.Table) -> str:
 
 
 def canonical_rows(table: pa.Table) -> Iterator[bytes]:
-    """Write each row as the bytes that are digested.
+    """Encode each row as the bytes that enter the digest.
 
     Args:
         table: a ``DETECTIONS`` table.

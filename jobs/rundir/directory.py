@@ -1,4 +1,4 @@
-"""Where everything in a run's directory lies, its manifest and its record."""
+"""The run directory: where each file lies, the manifest, ``run.json`` and the list of shards."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
@@ -38,7 +38,7 @@ _MANIFEST_ENCODING = ColumnEncoding(
 
 
 INPUT_SIZE = ("min_size_px", "max_size_px")
-"""Settings of ``run.json`` that say how large the network sees an image; old runs lack them."""
+"""Settings of ``run.json`` that give the size of the network's input; old runs lack them."""
 
 _RECORD_SEAL = "sha256"
 """The key in ``run.json`` with the sha256 of all others; old runs lack it."""
@@ -54,23 +54,24 @@ class Category(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """What ``run.json`` says: how the run is done. Written once, after the manifest.
+    """The content of ``run.json``: how the run is done. Written once, after the manifest.
 
     Attributes:
         schema_version: of the tables.
-        run_id: that of the manifest's metadata, and of every shard's footer.
+        run_id: the id in the manifest's metadata and in every shard's footer.
         fingerprint: sha256 of ``fingerprint_fields``, in hex.
-        fingerprint_fields: what must not change when the command is given again.
+        fingerprint_fields: the settings that a resumed run must repeat.
         config: the resolved settings.
-        versions: of the project and of its libraries.
+        versions: of Python, the project and its libraries, by name.
         weights_sha256: of the checkpoint's file, in hex.
-        preset: of the model.
+        preset: name of the FCOS variant.
         categories: by label.
         device: kind and model of the device.
-        settings: what was resolved once and decides the digest: batch size, threads per actor, ...;
-            and ``INPUT_SIZE``, which the checkpoint decides.
+        settings: the settings that were chosen once and decide the digest (batch size, threads per
+            actor and others), and ``INPUT_SIZE``, which the checkpoint decides.
         created_at: when the run began.
-        input_annotations: absolute uri of the one COCO file the input was, otherwise None.
+        input_annotations: absolute uri of the COCO file when the input was one COCO file, otherwise
+            None.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,20 +92,20 @@ class RunRecord(BaseModel):
 
     @property
     def input_size(self) -> dict[str, int]:
-        """How large the network sees an image, by ``INPUT_SIZE``; empty where it is not known."""
+        """The size of the network's input, by ``INPUT_SIZE``; empty where it is unknown."""
         return {name: self.settings[name] for name in INPUT_SIZE if name in self.settings}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardListing:
-    """What lies in the folders of shards.
+    """The files in the folders of shards.
 
     Attributes:
         shards: number and object of each committed shard, by number.
-        retries: per shard, the later attempts at its quarantined items: attempt and uri, oldest
-            first.
-        foreign: uris that no shard of ours is named like.
-        leftovers: hidden files: what killed attempts left, or a file system's own.
+        retries: number and uri of each retry of a shard's quarantined items, oldest first, by
+            shard.
+        foreign: uris of files whose name is no shard's.
+        leftovers: uris of hidden files, which killed writers or the file system left.
     """
 
     shards: tuple[tuple[int, ObjectInfo], ...]
@@ -115,7 +116,7 @@ class ShardListing:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """One run, by the uri of its directory; nothing is read or made until asked for."""
+    """One run, by the uri of its directory; nothing is read or made before a method is called."""
 
     uri: str
 
@@ -124,16 +125,16 @@ class RunDirectory:
 
     @property
     def manifest_uri(self) -> str:
-        """What is to be done."""
+        """The file with all items to be computed."""
         return join(self.uri, "manifest.parquet")
 
     @property
     def run_uri(self) -> str:
-        """How it is done."""
+        """The file that says how the run is done."""
         return join(self.uri, "run.json")
 
     def shard_uri(self, shard: int, attempt: int | None = None) -> str:
-        """Name a shard's file, or that of a later attempt at its quarantined items."""
+        """Name a shard's file, or the file of a retry of its quarantined items."""
         folder = "detections" if attempt is None else f"retries/{attempt}"
         return join(self.uri, folder, shard_name(shard))
 
@@ -146,11 +147,11 @@ class RunDirectory:
         return join(self.uri, "bpr", name)
 
     def event_uri(self, name: str) -> str:
-        """Name a file of timings, retries and devices, which is no part of the result."""
+        """Name a file of timings and devices, which is no part of the result."""
         return join(self.uri, "events", name)
 
     def exists(self) -> bool:
-        """Say whether a run was begun here: whether there is a manifest."""
+        """Say whether a run was begun here, that is, whether there is a manifest."""
         return storage_for(self.uri).stat(self.manifest_uri) is not None
 
     def create_manifest(self, items: pa.Table, metadata: Mapping[str, str]) -> bool:
@@ -158,11 +159,11 @@ class RunDirectory:
 
         Args:
             items: a ``MANIFEST`` table: item_id from 0 by one, shard never falling.
-            metadata: at least ``run_id`` and ``fingerprint``, so that a run which was killed before
-                it wrote ``run.json`` is still known.
+            metadata: at least ``run_id`` and ``fingerprint``, so that a run whose driver was killed
+                before it wrote ``run.json`` can be resumed.
 
         Returns:
-            Whether it is ours; otherwise read the other's, run id and all.
+            True when this call created it; False when another driver did, whose manifest counts.
         """
         assert items.schema.equals(MANIFEST)
         assert metadata.keys() >= {"run_id", "fingerprint"}
@@ -181,7 +182,7 @@ class RunDirectory:
         return self._open_manifest().read()
 
     def read_manifest_metadata(self) -> dict[str, str]:
-        """Read ``run_id``, ``fingerprint`` and what else the manifest was written with."""
+        """Read the key-value metadata of the manifest, ``run_id`` and ``fingerprint`` among it."""
         return metadata_of(self._open_manifest())
 
     def iterate_manifest(self) -> Iterator[tuple[int, list[ManifestItem]]]:
@@ -213,7 +214,7 @@ class RunDirectory:
         return file
 
     def create_run_record(self, record: RunRecord) -> bool:
-        """Write ``run.json`` unless there is one; say whether it is ours."""
+        """Write ``run.json`` unless there is one; say whether this call created it."""
         document = record.model_dump(mode="json")
         document[_RECORD_SEAL] = _record_sha256(document)
         data = json.dumps(document, indent=2) + "\n"
@@ -223,7 +224,7 @@ class RunDirectory:
         """Read ``run.json``.
 
         Raises:
-            ConfigError: it is missing or is not one that this version wrote.
+            ConfigError: it is missing, damaged, or of another version of the tables.
         """
         storage = storage_for(self.uri)
         if storage.stat(self.run_uri) is None:
@@ -240,7 +241,7 @@ class RunDirectory:
         return record
 
     def list_shards(self) -> ShardListing:
-        """List what is committed, and what lies about beside it."""
+        """List the committed shards, their retries, and all other files beside them."""
         storage = storage_for(self.uri)
         shards: list[tuple[int, ObjectInfo]] = []
         retries: dict[int, list[tuple[int, str]]] = {}
@@ -255,7 +256,7 @@ class RunDirectory:
                     leftovers.append(info.uri)
                 elif number is not None and folder == "detections" and not above:
                     shards.append((number, info))
-                elif number is not None and folder == "retries" and _is_attempt(above):
+                elif number is not None and folder == "retries" and _is_retry_number(above):
                     retries.setdefault(number, []).append((int(above[0]), info.uri))
                 else:
                     foreign.append(info.uri)
@@ -268,10 +269,10 @@ class RunDirectory:
 
 
 def _parse_record(data: bytes) -> RunRecord:
-    """Read the record, once it is known to be as written.
+    """Read the content of ``run.json`` and compare its sha256.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the content is damaged.
     """
     try:
         document: object = json.loads(data)
@@ -288,14 +289,14 @@ def _parse_record(data: bytes) -> RunRecord:
         place = ".".join(map(str, first["loc"])) or "the whole"
         raise ValueError(f"{place}: {first['msg']}") from error
     if seal is not None and seal != _record_sha256(fields):
-        raise ValueError("it is not as it was written: the sha256 differs")
+        raise ValueError("its content has changed since it was written: the sha256 differs")
     return record
 
 
 def _record_sha256(fields: Mapping[str, Any]) -> str:
-    """Digest what a record says, however its JSON is laid out."""
+    """Digest the fields, independent of the layout of the JSON."""
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
 
-def _is_attempt(folders: Sequence[str]) -> bool:
+def _is_retry_number(folders: Sequence[str]) -> bool:
     return len(folders) == 1 and folders[0].isascii() and folders[0].isdigit()

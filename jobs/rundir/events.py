@@ -1,4 +1,4 @@
-"""What happened when, for people who look into a run: no part of the result, never compared."""
+"""The events of a command with their times, for people who look into a run; never compared."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _log = logging.getLogger(__name__)
 
 
 class EventLog:
-    """Collects the events of one invocation, and writes them to ``events/`` when it ends.
+    """Collects the events of one command, and writes them to ``events/`` when it ends.
 
     Args:
-        directory: the run.
-        **about: what else to say in the first line.
+        directory: the run's directory.
+        **about: further fields of the first line.
     """
 
     def __init__(self, directory: RunDirectory, **about: object) -> None:
@@ -36,13 +36,13 @@ class EventLog:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._note("end", error=None if kind is None else kind.__name__)
         lines = "".join(json.dumps(event) + "\n" for event in self._events)
-        # Sorts by time; the rest tells two drivers of one second apart.
+        # Names sort by time; the random end keeps two drivers of the same second apart.
         name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}.jsonl"
         uri = self._directory.event_uri(name)
         try:
             storage_for(uri).write(uri, lines.encode())
         except (ConfigError, StorageError) as error:
-            _log.warning("the events of this run are lost: %s", error)
+            _log.warning("the events of this command could not be written: %s", error)
 
     def shard(self, receipt: Receipt) -> None:
         """Note a committed shard: its time and device."""

@@ -1,4 +1,4 @@
-"""What must not change when a run is taken up again, as one number, and what did change."""
+"""The settings that a resumed run must repeat, as one sha256, and the difference in words."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _ABSENT = "absent"
 
 
 def fingerprint(fields: Mapping[str, Any]) -> str:
-    """Condense settings to one number that does not depend on their order.
+    """Digest settings independent of their order.
 
     Args:
-        fields: what JSON can hold; NaN and infinity are refused with ``ValueError``.
+        fields: values that JSON can hold; NaN and infinity raise ``ValueError``.
 
     Returns:
         sha256 of the canonical JSON, in hex.
@@ -26,7 +26,7 @@ def explain_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """Say in one line what differs, by name, with both values; empty when nothing does.
 
     Args:
-        old: the fields of the run that is there.
+        old: the fields of the run that exists.
         new: the fields of this command.
     """
     before, after = _flatten(old), _flatten(new)

@@ -26,20 +26,20 @@ _COORDINATES = ("x_min", "y_min", "x_max", "y_max")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Row:
-    """What became of one image or one frame; build it with ``ok`` or ``quarantined``.
+    """The result of one image or one frame; build it with ``ok`` or ``quarantined``.
 
     Attributes:
-        item_id: the manifest item it came from.
-        image_id: the number annotations are joined by.
-        uri: where the image or video lies.
-        frame_index: place in presentation order; None for stills.
+        item_id: the manifest's item.
+        image_id: the COCO image id, or a number unique in this run.
+        uri: of the image or video.
+        frame_index: place in presentation order; None for still images.
         last_frame: the last of the frames that a quarantined row stands for; None otherwise.
-        timestamp_s: presentation time; None for stills.
+        timestamp_s: presentation time; None for still images.
         width: of the upright image; None if unknown.
         height: of the upright image; None if unknown.
         status: ``ok`` or ``quarantined``.
         error_class: name of the error's class; None when ok.
-        error: its message; None when ok.
+        error: message of the error; None when ok.
         boxes: xyxy in upright original pixels, shape (n, 4); empty when quarantined.
         scores: by falling score, shape (n,).
         category_ids: COCO category ids, shape (n,).
@@ -75,7 +75,7 @@ class Row:
         frame_index: int | None = None,
         timestamp_s: float | None = None,
     ) -> Row:
-        """Make the row of an image that was looked at, with or without objects in it."""
+        """Make the row of an image that was used, with or without detections."""
         row = cls(
             item_id=item_id,
             image_id=image_id,
@@ -111,7 +111,8 @@ class Row:
     ) -> Row:
         """Make the row of an image that cannot be used, with the reason.
 
-        Whatever a library put into its message: what is no UTF-8 is escaped, for the table to hold.
+        Characters of the message that UTF-8 cannot encode are escaped, so that the table can hold
+        it.
         """
         return cls(
             item_id=item_id,
@@ -133,16 +134,16 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ManifestItem:
-    """One image, or one segment of a video, to be looked at.
+    """One image, or one segment of a video, to be computed.
 
     Attributes:
         item_id: row of the manifest, from 0.
         shard: the shard that computes it.
-        kind: ``image`` or ``video_segment``; the fields after ``mtime_ns`` are a segment's only.
-        uri: where it lies.
-        image_id: of the image, or of the segment's first frame; the next frame has the next.
-        width: upright; None if unknown.
-        height: upright; None if unknown.
+        kind: ``image`` or ``video_segment``; only segments have the fields after ``mtime_ns``.
+        uri: of the image or video.
+        image_id: of the image, or of the segment's first frame; further frames count on from it.
+        width: of the upright image; None if unknown.
+        height: of the upright image; None if unknown.
         size_bytes: of the object; None if unknown.
         etag: version mark of the object; None where the storage has none.
         mtime_ns: last change of the object; None where the storage has none.
@@ -150,11 +151,12 @@ class ManifestItem:
         time_base_num: numerator of the stream's tick in seconds.
         time_base_den: denominator of the tick.
         first_frame: ``frame_index`` of the first frame.
-        num_frames: frames that are looked at.
+        num_frames: number of frames that are taken.
         start_pts: of the first frame, in ticks.
         end_pts: of the last frame, in ticks.
         decode_from_pts: key frame to start decoding at, in ticks.
-        sampling: which frames, as ``frame_choice`` writes it; ``all`` or None for every one.
+        sampling: the frames that are taken, as ``sampled_frames`` writes them; ``all`` or None for
+            every frame.
     """
 
     item_id: int
@@ -184,7 +186,7 @@ class ManifestItem:
         return frames[-1]
 
     def frames(self) -> Sequence[int | None]:
-        """Give the ``frame_index`` of each row that is planned for it: one None for an image."""
+        """List the ``frame_index`` of each planned row; a single None for an image."""
         if self.first_frame is None or self.num_frames is None:
             return (None,)
         if self.sampling is None or self.sampling == EVERY_FRAME:
@@ -246,7 +248,7 @@ def items_to_table(items: Sequence[ManifestItem]) -> pa.Table:
     """Build the ``MANIFEST`` table of some items.
 
     Raises:
-        ConfigError: a uri is no text that a table can hold (a file name that is not UTF-8).
+        ConfigError: a uri is not UTF-8 text, which a table cannot hold.
     """
     columns: list[Any] = []
     for field in MANIFEST:

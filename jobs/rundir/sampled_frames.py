@@ -1,8 +1,8 @@
-"""The manifest's ``sampling``: which frames of a segment are looked at, as text.
+"""The manifest's ``sampling``: the frames of a segment that are taken, as text.
 
-``all``, or steps of frames and then steps of ticks, from the segment's first frame on, equal ones
-counted: ``15*19,14 7680*19,7168``. So whoever decodes a segment, or proves it complete, needs
-neither the video nor a rule.
+``all``, or the steps between frames and then the steps between ticks, from the segment's first
+frame on, equal steps counted: ``15*19,14 7680*19,7168``. So decoding a segment and proving it
+complete need neither the whole video nor the sampling rule.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ Int64Array = npt.NDArray[np.int64]
 EVERY_FRAME = "all"
 
 
-def write_choice(frames: Int64Array, pts: Int64Array) -> str:
-    """Write down the frames that a segment takes.
+def write_sampling(frames: Int64Array, pts: Int64Array) -> str:
+    """Write the frames that are taken of a segment.
 
     Args:
-        frames: their places, rising.
-        pts: their ticks.
+        frames: rising frame indices.
+        pts: presentation times of these frames, in ticks.
     """
     return f"{_write_steps(frames)} {_write_steps(pts)}"
 
 
-def read_choice(text: str, *, first_frame: int, start_pts: int) -> tuple[Int64Array, Int64Array]:
-    """Read what ``write_choice`` wrote.
+def read_sampling(text: str, *, first_frame: int, start_pts: int) -> tuple[Int64Array, Int64Array]:
+    """Read the frames that ``write_sampling`` wrote.
 
     Args:
-        text: of the segment.
-        first_frame: place of its first frame.
-        start_pts: ticks of that frame.
+        text: the segment's ``sampling``.
+        first_frame: index of the segment's first frame.
+        start_pts: presentation time of that frame, in ticks.
 
     Returns:
-        Places and ticks of all of them.
+        Frame indices and presentation times.
 
     Raises:
-        ValueError: it is not such a text.
+        ValueError: the text has another form.
     """
     frames, pts = text.split(" ")
     places, ticks = read_steps(frames, first_frame), read_steps(pts, start_pts)
@@ -49,7 +49,12 @@ def read_choice(text: str, *, first_frame: int, start_pts: int) -> tuple[Int64Ar
 
 
 def read_steps(text: str, first: int) -> Int64Array:
-    """Read one of the two lists, given its first value."""
+    """Read one of the two lists.
+
+    Args:
+        text: the steps.
+        first: the value before the first step.
+    """
     steps: list[int] = []
     for run in text.split(",") if text else []:
         step, _, count = run.partition("*")

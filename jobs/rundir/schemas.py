@@ -1,4 +1,4 @@
-"""Column names, types and units of every table, and what a shard's footer says; nowhere else."""
+"""The only place with column names, types and units of every table, and the fields of a footer."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
@@ -192,8 +192,9 @@ LOST_BOXES = pa.schema(
         _field("image_id", pa.int64(), "COCO image id of the annotation file"),
         _field("annotation_id", pa.int64(), "COCO annotation id"),
         _field("category_id", pa.int64(), "COCO category id of the annotation file"),
-        _field("x", pa.float64(), "left side in the original image", unit="px"),
-        _field("y", pa.float64(), "top side in the original image", unit="px"),
+        # Descriptions are bytes of the file: these two say image from the next SCHEMA_VERSION on.
+        _field("x", pa.float64(), "left side in the original picture", unit="px"),
+        _field("y", pa.float64(), "top side in the original picture", unit="px"),
         _field("width", pa.float64(), "as annotated", unit="px"),
         _field("height", pa.float64(), "as annotated", unit="px"),
         _field(
@@ -230,15 +231,15 @@ def shard_number(name: str) -> int | None:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardFooter:
-    """What a shard's file says about itself, in the key-value metadata of its footer.
+    """The description of a shard in the key-value metadata of its file's footer.
 
     Attributes:
         run_id: the run it belongs to.
-        shard: its number, which its name must repeat.
-        first_item_id: item of its first row.
-        last_item_id: item of its last row.
-        num_rows: rows in it.
-        rows_sha256: sha256 of its canonical rows, in hex (``docs/tables.md``).
+        shard: the shard's number; the file's name repeats it.
+        first_item_id: item of the first row.
+        last_item_id: item of the last row.
+        num_rows: number of rows.
+        rows_sha256: sha256 of the canonical rows, in hex (``docs/tables.md``).
         digest_class: ``exact``, or ``tolerance`` when the run had to leave bit-for-bit equality.
         schema_version: ``SCHEMA_VERSION`` of the writer.
     """
@@ -261,7 +262,7 @@ class ShardFooter:
         """Read the fields from key-value metadata.
 
         Raises:
-            ValueError: a field is missing or no number where one must be.
+            ValueError: a field is missing, or a number is not one.
         """
         missing = [field.name for field in fields(cls) if field.name not in metadata]
         if missing:

@@ -1,9 +1,9 @@
-"""Parquet files in which a change of any single bit is noticed.
+"""Parquet files with a seal, which detects a change of any single bit.
 
-Parquet's page checksums leave the footer, the page headers and the indexes unprotected, and a plain
-reader takes many flipped bits for other values. So each file carries a seal directly before its
-footer: eight marker bytes and the sha256 of all other bytes. Readers find everything by offset from
-the front or from the end, so the gap that the seal fills is invisible to them.
+Parquet's page checksums do not cover the footer, the page headers and the indexes, and a plain
+reader takes many flipped bits for other values. So each file has a seal directly before its footer:
+eight marker bytes and the sha256 of all other bytes. Readers locate every part by its offset from
+the start or the end of the file, so they do not see the seal.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -28,17 +28,17 @@ _ROWS_PER_GROUP = 65_536
 
 
 class BrokenSealError(ValueError):
-    """The bytes are not those that were written; the message says how one can tell."""
+    """The bytes have changed since they were written; the message says how that was found."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnEncoding:
-    """How columns are laid out in the file; leaves are named by their dotted path.
+    """The encoding of each column; nested columns are named by their dotted path.
 
     Attributes:
-        dictionary: columns of few different values.
-        byte_stream_split: floats, which a dictionary would only make larger.
-        delta: numbers that rise steadily.
+        dictionary: columns with few different values.
+        byte_stream_split: columns of floats, which a dictionary would make larger.
+        delta: columns of rising integers.
     """
 
     dictionary: Sequence[str] = ()
@@ -50,9 +50,9 @@ def encode_sealed(table: pa.Table, metadata: Mapping[str, str], encoding: Column
     """Write a table as a sealed Parquet file in memory.
 
     Args:
-        table: what to write.
+        table: the rows.
         metadata: key-value metadata for the footer.
-        encoding: the layout of its columns.
+        encoding: the encoding of the columns.
     """
     sink = pa.BufferOutputStream()
     column_encoding = dict.fromkeys(encoding.byte_stream_split, "BYTE_STREAM_SPLIT")
@@ -72,10 +72,10 @@ def encode_sealed(table: pa.Table, metadata: Mapping[str, str], encoding: Column
 
 
 def open_sealed(data: bytes) -> pq.ParquetFile:
-    """Open a sealed file, once every byte of it is known to be as written.
+    """Check the seal of a file, then open it.
 
     Raises:
-        BrokenSealError: it is empty, cut short, changed, or not sealed by us.
+        BrokenSealError: the file is empty, cut short, changed, or has no seal.
     """
     _check_seal(data)
     try:
@@ -85,7 +85,7 @@ def open_sealed(data: bytes) -> pq.ParquetFile:
 
 
 def metadata_of(file: pq.ParquetFile) -> dict[str, str]:
-    """Read the key-value metadata that ``encode_sealed`` was given."""
+    """Read the key-value metadata that ``encode_sealed`` wrote."""
     metadata: dict[bytes, bytes] = file.metadata.metadata or {}
     return {
         key.decode(errors="replace"): value.decode(errors="replace")
@@ -109,9 +109,9 @@ def _check_seal(data: bytes) -> None:
     if not data:
         raise BrokenSealError("it is empty")
     if not data.startswith(_MAGIC):
-        raise BrokenSealError("it does not begin as a Parquet file")
+        raise BrokenSealError("it does not begin like a Parquet file")
     if not data.endswith(_MAGIC):
-        raise BrokenSealError("it is cut short: it does not end as a Parquet file")
+        raise BrokenSealError("it is cut short: it does not end like a Parquet file")
     seal_end = len(data) - _TAIL_BYTES - _footer_length(data)
     seal = seal_end - _SEAL_BYTES
     if seal < len(_MAGIC) or data[seal : seal + len(_SEAL_MARK)] != _SEAL_MARK:
@@ -120,7 +120,7 @@ def _check_seal(data: bytes) -> None:
     digest = hashlib.sha256(view[:seal])
     digest.update(view[seal_end:])
     if digest.digest() != data[seal + len(_SEAL_MARK) : seal_end]:
-        raise BrokenSealError("its bytes are not those that were written: the sha256 differs")
+        raise BrokenSealError("its bytes have changed since they were written: the sha256 differs")
 
 
 def _footer_length(data: bytes) -> int:

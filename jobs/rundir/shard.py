@@ -1,4 +1,4 @@
-"""The unit of work, and what becomes of it."""
+"""The unit of work, and its outcome: committed, or refused by storage."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Shard:
-    """The unit of work: some items of the manifest, in its order, whose rows become one file.
+    """The unit of work: consecutive items of the manifest, whose rows become one file.
 
     Attributes:
         number: of the shard.
-        items: all of them.
-        poison: why, by item_id, some of them are not to be touched: they kill whoever tries.
+        items: in manifest order.
+        poison: the items that kill the process which computes them: the reason, by item_id.
     """
 
     number: int
@@ -26,7 +26,7 @@ class Shard:
 
     @property
     def sound(self) -> tuple[ManifestItem, ...]:
-        """The items that may be touched."""
+        """The items that are not poison."""
         return tuple(item for item in self.items if item.item_id not in self.poison)
 
     @property
@@ -40,15 +40,15 @@ class Receipt:
     """A shard whose file is committed.
 
     Attributes:
-        shard: its number.
-        num_items: images and video segments in it.
+        shard: the shard's number.
+        num_items: images and video segments.
         num_ok: rows with detections.
-        num_quarantined: rows of what could not be used.
-        seconds: from the first item to the last row, without the writing.
-        created: False when another attempt's file was there first, and ours was dropped.
-        device: the model of what computed it.
-        changed_items: of a later attempt, those it recovered from an object that is no longer the
-            one the manifest lists, as when somebody repaired an image.
+        num_quarantined: rows of images and frames that could not be used.
+        seconds: from the first item to the last row, without writing the file.
+        created: False when another worker's file existed already and this one was dropped.
+        device: the model of the device that computed the shard.
+        changed_items: item ids that a retry recovered from another version of the object than the
+            manifest lists, for example from a repaired image.
     """
 
     shard: int
@@ -68,11 +68,11 @@ class Receipt:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A shard that storage refused to give or to take, even after several tries.
+    """A shard whose inputs or file storage refused to read or write, after several tries.
 
     Attributes:
-        shard: its number.
-        error: the last refusal.
+        shard: the shard's number.
+        error: the message of the last refusal.
     """
 
     shard: int

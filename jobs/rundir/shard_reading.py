@@ -1,4 +1,4 @@
-"""The only reader of a run's rows: nothing gets past it that is damaged or in the wrong place."""
+"""The only reader of a run's rows: it refuses damaged files and files in the wrong place."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
@@ -22,16 +22,16 @@ from jobs.storage import storage_for
 
 
 class DamagedShardError(StorageError):
-    """A shard's file is not what was committed under that name; the message says in what way."""
+    """A shard's file differs from the committed one; the message says how."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShardContents:
-    """A shard's file, checked.
+    """The content of a shard's file, checked.
 
     Attributes:
-        table: its rows.
-        footer: what it says about itself, which is true.
+        table: the rows.
+        footer: the description of the shard, which agrees with the rows.
     """
 
     table: pa.Table
@@ -49,14 +49,15 @@ def read_shard(
     """Read and check one shard's file.
 
     Args:
-        run: where it lies.
-        shard: its number.
-        run_id: the run it must belong to; None to take any.
-        attempt: which later attempt at quarantined items to read; None for the shard itself.
-        columns: what to read; None for all. Only with all are the rows digested again.
+        run: the run's directory.
+        shard: the shard's number.
+        run_id: the run that the file must belong to; None accepts any run.
+        attempt: the number of the retry to read; None for the shard's first file.
+        columns: the columns to read; None for all. Only with all columns is the sha256 of the rows
+            compared.
 
     Raises:
-        DamagedShardError: a bit is not as it was written, or it is another shard's or run's file.
+        DamagedShardError: a bit has changed, or the file is of another shard or run.
     """
     uri = run.shard_uri(shard, attempt)
     data = storage_for(uri).read(uri)
@@ -74,15 +75,15 @@ def iterate_rows(
 ) -> Iterator[pa.Table]:
     """Read the rows of all committed shards in manifest order, one shard at a time.
 
-    Whether all shards are there is for ``proof.prove`` to say.
+    ``proof.prove`` says whether all shards are committed.
 
     Args:
-        run: where they lie.
-        columns: what to read; None for all.
-        shards: numbers of those to read, as far as they are there; None for all.
+        run: the run's directory.
+        columns: the columns to read; None for all.
+        shards: numbers of the shards to read, where committed; None for all.
 
     Yields:
-        A shard's rows; where retries succeeded, theirs.
+        The rows of a shard; rows of successful retries replace older ones.
     """
     for _, table in _iterate_shards(run, columns, shards):
         yield table
@@ -109,14 +110,14 @@ def read_rows(
     run_id: str,
     columns: Sequence[str] | None = None,
 ) -> pa.Table:
-    """Read one committed shard's rows; where retries succeeded, theirs.
+    """Read the rows of one committed shard; rows of successful retries replace older ones.
 
     Args:
-        run: where they lie.
-        shard: its number.
-        attempts: later ones at its quarantined items, oldest first, as they were listed.
-        run_id: the run they must belong to.
-        columns: what to read; None for all.
+        run: the run's directory.
+        shard: the shard's number.
+        attempts: numbers of the shard's retries, oldest first, as listed.
+        run_id: the run that the files must belong to.
+        columns: the columns to read; None for all.
     """
     if not attempts:
         return read_shard(run, shard, run_id=run_id, columns=columns).table
@@ -133,11 +134,11 @@ def quarantined_items(
     """Find the items that have a quarantined row after all retries so far.
 
     Args:
-        run: where they lie.
-        shards: numbers of those to read, as far as they are there; None for all.
+        run: the run's directory.
+        shards: numbers of the shards to read, where committed; None for all.
 
     Returns:
-        Their ids by shard, for the shards that have any.
+        The item ids by shard, for the shards that have such items.
     """
     found: dict[int, set[int]] = {}
     for shard, table in _iterate_shards(run, ["item_id", "status"], shards):
@@ -148,18 +149,18 @@ def quarantined_items(
 
 
 def merge_retry(table: pa.Table, retried: pa.Table) -> pa.Table:
-    """Put the rows of a later attempt in place of older ones, item by item.
+    """Replace rows by those of a retry, item by item.
 
-    A retried item's rows are taken when any of them is ok, and then an ok row beats a quarantined
-    one of the same frame; a retry that failed again changes nothing.
+    The rows of a retried item are taken when any of them is ok; then an ok row replaces a
+    quarantined row of the same frame. A retry that failed again changes nothing.
 
     Args:
         table: rows in manifest order.
-        retried: rows of some of the same items.
+        retried: rows of some of the same items, from the retry.
     """
     succeeded = pc.unique(retried.filter(pc.equal(retried["status"], "ok"))["item_id"])
     taken = retried.filter(pc.is_in(retried["item_id"], succeeded))
-    both = pa.concat_tables([taken, table])  # at equal rank the first row, the newer one, is kept
+    both = pa.concat_tables([taken, table])  # of rows of equal rank the first, newer one is kept
     rank = pc.not_equal(both["status"], "ok").cast(pa.int8())
     frame = pc.fill_null(both["frame_index"], -1)
     keys = pa.table({"item_id": both["item_id"], "frame": frame, "rank": rank})

@@ -1,4 +1,4 @@
-"""A shard's file: how it is written, and the creation that is its commit."""
+"""Write the file of a shard; creating it is the commit."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
@@ -42,7 +42,7 @@ def encode_shard(
 
     Args:
         rows: all rows of the shard, in manifest order; at least one.
-        run_id: the run they belong to.
+        run_id: the run that the rows belong to.
         shard: the shard's number.
         digest_class: ``tolerance`` when this run had to leave bit-for-bit equality.
     """
@@ -64,12 +64,12 @@ def commit_shard(run: RunDirectory, shard: int, data: bytes, *, attempt: int | N
     """Create a shard's file; from then on the shard is done.
 
     Args:
-        run: the run it belongs to.
+        run: the run's directory.
         shard: the shard's number.
-        data: what ``encode_shard`` gave.
-        attempt: which later attempt at quarantined items it is; None for the shard itself.
+        data: the file, from ``encode_shard``.
+        attempt: the number of the retry; None for the shard's first file.
 
     Returns:
-        Whether it is ours; False when another attempt was first, and then ours is dropped.
+        True when this call created the file; False when the file existed, and nothing changed.
     """
     return storage_for(run.uri).create(run.shard_uri(shard, attempt), data)

@@ -1,4 +1,4 @@
-"""How fast each video was looked at, from the seconds that its shards were worked on."""
+"""Frames per second of each video, from the seconds that its shards took."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from jobs.rundir.rows import ManifestItem
 
 
 class VideoPace:
-    """Frames and seconds of work by video.
+    """Frames and seconds of work, by video.
 
-    A segment of 256 frames and more is a shard of its own, whose seconds are the segment's. Those
-    of a shard of several items are shared out by their rows. They are those of one worker: a video
-    that two work on at once is done in half of the time.
+    A segment of 256 frames or more is a shard of its own, and the shard's seconds are its own. A
+    shard of several items shares its seconds among them by their rows. The rate is that of one
+    worker: two workers on one video take half of the time.
     """
 
     def __init__(self) -> None:
@@ -24,8 +24,8 @@ class VideoPace:
         """Count a shard that was computed.
 
         Args:
-            items: all that were computed for it.
-            seconds: that they took together.
+            items: the items of the shard that were computed.
+            seconds: the time that they took together.
         """
         num_rows = sum(item.num_frames or 1 for item in items)
         for item in items:
@@ -36,6 +36,6 @@ class VideoPace:
                 self._seconds[item.uri] = self._seconds.get(item.uri, 0.0) + share
 
     def frames_per_s(self, uri: str) -> float | None:
-        """Frames that one worker looked at in a second; None where nothing is known."""
+        """The frames of a video that one worker computed per second; None where unknown."""
         seconds = self._seconds.get(uri, 0.0)
         return self._frames[uri] / seconds if seconds else None

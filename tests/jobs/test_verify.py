@@ -181,6 +181,7 @@ def test_a_changed_name_of_a_category_in_the_record_is_named(retried: RunDirecto
     sound = path.read_text()
     path.write_text(sound.replace("thing_7", "thing_8"))
     (problem,) = problems(retried)
-    assert problem == f"{str(path)!r} is damaged: it is not as it was written: the sha256 differs"
+    reason = "its content has changed since it was written: the sha256 differs"
+    assert problem == f"{str(path)!r} is damaged: {reason}"
     path.write_text(sound)
     assert problems(retried) == []

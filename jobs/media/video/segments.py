@@ -9,7 +9,7 @@ import numpy as np
 
 from jobs.media.video.index import VideoIndex
 from jobs.media.video.sampling import Sampling
-from jobs.rundir.sampled_frames import EVERY_FRAME, write_choice
+from jobs.rundir.sampled_frames import EVERY_FRAME, write_sampling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ def _cut(index: VideoIndex, num_frames: int, sampling: Sampling) -> list[Segment
                 start_pts=int(pts[0]),
                 end_pts=int(pts[-1]),
                 decode_from_pts=decode_from.get(start),
-                sampling=EVERY_FRAME if sampling.takes_all else write_choice(frames, pts),
+                sampling=EVERY_FRAME if sampling.takes_all else write_sampling(frames, pts),
             )
         )
     return segments

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jobs.rundir.sampled_frames import EVERY_FRAME, read_choice
+from jobs.rundir.sampled_frames import EVERY_FRAME, read_sampling
 
 if TYPE_CHECKING:
     from jobs.media.video.segments import Segment
@@ -26,7 +26,7 @@ class Choice:
             self._places = np.arange(segment.num_frames) + segment.first_frame
             self._ticks = None
         else:
-            self._places, self._ticks = read_choice(
+            self._places, self._ticks = read_sampling(
                 segment.sampling, first_frame=segment.first_frame, start_pts=segment.start_pts
             )
         self._ordinals: dict[int, int] = {}

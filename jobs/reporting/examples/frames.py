@@ -15,7 +15,7 @@ from jobs.media.video import Lost, decode_segment
 from jobs.reporting.examples.selection import Panel
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem, Row
-from jobs.rundir.sampled_frames import write_choice
+from jobs.rundir.sampled_frames import write_sampling
 from jobs.storage import absolute
 
 
@@ -59,7 +59,7 @@ class FrameReader:
             num_frames=1,
             start_pts=pts,
             end_pts=pts,
-            sampling=write_choice(*one),
+            sampling=write_sampling(*one),
         )
         for event in decode_segment(source, alone):
             if isinstance(event, Lost):

@@ -191,7 +191,7 @@ A, B, C, D = (ok_row(item) for item in ITEMS[4:8])
         pytest.param(
             [A, B, D], (10, 9, 0, 1, 0), "1 planned rows are missing, .* item 6", id="gap"
         ),
-        pytest.param([A, B, C, C, D], (10, 10, 0, 0, 1), "there again, .* item 6", id="twice"),
+        pytest.param([A, B, C, C, D], (10, 10, 0, 0, 1), "are double, .* item 6", id="twice"),
         pytest.param([A, C, B, D], (10, 10, 0, 0, 0), "not in manifest order", id="order"),
         pytest.param(
             [A, B, C, D, ok_row(ITEMS[0])],

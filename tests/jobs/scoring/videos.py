@@ -10,7 +10,7 @@ import numpy as np
 
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem, Row, items_to_table
-from jobs.rundir.sampled_frames import EVERY_FRAME, write_choice
+from jobs.rundir.sampled_frames import EVERY_FRAME, write_sampling
 from jobs.rundir.shard_writing import commit_shard, encode_shard
 from tests.jobs.scoring.runs import CATEGORIES, Detection, record_of_a_test
 
@@ -109,7 +109,7 @@ def _pieces(source: Clip | Still) -> Iterator[tuple[dict[str, Any], Sequence[int
         yield {"kind": "video_segment", **unusable}, (0,)
     for frames in source.segments or ():
         places = np.array(frames, np.int64)
-        sampling = write_choice(places, places * TICKS) if source.is_sampled else EVERY_FRAME
+        sampling = write_sampling(places, places * TICKS) if source.is_sampled else EVERY_FRAME
         yield (
             {
                 "kind": "video_segment",

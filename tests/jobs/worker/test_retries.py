@@ -81,7 +81,7 @@ def test_a_repaired_image_is_recovered_and_nothing_committed_changes(
     ]
     assert quarantined(run) == [11]
     result = attempt.result()
-    assert (result.attempt, result.num_items, result.num_recovered) == (1, 2, 1)
+    assert (result.number, result.num_items, result.num_recovered) == (1, 2, 1)
     proof = prove(run)
     assert proof.complete
     assert (proof.ok, proof.quarantined, proof.duplicated) == (19, 1, 0)
