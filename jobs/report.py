@@ -145,11 +145,13 @@ class _Sections:
         ]
         return render(
             Page(
+                kind="Detection report",
                 title=formats.text(self.directory.uri.rstrip("/").rsplit("/", 1)[-1], 80),
                 subtitle=_subtitle(self.record, metrics),
                 state=_state(proof),
-                is_complete=proof.complete and not proof.quarantined,
+                is_good=proof.complete and not proof.quarantined,
                 sections=sections,
+                package="jobs.reporting",
                 version=importlib.metadata.version(PROJECT),
             )
         )

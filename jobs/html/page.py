@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from jobs.html import formats
@@ -29,25 +29,30 @@ class Page:
     """What is on the page.
 
     Attributes:
-        title: name of the run.
-        subtitle: what was run on what, in a line.
-        state: how complete the run is, in a few words.
-        is_complete: whether it is.
+        kind: what such a page is called, above its title; such as ``Detection report``.
+        title: of this page, such as the name of a run.
+        subtitle: what the page is about, in one line.
+        state: the result in a few words.
+        is_good: whether the state is shown in green, otherwise in red.
         sections: in reading order.
+        package: import name of the package whose folder ``templates/sections`` has a template
+            for each section.
         version: of this project.
     """
 
+    kind: str
     title: str
     subtitle: str
     state: str
-    is_complete: bool
+    is_good: bool
     sections: Sequence[Section]
+    package: str
     version: str
 
 
 def render(page: Page) -> bytes:
-    """Write the page as a file."""
-    environment = _environment()
+    """Return the page as the bytes of an HTML file."""
+    environment = _environment(page.package)
     style, script = (_source(environment, name) for name in ("style.css", "script.js"))
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
@@ -60,9 +65,9 @@ def render(page: Page) -> bytes:
 
 
 @cache
-def _environment() -> Environment:
+def _environment(package: str) -> Environment:
     environment = Environment(
-        loader=PackageLoader("jobs.reporting"),
+        loader=ChoiceLoader([PackageLoader("jobs.html"), PackageLoader(package)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -76,7 +81,7 @@ def _environment() -> Environment:
 
 
 def _source(environment: Environment, name: str) -> Markup:
-    """Our own style or script, which goes into the page as it is."""
+    """Read the kit's own style or script, which goes into the page without escaping."""
     assert environment.loader is not None
     text, _, _ = environment.loader.get_source(environment, name)
     assert "</" not in text, f"{name} would end its element"
@@ -84,7 +89,7 @@ def _source(environment: Environment, name: str) -> Markup:
 
 
 def _data_uri(jpeg: bytes) -> str:
-    """An image as an address that needs no file."""
+    """Return an image as an address that contains it."""
     return f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
 
 

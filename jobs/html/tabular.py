@@ -73,15 +73,16 @@ def table(
     rows: Iterable[Sequence[Cell]],
     *,
     is_sortable: bool = True,
+    most_rows: int | None = MOST_ROWS,
 ) -> Table:
-    """Make a table of at most ``MOST_ROWS`` rows; what is left out is counted."""
+    """Make a table of at most ``most_rows`` rows, None for all; what is left out is counted."""
     listed = list(rows)
     return Table(
         caption=caption,
         columns=columns,
-        rows=listed[:MOST_ROWS],
+        rows=listed[:most_rows],
         is_sortable=is_sortable,
-        num_left_out=max(0, len(listed) - MOST_ROWS),
+        num_left_out=len(listed) - len(listed[:most_rows]),
     )
 
 
