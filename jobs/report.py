@@ -6,7 +6,6 @@ shard at a time, and only the images that stand out are drawn.
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +41,6 @@ from jobs.storage import absolute, join, storage_for
 
 _log = logging.getLogger(__name__)
 
-PROJECT = "fcos-batch"
 USUAL_SCORE = 0.5
 """From which on detections count where no better threshold is known."""
 
@@ -152,7 +150,6 @@ class _Sections:
                 is_good=proof.complete and not proof.quarantined,
                 sections=sections,
                 package="jobs.reporting",
-                version=importlib.metadata.version(PROJECT),
             )
         )
 

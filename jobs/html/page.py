@@ -8,6 +8,7 @@ could load and run nothing.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from markupsafe import Markup
 
 from jobs.html import formats
 from jobs.html.section import Section
+
+_PROJECT = "fcos-batch"
 
 MAX_BYTES = 5_000_000
 """Of the page, whatever the size of the run."""
@@ -37,7 +40,6 @@ class Page:
         sections: in reading order.
         package: import name of the package whose folder ``templates/sections`` has a template
             for each section.
-        version: of this project.
     """
 
     kind: str
@@ -47,7 +49,6 @@ class Page:
     is_good: bool
     sections: Sequence[Section]
     package: str
-    version: str
 
 
 def render(page: Page) -> bytes:
@@ -59,7 +60,11 @@ def render(page: Page) -> bytes:
         f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     )
     text = environment.get_template("page.html").render(
-        page=page, style=style, script=script, policy=policy
+        page=page,
+        style=style,
+        script=script,
+        policy=policy,
+        version=importlib.metadata.version(_PROJECT),
     )
     return text.encode(errors="backslashreplace")
 

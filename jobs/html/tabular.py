@@ -39,6 +39,7 @@ class Cell:
         bar: length of a bar behind the text, 0..1; None for none.
         swatch: ``#rrggbb`` of a coloured square before the text.
         tip: said when the pointer rests on the cell.
+        href: address that the text links to; empty for none.
     """
 
     text: str
@@ -46,6 +47,7 @@ class Cell:
     bar: float | None = None
     swatch: str | None = None
     tip: str = ""
+    href: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

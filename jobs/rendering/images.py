@@ -11,13 +11,13 @@ from typing import Literal, cast
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from fcos_core.errors import DataError, ImageError, StorageError
 from jobs.inputs.item_bytes import fetch
 from jobs.inputs.relocated import reader
 from jobs.media.drawing.colors import Pixels
 from jobs.media.drawing.detections import Found, draw_found, enlarged
+from jobs.media.drawing.jpeg import encode_jpeg
 from jobs.media.drawing.view import fitted
 from jobs.media.image.decode import decode_image
 from jobs.rendering.shard_rows import ShardRows, found_in
@@ -31,7 +31,6 @@ draws it dies."""
 TILE_SHAPE = (240, 320)
 """Height and width that an image of the contact sheet fits into."""
 
-_QUALITY = 92
 _CONTAINER = re.compile(r"\.(?:tar|parquet)#", re.IGNORECASE)
 _MAX_PIXELS = 2**31 - 1  # the run has looked at it under a limit of its own
 
@@ -120,14 +119,7 @@ def tile_of(pixels: Pixels, found: Found, names: Mapping[int, str]) -> bytes:
     scale = np.array([tile_width / width, tile_height / height] * 2, np.float32)
     found = Found(boxes=found.boxes * scale, scores=found.scores, category_ids=found.category_ids)
     draw_found(cast("Pixels", small), found, names)
-    return encoded(cast("Pixels", small))
-
-
-def encoded(pixels: Pixels) -> bytes:
-    """Write a JPEG."""
-    blue_first = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return cast("npt.NDArray[np.uint8]", data).tobytes()
+    return encode_jpeg(cast("Pixels", small))
 
 
 def _draw(order: Order, rows: Mapping[int, Row], look: Look) -> Outcome:
@@ -152,7 +144,7 @@ def _draw(order: Order, rows: Mapping[int, Row], look: Look) -> Outcome:
     tiles = (tile_of(pixels, found, look.names),) if order.wants_tile else ()
     canvas, found = enlarged(pixels, found)
     draw_found(canvas, found, look.names)
-    storage_for(order.out).write(order.out, encoded(canvas))
+    storage_for(order.out).write(order.out, encode_jpeg(canvas))
     return Outcome(uri=item.uri, fate="drawn", tiles=tiles)
 
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fcos_core.errors import ConfigError
+from jobs.media.drawing.jpeg import encode_jpeg
 from jobs.parallel.cores import num_cores
 from jobs.parallel.ray_session import connected
 from jobs.progress import ProgressReport
 from jobs.rendering.contact_sheet import NUM_TILES, candidates, contact_sheet
 from jobs.rendering.distribute import draw_all
 from jobs.rendering.frame_rows import Between
-from jobs.rendering.images import ImageBlock, Look, Order, Outcome, encoded
+from jobs.rendering.images import ImageBlock, Look, Order, Outcome
 from jobs.rendering.output_names import CONTACT_SHEET, output_names, overwritten
 from jobs.rendering.shard_rows import ShardRows
 from jobs.rendering.video_tasks import VideoOrder, VideoOutcome
@@ -290,5 +291,5 @@ def _write_contact_sheet(work: _Work, tiles: Mapping[str, Sequence[bytes]]) -> s
     more = [(work.names[uri], tile) for uri in ordered for tile in tiles[uri][1:]]
     sheet = contact_sheet([*first, *more][:NUM_TILES])
     uri = join_uri(work.order.out, CONTACT_SHEET)
-    storage_for(uri).write(uri, encoded(sheet))
+    storage_for(uri).write(uri, encode_jpeg(sheet))
     return uri

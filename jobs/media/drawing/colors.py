@@ -1,4 +1,4 @@
-"""Colours: of the page, of text, of a value between 0 and 1. All are RGB bytes."""
+"""Colours: of paper, of text, of a value between 0 and 1. All are RGB bytes."""
 
 from typing import cast
 
@@ -13,7 +13,6 @@ Pixels = npt.NDArray[np.uint8]
 PAPER: Color = (255, 255, 255)
 INK: Color = (28, 32, 40)
 MUTED: Color = (104, 112, 124)
-RULE: Color = (214, 218, 224)
 LOST: Color = (214, 24, 36)
 GREY: Color = (150, 154, 160)
 
@@ -30,6 +29,11 @@ def text_color_on(background: Color) -> Color:
         share * _linear(value) for share, value in zip(_SRGB_TO_LUMINANCE, background, strict=True)
     )
     return (0, 0, 0) if luminance > _MIDDLE_LUMINANCE else (255, 255, 255)
+
+
+def hex_color(color: Color) -> str:
+    """Write a colour as ``#rrggbb``."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def heat_colors(values: npt.NDArray[np.floating]) -> Pixels:

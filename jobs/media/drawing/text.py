@@ -13,8 +13,6 @@ _TYPEFACE = "sans"
 _LINE_HEIGHT = 1.35
 _LEAST_PADDING_PX = 4
 _ELLIPSIS = "…"
-TIMES = "\u00d7"
-"""The sign between a width and a height."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,18 +83,6 @@ def shortened(text: str, style: TextStyle, width_px: int) -> str:
         else:
             too_long = middle
     return text[:fits].rstrip() + _ELLIPSIS
-
-
-def wrapped(text: str, style: TextStyle, width_px: int) -> list[str]:
-    """Break text into lines at its spaces; a word that is too long is shortened."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and text_width(longer, style) <= width_px:
-            lines[-1] = longer
-        else:
-            lines.append(shortened(word, style, width_px))
-    return lines
 
 
 def _drawable(text: str) -> str:

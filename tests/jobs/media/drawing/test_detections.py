@@ -5,9 +5,12 @@ import pytest
 
 from jobs.media.drawing.detections import NOTHING, Found, draw_found, enlarged
 from jobs.media.drawing.palette import class_color
-from jobs.rendering.targets.layout import blank
 
 NAMES = {1: "cat", 3: "dog\n\0 <b>"}
+
+
+def blank(height: int, width: int, color: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
+    return np.full((height, width, 3), color, np.uint8)
 
 
 def found(*boxes, score: float = 0.9, category_id: int = 1) -> Found:
@@ -19,7 +22,7 @@ def found(*boxes, score: float = 0.9, category_id: int = 1) -> Found:
 
 
 def drawn(width: int, height: int, what: Found) -> np.ndarray:
-    pixels = blank(height, width, (90, 90, 90))
+    pixels = np.full((height, width, 3), 90, np.uint8)
     draw_found(pixels, what, NAMES)
     return pixels
 
