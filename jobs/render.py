@@ -1,7 +1,7 @@
 """Draw a run's detections on its images and videos; or what ground-truth encoding makes of boxes.
 
-Names, classes and scores are those of the run's tables; the sources are read again, and one that is
-missing or has changed since is counted, not drawn.
+Boxes, classes and scores come from the run's tables. The images and videos are read again; one that
+is missing, or has changed since the run, is counted and not drawn.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 from fcos_core.errors import ConfigError
 from jobs.parallel.signals import terminate_as_interrupt
-from jobs.rendering.run import RunDrawings, RunOrder, draw_run
+from jobs.rendering.run import RenderRequest, RenderResult, draw_run
 from jobs.rendering.targets.run import TargetsResult, draw_targets
 from jobs.rundir.directory import Category, RunDirectory
 from jobs.settings.render import RenderConfig
@@ -19,14 +19,11 @@ from jobs.storage import absolute
 _TARGETS_LIMIT = 20
 
 
-def run(config: RenderConfig) -> RunDrawings | TargetsResult:
-    """Draw.
+def run(config: RenderConfig) -> RenderResult | TargetsResult:
+    """Draw a run, or the encoding of an annotation file.
 
     Args:
         config: what to draw.
-
-    Returns:
-        What was drawn, and what could not be.
     """
     with terminate_as_interrupt():
         if config.targets is not None:
@@ -41,7 +38,7 @@ def run(config: RenderConfig) -> RunDrawings | TargetsResult:
         directory = RunDirectory(config.run)
         categories = directory.read_run_record().categories
         return draw_run(
-            RunOrder(
+            RenderRequest(
                 directory=directory,
                 out=absolute(config.out),
                 names={category.id: category.name for category in categories},
@@ -59,10 +56,10 @@ def run(config: RenderConfig) -> RunDrawings | TargetsResult:
 def _category_ids(
     wanted: tuple[str, ...], categories: tuple[Category, ...]
 ) -> frozenset[int] | None:
-    """Find the ids of categories that somebody names; None when nobody does.
+    """Find the ids of the categories of ``--classes``; None without any.
 
     Raises:
-        ConfigError: there is no such category.
+        ConfigError: the run has no such category.
     """
     if not wanted:
         return None

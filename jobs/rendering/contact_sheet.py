@@ -1,4 +1,4 @@
-"""A grid of samples: what a run's drawings look like, at a glance."""
+"""A grid of sample images that shows a run's drawings at a glance."""
 
 from __future__ import annotations
 
@@ -25,10 +25,12 @@ _CELL_SHAPE = (TILE_SHAPE[0] + _STYLE.line_px, TILE_SHAPE[1])
 
 
 def candidates(uris: Iterable[str]) -> dict[str, int]:
-    """Choose sources by a hash of their uris: as good as by chance, and the same again.
+    """Choose the sources that may be shown, by a hash of their uris.
+
+    The choice is as good as random, and the same for every process and call.
 
     Returns:
-        The rank of each that may be shown.
+        The rank of each chosen source.
     """
     chosen = heapq.nsmallest(_CANDIDATES, uris, key=_hash)
     return {uri: rank for rank, uri in enumerate(chosen)}

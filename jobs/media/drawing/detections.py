@@ -26,7 +26,7 @@ _LONGEST_NAME = 0.5  # of the image's width
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
+class DetectedBoxes:
     """What was found on one image, by falling score.
 
     Attributes:
@@ -39,26 +39,26 @@ class Found:
     scores: npt.NDArray[np.float32]
     category_ids: npt.NDArray[np.int32]
 
-    def chosen(self, min_score: float, category_ids: frozenset[int] | None) -> Found:
+    def chosen(self, min_score: float, category_ids: frozenset[int] | None) -> DetectedBoxes:
         """Leave out what scores less, or is of another class than these; None for all."""
         is_chosen = self.scores >= np.float32(min_score)
         if category_ids is not None:
             is_chosen &= np.isin(self.category_ids, list(category_ids))
-        return Found(
+        return DetectedBoxes(
             boxes=self.boxes[is_chosen],
             scores=self.scores[is_chosen],
             category_ids=self.category_ids[is_chosen],
         )
 
 
-NOTHING = Found(
+NO_BOXES = DetectedBoxes(
     boxes=np.zeros((0, 4), np.float32),
     scores=np.zeros(0, np.float32),
     category_ids=np.zeros(0, np.int32),
 )
 
 
-def draw_found(pixels: Pixels, found: Found, names: Mapping[int, str]) -> None:
+def draw_detections(pixels: Pixels, found: DetectedBoxes, names: Mapping[int, str]) -> None:
     """Draw boxes, and labels that cover no other label.
 
     Lines and letters grow with the image. The most confident box lies on top and gets the best
@@ -91,7 +91,7 @@ def draw_found(pixels: Pixels, found: Found, names: Mapping[int, str]) -> None:
         draw_label(pixels, label, style)
 
 
-def enlarged(pixels: Pixels, found: Found) -> tuple[Pixels, Found]:
+def enlarged(pixels: Pixels, found: DetectedBoxes) -> tuple[Pixels, DetectedBoxes]:
     """Show each pixel of an image that is too small for letters as a square of several.
 
     Returns:
@@ -104,7 +104,7 @@ def enlarged(pixels: Pixels, found: Found) -> tuple[Pixels, Found]:
         return pixels, found
     size = (width * factor, height * factor)
     larger = cast("Pixels", cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST))
-    return larger, Found(
+    return larger, DetectedBoxes(
         boxes=found.boxes * np.float32(factor),
         scores=found.scores,
         category_ids=found.category_ids,

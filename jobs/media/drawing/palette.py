@@ -53,7 +53,7 @@ def class_color(category_id: int) -> Color:
 
 
 def oklab(colors: npt.ArrayLike) -> _Array:
-    """Lightness, green to red, and blue to yellow: equal distances look equally different.
+    """Lightness, green to red, and blue to yellow: equal distances style equally different.
 
     Args:
         colors: RGB bytes, shape (n, 3).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -116,10 +117,10 @@ def _ground_truth_section(
 
 def _classes(targets: ImageTargets, categories: Sequence[Category]) -> list[tuple[str, str]]:
     """Name every class that has a box, with the number of its boxes, and give its colour."""
-    labels, counts = np.unique(targets.labels, return_counts=True)
+    labels: list[int] = targets.labels.tolist()
     return [
         (f"{class_name(categories[label])} ({count})", hex_color(class_color(categories[label].id)))
-        for label, count in zip(labels.tolist(), counts.tolist(), strict=True)
+        for label, count in sorted(Counter(labels).items())
     ]
 
 
