@@ -10,6 +10,7 @@ from difflib import get_close_matches
 
 from fcos_core.errors import ConfigError
 from jobs.parallel.signals import terminate_as_interrupt
+from jobs.rendering.images import Style
 from jobs.rendering.run import RenderRequest, RenderResult, draw_run
 from jobs.rendering.targets.run import TargetsResult, draw_targets
 from jobs.rundir.directory import Category, RunDirectory
@@ -41,11 +42,13 @@ def run(config: RenderConfig) -> RenderResult | TargetsResult:
             RenderRequest(
                 directory=directory,
                 out=absolute(config.out),
-                names={category.id: category.name for category in categories},
-                min_score=config.min_score,
-                category_ids=_category_ids(config.classes, categories),
+                style=Style(
+                    min_score=config.min_score,
+                    category_ids=_category_ids(config.classes, categories),
+                    names={category.id: category.name for category in categories},
+                    image_root=config.image_root,
+                ),
                 between=config.between,
-                image_root=config.image_root,
                 limit=config.limit,
                 num_workers=None if config.num_actors == "auto" else config.num_actors,
                 address=config.address,

@@ -46,11 +46,8 @@ class RenderRequest:
     Attributes:
         directory: directory of the run.
         out: uri of the output folder.
-        names: names of all categories, by id.
-        min_score: lowest score of a drawn detection.
-        category_ids: categories of drawn detections; None for all.
+        style: how and which detections are drawn.
         between: what is drawn on frames that the run did not take.
-        image_root: folder of the sources now; None for where the run found them.
         limit: how many images and videos are drawn; None for all.
         num_workers: number of processes; None to decide by the amount of work.
         address: address of a Ray cluster; None for a private one, if any.
@@ -58,11 +55,8 @@ class RenderRequest:
 
     directory: RunDirectory
     out: str
-    names: Mapping[int, str]
-    min_score: float
-    category_ids: frozenset[int] | None
+    style: Style
     between: Between
-    image_root: str | None
     limit: int | None
     num_workers: int | None
     address: str | None
@@ -153,12 +147,6 @@ class _Work:
 
     def __init__(self, request: RenderRequest) -> None:
         self.request = request
-        self.style = Style(
-            min_score=request.min_score,
-            category_ids=request.category_ids,
-            names=request.names,
-            image_root=request.image_root,
-        )
         if storage_for(request.out).stat(request.out) is not None:
             raise ConfigError(f"--out {request.out!r} is a file, must be a folder")
         run_id = request.directory.read_manifest_metadata()["run_id"]
@@ -218,7 +206,7 @@ class _Work:
                         )
                         for item in batch
                     ],
-                    style=self.style,
+                    style=self.request.style,
                     threads=threads,
                 )
 
@@ -234,7 +222,7 @@ class _Work:
                 items=tuple(sorted(items, key=lambda item: item.first_frame or 0)),
                 shards={number: self.shards[number] for number in numbers},
                 out=self.uri_of(uri),
-                style=self.style,
+                style=self.request.style,
                 between=self.request.between,
                 wants_tile=uri in self.ranks,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs.media.mp4 import VideoShape
 from jobs.media.video import Segment
@@ -85,26 +85,29 @@ class VideoPlan:
             items = items_for(self.work.items, segment.first_frame, end_frame)
             shards = {item.shard for item in items} & self.work.shards.keys()
             yield VideoPart(
+                work=replace(
+                    self.work,
+                    items=items,
+                    shards={shard: self.work.shards[shard] for shard in shards},
+                ),
                 source=self.source,
                 shape=self.shape,
                 segment=segment,
-                items=items,
-                shards={shard: self.work.shards[shard] for shard in shards},
-                style=self.work.style,
-                between=self.work.between,
-                wants_tile=self.work.wants_tile,
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPart:
-    """One part of a video to draw; ``VideoWorkItem`` and ``VideoPlan`` describe its fields."""
+    """One part of a video to draw.
 
+    Attributes:
+        work: the video, with the items and shards of this part only.
+        source: uri where the source lies now.
+        shape: size, time base and orientation of the frames.
+        segment: frames of the part.
+    """
+
+    work: VideoWorkItem
     source: str
     shape: VideoShape
     segment: Segment
-    items: Sequence[ManifestItem]
-    shards: Mapping[int, ShardRows]
-    style: Style
-    between: Between
-    wants_tile: bool

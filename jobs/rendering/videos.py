@@ -200,8 +200,8 @@ def _encoded_parts(part: VideoPart, summary: PartSummary) -> Iterator[EncodedPar
 
 
 def _drawn_frames(part: VideoPart, summary: PartSummary) -> Iterator[tuple[int, Pixels]]:
-    style, segment = part.style, part.segment
-    rows = FrameRows(part.items, part.shards, part.between)
+    work, segment, style = part.work, part.segment, part.work.style
+    rows = FrameRows(work.items, work.shards, work.between)
     middle = segment.first_frame + segment.num_frames // 2
     for frame in decode_segment(source_of(part.source), segment):
         if isinstance(frame, Lost):
@@ -210,7 +210,7 @@ def _drawn_frames(part: VideoPart, summary: PartSummary) -> Iterator[tuple[int, 
             continue
         pixels, row = frame.pixels, rows.of(frame.index)
         found = NO_BOXES if row is None else chosen_boxes(row, style)
-        if part.wants_tile and frame.index >= middle and not summary.tiles:
+        if work.wants_tile and frame.index >= middle and not summary.tiles:
             summary.tiles.append(tile_of(pixels, found, style.names))
         draw_detections(pixels, found, style.names)
         yield frame.pts, pixels

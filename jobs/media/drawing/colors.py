@@ -1,4 +1,4 @@
-"""Colours: of paper, of text, of a value between 0 and 1. All are RGB bytes."""
+"""Colours of paper, of text and of a value between 0 and 1. All are RGB bytes."""
 
 from typing import cast
 
@@ -24,7 +24,7 @@ _SRGB_TO_LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 
 def text_color_on(background: Color) -> Color:
-    """Black or white, whichever is easier to read there."""
+    """Return black or white, the one that is easier to read on a colour."""
     luminance = sum(
         share * _linear(value) for share, value in zip(_SRGB_TO_LUMINANCE, background, strict=True)
     )
@@ -37,7 +37,7 @@ def hex_color(color: Color) -> str:
 
 
 def heat_colors(values: npt.NDArray[np.floating]) -> Pixels:
-    """From violet (0) through red to yellow (1), brighter all the way.
+    """Return a colour for each value, from violet (0) through red to yellow (1), ever brighter.
 
     Args:
         values: 0..1, rows x columns.
@@ -49,7 +49,7 @@ def heat_colors(values: npt.NDArray[np.floating]) -> Pixels:
 
 
 def dimmed(pixels: Pixels) -> Pixels:
-    """The image in dark grey, for colours to stand out on."""
+    """Return the image in dark grey, on which colours stand out."""
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     dark = cv2.convertScaleAbs(grey, alpha=0.42, beta=22)
     return cast("Pixels", cv2.cvtColor(dark, cv2.COLOR_GRAY2RGB))

@@ -1,4 +1,4 @@
-"""Detections on an image: a box, the name of its class and the score, legible at any size."""
+"""Draws detections on an image: a box, the name of its class and the score, legible at any size."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LONGEST_NAME = 0.5  # of the image's width
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DetectedBoxes:
-    """What was found on one image, by falling score.
+    """The detections of one image, by falling score.
 
     Attributes:
         boxes: xyxy in pixels of the image, shape (n, 4).
@@ -40,7 +40,7 @@ class DetectedBoxes:
     category_ids: npt.NDArray[np.int32]
 
     def chosen(self, min_score: float, category_ids: frozenset[int] | None) -> DetectedBoxes:
-        """Leave out what scores less, or is of another class than these; None for all."""
+        """Return the detections with at least this score, of these categories; None for all."""
         is_chosen = self.scores >= np.float32(min_score)
         if category_ids is not None:
             is_chosen &= np.isin(self.category_ids, list(category_ids))
@@ -66,8 +66,8 @@ def draw_detections(pixels: Pixels, found: DetectedBoxes, names: Mapping[int, st
 
     Args:
         pixels: changed in place.
-        found: what is drawn.
-        names: of the categories, by id.
+        found: detections to draw.
+        names: names of the categories, by id.
     """
     height, width = pixels.shape[:2]
     side = math.sqrt(height * width)
@@ -92,11 +92,11 @@ def draw_detections(pixels: Pixels, found: DetectedBoxes, names: Mapping[int, st
 
 
 def enlarged(pixels: Pixels, found: DetectedBoxes) -> tuple[Pixels, DetectedBoxes]:
-    """Show each pixel of an image that is too small for letters as a square of several.
+    """Enlarge an image that is too small for letters: each pixel becomes a square of pixels.
 
     Returns:
-        The same image and boxes on it; a larger one whose longer side is at least
-        ``_LEAST_SIDE_PX`` where it is smaller than that.
+        The image and its boxes, unchanged where the longer side has ``_LEAST_SIDE_PX``; otherwise
+        both enlarged, so that it has at least that.
     """
     height, width = pixels.shape[:2]
     factor = math.ceil(_LEAST_SIDE_PX / max(height, width))
@@ -112,7 +112,7 @@ def enlarged(pixels: Pixels, found: DetectedBoxes) -> tuple[Pixels, DetectedBoxe
 
 
 def _corners(box: npt.NDArray[np.float32], shape: tuple[int, int]) -> Corners | None:
-    """The pixels of a box's corners; None where no part of it can be seen."""
+    """Return the pixels of a box's corners; None for a box outside of the image."""
     height, width = shape
     if not np.isfinite(box).all():
         return None
