@@ -1,8 +1,8 @@
-"""Puts the sections into one HTML file that needs nothing else and lets nothing else in.
+"""Renders sections into one HTML file that loads nothing.
 
-Everything is escaped by the template engine. A content security policy allows this page's own
-style and script, by their hashes, and images that are part of it; so even a mistake in escaping
-could load and run nothing.
+The template engine escapes everything. A content security policy allows only the page's own style
+and script, by their hashes, and images that are part of the page; so even a mistake in escaping
+could neither load nor run anything.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from jobs.html.section import Section
 _PROJECT = "fcos-batch"
 
 MAX_BYTES = 5_000_000
-"""Of the page, whatever the size of the run."""
+"""Limit of a report, whatever the size of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What is on the page.
+    """Header and sections of a page.
 
     Attributes:
         kind: what such a page is called, above its title; such as ``Detection report``.
