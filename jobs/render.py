@@ -15,7 +15,7 @@ from jobs.rendering.run import RenderRequest, RenderResult, draw_run
 from jobs.rendering.targets.run import TargetsResult, draw_targets
 from jobs.rundir.directory import Category, RunDirectory
 from jobs.settings.render import RenderConfig
-from jobs.storage import absolute
+from jobs.storage import absolute, storage_for
 
 _TARGETS_LIMIT = 20
 
@@ -25,13 +25,19 @@ def run(config: RenderConfig) -> RenderResult | TargetsResult:
 
     Args:
         config: what to draw.
+
+    Raises:
+        ConfigError: ``out`` is a file.
     """
+    out = absolute(config.out)
+    if storage_for(out).stat(out) is not None:
+        raise ConfigError(f"--out {out!r} is a file, must be a folder")
     with terminate_as_interrupt():
         if config.targets is not None:
             return draw_targets(
                 config.targets,
                 rule_name=config.rule,
-                out=config.out,
+                out=out,
                 image_root=config.image_root,
                 limit=config.limit or _TARGETS_LIMIT,
             )
@@ -41,7 +47,7 @@ def run(config: RenderConfig) -> RenderResult | TargetsResult:
         return draw_run(
             RenderRequest(
                 directory=directory,
-                out=absolute(config.out),
+                out=out,
                 style=Style(
                     min_score=config.min_score,
                     category_ids=_category_ids(config.classes, categories),

@@ -64,7 +64,7 @@ def text(value: object, longest: int = LONGEST_TEXT) -> str:
 
     Args:
         value: a name, a path or a message, with any characters and of any length.
-        longest: characters to keep, at both ends, since the ends of a path say more than its middle.
+        longest: characters to keep at both ends, since the ends of a path say more than its middle.
     """
     line = " ".join(str(value).split())
     line = "".join(letter if letter.isprintable() else _REPLACEMENT for letter in line)

@@ -142,24 +142,12 @@ class _Work:
         request: what is to be drawn.
 
     Raises:
-        ConfigError: a drawing would replace a source, or ``out`` is a file.
+        ConfigError: a drawing would replace a source.
     """
 
     def __init__(self, request: RenderRequest) -> None:
         self.request = request
-        if storage_for(request.out).stat(request.out) is not None:
-            raise ConfigError(f"--out {request.out!r} is a file, must be a folder")
-        run_id = request.directory.read_manifest_metadata()["run_id"]
-        listing = request.directory.list_shards()
-        self.shards = {
-            number: ShardRows(
-                run=request.directory.uri,
-                run_id=run_id,
-                shard=number,
-                attempts=tuple(attempt for attempt, _ in listing.retries.get(number, ())),
-            )
-            for number, _ in listing.shards
-        }
+        self.shards = _shards(request.directory)
         self.videos: dict[str, list[ManifestItem]] = {}
         suffixes: dict[str, str] = {}
         for item in self._items():
@@ -234,6 +222,21 @@ class _Work:
     def _items(self) -> Iterator[ManifestItem]:
         for _, items in self.request.directory.iterate_manifest():
             yield from items
+
+
+def _shards(directory: RunDirectory) -> dict[int, ShardRows]:
+    """List the committed shards by number."""
+    run_id = directory.read_manifest_metadata()["run_id"]
+    listing = directory.list_shards()
+    return {
+        number: ShardRows(
+            run=directory.uri,
+            run_id=run_id,
+            shard=number,
+            attempts=tuple(attempt for attempt, _ in listing.retries.get(number, ())),
+        )
+        for number, _ in listing.shards
+    }
 
 
 @contextmanager

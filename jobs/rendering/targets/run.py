@@ -32,7 +32,7 @@ from jobs.media.drawing.colors import Pixels
 from jobs.media.image.decode import decode_image
 from jobs.rendering.targets.index import INDEX_NAME, IndexEntry, index_page
 from jobs.rendering.targets.page import targets_page
-from jobs.storage import absolute, join, storage_for
+from jobs.storage import join, storage_for
 
 _log = logging.getLogger(__name__)
 
@@ -104,21 +104,17 @@ def draw_targets(
     Args:
         targets: COCO annotation file whose encoding is drawn.
         rule_name: name of the rule that says which location learns which box.
-        out: folder of the pages.
+        out: uri of the folder of the pages.
         image_root: folder of the images; None for where ``fcos detect`` finds them.
         limit: how many images are drawn, the first of the file.
 
     Raises:
-        ConfigError: the rule has no locations, the annotations list no images, or ``out`` is a
-            file.
+        ConfigError: the rule has no locations, or the annotations list no images.
     """
     rule = _location_rule(rule_name)
     annotations = load_annotations(targets)
     if not annotations.images:
         raise ConfigError(f"{annotations.uri}: lists no images, at least 1 is needed")
-    out = absolute(out)
-    if storage_for(out).stat(out) is not None:
-        raise ConfigError(f"--out {out!r} is a file, must be a folder")
     entries = _entries(annotations, image_root=image_root, limit=limit)
     _require_other_names(entries, out)
     num_left_out = len(annotations.images) - len(entries)
