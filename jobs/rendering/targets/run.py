@@ -24,7 +24,7 @@ from fcos_core.errors import ConfigError, ImageError, StorageError
 from fcos_core.metrics.bpr.frames import boxes_in_frame
 from fcos_core.metrics.bpr.rules import LocationRule, named_rule, rule_names
 from fcos_core.structures import Category
-from fcos_core.target_maps import ImageTargets, image_targets
+from fcos_core.target_maps import image_targets
 from jobs.annotations.coco_json import CocoAnnotations, CocoImage, load_annotations
 from jobs.inputs.coco import in_coco_file
 from jobs.inputs.item import Tally
@@ -119,22 +119,10 @@ def draw_targets(
     _require_other_names(entries, out)
     num_left_out = len(annotations.images) - len(entries)
     if num_left_out:
-        _log.info("the first %d images; %d left out by --limit", len(entries), num_left_out)
+        _log.info("drawing the first %d images; %d left out by --limit", len(entries), num_left_out)
     categories = [Category(id=c.id, name=c.name) for c in annotations.categories]
-    drawn: list[IndexEntry] = []
-    for entry, drawn_targets in zip(
-        entries, _draw_all(entries, out, rule, categories), strict=True
-    ):
-        if drawn_targets is not None:
-            drawn.append(
-                IndexEntry(
-                    name=entry.page,
-                    image_id=entry.image.id,
-                    file_name=entry.image.file_name,
-                    num_boxes=len(drawn_targets.boxes),
-                    num_recalled=int(drawn_targets.outcomes.is_recalled.sum()),
-                )
-            )
+    pages = _draw_all(entries, out, rule, categories)
+    drawn = [page for page in pages if page is not None]
     if len(drawn) > 1:
         index_uri = join(out, INDEX_NAME)
         storage_for(index_uri).write(index_uri, index_page(drawn, annotations.uri, rule))
@@ -204,11 +192,11 @@ def _require_other_names(entries: Sequence[_Entry], out: str) -> None:
 
 def _draw_all(
     entries: Sequence[_Entry], out: str, rule: LocationRule, categories: Sequence[Category]
-) -> Iterator[ImageTargets | None]:
+) -> Iterator[IndexEntry | None]:
     """Write the pages in threads, with as many images in memory as there are threads.
 
     Yields:
-        The targets of each image, in order; None for an image that cannot be drawn.
+        The page of each image, in order; None for an image that cannot be drawn.
     """
     num_threads = min(_MAX_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(num_threads) as pool:
@@ -218,7 +206,7 @@ def _draw_all(
 
 def _draw_or_skip(
     entry: _Entry, out: str, rule: LocationRule, categories: Sequence[Category]
-) -> ImageTargets | None:
+) -> IndexEntry | None:
     try:
         pixels = _read(entry)
     except (ImageError, StorageError) as error:
@@ -236,7 +224,13 @@ def _draw_or_skip(
     page = targets_page(pixels, title, targets, categories, crowds)
     page_uri = join(out, entry.page)
     storage_for(page_uri).write(page_uri, page)
-    return targets
+    return IndexEntry(
+        name=entry.page,
+        image_id=entry.image.id,
+        file_name=entry.image.file_name,
+        num_boxes=len(targets.boxes),
+        num_recalled=int(targets.outcomes.is_recalled.sum()),
+    )
 
 
 def _read(entry: _Entry) -> Pixels:
