@@ -1,7 +1,7 @@
 """Draw a run's detections on its images and videos; or what ground-truth encoding makes of boxes.
 
-Names, classes and scores are those of the run's tables; the sources are read again, and one that is
-missing or has changed since is counted, not drawn.
+Boxes, classes and scores come from the run's tables. The images and videos are read again; one that
+is missing, or has changed since the run, is counted and not drawn.
 """
 
 from __future__ import annotations
@@ -10,30 +10,34 @@ from difflib import get_close_matches
 
 from fcos_core.errors import ConfigError
 from jobs.parallel.signals import terminate_as_interrupt
-from jobs.rendering.run import RunDrawings, RunOrder, draw_run
+from jobs.rendering.images import Style
+from jobs.rendering.run import RenderRequest, RenderResult, draw_run
 from jobs.rendering.targets.run import TargetsResult, draw_targets
 from jobs.rundir.directory import Category, RunDirectory
 from jobs.settings.render import RenderConfig
-from jobs.storage import absolute
+from jobs.storage import absolute, storage_for
 
 _TARGETS_LIMIT = 20
 
 
-def run(config: RenderConfig) -> RunDrawings | TargetsResult:
-    """Draw.
+def run(config: RenderConfig) -> RenderResult | TargetsResult:
+    """Draw a run, or the encoding of an annotation file.
 
     Args:
         config: what to draw.
 
-    Returns:
-        What was drawn, and what could not be.
+    Raises:
+        ConfigError: ``out`` is a file.
     """
+    out = absolute(config.out)
+    if storage_for(out).stat(out) is not None:
+        raise ConfigError(f"--out {out!r} is a file, must be a folder")
     with terminate_as_interrupt():
         if config.targets is not None:
             return draw_targets(
                 config.targets,
                 rule_name=config.rule,
-                out=config.out,
+                out=out,
                 image_root=config.image_root,
                 limit=config.limit or _TARGETS_LIMIT,
             )
@@ -41,14 +45,16 @@ def run(config: RenderConfig) -> RunDrawings | TargetsResult:
         directory = RunDirectory(config.run)
         categories = directory.read_run_record().categories
         return draw_run(
-            RunOrder(
+            RenderRequest(
                 directory=directory,
-                out=absolute(config.out),
-                names={category.id: category.name for category in categories},
-                min_score=config.min_score,
-                category_ids=_category_ids(config.classes, categories),
+                out=out,
+                style=Style(
+                    min_score=config.min_score,
+                    category_ids=_category_ids(config.classes, categories),
+                    names={category.id: category.name for category in categories},
+                    image_root=config.image_root,
+                ),
                 between=config.between,
-                image_root=config.image_root,
                 limit=config.limit,
                 num_workers=None if config.num_actors == "auto" else config.num_actors,
                 address=config.address,
@@ -59,10 +65,10 @@ def run(config: RenderConfig) -> RunDrawings | TargetsResult:
 def _category_ids(
     wanted: tuple[str, ...], categories: tuple[Category, ...]
 ) -> frozenset[int] | None:
-    """Find the ids of categories that somebody names; None when nobody does.
+    """Find the ids of the categories of ``--classes``; None without any.
 
     Raises:
-        ConfigError: there is no such category.
+        ConfigError: the run has no such category.
     """
     if not wanted:
         return None

@@ -6,7 +6,6 @@ shard at a time, and only the images that stand out are drawn.
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,7 +41,6 @@ from jobs.storage import absolute, join, storage_for
 
 _log = logging.getLogger(__name__)
 
-PROJECT = "fcos-batch"
 USUAL_SCORE = 0.5
 """From which on detections count where no better threshold is known."""
 
@@ -145,12 +143,13 @@ class _Sections:
         ]
         return render(
             Page(
+                kind="Detection report",
                 title=formats.text(self.directory.uri.rstrip("/").rsplit("/", 1)[-1], 80),
                 subtitle=_subtitle(self.record, metrics),
                 state=_state(proof),
-                is_complete=proof.complete and not proof.quarantined,
+                is_good=proof.complete and not proof.quarantined,
                 sections=sections,
-                version=importlib.metadata.version(PROJECT),
+                package="jobs.reporting",
             )
         )
 

@@ -1,1 +1,1 @@
-"""The page, its tables and its charts."""
+"""HTML pages with tables, charts and images, each page one file that loads nothing."""

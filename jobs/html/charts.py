@@ -1,7 +1,7 @@
 """Charts as inline SVG: lines, columns, reliability. Each comes with the table of its values.
 
-Drawn here and not in the reader's browser: the page shows them without a script, on paper too. What
-a script adds is the value under the pointer, from the data that a chart carries along.
+They are drawn here and not in the reader's browser, so that the page shows them without a script
+and on paper. The script adds only the value under the pointer, from data in the chart's attributes.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _MOST_TICKS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A chart and what it says in words and numbers.
+    """A chart with its title, its legend and the table of its values.
 
     Attributes:
-        title: what it shows.
+        title: what the chart shows.
         image: the SVG.
-        legend: name and number of the colour of each line; empty for one line.
-        table: the same values, for those who do not see the chart, or want the numbers.
+        legend: name of each line and number of its colour; empty for a single line.
+        table: the same values, for readers who do not see the chart or want the numbers.
     """
 
     title: str
@@ -41,7 +41,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One line: its name, and x and y of its points by rising x."""
+    """One line: its name, and x and y of its points, by rising x."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -52,9 +52,9 @@ class Bar:
     """One column of a histogram.
 
     Attributes:
-        low: where its interval begins, as written.
-        high: where it ends; empty for an interval without end.
-        count: how many fall into it.
+        low: beginning of the interval, as text.
+        high: end of the interval, as text; empty for an interval without end.
+        count: number of values in the interval.
     """
 
     low: str
@@ -63,7 +63,7 @@ class Bar:
 
     @property
     def name(self) -> str:
-        """The interval in words."""
+        """The interval as text."""
         return formats.between(self.low, self.high)
 
 
@@ -78,8 +78,8 @@ def line_chart(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> Figure
 
     Args:
         title: what the chart shows.
-        x: the axis below.
-        y: the axis at the left.
+        x: horizontal axis.
+        y: vertical axis.
         series: the lines, the most important first.
     """
     frame = Frame(x=x, y=y)
@@ -127,8 +127,8 @@ def histogram(title: str, x_title: str, bars: Sequence[Bar], *, y_title: str) ->
 
     Args:
         title: what the chart shows.
-        x_title: what the intervals are of.
-        bars: from left to right.
+        x_title: quantity of the intervals.
+        bars: columns from left to right.
         y_title: what is counted.
     """
     width = 1 / max(1, len(bars))
@@ -160,12 +160,13 @@ def histogram(title: str, x_title: str, bars: Sequence[Bar], *, y_title: str) ->
 def reliability(
     title: str, bins: Sequence[tuple[float, float, float, int]], *, y_title: str
 ) -> Figure:
-    """Draw how often detections of a score are right, beside how often they should be.
+    """Draw the share of right detections by score, beside the diagonal of a calibrated score.
 
     Args:
         title: what the chart shows.
-        bins: low and high end, share that is right, how many; only bins that are not empty.
-        y_title: what being right means.
+        bins: low end, high end, share of right detections and number of detections of each bin
+            that is not empty.
+        y_title: what a right detection is.
     """
     frame = Frame(x=share_axis("score"), y=share_axis(y_title))
     gap = 0.006
@@ -227,7 +228,7 @@ def _still(frame: Frame, title: str, marks: Sequence[Markup]) -> Markup:
 
 
 def _table_of_lines(title: str, x: Axis, series: Sequence[Series]) -> Table:
-    """A few points of every line, evenly spread."""
+    """Tabulate every line at a few evenly spaced points."""
     step = (x.high - x.low) / (_TABLE_POINTS - 1)
     places = [x.low + i * step for i in range(_TABLE_POINTS)]
     rows = [

@@ -1,13 +1,13 @@
-"""How numbers and texts are written on the page."""
+"""Writes numbers and texts for the page."""
 
 from __future__ import annotations
 
 DASH = "\N{EN DASH}"
 UNDEFINED = DASH
-"""Where COCO leaves a number undefined, or there is nothing to divide by."""
+"""Text of a number that COCO leaves undefined, or that would be divided by zero."""
 
 LONGEST_TEXT = 240
-"""Characters of a name, path or message; what is longer is cut in its middle."""
+"""Characters of a name, path or message; a longer text is cut in its middle."""
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _ELLIPSIS = "…"
@@ -17,12 +17,12 @@ _FIRST_OF_THREE_DIGITS = 100
 
 
 def share(value: float | None, digits: int = 3) -> str:
-    """Write a number of 0..1: ``0.748``; what is negative is undefined."""
+    """Write a number of 0..1: ``0.748``; a negative number is undefined."""
     return UNDEFINED if value is None or value < 0 else f"{value:.{digits}f}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    """Write a share in percent: ``74.8 %``; what is negative is undefined."""
+    """Write a share in percent: ``74.8 %``; a negative number is undefined."""
     if value is None or value < 0:
         return UNDEFINED
     return f"{100 * value:.{digits}f}\N{NO-BREAK SPACE}%"
@@ -39,12 +39,12 @@ def count(value: float) -> str:
 
 
 def counted(value: int, noun: str) -> str:
-    """Write how many of something: ``1 image``, ``2 images``."""
+    """Write a number with its noun: ``1 image``, ``2 images``."""
     return f"{count(value)} {noun}{'' if value == 1 else 's'}"
 
 
 def rate(value: float) -> str:
-    """Write so many per second to about three digits."""
+    """Write a number per second with about three digits."""
     return count(value) if value >= _FIRST_OF_THREE_DIGITS else f"{value:.3g}"
 
 
@@ -60,11 +60,11 @@ def seconds(value: float) -> str:
 
 
 def text(value: object, longest: int = LONGEST_TEXT) -> str:
-    """Make foreign text fit to be shown: one line, nothing invisible, not too long.
+    """Make a user's text fit to be shown: one line, no invisible characters, not too long.
 
     Args:
-        value: a name, a path, a message; its length and characters are anyone's choice.
-        longest: characters to keep; the ends of a path say more than its middle.
+        value: a name, a path or a message, with any characters and of any length.
+        longest: characters to keep at both ends, since the ends of a path say more than its middle.
     """
     line = " ".join(str(value).split())
     line = "".join(letter if letter.isprintable() else _REPLACEMENT for letter in line)

@@ -1,68 +1,78 @@
-"""Puts the sections into one HTML file that needs nothing else and lets nothing else in.
+"""Renders sections into one HTML file that loads nothing.
 
-Everything is escaped by the template engine. A content security policy allows this page's own
-style and script, by their hashes, and images that are part of it; so even a mistake in escaping
-could load and run nothing.
+The template engine escapes everything. A content security policy allows only the page's own style
+and script, by their hashes, and images that are part of the page; so even a mistake in escaping
+could neither load nor run anything.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from jobs.html import formats
 from jobs.html.section import Section
 
+_PROJECT = "fcos-batch"
+
 MAX_BYTES = 5_000_000
-"""Of the page, whatever the size of the run."""
+"""Limit of a report, whatever the size of the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What is on the page.
+    """Header and sections of a page.
 
     Attributes:
-        title: name of the run.
-        subtitle: what was run on what, in a line.
-        state: how complete the run is, in a few words.
-        is_complete: whether it is.
+        kind: what such a page is called, above its title; such as ``Detection report``.
+        title: of this page, such as the name of a run.
+        subtitle: what the page is about, in one line.
+        state: the result in a few words.
+        is_good: whether the state is shown in green, otherwise in red.
         sections: in reading order.
-        version: of this project.
+        package: import name of the package whose folder ``templates/sections`` has a template
+            for each section.
     """
 
+    kind: str
     title: str
     subtitle: str
     state: str
-    is_complete: bool
+    is_good: bool
     sections: Sequence[Section]
-    version: str
+    package: str
 
 
 def render(page: Page) -> bytes:
-    """Write the page as a file."""
-    environment = _environment()
+    """Return the page as the bytes of an HTML file."""
+    environment = _environment(page.package)
     style, script = (_source(environment, name) for name in ("style.css", "script.js"))
     policy = (
         "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"style-src '{_hash(style)}'; script-src '{_hash(script)}'"
     )
     text = environment.get_template("page.html").render(
-        page=page, style=style, script=script, policy=policy
+        page=page,
+        style=style,
+        script=script,
+        policy=policy,
+        version=importlib.metadata.version(_PROJECT),
     )
     return text.encode(errors="backslashreplace")
 
 
 @cache
-def _environment() -> Environment:
+def _environment(package: str) -> Environment:
     environment = Environment(
-        loader=PackageLoader("jobs.reporting"),
+        loader=ChoiceLoader([PackageLoader("jobs.html"), PackageLoader(package)]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -76,7 +86,7 @@ def _environment() -> Environment:
 
 
 def _source(environment: Environment, name: str) -> Markup:
-    """Our own style or script, which goes into the page as it is."""
+    """Read the kit's own style or script, which goes into the page without escaping."""
     assert environment.loader is not None
     text, _, _ = environment.loader.get_source(environment, name)
     assert "</" not in text, f"{name} would end its element"
@@ -84,7 +94,7 @@ def _source(environment: Environment, name: str) -> Markup:
 
 
 def _data_uri(jpeg: bytes) -> str:
-    """An image as an address that needs no file."""
+    """Return an image as an address that contains it."""
     return f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
 
 

@@ -1,4 +1,4 @@
-"""What every part of the page is: a title, what it says, or why it says nothing."""
+"""A part of the page: a title with its content, or with the reason why there is none."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ class Section:
     """One part of the page, drawn by the template of its name.
 
     Attributes:
-        name: of the template, and where links of the page lead.
-        title: its heading.
-        lead: what it shows, in a sentence or two.
-        data: what its template draws, by name.
-        absent: why there is nothing to show, in one sentence; None when there is.
+        name: name of the template, and anchor of links within the page.
+        title: heading.
+        lead: what the section shows, in a sentence or two.
+        data: values for the template, by name.
+        absent: why there is nothing to show, in one sentence; None when there is something.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The few SVG elements that charts are made of; every attribute and text is escaped."""
+"""The SVG elements of charts; every attribute and text is escaped."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def element(name: str, *children: Markup | str, **attributes: Value) -> Markup:
     """Make an element.
 
     Args:
-        name: of the element.
+        name: tag of the element.
         *children: elements, or text, which is escaped.
-        **attributes: ``_`` in their names stands for ``-``, and one at the end is dropped, for
-            ``class_``; numbers are rounded to a hundredth; None leaves the attribute out.
+        **attributes: ``_`` in a name stands for ``-``; at the end it is dropped, as in ``class_``.
+            Numbers are rounded to hundredths. None leaves the attribute out.
     """
     written = Markup("").join(
         Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), _written(value))
@@ -33,7 +33,7 @@ def element(name: str, *children: Markup | str, **attributes: Value) -> Markup:
 
 
 def path(points: Sequence[tuple[float, float]]) -> str:
-    """The ``d`` of a line through points."""
+    """Return the attribute ``d`` of a line through points."""
     return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points) if points else ""
 
 
@@ -42,10 +42,10 @@ class Axis:
     """One side of a chart.
 
     Attributes:
-        title: what is measured, with its unit.
-        low: the value at its beginning.
-        high: the value at its end.
-        ticks: values that are named, and their names.
+        title: quantity, with its unit.
+        low: value at the beginning.
+        high: value at the end.
+        ticks: values with a label, and their labels.
     """
 
     title: str
@@ -56,11 +56,11 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """The rectangle that values are drawn in, in units of the chart.
+    """The rectangle in which values are drawn, in units of the chart.
 
     Attributes:
-        x: the axis below.
-        y: the axis at the left.
+        x: horizontal axis.
+        y: vertical axis.
     """
 
     x: Axis
@@ -73,15 +73,15 @@ class Frame:
     height: float = 226
 
     def at_x(self, value: float) -> float:
-        """Where a value of the lower axis lies."""
+        """Return the position of a value of the horizontal axis."""
         return self.left + (self.right - self.left) * _share(value, self.x)
 
     def at_y(self, value: float) -> float:
-        """Where a value of the left axis lies."""
+        """Return the position of a value of the vertical axis."""
         return self.bottom - (self.bottom - self.top) * _share(value, self.y)
 
     def drawn(self) -> Markup:
-        """The grid, the names of its lines and the titles of both axes."""
+        """Draw the grid, its labels and the titles of both axes."""
         parts: list[Markup] = []
         for value, name in self.y.ticks:
             y = self.at_y(value)
@@ -113,17 +113,17 @@ class Frame:
 
 
 def line(x1: float, y1: float, x2: float, y2: float, style: str) -> Markup:
-    """A straight line; ``style`` names how the page draws it."""
+    """Make a straight line; ``style`` is its class in the style sheet."""
     return element("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=style)
 
 
 def axis_from_zero(title: str, largest: float, *, is_whole: bool = False) -> Axis:
-    """An axis from 0 to a round value, with a named tick at every round step and at its end.
+    """Make an axis from 0 to a round value, with a labelled tick at every round step.
 
     Args:
-        title: what is measured, with its unit.
-        largest: value that it must reach.
-        is_whole: whether only whole numbers make sense.
+        title: quantity, with its unit.
+        largest: value that the axis must reach.
+        is_whole: whether the values are whole numbers.
     """
     step = _round_step(largest) if largest > 0 else 1.0
     step = max(1.0, step) if is_whole else step
@@ -133,7 +133,7 @@ def axis_from_zero(title: str, largest: float, *, is_whole: bool = False) -> Axi
 
 
 def _round_step(largest: float) -> float:
-    """The smallest of 1, 2, 2.5 and 5 times a power of ten that goes at most five times into it."""
+    """Return the smallest of 1, 2, 2.5 and 5 times a power of ten that needs at most five steps."""
     magnitude = 10.0 ** math.floor(math.log10(largest) - 1)
     steps = (magnitude * factor for factor in (1, 2, 2.5, 5, 10, 20, 25))
     return next(step for step in steps if largest <= _MOST_STEPS * step)

@@ -1,4 +1,4 @@
-"""Tables of the page: cells that know their value, so that a reader can sort by any column."""
+"""Tables of the page: cells carry their value, so that a reader can sort by any column."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from jobs.html import formats
 
 MOST_ROWS = 1500
-"""Of one table; a file of more categories than that is told so."""
+"""Default limit of a table; the page says how many rows are left out."""
 
 LONGEST_NAME = 80
-"""Characters of a cell; with ``MOST_ROWS``, what keeps a table within the page."""
+"""Characters of a cell; with ``MOST_ROWS`` it bounds the size of a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +19,9 @@ class Column:
     """One column.
 
     Attributes:
-        title: its heading.
-        hint: what it means, in a sentence.
-        is_text: flush left and sorted as text; otherwise numbers.
+        title: heading.
+        hint: meaning, in a sentence.
+        is_text: whether cells are flush left and sorted as text; otherwise they are numbers.
     """
 
     title: str
@@ -34,11 +34,12 @@ class Cell:
     """One cell.
 
     Attributes:
-        text: what is written.
-        value: what is sorted by; None comes last whichever way.
-        bar: length of a bar behind the text, 0..1; None for none.
-        swatch: ``#rrggbb`` of a coloured square before the text.
-        tip: said when the pointer rests on the cell.
+        text: content.
+        value: key for sorting; None comes last in both directions.
+        bar: length of a bar before the text, 0..1; None for no bar.
+        swatch: colour of a square before the text, as ``#rrggbb``; None for no square.
+        tip: text that is shown when the pointer rests on the cell.
+        href: address that the text links to; empty for no link.
     """
 
     text: str
@@ -46,6 +47,7 @@ class Cell:
     bar: float | None = None
     swatch: str | None = None
     tip: str = ""
+    href: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +55,11 @@ class Table:
     """A table that can be sorted.
 
     Attributes:
-        caption: what it shows; for those who hear the page it is its name.
-        columns: its columns.
-        rows: their cells; the first names the row.
-        is_sortable: whether its headings are buttons.
-        num_left_out: rows beyond what a page can bear.
+        caption: what the table shows; screen readers say it as the name of the table.
+        columns: columns from left to right.
+        rows: cells of each row; the first cell names the row.
+        is_sortable: whether the headings are buttons that sort.
+        num_left_out: rows beyond the limit.
     """
 
     caption: str
@@ -73,31 +75,32 @@ def table(
     rows: Iterable[Sequence[Cell]],
     *,
     is_sortable: bool = True,
+    most_rows: int | None = MOST_ROWS,
 ) -> Table:
-    """Make a table of at most ``MOST_ROWS`` rows; what is left out is counted."""
+    """Make a table of at most ``most_rows`` rows, None for all; the other rows are counted."""
     listed = list(rows)
     return Table(
         caption=caption,
         columns=columns,
-        rows=listed[:MOST_ROWS],
+        rows=listed[:most_rows],
         is_sortable=is_sortable,
-        num_left_out=max(0, len(listed) - MOST_ROWS),
+        num_left_out=len(listed) - len(listed[:most_rows]),
     )
 
 
 def name_cell(name: object, *, swatch: str | None = None, longest: int = LONGEST_NAME) -> Cell:
-    """A cell of text, such as one that names its row."""
+    """Make a cell of text, such as the name of its row."""
     written = formats.text(name, longest)
     return Cell(text=written, value=written.casefold(), swatch=swatch)
 
 
 def count_cell(value: float) -> Cell:
-    """A whole number."""
+    """Make a cell of a whole number."""
     return Cell(text=formats.count(value), value=value)
 
 
 def share_cell(value: float | None, *, has_bar: bool = False) -> Cell:
-    """A number of 0..1; negative is undefined."""
+    """Make a cell of a number of 0..1; a negative number is undefined."""
     if value is None or value < 0:
         return Cell(text=formats.UNDEFINED, value=None)
     return Cell(
@@ -109,7 +112,7 @@ def share_cell(value: float | None, *, has_bar: bool = False) -> Cell:
 
 
 def percent_cell(value: float | None, *, has_bar: bool = False, digits: int = 1) -> Cell:
-    """A share in percent; negative is undefined."""
+    """Make a cell of a share in percent; a negative number is undefined."""
     if value is None or value < 0:
         return Cell(text=formats.UNDEFINED, value=None)
     return Cell(

@@ -1,1 +1,1 @@
-"""What is drawn of a run or of annotations, and where each drawing goes."""
+"""Draws the detections of a run, and the encoding of annotated boxes."""

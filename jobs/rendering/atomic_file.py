@@ -1,4 +1,4 @@
-"""A file that is written at leisure and then takes its place whole."""
+"""A file that is written beside its place and moved there when it is complete."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fcos_core.errors import ConfigError
 from jobs.storage import TEMPORARY_PREFIX, storage_for
 
 
-class Writing:
-    """A file of a ``with`` block, which is gone at its end unless it was kept.
+class AtomicFile:
+    """A temporary file of a ``with`` block; it is removed at the end unless it was committed.
 
     Args:
-        uri: of its place.
+        uri: where the file goes when it is committed.
 
     Raises:
-        ConfigError: there can be no file.
+        ConfigError: the folder cannot be made.
     """
 
     def __init__(self, uri: str) -> None:
@@ -31,7 +31,7 @@ class Writing:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"{uri!r} cannot be written: {error.strerror}") from error
-        self.path = folder / f"{_beginning_of(uri)}{uuid.uuid4().hex}.mp4"
+        self.path = folder / f"{_prefix_of(uri)}{uuid.uuid4().hex}.mp4"
 
     def __enter__(self) -> Self:
         return self
@@ -39,8 +39,8 @@ class Writing:
     def __exit__(self, *_: object) -> None:
         self.path.unlink(missing_ok=True)
 
-    def keep(self) -> None:
-        """Put it in its place, instead of any older one."""
+    def commit(self) -> None:
+        """Put the file in its place; an older file there is replaced."""
         if self._is_local:
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -50,8 +50,8 @@ class Writing:
 
 
 def remove_unfinished(uri: str) -> None:
-    """Remove what processes that died while they wrote a file have left of it."""
-    for path in _folder_of(uri).glob(f"{_beginning_of(uri)}*"):
+    """Remove the temporary files of processes that died while they wrote the file of a uri."""
+    for path in _folder_of(uri).glob(f"{_prefix_of(uri)}*"):
         path.unlink(missing_ok=True)
 
 
@@ -59,6 +59,6 @@ def _folder_of(uri: str) -> Path:
     return Path(tempfile.gettempdir()) if "://" in uri else Path(uri).parent
 
 
-def _beginning_of(uri: str) -> str:
-    """How the names of the files begin that may become a certain one."""
+def _prefix_of(uri: str) -> str:
+    """Return what the names of all temporary files of a uri begin with."""
     return f"{TEMPORARY_PREFIX}{hashlib.sha256(os.fsencode(uri)).hexdigest()[:16]}-"

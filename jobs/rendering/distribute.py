@@ -1,8 +1,9 @@
-"""Hands images and videos to the processes that draw them, and may die of a damaged file.
+"""Distributes images and videos over the processes that draw them; a damaged file may crash one.
 
-A source of which whoever draws it dies is a failed one, like one that is missing; the others are
-drawn all the same. Without Ray images are drawn here: what is drawn of them has been decoded by
-the same decoders before, while of a video everything is read, the frames that kill included.
+A source that crashes its process is counted as failed, as a missing source is counted as missing,
+and the other sources are drawn. Without Ray, images are drawn in this process: the run has decoded
+them before with the same decoders. Of a video every frame is read, also those the run did not take,
+so videos are drawn in another process.
 """
 
 from __future__ import annotations
@@ -17,33 +18,33 @@ from jobs.parallel.child_process import Child, ChildDiedError
 from jobs.parallel.map_blocks import TaskCrashed, map_blocks_isolated
 from jobs.rendering.atomic_file import remove_unfinished
 from jobs.rendering.images import ImageBlock, Outcome, draw_block
-from jobs.rendering.video_tasks import PartOrder, VideoOrder, VideoOutcome, VideoPlan
-from jobs.rendering.videos import DrawnPart, Joiner, draw_part, plan_or_draw
+from jobs.rendering.video_tasks import VideoOutcome, VideoPart, VideoPlan, VideoWorkItem
+from jobs.rendering.videos import DrawnPart, VideoJoiner, draw_part, plan_or_draw
 
-_DRAW_S, _FRAME_S = 300.0, 20.0  # of anything, and on top of it for each image or frame
-_JOIN_S = 900.0  # of a part, which is copied, and of the sound beside it
+_DRAW_S, _FRAME_S = 300.0, 20.0  # time limit: for each block, and more for each image or frame
+_JOIN_S = 900.0  # time limit: to copy one part, and the sound beside it
 
-_Block = ImageBlock | VideoOrder | PartOrder
+_Block = ImageBlock | VideoWorkItem | VideoPart
 _Drawn = list[Outcome] | VideoPlan | VideoOutcome | DrawnPart
 
 
 def draw_all(
     images: Iterable[ImageBlock],
-    videos: Iterable[VideoOrder],
+    videos: Iterable[VideoWorkItem],
     *,
     num_workers: int,
     address: str | None,
 ) -> Iterator[Outcome]:
-    """Have everything drawn: images and short videos, then what is left, long videos in parts.
+    """Draw all images and short videos, then long videos in parts.
 
     Args:
-        images: block by block.
-        videos: one by one.
-        num_workers: processes; 1 needs no Ray.
-        address: of a Ray cluster; None for a private one.
+        images: blocks of images.
+        videos: the videos.
+        num_workers: number of processes; 1 needs no Ray.
+        address: address of a Ray cluster; None for a private one.
 
     Yields:
-        What became of each image and video.
+        The outcome of each image and video.
     """
     draw = partial(
         map_blocks_isolated, _draw, num_workers=num_workers, address=address, limit_s=_limit_s
@@ -52,85 +53,89 @@ def draw_all(
         for block in images:
             yield from draw_block(block)
         images = ()
-    deadly: list[ImageBlock] = []
+    crashed: list[ImageBlock] = []
     plans: list[VideoPlan] = []
     for result in draw(itertools.chain(images, videos)):
         match result:
             case TaskCrashed(block=ImageBlock() as block):
-                deadly.append(block)
-            case TaskCrashed(block=VideoOrder() as order):
-                yield _failed(order, result.reason)
+                crashed.append(block)
+            case TaskCrashed(block=VideoWorkItem() as work):
+                yield _failed(work, result.reason)
             case VideoPlan():
                 plans.append(result)
             case VideoOutcome():
                 yield result
             case _:
                 yield from cast("list[Outcome]", result)
-    yield from _one_by_one(deadly, draw)
+    yield from _one_by_one(crashed, draw)
     drawn: Iterator[Any] = draw(part for plan in plans for part in plan.parts())
     for plan in plans:
         yield _joined(plan, itertools.islice(drawn, len(plan.segments)))
 
 
 def _one_by_one(blocks: Iterable[ImageBlock], draw: Callable[..., Any]) -> Iterator[Outcome]:
-    """Find the image that kills among many, and draw the others.
+    """Draw the images of crashed blocks alone, so that only the image that crashes fails.
 
     Yields:
-        What became of each.
+        The outcome of each image.
     """
-    alone = [replace(block, orders=[one], threads=1) for block in blocks for one in block.orders]
+    alone = [replace(block, items=[work], threads=1) for block in blocks for work in block.items]
     for block, result in zip(alone, draw(alone), strict=True):
-        uri = block.orders[0].item.uri
+        uri = block.items[0].item.uri
         if isinstance(result, TaskCrashed):
-            yield Outcome(uri=uri, fate="failed", reason=f"{uri}: {result.reason}")
+            yield Outcome(uri=uri, status="failed", reason=f"{uri}: {result.reason}")
         else:
             yield from result
 
 
 def _draw(block: _Block) -> _Drawn:
-    """What the processes do."""
+    """Draw one block; the function that the processes run."""
     if isinstance(block, ImageBlock):
         return draw_block(block)
-    return draw_part(block) if isinstance(block, PartOrder) else plan_or_draw(block)
+    return draw_part(block) if isinstance(block, VideoPart) else plan_or_draw(block)
 
 
 def _limit_s(block: _Block) -> float:
-    """How long somebody may take for a block who does nothing else meanwhile."""
+    """Return how long a process may take for one block."""
     if isinstance(block, ImageBlock):
-        num_frames = len(block.orders)
-    elif isinstance(block, PartOrder):
+        num_frames = len(block.items)
+    elif isinstance(block, VideoPart):
         num_frames = block.segment.num_frames
     else:
         num_frames = 1 + max((item.last_frame or 0) for item in block.items)
     return _DRAW_S + num_frames * _FRAME_S
 
 
-def _joined(plan: VideoPlan, drawn: Iterator[DrawnPart | TaskCrashed[PartOrder]]) -> VideoOutcome:
-    """Write a video of its parts, in a process of its own, for its sound is decoded there."""
+def _joined(plan: VideoPlan, drawn: Iterator[DrawnPart | TaskCrashed[VideoPart]]) -> VideoOutcome:
+    """Write a video from its parts in a process of its own, since its sound is decoded there."""
     reason: str | None = None
-    with Child(Joiner(plan)) as child:
-        for part in drawn:  # to the last one, since those of the next video come behind it
+    with Child(VideoJoiner(plan)) as child:
+        for part in drawn:  # to the last part, since the parts of the next video follow
             if isinstance(part, TaskCrashed):
                 reason = reason or part.reason
             elif reason is None:
-                _, reason = _asked(child, part)
+                _, reason = _join(child, part)
         if reason is None:
-            outcome, reason = _asked(child, None)
+            outcome, reason = _join(child, None)
             if outcome is not None:
                 return outcome
-    return _failed(plan.order, reason or "")
+    return _failed(plan.work, reason or "")
 
 
-def _asked(
+def _join(
     child: Child[DrawnPart | None, VideoOutcome | None], part: DrawnPart | None
 ) -> tuple[VideoOutcome | None, str | None]:
-    """Give the next part to who joins them; what it answers, or why it does not."""
+    """Give the next part to the joining process.
+
+    Returns:
+        Its answer, and None; or None, and why it did not answer.
+    """
     try:
         return child.ask(part, limit_s=_JOIN_S), None
     except ChildDiedError as error:
-        return None, f"whoever joins its parts dies: {error}"
+        return None, f"the process that joins its parts dies: {error}"
 
 
-def _failed(order: VideoOrder, reason: str) -> VideoOutcome:
-    remove_unfinished(order.out)
-    return VideoOutcome(uri=order.uri, fate="failed", reason=f"{order.uri}: {reason}")
+def _failed(work: VideoWorkItem, reason: str) -> VideoOutcome:
+    remove_unfinished(work.out)
+    return VideoOutcome(uri=work.uri, status="failed", reason=f"{work.uri}: {reason}")

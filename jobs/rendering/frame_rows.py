@@ -1,4 +1,4 @@
-"""Which row's detections belong on a frame: its own, or those of the last frame that was taken."""
+"""Which row's detections are drawn on a frame: its own, or those of the last frame the run took."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jobs.settings.render import Between
 
 
 class FrameRows:
-    """The rows of some of a video's frames.
+    """The rows of a range of a video's frames.
 
     Args:
-        items: the manifest's segments of the video that hold them.
-        shards: where their rows are, by number; those that are not committed are left out.
+        items: segments of the video in the manifest that hold these frames.
+        shards: committed shards with rows of these frames, by number.
         between: what is drawn on frames that the run did not take.
     """
 
@@ -37,7 +37,7 @@ class FrameRows:
         self._between: Between = between
 
     def of(self, frame_index: int) -> Row | None:
-        """The row whose detections are drawn on a frame; None when nothing is."""
+        """Return the row whose detections are drawn on a frame; None for no detections."""
         i = int(np.searchsorted(self._places, frame_index, side="right")) - 1
         if i < 0:
             return None
@@ -51,12 +51,12 @@ class FrameRows:
 def items_for(
     items: Iterable[ManifestItem], first_frame: int, end_frame: int
 ) -> tuple[ManifestItem, ...]:
-    """The segments that frames of a range may take their detections from.
+    """Return the segments whose rows may be drawn on a range of frames.
 
     Args:
-        items: of one video, by their first frame.
-        first_frame: of the range.
-        end_frame: behind it.
+        items: segments of one video, by first frame.
+        first_frame: first frame of the range.
+        end_frame: the frame after the range.
     """
     ordered = list(items)
     starts = [item.first_frame or 0 for item in ordered]

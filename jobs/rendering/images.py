@@ -1,4 +1,4 @@
-"""Images of a run with their detections drawn on: one block of them at a time."""
+"""Draws detections on images of a run, one block of images at a time."""
 
 from __future__ import annotations
 
@@ -11,40 +11,39 @@ from typing import Literal, cast
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from fcos_core.errors import DataError, ImageError, StorageError
 from jobs.inputs.item_bytes import fetch
 from jobs.inputs.relocated import reader
 from jobs.media.drawing.colors import Pixels
-from jobs.media.drawing.detections import Found, draw_found, enlarged
+from jobs.media.drawing.detections import DetectedBoxes, draw_detections, enlarged
+from jobs.media.drawing.jpeg import encode_jpeg
 from jobs.media.drawing.view import fitted
 from jobs.media.image.decode import decode_image
-from jobs.rendering.shard_rows import ShardRows, found_in
+from jobs.rendering.shard_rows import ShardRows
 from jobs.rundir.rows import ManifestItem, Row
 from jobs.storage import storage_for
 
-Fate = Literal["drawn", "missing", "changed", "quarantined", "not_detected", "failed"]
-"""What became of a source; ``not_detected``: the run has no row of it (yet); ``failed``: whoever
-draws it dies."""
+Status = Literal["drawn", "missing", "changed", "quarantined", "not_detected", "failed"]
+"""The outcome of a source; ``not_detected``: the run has no row of this source (yet); ``failed``:
+the process that draws it dies."""
 
 TILE_SHAPE = (240, 320)
-"""Height and width that an image of the contact sheet fits into."""
+"""Height and width of a tile of the contact sheet."""
 
-_QUALITY = 92
 _CONTAINER = re.compile(r"\.(?:tar|parquet)#", re.IGNORECASE)
-_MAX_PIXELS = 2**31 - 1  # the run has looked at it under a limit of its own
+_MAX_PIXELS = 2**31 - 1  # the run has read the image under a limit of its own
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """How detections are drawn, and which.
+class Style:
+    """Which detections are drawn, under which names, on sources in which folder.
 
     Attributes:
-        min_score: from which on.
-        category_ids: of these categories; None for all.
-        names: of all categories, by id.
-        image_root: folder that the sources lie in now; None for where the run found them.
+        min_score: lowest score of a drawn detection.
+        category_ids: categories of drawn detections; None for all.
+        names: names of all categories, by id.
+        image_root: folder of the sources now; None for where the run found them.
     """
 
     min_score: float
@@ -54,13 +53,13 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class WorkItem:
     """One image to draw.
 
     Attributes:
-        item: of the manifest.
-        out: uri of the drawing.
-        wants_tile: whether it may be shown on the contact sheet.
+        item: the image's item of the manifest.
+        out: uri of the drawn image.
+        wants_tile: whether the image may be shown on the contact sheet.
     """
 
     item: ManifestItem
@@ -73,91 +72,94 @@ class ImageBlock:
     """Some images of one shard.
 
     Attributes:
-        rows: where their detections are; None when the shard is not committed.
-        orders: the images.
-        look: of the drawings.
-        threads: images drawn at once; as many are in memory.
+        rows: where the rows of the images are; None when the shard is not committed.
+        items: the images.
+        style: how and which detections are drawn.
+        threads: images that are drawn, and in memory, at once.
     """
 
     rows: ShardRows | None
-    orders: Sequence[Order]
-    look: Look
+    items: Sequence[WorkItem]
+    style: Style
     threads: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one source.
+    """The outcome of one source.
 
     Attributes:
-        uri: of the source.
-        fate: in a word.
-        reason: why it is not drawn; None when it is.
+        uri: uri of the source, as the run found it.
+        status: the outcome in one word.
+        reason: why the source is not drawn; None when it is.
         tiles: JPEGs for the contact sheet, when they were wanted.
     """
 
     uri: str
-    fate: Fate
+    status: Status
     reason: str | None = None
     tiles: tuple[bytes, ...] = ()
 
 
 def draw_block(block: ImageBlock) -> list[Outcome]:
-    """Draw some images; one that cannot be drawn says why."""
+    """Draw the images of a block; the outcome of each says why it could not be drawn."""
     rows = {} if block.rows is None else {row.item_id: row for row in block.rows.read()}
-    draw = partial(_draw, rows=rows, look=block.look)
+    draw = partial(_draw, rows=rows, style=block.style)
     if block.threads == 1:
-        return [draw(order) for order in block.orders]
+        return [draw(work) for work in block.items]
     with ThreadPoolExecutor(block.threads) as pool:
-        return list(pool.map(draw, block.orders))
+        return list(pool.map(draw, block.items))
 
 
-def tile_of(pixels: Pixels, found: Found, names: Mapping[int, str]) -> bytes:
-    """Make a small JPEG of an image, with letters drawn at that size."""
+def chosen_boxes(row: Row, style: Style) -> DetectedBoxes:
+    """Return the detections of a row that are drawn."""
+    found = DetectedBoxes(boxes=row.boxes, scores=row.scores, category_ids=row.category_ids)
+    return found.chosen(style.min_score, style.category_ids)
+
+
+def tile_of(pixels: Pixels, found: DetectedBoxes, names: Mapping[int, str]) -> bytes:
+    """Make a small JPEG of an image, with its detections drawn at the small size."""
     height, width = pixels.shape[:2]
     tile_height, tile_width = fitted((height, width), TILE_SHAPE)
     small = cv2.resize(pixels, (tile_width, tile_height), interpolation=cv2.INTER_AREA)
     scale = np.array([tile_width / width, tile_height / height] * 2, np.float32)
-    found = Found(boxes=found.boxes * scale, scores=found.scores, category_ids=found.category_ids)
-    draw_found(cast("Pixels", small), found, names)
-    return encoded(cast("Pixels", small))
+    found = DetectedBoxes(
+        boxes=found.boxes * scale, scores=found.scores, category_ids=found.category_ids
+    )
+    draw_detections(cast("Pixels", small), found, names)
+    return encode_jpeg(cast("Pixels", small))
 
 
-def encoded(pixels: Pixels) -> bytes:
-    """Write a JPEG."""
-    blue_first = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
-    return cast("npt.NDArray[np.uint8]", data).tobytes()
-
-
-def _draw(order: Order, rows: Mapping[int, Row], look: Look) -> Outcome:
-    item = order.item
+def _draw(work: WorkItem, rows: Mapping[int, Row], style: Style) -> Outcome:
+    item = work.item
     row = rows.get(item.item_id)
     if row is None:
         return Outcome(
-            uri=item.uri, fate="not_detected", reason=f"{item.uri}: the run has no row of it"
+            uri=item.uri,
+            status="not_detected",
+            reason=f"{item.uri}: the run has no row of this image",
         )
     if row.status != "ok":
-        return Outcome(uri=item.uri, fate="quarantined", reason=row.error)
+        return Outcome(uri=item.uri, status="quarantined", reason=row.error)
     try:
-        data = fetch(item) if look.image_root is None else reader(look.image_root)(row)
+        data = fetch(item) if style.image_root is None else reader(style.image_root)(row)
     except (DataError, StorageError) as error:
-        fate = "changed" if _is_there(item.uri) else "missing"
-        return Outcome(uri=item.uri, fate=fate, reason=str(error))
+        status = "changed" if _is_there(item.uri) else "missing"
+        return Outcome(uri=item.uri, status=status, reason=str(error))
     try:
         pixels = _decode_unchanged(data, item, row)
     except ImageError as error:
-        return Outcome(uri=item.uri, fate="changed", reason=str(error))
-    found = found_in(row, look.min_score, look.category_ids)
-    tiles = (tile_of(pixels, found, look.names),) if order.wants_tile else ()
+        return Outcome(uri=item.uri, status="changed", reason=str(error))
+    found = chosen_boxes(row, style)
+    tiles = (tile_of(pixels, found, style.names),) if work.wants_tile else ()
     canvas, found = enlarged(pixels, found)
-    draw_found(canvas, found, look.names)
-    storage_for(order.out).write(order.out, encoded(canvas))
-    return Outcome(uri=item.uri, fate="drawn", tiles=tiles)
+    draw_detections(canvas, found, style.names)
+    storage_for(work.out).write(work.out, encode_jpeg(canvas))
+    return Outcome(uri=item.uri, status="drawn", tiles=tiles)
 
 
 def _is_there(uri: str) -> bool:
-    """Whether there is a file, or at least the archive or table that the image is in."""
+    """Return whether the file exists, or at least the archive or table that holds the image."""
     ends = [len(uri), *(match.end() - 1 for match in _CONTAINER.finditer(uri))]
     return any(storage_for(uri).stat(uri[:end]) is not None for end in ends)
 
@@ -166,7 +168,7 @@ def _decode_unchanged(data: bytes, item: ManifestItem, row: Row) -> Pixels:
     """Decode an image that the run has decoded before.
 
     Raises:
-        ImageError: it is no longer what it was.
+        ImageError: the bytes or the size of the image have changed.
     """
     if item.size_bytes is not None and len(data) != item.size_bytes:
         raise ImageError(f"{item.uri}: has {len(data)} bytes, had {item.size_bytes}")

@@ -1,6 +1,6 @@
-"""Where the drawing of each source goes: the sources' folders again, below another one.
+"""Names the drawing of each source: its folders are repeated below the output folder.
 
-Two sources never share a name, and no name leads out of the folder.
+Two sources never share a name, and no name leads out of the output folder.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ _HASH_DIGITS = 8
 
 
 def output_names(suffixes: Mapping[str, str]) -> dict[str, str]:
-    """Name a drawing after the path of its source below the longest folder that all have in common.
+    """Name each drawing after the path of its source below the longest common folder.
 
-    Where two sources would share a name, also in a file system that knows no capital letters, or
-    one's file would be another's folder, both get a hash of their uris. A name depends on all
-    sources, so it is the same however few of them are drawn.
+    Where two sources would share a name, also on a file system that ignores case, or the file of
+    one would be the folder of another, both get a hash of their uris. The names depend on all
+    sources, so they are the same when only some sources are drawn.
 
     Args:
-        suffixes: what each drawing's name ends in, by the uri of its source.
+        suffixes: ending of each drawing's name, by the uri of its source.
 
     Returns:
-        A relative path by uri.
+        The relative path of each drawing, by the uri of its source.
     """
     parts = {uri: _parts(uri) for uri in suffixes}
     skipped = _num_common([path[:-1] for path in parts.values()])
@@ -59,12 +59,15 @@ def output_names(suffixes: Mapping[str, str]) -> dict[str, str]:
 
 
 def overwritten(names: Mapping[str, str], out: str, sources: Iterable[str]) -> str | None:
-    """Find a source that would be replaced by a drawing.
+    """Find a source that a drawing would replace.
 
     Args:
-        names: relative paths of the drawings.
-        out: uri of the folder they go to.
-        sources: uris that must stay as they are.
+        names: relative paths of the drawings, by the uri of the source.
+        out: uri of the output folder.
+        sources: uris that must not be replaced.
+
+    Returns:
+        The uri of such a source; None when there is none.
     """
     if _SCHEME.match(out):
         drawings = {f"{out.rstrip('/')}/{name}" for name in names.values()}
@@ -78,18 +81,18 @@ def overwritten(names: Mapping[str, str], out: str, sources: Iterable[str]) -> s
 
 
 def _parts(uri: str) -> list[str]:
-    """Cut a uri into safe names of folders, and of the file without its extension."""
+    """Split a uri into safe names of its folders, and of its file without the extension."""
     path = _CONTAINER.sub(r".\1/", _SCHEME.sub("", uri, count=1))
     *folders, file = [part for part in path.split("/") if part not in {"", ".", ".."}] or ["_"]
     return [_safe(part) for part in (*folders, _stem(file))]
 
 
 def _num_common(paths: Sequence[Sequence[str]]) -> int:
-    """How many folders all paths begin with."""
+    """Count the folders that all paths begin with."""
     if not paths:
         return 0
     tuples = [tuple(path) for path in paths]
-    first, last = min(tuples), max(tuples)  # whatever these two share, all between them share
+    first, last = min(tuples), max(tuples)  # what these two share, all between them share
     both = zip(first, last, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
 
@@ -100,7 +103,7 @@ def _safe(part: str) -> str:
     is_ours = shown.casefold() == CONTACT_SHEET
     if len(encoded) <= _LONGEST_PART_BYTES and shown == part and not is_ours:
         return shown
-    # What was changed might now be like another name: the hash tells them apart.
+    # A changed name might equal another one: the hash keeps them apart.
     digest = hashlib.sha256(part.encode(errors="surrogatepass")).hexdigest()[:_HASH_DIGITS]
     return f"{encoded[:_LONGEST_PART_BYTES].decode(errors='ignore')}-{digest}"
 

@@ -1,4 +1,4 @@
-"""Draws all images and videos of a run: who draws what, in which order, and what came of it."""
+"""Draws all images and videos of a run, counts the outcomes and writes the contact sheet."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fcos_core.errors import ConfigError
+from jobs.media.drawing.jpeg import encode_jpeg
 from jobs.parallel.cores import num_cores
 from jobs.parallel.ray_session import connected
 from jobs.progress import ProgressReport
 from jobs.rendering.contact_sheet import NUM_TILES, candidates, contact_sheet
 from jobs.rendering.distribute import draw_all
 from jobs.rendering.frame_rows import Between
-from jobs.rendering.images import ImageBlock, Look, Order, Outcome, encoded
+from jobs.rendering.images import ImageBlock, Outcome, Style, WorkItem
 from jobs.rendering.output_names import CONTACT_SHEET, output_names, overwritten
 from jobs.rendering.shard_rows import ShardRows
-from jobs.rendering.video_tasks import VideoOrder, VideoOutcome
+from jobs.rendering.video_tasks import VideoOutcome, VideoWorkItem
 from jobs.rendering.videos import FRAMES_PER_PART
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem
@@ -32,52 +33,46 @@ _log = logging.getLogger(__name__)
 
 _IMAGES_PER_BLOCK = 32
 _MOST_THREADS = 4
-# Ray takes seconds to start: below so much work, one process is faster.
+# Ray takes seconds to start: up to this much work, one process is faster.
 _FEW_IMAGES = 100
 _FEW_FRAMES = 2 * FRAMES_PER_PART
 _SHOWN = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOrder:
-    """What is wanted of a run.
+class RenderRequest:
+    """What is to be drawn of a run.
 
     Attributes:
-        directory: of the run.
-        out: uri of the folder that drawings go to.
-        names: of all categories, by id.
-        min_score: of detections that are drawn.
-        category_ids: of categories that are drawn; None for all.
+        directory: directory of the run.
+        out: uri of the output folder.
+        style: how and which detections are drawn.
         between: what is drawn on frames that the run did not take.
-        image_root: folder that the sources lie in now; None for where the run found them.
-        limit: how many images and videos; None for all.
-        num_workers: processes; None to decide by how much there is to do.
-        address: of a Ray cluster; None for a private one, if any.
+        limit: how many images and videos are drawn; None for all.
+        num_workers: number of processes; None to decide by the amount of work.
+        address: address of a Ray cluster; None for a private one, if any.
     """
 
     directory: RunDirectory
     out: str
-    names: Mapping[int, str]
-    min_score: float
-    category_ids: frozenset[int] | None
+    style: Style
     between: Between
-    image_root: str | None
     limit: int | None
     num_workers: int | None
     address: str | None
 
 
 @dataclass(kw_only=True)
-class RunDrawings:
-    """What was drawn.
+class RenderResult:
+    """What was drawn, and what could not be drawn.
 
     Attributes:
         run: uri of the run's directory.
-        out: uri of the folder.
-        counts: of images and videos that were drawn, of their frames, and of those that were not.
+        out: uri of the output folder.
+        counts: numbers of drawn images, videos and frames, and of sources of each other status.
         left_out: images and videos beyond the limit.
-        contact_sheet: uri of the sheet of samples; None when there are none.
-        seconds: it took.
+        contact_sheet: uri of the contact sheet; None without samples.
+        seconds: duration.
     """
 
     run: str
@@ -89,102 +84,85 @@ class RunDrawings:
 
     @property
     def failure(self) -> str | None:
-        """Why this is no success."""
-        not_drawn = {name: self.counts[name] for name in _FATES if self.counts[name]}
+        """Why the command fails; None when anything was drawn, or nothing was to be drawn."""
+        not_drawn = {name: self.counts[name] for name in _NOT_DRAWN if self.counts[name]}
         if self.counts["images"] or self.counts["videos"] or not not_drawn:
             return None
         reasons = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in not_drawn.items())
         return f"none of {sum(not_drawn.values())} images and videos could be drawn: {reasons}"
 
     def summary(self) -> dict[str, Any]:
-        """What the command's last line on stdout says."""
+        """Return what the command prints as its last line on stdout."""
         return {
             "run": self.run,
             "out": self.out,
             **{name: self.counts[name] for name in ("images", "videos", "frames", "frames_lost")},
-            **{name: self.counts[name] for name in _FATES},
+            **{name: self.counts[name] for name in _NOT_DRAWN},
             "left_out": self.left_out,
             "contact_sheet": self.contact_sheet,
             "seconds": round(self.seconds, 3),
         }
 
 
-_FATES = ("missing", "changed", "quarantined", "not_detected", "failed")
+_NOT_DRAWN = ("missing", "changed", "quarantined", "not_detected", "failed")
 
 
-def draw_run(order: RunOrder) -> RunDrawings:
-    """Draw all images and videos of a run, as far as they are there.
+def draw_run(request: RenderRequest) -> RenderResult:
+    """Draw the images and videos of a run; a source that cannot be drawn is counted.
 
     Args:
-        order: what is wanted.
-
-    Returns:
-        What was drawn.
+        request: what is to be drawn.
     """
     began = time.monotonic()
-    work = _Work(order)
-    drawings = RunDrawings(run=order.directory.uri, out=order.out, left_out=work.num_left_out)
+    work = _Work(request)
+    drawings = RenderResult(run=request.directory.uri, out=request.out, left_out=work.num_left_out)
     tiles: dict[str, Sequence[bytes]] = {}
     with (
-        _workers(order, is_little=work.is_little) as num_workers,
+        _workers(request, is_small=work.is_small) as num_workers,
         ProgressReport(work.num_wanted, 0, job="render") as progress,
     ):
         images = work.image_blocks(_threads(num_workers))
         outcomes = draw_all(
-            images, work.video_orders(), num_workers=num_workers, address=order.address
+            images, work.video_items(), num_workers=num_workers, address=request.address
         )
         for outcome in outcomes:
             _count(outcome, drawings)
             if outcome.uri in work.ranks and outcome.tiles:
                 tiles[outcome.uri] = outcome.tiles
-            progress.add(rows=1, quarantined=outcome.fate == "quarantined")
+            progress.add(rows=1, quarantined=outcome.status == "quarantined")
     drawings.contact_sheet = _write_contact_sheet(work, tiles)
     drawings.seconds = time.monotonic() - began
     return drawings
 
 
 class _Work:
-    """What a run has to draw.
+    """The images and videos of a run that are to be drawn, and the names of their drawings.
 
     Args:
-        order: what is wanted of it.
+        request: what is to be drawn.
 
     Raises:
-        ConfigError: a source would be replaced by a drawing, or ``out`` is a file.
+        ConfigError: a drawing would replace a source.
     """
 
-    def __init__(self, order: RunOrder) -> None:
-        self.order = order
-        self.look = Look(
-            min_score=order.min_score,
-            category_ids=order.category_ids,
-            names=order.names,
-            image_root=order.image_root,
-        )
-        if storage_for(order.out).stat(order.out) is not None:
-            raise ConfigError(f"--out {order.out!r} is a file, must be a folder")
-        run_id = order.directory.read_manifest_metadata()["run_id"]
-        listing = order.directory.list_shards()
-        self.shards = {
-            number: ShardRows(
-                run=order.directory.uri,
-                run_id=run_id,
-                shard=number,
-                attempts=tuple(attempt for attempt, _ in listing.retries.get(number, ())),
-            )
-            for number, _ in listing.shards
-        }
+    def __init__(self, request: RenderRequest) -> None:
+        self.request = request
+        self.shards = _shards(request.directory)
         self.videos: dict[str, list[ManifestItem]] = {}
         suffixes: dict[str, str] = {}
         for item in self._items():
             suffixes[item.uri] = ".jpg" if item.kind == "image" else ".mp4"
-        self.num_wanted = min(len(suffixes), order.limit or len(suffixes))
+        self.num_wanted = min(len(suffixes), request.limit or len(suffixes))
         self.num_left_out = len(suffixes) - self.num_wanted
         self.names = output_names(suffixes)
         self._wanted = set(itertools.islice(suffixes, self.num_wanted))
-        replaced = overwritten({uri: self.names[uri] for uri in self._wanted}, order.out, suffixes)
+        replaced = overwritten(
+            {uri: self.names[uri] for uri in self._wanted}, request.out, suffixes
+        )
         if replaced is not None:
-            raise ConfigError(f"--out {order.out!r} would replace {replaced!r}: give another one")
+            raise ConfigError(
+                f"--out {request.out!r} would replace {replaced!r}: give another --out"
+            )
         self.ranks = candidates(self._wanted)
         num_frames = 0
         for item in self._items():
@@ -192,84 +170,104 @@ class _Work:
                 self.videos.setdefault(item.uri, []).append(item)
                 num_frames += item.num_frames or 0
         num_images = self.num_wanted - len(self.videos)
-        self.is_little = num_images <= _FEW_IMAGES and num_frames <= _FEW_FRAMES
+        self.is_small = num_images <= _FEW_IMAGES and num_frames <= _FEW_FRAMES
 
     def image_blocks(self, threads: int) -> Iterator[ImageBlock]:
-        """The images, block by block.
+        """List the images in blocks.
+
+        Args:
+            threads: images that are drawn at once.
 
         Yields:
-            Some images of one shard that is committed.
+            Some images of one shard.
         """
-        for shard, items in self.order.directory.iterate_manifest():
+        for shard, items in self.request.directory.iterate_manifest():
             wanted = [i for i in items if i.kind == "image" and i.uri in self._wanted]
             rows = self.shards.get(shard)
             for start in range(0, len(wanted), _IMAGES_PER_BLOCK):
                 batch = wanted[start : start + _IMAGES_PER_BLOCK]
                 yield ImageBlock(
                     rows=rows,
-                    orders=[
-                        Order(
+                    items=[
+                        WorkItem(
                             item=item, out=self.uri_of(item.uri), wants_tile=item.uri in self.ranks
                         )
                         for item in batch
                     ],
-                    look=self.look,
+                    style=self.request.style,
                     threads=threads,
                 )
 
-    def video_orders(self) -> Iterator[VideoOrder]:
-        """The videos.
+    def video_items(self) -> Iterator[VideoWorkItem]:
+        """List the videos.
 
         Yields:
-            Each with all its segments.
+            Each video with all its segments.
         """
         for uri, items in self.videos.items():
             numbers = {item.shard for item in items} & self.shards.keys()
-            yield VideoOrder(
+            yield VideoWorkItem(
                 items=tuple(sorted(items, key=lambda item: item.first_frame or 0)),
                 shards={number: self.shards[number] for number in numbers},
                 out=self.uri_of(uri),
-                look=self.look,
-                between=self.order.between,
+                style=self.request.style,
+                between=self.request.between,
                 wants_tile=uri in self.ranks,
             )
 
     def uri_of(self, source: str) -> str:
-        """Where the drawing of a source goes."""
-        return join_uri(self.order.out, self.names[source])
+        """Return the uri of the drawing of a source."""
+        return join_uri(self.request.out, self.names[source])
 
     def _items(self) -> Iterator[ManifestItem]:
-        for _, items in self.order.directory.iterate_manifest():
+        for _, items in self.request.directory.iterate_manifest():
             yield from items
 
 
+def _shards(directory: RunDirectory) -> dict[int, ShardRows]:
+    """List the committed shards by number."""
+    run_id = directory.read_manifest_metadata()["run_id"]
+    listing = directory.list_shards()
+    return {
+        number: ShardRows(
+            run=directory.uri,
+            run_id=run_id,
+            shard=number,
+            attempts=tuple(attempt for attempt, _ in listing.retries.get(number, ())),
+        )
+        for number, _ in listing.shards
+    }
+
+
 @contextmanager
-def _workers(order: RunOrder, *, is_little: bool) -> Generator[int]:
-    """Have Ray at hand where it pays.
+def _workers(request: RenderRequest, *, is_small: bool) -> Generator[int]:
+    """Connect to Ray, unless one process is faster.
 
     Yields:
-        The number of processes; 1 is this one.
+        The number of processes; 1 is this process, without Ray.
     """
-    if order.num_workers == 1 or (order.num_workers is None and is_little and not order.address):
+    if request.num_workers == 1 or (
+        request.num_workers is None and is_small and not request.address
+    ):
         yield 1
         return
-    with connected(order.address, num_cpus=order.num_workers or num_cores()) as ray:
-        yield order.num_workers or max(2, int(ray.cluster_resources().get("CPU", 2)))
+    with connected(request.address, num_cpus=request.num_workers or num_cores()) as ray:
+        yield request.num_workers or max(2, int(ray.cluster_resources().get("CPU", 2)))
 
 
 def _threads(num_workers: int) -> int:
     return min(_MOST_THREADS, num_cores()) if num_workers == 1 else 1
 
 
-def _count(outcome: Outcome, drawings: RunDrawings) -> None:
+def _count(outcome: Outcome, drawings: RenderResult) -> None:
     counts = drawings.counts
-    if outcome.fate != "drawn":
-        counts[outcome.fate] += 1
-        num_told = sum(counts[name] for name in _FATES)
-        if num_told <= _SHOWN:
-            _log.warning("%s: %s", outcome.fate.replace("_", " "), outcome.reason)
-        if num_told == _SHOWN:
-            _log.warning("further ones are only counted")
+    if outcome.status != "drawn":
+        counts[outcome.status] += 1
+        num_not_drawn = sum(counts[name] for name in _NOT_DRAWN)
+        if num_not_drawn <= _SHOWN:
+            _log.warning("%s: %s", outcome.status.replace("_", " "), outcome.reason)
+        if num_not_drawn == _SHOWN:
+            _log.warning("further sources that cannot be drawn are only counted")
     elif isinstance(outcome, VideoOutcome):
         counts["videos"] += 1
         counts["frames"] += outcome.num_frames
@@ -289,6 +287,6 @@ def _write_contact_sheet(work: _Work, tiles: Mapping[str, Sequence[bytes]]) -> s
     first = [(work.names[uri], tiles[uri][0]) for uri in ordered]
     more = [(work.names[uri], tile) for uri in ordered for tile in tiles[uri][1:]]
     sheet = contact_sheet([*first, *more][:NUM_TILES])
-    uri = join_uri(work.order.out, CONTACT_SHEET)
-    storage_for(uri).write(uri, encoded(sheet))
+    uri = join_uri(work.request.out, CONTACT_SHEET)
+    storage_for(uri).write(uri, encode_jpeg(sheet))
     return uri

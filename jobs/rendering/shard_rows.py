@@ -1,4 +1,4 @@
-"""The rows of a run's shards, in whichever process draws them."""
+"""The rows of a run's shards, as every drawing process reads them."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyarrow has no types
@@ -9,24 +9,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from jobs.media.drawing.detections import Found
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import Row, table_to_rows
 from jobs.rundir.shard_reading import read_rows
 
 _KEPT_SHARDS = 4
-"""Per process: the pieces of work that need one shard come one after the other."""
+"""Per process: the work items that need one shard follow each other."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRows:
-    """Which file, and which later attempts, the rows of a shard are in.
+    """Where the rows of one shard are: in its file, and in the files of retries.
 
     Attributes:
         run: uri of the run's directory.
-        run_id: what the files must say.
-        shard: its number.
-        attempts: at its quarantined items, oldest first.
+        run_id: id of the run, which the files must carry.
+        shard: number of the shard.
+        attempts: numbers of the retries of its quarantined items, oldest first.
     """
 
     run: str
@@ -35,14 +34,8 @@ class ShardRows:
     attempts: tuple[int, ...]
 
     def read(self) -> Sequence[Row]:
-        """Read and check them."""
+        """Read and check the rows."""
         return _read(self)
-
-
-def found_in(row: Row, min_score: float, category_ids: frozenset[int] | None) -> Found:
-    """What is drawn of a row."""
-    found = Found(boxes=row.boxes, scores=row.scores, category_ids=row.category_ids)
-    return found.chosen(min_score, category_ids)
 
 
 @lru_cache(maxsize=_KEPT_SHARDS)

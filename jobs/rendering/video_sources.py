@@ -1,4 +1,4 @@
-"""Where a video of a run lies now, and whether it is still the one the run has looked at."""
+"""Finds a video of a run where it lies now, and checks that the run has read the same file."""
 
 from __future__ import annotations
 
@@ -8,61 +8,64 @@ from fcos_core.errors import VideoError
 from jobs.inputs.relocated import located
 from jobs.media.mp4 import VideoShape
 from jobs.media.video import VideoIndex
-from jobs.rendering.images import Fate
-from jobs.rendering.video_tasks import VideoOrder
+from jobs.rendering.images import Status
+from jobs.rendering.video_tasks import VideoWorkItem
 from jobs.storage import absolute, storage_for
 
 
-def place_of(order: VideoOrder) -> str:
-    """Say where the video lies now, which need not be where the run found it.
+def current_uri(work: VideoWorkItem) -> str:
+    """Return the uri where the video lies now; the run may have found it elsewhere.
 
     Raises:
-        VideoError: nowhere.
+        VideoError: there is no such file.
     """
-    root = order.look.image_root
+    root = work.style.image_root
     if root is not None:
-        return located(order.uri, absolute(root))
-    if storage_for(order.uri).stat(order.uri) is None:
-        raise VideoError(f"{order.uri}: no such file")
-    return order.uri
+        return located(work.uri, absolute(root))
+    if storage_for(work.uri).stat(work.uri) is None:
+        raise VideoError(f"{work.uri}: no such file")
+    return work.uri
 
 
-def require_same_size(order: VideoOrder, uri: str) -> None:
-    """Refuse a file that is not the one the run has looked at.
+def require_same_size(work: VideoWorkItem, uri: str) -> None:
+    """Refuse a file of another size than the run has read.
 
     Raises:
-        VideoError: it has another number of bytes.
+        VideoError: the number of bytes differs.
     """
-    had, info = order.items[0].size_bytes, storage_for(uri).stat(uri)
+    had, info = work.items[0].size_bytes, storage_for(uri).stat(uri)
     if info is not None and had is not None and info.size_bytes != had:
         raise VideoError(f"{uri}: has {info.size_bytes} bytes, had {had}")
 
 
-def require_same_frames(order: VideoOrder, index: VideoIndex) -> None:
-    """Refuse a video whose frames are not those the run has looked at.
+def require_same_frames(work: VideoWorkItem, index: VideoIndex) -> None:
+    """Refuse a video with other frames than the run has read.
 
     Raises:
-        VideoError: what differs.
+        VideoError: the size of the frames differs, or there are fewer frames.
     """
-    first, last = order.items[0], order.items[-1]
+    first, last = work.items[0], work.items[-1]
     was, is_now = (first.width, first.height), (index.width, index.height)
     if None not in was and was != is_now:
-        raise VideoError(f"{order.uri}: is {is_now[0]} x {is_now[1]}, was {was[0]} x {was[1]}")
+        raise VideoError(f"{work.uri}: is {is_now[0]} x {is_now[1]}, was {was[0]} x {was[1]}")
     num_frames = 0 if last.last_frame is None else last.last_frame + 1
     if num_frames > index.num_frames:
-        raise VideoError(f"{order.uri}: has {index.num_frames} frames, had {num_frames} at least")
+        raise VideoError(f"{work.uri}: has {index.num_frames} frames, had {num_frames} at least")
 
 
-def fate_of_unusable(order: VideoOrder) -> Fate:
-    """Whether the run could not use a video either."""
-    shards = [rows.read() for rows in order.shards.values()]
-    ids = {item.item_id for item in order.items}
+def status_of_unusable(work: VideoWorkItem) -> Status:
+    """Return ``quarantined`` for a video that the run could not use either, else ``changed``."""
+    shards = [rows.read() for rows in work.shards.values()]
+    ids = {item.item_id for item in work.items}
     was_used = any(row.status == "ok" for rows in shards for row in rows if row.item_id in ids)
     return "changed" if was_used else "quarantined"
 
 
 def end_pts_of(shape: VideoShape, index: VideoIndex) -> int:
-    """Ticks when the last frame is over: as the source says, or a usual frame later."""
+    """Return the ticks when the last frame ends.
+
+    The source says it; where it does not, the last frame lasts as long as the median frame.
+    """
     last = int(index.timestamps[-1])
     if shape.end_pts is not None and shape.end_pts > last:
         return shape.end_pts

@@ -1,50 +1,50 @@
-"""What is to be drawn of a video, and what became of it: plain data that travels to the workers."""
+"""What is to be drawn of a video, and the outcome: plain data that travels to the workers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jobs.media.mp4 import VideoShape
 from jobs.media.video import Segment
 from jobs.rendering.frame_rows import Between, items_for
-from jobs.rendering.images import Look, Outcome
+from jobs.rendering.images import Outcome, Style
 from jobs.rendering.shard_rows import ShardRows
 from jobs.rundir.rows import ManifestItem
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoOrder:
+class VideoWorkItem:
     """One video to draw.
 
     Attributes:
-        items: its segments in the manifest, by first frame.
-        shards: where their rows are, by shard; those that are not committed are left out.
-        out: uri of the drawing.
-        look: of the drawing.
+        items: segments of the video in the manifest, by first frame.
+        shards: committed shards with rows of the video, by number.
+        out: uri of the drawn video.
+        style: how and which detections are drawn.
         between: what is drawn on frames that the run did not take.
-        wants_tile: whether frames of it may be shown on the contact sheet.
+        wants_tile: whether frames of the video may be shown on the contact sheet.
     """
 
     items: Sequence[ManifestItem]
     shards: Mapping[int, ShardRows]
     out: str
-    look: Look
+    style: Style
     between: Between
     wants_tile: bool
 
     @property
     def uri(self) -> str:
-        """Of the source, as the run found it."""
+        """Uri of the source, as the run found it."""
         return self.items[0].uri
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoOutcome(Outcome):
-    """What became of one video.
+    """The outcome of one video.
 
     Attributes:
-        num_frames: drawn.
+        num_frames: frames that are drawn.
         num_lost: frames that cannot be decoded.
         sound_ends_because: why the sound could not be read to its end; None when it could.
     """
@@ -59,52 +59,55 @@ class VideoPlan:
     """A video that is drawn in parts.
 
     Attributes:
-        order: what is wanted.
-        source: uri of where it lies now.
-        shape: of its frames.
-        segments: the parts.
-        start_pts: ticks when its first frame is shown.
-        end_pts: ticks when its last frame is over.
+        work: the video to draw.
+        source: uri where the source lies now.
+        shape: size, time base and orientation of the frames.
+        segments: frames of each part.
+        start_pts: ticks when the first frame is shown.
+        end_pts: ticks when the last frame ends.
     """
 
-    order: VideoOrder
+    work: VideoWorkItem
     source: str
     shape: VideoShape
     segments: Sequence[Segment]
     start_pts: int
     end_pts: int
 
-    def parts(self) -> Iterator[PartOrder]:
-        """What the workers are given.
+    def parts(self) -> Iterator[VideoPart]:
+        """Cut the video into the parts that workers draw.
 
         Yields:
             Each part of the video.
         """
         for segment in self.segments:
             end_frame = segment.first_frame + segment.num_frames
-            items = items_for(self.order.items, segment.first_frame, end_frame)
-            shards = {item.shard for item in items} & self.order.shards.keys()
-            yield PartOrder(
+            items = items_for(self.work.items, segment.first_frame, end_frame)
+            shards = {item.shard for item in items} & self.work.shards.keys()
+            yield VideoPart(
+                work=replace(
+                    self.work,
+                    items=items,
+                    shards={shard: self.work.shards[shard] for shard in shards},
+                ),
                 source=self.source,
                 shape=self.shape,
                 segment=segment,
-                items=items,
-                shards={shard: self.order.shards[shard] for shard in shards},
-                look=self.order.look,
-                between=self.order.between,
-                wants_tile=self.order.wants_tile,
             )
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartOrder:
-    """One part of a video to draw; see ``VideoOrder`` and ``VideoPlan``."""
+class VideoPart:
+    """One part of a video to draw.
 
+    Attributes:
+        work: the video, with the items and shards of this part only.
+        source: uri where the source lies now.
+        shape: size, time base and orientation of the frames.
+        segment: frames of the part.
+    """
+
+    work: VideoWorkItem
     source: str
     shape: VideoShape
     segment: Segment
-    items: Sequence[ManifestItem]
-    shards: Mapping[int, ShardRows]
-    look: Look
-    between: Between
-    wants_tile: bool

@@ -1,8 +1,8 @@
-"""Videos of a run with their detections drawn on: one part of them at a time, then joined.
+"""Draws detections on videos of a run, one part at a time, and joins the parts.
 
-A short video, or one that cannot be split, is drawn and written by one worker. A long one is drawn
-in parts by many, and one process puts these one after the other as they come. Whatever decodes may
-die of a damaged file, so none of this happens in the command's own process.
+One worker draws and writes a short video, or one that cannot be split. A long video is drawn in
+parts by many workers, and one process joins the parts as they come. A damaged file may crash
+whatever decodes it, so none of this happens in the command's own process.
 """
 
 from __future__ import annotations
@@ -16,29 +16,28 @@ from itertools import islice
 from fcos_core.errors import DataError, StorageError, VideoError
 from jobs.inputs.video_frames import source_of
 from jobs.media.drawing.colors import Pixels
-from jobs.media.drawing.detections import NOTHING, draw_found
+from jobs.media.drawing.detections import NO_BOXES, draw_detections
 from jobs.media.mp4 import EncodedPart, Mp4Writer, encode, open_sound, read_shape
 from jobs.media.video import Lost, decode_segment, index_video, split
-from jobs.rendering.atomic_file import Writing
+from jobs.rendering.atomic_file import AtomicFile
 from jobs.rendering.frame_rows import FrameRows
-from jobs.rendering.images import tile_of
-from jobs.rendering.shard_rows import found_in
+from jobs.rendering.images import chosen_boxes, tile_of
 from jobs.rendering.video_sources import (
+    current_uri,
     end_pts_of,
-    fate_of_unusable,
-    place_of,
     require_same_frames,
     require_same_size,
+    status_of_unusable,
 )
-from jobs.rendering.video_tasks import PartOrder, VideoOrder, VideoOutcome, VideoPlan
+from jobs.rendering.video_tasks import VideoOutcome, VideoPart, VideoPlan, VideoWorkItem
 
 FRAMES_PER_PART = 300
-"""Of a video: few enough to be kept in memory once encoded, many enough to be worth a task."""
+"""Few enough to be kept in memory once encoded, many enough to be worth a task."""
 
 
 @dataclass(kw_only=True)
-class Tally:
-    """What happened while frames were drawn.
+class PartSummary:
+    """What happened while the frames of one part, or of several, were drawn.
 
     Attributes:
         num_lost: frames that could not be decoded.
@@ -50,43 +49,49 @@ class Tally:
     tiles: list[bytes] = field(default_factory=list[bytes])
     reason: str | None = None
 
-    def add(self, other: Tally) -> None:
-        """Add what happened elsewhere, later in the video."""
-        self.num_lost += other.num_lost
-        self.tiles += other.tiles
-        self.reason = self.reason or other.reason
+    def add(self, later: PartSummary) -> None:
+        """Add the summary of a later part of the same video."""
+        self.num_lost += later.num_lost
+        self.tiles += later.tiles
+        self.reason = self.reason or later.reason
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnPart:
-    """A part of a video as a worker gives it back."""
+    """A part of a video, drawn and encoded by a worker."""
 
     encoded: Sequence[EncodedPart]
-    tally: Tally
+    summary: PartSummary
 
 
-def plan_or_draw(order: VideoOrder) -> VideoPlan | VideoOutcome:
-    """Look at a video; draw it at once when it is one part, and say why when it cannot be drawn."""
-    refused = partial(VideoOutcome, uri=order.uri)
-    if not order.shards:
-        return refused(fate="not_detected", reason=f"{order.uri}: the run has no row of it")
+def plan_or_draw(work: VideoWorkItem) -> VideoPlan | VideoOutcome:
+    """Read the index of a video, and draw it at once when it is short.
+
+    Returns:
+        The plan of a video that is drawn in parts; the outcome of one that is drawn, or refused.
+    """
+    refused = partial(VideoOutcome, uri=work.uri)
+    if not work.shards:
+        return refused(
+            status="not_detected", reason=f"{work.uri}: the run has no row of this video"
+        )
     try:
-        uri = place_of(order)
+        uri = current_uri(work)
         source = source_of(uri)
     except (DataError, StorageError) as error:
-        return refused(fate="missing", reason=str(error))
+        return refused(status="missing", reason=str(error))
     try:
-        require_same_size(order, uri)
-        index = index_video(source, stream=order.items[0].stream)
-        require_same_frames(order, index)
+        require_same_size(work, uri)
+        index = index_video(source, stream=work.items[0].stream)
+        require_same_frames(work, index)
         shape = read_shape(source, stream=index.stream)
     except VideoError as error:
-        return refused(fate=fate_of_unusable(order), reason=str(error))
+        return refused(status=status_of_unusable(work), reason=str(error))
     except StorageError as error:
-        return refused(fate="missing", reason=str(error))
+        return refused(status="missing", reason=str(error))
     num_parts = -(-index.num_frames // FRAMES_PER_PART)
     plan = VideoPlan(
-        order=order,
+        work=work,
         source=uri,
         shape=shape,
         segments=split(index, num_parts),
@@ -95,23 +100,22 @@ def plan_or_draw(order: VideoOrder) -> VideoPlan | VideoOutcome:
     )
     if len(plan.segments) > 1:
         return plan
-    tally = Tally()
+    summary = PartSummary()
     (part,) = plan.parts()
-    with closing(Joining(plan)) as joining:
-        joining.open()
-        for encoded_part in _encoded_parts(part, tally):
-            joining.add(encoded_part)
-        return joining.finish(tally)
+    with closing(_VideoWriter(plan)) as writer:
+        for encoded_part in _encoded_parts(part, summary):
+            writer.add(encoded_part)
+        return writer.finish(summary)
 
 
-def draw_part(order: PartOrder) -> DrawnPart:
-    """Decode, draw and encode one part of a video, one frame in memory."""
-    tally = Tally()
-    return DrawnPart(encoded=list(_encoded_parts(order, tally)), tally=tally)
+def draw_part(part: VideoPart) -> DrawnPart:
+    """Decode, draw and encode one part of a video, with one frame in memory."""
+    summary = PartSummary()
+    return DrawnPart(encoded=list(_encoded_parts(part, summary)), summary=summary)
 
 
-class Joining:
-    """Writes a video of its parts; it is to be opened first, and closed whatever happens.
+class _VideoWriter:
+    """Writes a video from its encoded parts; to be closed, whatever happens.
 
     Args:
         plan: of the video.
@@ -119,49 +123,47 @@ class Joining:
 
     def __init__(self, plan: VideoPlan) -> None:
         self._plan = plan
-        self._stack = ExitStack()
-
-    def open(self) -> None:
-        """Begin a file beside its place, and open the sound."""
-        plan, enter = self._plan, self._stack.enter_context
-        self._writing = enter(Writing(plan.order.out))
-        self._sound = enter(open_sound(source_of(plan.source), beside=plan.segments[0].stream))
-        self._writer = enter(
-            Mp4Writer(self._writing.path, plan.shape, self._sound, start_pts=plan.start_pts)
-        )
+        with ExitStack() as stack:
+            self._file = stack.enter_context(AtomicFile(plan.work.out))
+            sound = open_sound(source_of(plan.source), beside=plan.segments[0].stream)
+            self._sound = stack.enter_context(sound)
+            self._mp4 = stack.enter_context(
+                Mp4Writer(self._file.path, plan.shape, self._sound, start_pts=plan.start_pts)
+            )
+            self._stack = stack.pop_all()
 
     def close(self) -> None:
-        """Throw the file away, unless it was finished."""
+        """Remove the file, unless it was finished."""
         self._stack.close()
 
     def add(self, part: EncodedPart) -> None:
         """Write the next part."""
-        self._writer.add(part)
+        self._mp4.add(part)
 
-    def finish(self, tally: Tally) -> VideoOutcome:
-        """Put the video in its place, if there is any frame in it.
+    def finish(self, summary: PartSummary) -> VideoOutcome:
+        """Put the video in its place, if it has any frame.
 
         Args:
-            tally: of what happened while its parts were made.
+            summary: of all parts.
         """
-        order, num_frames = self._plan.order, self._writer.num_frames
+        work, num_frames = self._plan.work, self._mp4.num_frames
         if num_frames:
-            self._writer.finish(end_pts=self._plan.end_pts)
-            self._writing.keep()
+            self._mp4.finish(end_pts=self._plan.end_pts)
+            self._file.commit()
         sound = self._sound
         return VideoOutcome(
-            uri=order.uri,
-            fate="drawn" if num_frames else fate_of_unusable(order),
-            reason=tally.reason,
+            uri=work.uri,
+            status="drawn" if num_frames else status_of_unusable(work),
+            reason=summary.reason,
             num_frames=num_frames,
-            num_lost=tally.num_lost,
+            num_lost=summary.num_lost,
             sound_ends_because=None if sound is None else sound.ends_because,
-            tiles=tuple(tally.tiles),
+            tiles=tuple(summary.tiles),
         )
 
 
-class Joiner:
-    """Joins one video in a process of its own, which is asked to write part after part.
+class VideoJoiner:
+    """Joins the parts of one video in a process of its own, which is called once for each part.
 
     Args:
         plan: of the video.
@@ -169,47 +171,46 @@ class Joiner:
 
     def __init__(self, plan: VideoPlan) -> None:
         self._plan = plan
-        self._tally = Tally()
-        self._joining: Joining | None = None
+        self._summary = PartSummary()
+        self._writer: _VideoWriter | None = None
 
     def __call__(self, part: DrawnPart | None) -> VideoOutcome | None:
-        """Write the next part; with None, put the video in its place and say what became of it."""
-        if self._joining is None:
-            self._joining = Joining(self._plan)
-            self._joining.open()
+        """Write the next part; with None, finish the video and return its outcome."""
+        if self._writer is None:
+            self._writer = _VideoWriter(self._plan)
         if part is None:
-            outcome = self._joining.finish(self._tally)
-            self._joining.close()
+            outcome = self._writer.finish(self._summary)
+            self._writer.close()
             return outcome
-        self._tally.add(part.tally)
+        self._summary.add(part.summary)
         for encoded_part in part.encoded:
-            self._joining.add(encoded_part)
+            self._writer.add(encoded_part)
         return None
 
 
-def _encoded_parts(order: PartOrder, tally: Tally) -> Iterator[EncodedPart]:
-    """Draw and encode, so many frames at a time.
+def _encoded_parts(part: VideoPart, summary: PartSummary) -> Iterator[EncodedPart]:
+    """Draw and encode ``FRAMES_PER_PART`` frames at a time.
 
     Yields:
-        What was encoded.
+        The encoded frames.
     """
-    frames = _drawn_frames(order, tally)
-    while part := encode(islice(frames, FRAMES_PER_PART), order.shape):
-        yield part
+    frames = _drawn_frames(part, summary)
+    while encoded_part := encode(islice(frames, FRAMES_PER_PART), part.shape):
+        yield encoded_part
 
 
-def _drawn_frames(order: PartOrder, tally: Tally) -> Iterator[tuple[int, Pixels]]:
-    look, segment = order.look, order.segment
-    rows = FrameRows(order.items, order.shards, order.between)
+def _drawn_frames(part: VideoPart, summary: PartSummary) -> Iterator[tuple[int, Pixels]]:
+    work, segment, style = part.work, part.segment, part.work.style
+    rows = FrameRows(work.items, work.shards, work.between)
     middle = segment.first_frame + segment.num_frames // 2
-    for frame in decode_segment(source_of(order.source), segment):
+    for frame in decode_segment(source_of(part.source), segment):
         if isinstance(frame, Lost):
-            tally.num_lost += frame.last - frame.first + 1
-            tally.reason = tally.reason or f"frame {frame.first}: {frame.reason}"
+            summary.num_lost += frame.last - frame.first + 1
+            summary.reason = summary.reason or f"frame {frame.first}: {frame.reason}"
             continue
         pixels, row = frame.pixels, rows.of(frame.index)
-        found = NOTHING if row is None else found_in(row, look.min_score, look.category_ids)
-        if order.wants_tile and frame.index >= middle and not tally.tiles:
-            tally.tiles.append(tile_of(pixels, found, look.names))
-        draw_found(pixels, found, look.names)
+        found = NO_BOXES if row is None else chosen_boxes(row, style)
+        if work.wants_tile and frame.index >= middle and not summary.tiles:
+            summary.tiles.append(tile_of(pixels, found, style.names))
+        draw_detections(pixels, found, style.names)
         yield frame.pts, pixels

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.report import ReportConfig
 from jobs.report import run as report
-from tests.jobs.reporting.pages import parse
+from tests.jobs.html.pages import parse
 from tests.jobs.reporting.scored import (
     OPTIONAL,
     amend_metrics,

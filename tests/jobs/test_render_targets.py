@@ -4,6 +4,7 @@ import json
 import logging
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import cv2
 import numpy as np
@@ -20,6 +21,7 @@ from jobs.annotations.coco_json import CocoAnnotations, CocoImage, load_annotati
 from jobs.cli.commands import main
 from jobs.render import RenderConfig, run
 from jobs.rendering.targets.run import page_name
+from tests.jobs.html.pages import parse
 
 RULES = ("paper", "improved", "torchvision", "paper-p4")
 
@@ -109,7 +111,8 @@ def test_real_images_are_drawn_where_detect_finds_them(shared_data: Path, tmp_pa
 
     assert result.summary()["drawn"] == 2
     assert result.num_left_out == 48
-    assert all(cv2.imread(uri) is not None for uri in result.drawn)
+    for uri in result.drawn:
+        assert parse(Path(uri).read_text()).sections >= {"ground-truth", "boxes", "class-map"}
 
 
 def test_the_first_images_are_drawn_and_the_rest_is_counted(
@@ -120,7 +123,7 @@ def test_the_first_images_are_drawn_and_the_rest_is_counted(
     result = render(generated, tmp_path / "pages", rule="improved", limit=3)
 
     names = sorted(path.name for path in (tmp_path / "pages").iterdir())
-    assert names == [f"{i + 1:012d}_{i:06d}.png" for i in range(3)]
+    assert names == [*(f"{i + 1:012d}_{i:06d}.html" for i in range(3)), "index.html"]
     found = load_annotations(str(generated)).annotations
     assert result.summary() == {
         "out": str(tmp_path / "pages"),
@@ -132,8 +135,6 @@ def test_the_first_images_are_drawn_and_the_rest_is_counted(
         "recalled": result.num_recalled,
     }
     assert "9 left out by --limit" in caplog.text
-    page = cv2.imread(result.drawn[0])
-    assert page.shape[1] == 1920
 
 
 def test_twenty_images_are_drawn_unless_another_number_is_given(
@@ -157,10 +158,11 @@ def test_no_file_name_leads_out_of_the_folder(tmp_path: Path):
     new = {p for p in tmp_path.rglob("*") if p.is_file()} - before
     assert {p.parent for p in new} == {tmp_path / "pages"}
     assert sorted(p.name for p in new) == [
-        "000000000001_outside.png",
-        "000000000002_b.png",
-        "000000000003_b.png",
-        "000000000004_Größe_猫.png",
+        "000000000001_outside.html",
+        "000000000002_b.html",
+        "000000000003_b.html",
+        "000000000004_Größe_猫.html",
+        "index.html",
     ]
     assert len(result.drawn) == 4
 
@@ -168,15 +170,15 @@ def test_no_file_name_leads_out_of_the_folder(tmp_path: Path):
 @pytest.mark.parametrize(
     ("id_", "file_name", "expected"),
     [
-        (139, "street.jpg", "000000000139_street.png"),
-        (139, "000000000139.jpg", "000000000139.png"),
-        (1, "..", "000000000001.png"),
-        (1, "../../etc/passwd", "000000000001_passwd.png"),
-        (1, "a\\..\\b.tar.gz", "000000000001_b.tar.png"),
-        (1, "x\0y\ud800\n.jpg", "000000000001_x_y.png"),
-        (1, "", "000000000001.png"),
-        (1, "猫" * 300 + ".jpg", "000000000001_" + "猫" * 50 + ".png"),
-        (-7, ".hidden", "-00000000007_hidden.png"),
+        (139, "street.jpg", "000000000139_street.html"),
+        (139, "000000000139.jpg", "000000000139.html"),
+        (1, "..", "000000000001.html"),
+        (1, "../../etc/passwd", "000000000001_passwd.html"),
+        (1, "a\\..\\b.tar.gz", "000000000001_b.tar.html"),
+        (1, "x\0y\ud800\n.jpg", "000000000001_x_y.html"),
+        (1, "", "000000000001.html"),
+        (1, "猫" * 300 + ".jpg", "000000000001_" + "猫" * 50 + ".html"),
+        (-7, ".hidden", "-00000000007_hidden.html"),
     ],
 )
 def test_a_page_is_named_by_id_and_by_what_is_harmless_in_the_file_name(
@@ -225,19 +227,23 @@ def test_when_nothing_could_be_drawn_the_exit_code_is_3(
 
 def test_a_page_of_the_same_name_is_replaced(tmp_path: Path):
     path = write_dataset(tmp_path, {"a.png": (60, 40)})
-    old = tmp_path / "pages" / "000000000001_a.png"
+    old = tmp_path / "pages" / "000000000001_a.html"
     old.parent.mkdir()
     old.write_bytes(b"old")
 
     render(path, tmp_path / "pages")
 
-    assert cv2.imread(str(old)) is not None
+    assert parse(old.read_text()).sections >= {"ground-truth", "boxes"}
     assert [p.name for p in old.parent.iterdir()] == [old.name]
 
 
-def test_a_page_never_replaces_an_image(tmp_path: Path):
+@pytest.mark.parametrize("name", ["000000000001.html", "index.html"])
+def test_neither_a_page_nor_the_index_replaces_an_image(tmp_path: Path, name: str):
     path = write_dataset(tmp_path, {"000000000001.png": (60, 40)})
-    image = tmp_path / "images" / "000000000001.png"
+    document = json.loads(path.read_text())
+    document["images"][0]["file_name"] = name
+    path.write_text(json.dumps(document))
+    image = (tmp_path / "images" / "000000000001.png").rename(tmp_path / "images" / name)
     before = image.read_bytes()
     (tmp_path / "link").symlink_to(tmp_path / "images")
 
@@ -246,6 +252,30 @@ def test_a_page_never_replaces_an_image(tmp_path: Path):
             render(path, tmp_path / out)
 
     assert image.read_bytes() == before
+
+
+def test_the_index_links_every_page_that_was_drawn(tmp_path: Path):
+    names = ["a.png", "missing.png", "<b> #1?.png"]
+    path = write_dataset(tmp_path, dict.fromkeys(names, (60, 40)))
+    (tmp_path / "images" / "missing.png").unlink()
+
+    result = render(path, tmp_path / "pages")
+
+    index = parse((tmp_path / "pages" / "index.html").read_text())
+    links = [
+        one.attributes["href"]
+        for one in index.named("a")
+        if not one.attributes["href"].startswith("#")
+    ]
+    assert [str(tmp_path / "pages" / unquote(link)) for link in links] == list(result.drawn)
+    assert "<b> #1?.png" in index.text
+    assert "missing.png" not in index.text
+
+
+def test_one_page_needs_no_index(tmp_path: Path):
+    render(write_dataset(tmp_path, {"a.png": (60, 40)}), tmp_path / "pages")
+
+    assert [p.name for p in (tmp_path / "pages").iterdir()] == ["000000000001_a.html"]
 
 
 def test_crowd_regions_are_not_encoded(tmp_path: Path):

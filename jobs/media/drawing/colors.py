@@ -1,4 +1,4 @@
-"""Colours: of the page, of text, of a value between 0 and 1. All are RGB bytes."""
+"""Colours of paper, of text and of a value between 0 and 1. All are RGB bytes."""
 
 from typing import cast
 
@@ -13,7 +13,6 @@ Pixels = npt.NDArray[np.uint8]
 PAPER: Color = (255, 255, 255)
 INK: Color = (28, 32, 40)
 MUTED: Color = (104, 112, 124)
-RULE: Color = (214, 218, 224)
 LOST: Color = (214, 24, 36)
 GREY: Color = (150, 154, 160)
 
@@ -25,15 +24,20 @@ _SRGB_TO_LUMINANCE = (0.2126, 0.7152, 0.0722)
 
 
 def text_color_on(background: Color) -> Color:
-    """Black or white, whichever is easier to read there."""
+    """Return black or white, the one that is easier to read on a colour."""
     luminance = sum(
         share * _linear(value) for share, value in zip(_SRGB_TO_LUMINANCE, background, strict=True)
     )
     return (0, 0, 0) if luminance > _MIDDLE_LUMINANCE else (255, 255, 255)
 
 
+def hex_color(color: Color) -> str:
+    """Write a colour as ``#rrggbb``."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
 def heat_colors(values: npt.NDArray[np.floating]) -> Pixels:
-    """From violet (0) through red to yellow (1), brighter all the way.
+    """Return a colour for each value, from violet (0) through red to yellow (1), ever brighter.
 
     Args:
         values: 0..1, rows x columns.
@@ -45,7 +49,7 @@ def heat_colors(values: npt.NDArray[np.floating]) -> Pixels:
 
 
 def dimmed(pixels: Pixels) -> Pixels:
-    """The image in dark grey, for colours to stand out on."""
+    """Return the image in dark grey, on which colours stand out."""
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     dark = cv2.convertScaleAbs(grey, alpha=0.42, beta=22)
     return cast("Pixels", cv2.cvtColor(dark, cv2.COLOR_GRAY2RGB))

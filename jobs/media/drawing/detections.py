@@ -1,4 +1,4 @@
-"""Detections on an image: a box, the name of its class and the score, legible at any size."""
+"""Draws detections on an image: a box, the name of its class and the score, legible at any size."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _LONGEST_NAME = 0.5  # of the image's width
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
-    """What was found on one image, by falling score.
+class DetectedBoxes:
+    """The detections of one image, by falling score.
 
     Attributes:
         boxes: xyxy in pixels of the image, shape (n, 4).
@@ -39,26 +39,26 @@ class Found:
     scores: npt.NDArray[np.float32]
     category_ids: npt.NDArray[np.int32]
 
-    def chosen(self, min_score: float, category_ids: frozenset[int] | None) -> Found:
-        """Leave out what scores less, or is of another class than these; None for all."""
+    def chosen(self, min_score: float, category_ids: frozenset[int] | None) -> DetectedBoxes:
+        """Return the detections with at least this score, of these categories; None for all."""
         is_chosen = self.scores >= np.float32(min_score)
         if category_ids is not None:
             is_chosen &= np.isin(self.category_ids, list(category_ids))
-        return Found(
+        return DetectedBoxes(
             boxes=self.boxes[is_chosen],
             scores=self.scores[is_chosen],
             category_ids=self.category_ids[is_chosen],
         )
 
 
-NOTHING = Found(
+NO_BOXES = DetectedBoxes(
     boxes=np.zeros((0, 4), np.float32),
     scores=np.zeros(0, np.float32),
     category_ids=np.zeros(0, np.int32),
 )
 
 
-def draw_found(pixels: Pixels, found: Found, names: Mapping[int, str]) -> None:
+def draw_detections(pixels: Pixels, found: DetectedBoxes, names: Mapping[int, str]) -> None:
     """Draw boxes, and labels that cover no other label.
 
     Lines and letters grow with the image. The most confident box lies on top and gets the best
@@ -66,8 +66,8 @@ def draw_found(pixels: Pixels, found: Found, names: Mapping[int, str]) -> None:
 
     Args:
         pixels: changed in place.
-        found: what is drawn.
-        names: of the categories, by id.
+        found: detections to draw.
+        names: names of the categories, by id.
     """
     height, width = pixels.shape[:2]
     side = math.sqrt(height * width)
@@ -91,12 +91,12 @@ def draw_found(pixels: Pixels, found: Found, names: Mapping[int, str]) -> None:
         draw_label(pixels, label, style)
 
 
-def enlarged(pixels: Pixels, found: Found) -> tuple[Pixels, Found]:
-    """Show each pixel of an image that is too small for letters as a square of several.
+def enlarged(pixels: Pixels, found: DetectedBoxes) -> tuple[Pixels, DetectedBoxes]:
+    """Enlarge an image that is too small for letters: each pixel becomes a square of pixels.
 
     Returns:
-        The same image and boxes on it; a larger one whose longer side is at least
-        ``_LEAST_SIDE_PX`` where it is smaller than that.
+        The image and its boxes, unchanged where the longer side has ``_LEAST_SIDE_PX``; otherwise
+        both enlarged, so that it has at least that.
     """
     height, width = pixels.shape[:2]
     factor = math.ceil(_LEAST_SIDE_PX / max(height, width))
@@ -104,7 +104,7 @@ def enlarged(pixels: Pixels, found: Found) -> tuple[Pixels, Found]:
         return pixels, found
     size = (width * factor, height * factor)
     larger = cast("Pixels", cv2.resize(pixels, size, interpolation=cv2.INTER_NEAREST))
-    return larger, Found(
+    return larger, DetectedBoxes(
         boxes=found.boxes * np.float32(factor),
         scores=found.scores,
         category_ids=found.category_ids,
@@ -112,7 +112,7 @@ def enlarged(pixels: Pixels, found: Found) -> tuple[Pixels, Found]:
 
 
 def _corners(box: npt.NDArray[np.float32], shape: tuple[int, int]) -> Corners | None:
-    """The pixels of a box's corners; None where no part of it can be seen."""
+    """Return the pixels of a box's corners; None for a box outside of the image."""
     height, width = shape
     if not np.isfinite(box).all():
         return None

@@ -1,4 +1,4 @@
-"""Labels beside boxes: no two overlap, none leaves the image, and each says as much as fits."""
+"""Labels beside boxes: no two overlap, none leaves the image, and each is as long as fits."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,11 +11,11 @@ from jobs.media.drawing.colors import Color, Pixels, text_color_on
 from jobs.media.drawing.outlines import Corners
 from jobs.media.drawing.text import TextStyle, draw_text, text_width
 
-# How far from its box a label may be put, in label heights; beyond its neighbourhood a line leads
-# to it.
+# Largest distance of a label from its box, in label heights. A label that does not touch its box is
+# linked to it by a line.
 _RINGS = 12
 _DIRECTIONS = ((0, -1), (1, 0), (0, 1), (-1, 0), (1, -1), (1, 1), (-1, 1), (-1, -1))
-# A box smaller than so many label heights is not covered as long as there is another place.
+# A label does not cover a box smaller than this many label heights while it has another place.
 _SMALL = 3
 _NOWHERE = (-2, -2, -1, -1)
 
@@ -25,12 +25,12 @@ Rectangles = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class LabelWish:
-    """What should be written beside a box.
+    """A label to be placed beside a box.
 
     Attributes:
-        box: that it belongs to.
-        texts: the same, from long to short; the first that fits is taken.
-        color: behind the text.
+        box: box of the label.
+        texts: versions of the text, from long to short; the first that fits is taken.
+        color: colour behind the text.
     """
 
     box: Corners
@@ -40,13 +40,13 @@ class LabelWish:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """A text and its place.
+    """A label with its place.
 
     Attributes:
-        wish: that it fulfils.
-        text: the one of its texts that fits.
-        corners: of the coloured rectangle.
-        is_beside: whether it touches its box; otherwise a line leads from one to the other.
+        wish: label that was to be placed.
+        text: the version of the text that fits.
+        corners: corners of the coloured rectangle.
+        is_beside: whether the label touches its box; otherwise a line links the two.
     """
 
     wish: LabelWish
@@ -60,16 +60,16 @@ def place_labels(
 ) -> list[Label]:
     """Find a place for every label.
 
-    First each gets one for its shortest text, then as many as possible are made longer, those of
-    the first wishes first.
+    First each label gets a place for its shortest text; then labels get longer texts where these
+    fit, the most important label first.
 
     Args:
-        wishes: the most important first.
-        area: height and width that labels may not leave.
-        style: of the text.
+        wishes: labels to place, the most important first.
+        area: height and width of the image.
+        style: size and weight of the text.
 
     Returns:
-        The labels in the order of the wishes, less those that fit nowhere.
+        The labels in the order of ``wishes``, without those that fit nowhere.
     """
     small_px = _SMALL * style.line_px
     boxes = np.array([wish.box for wish in wishes]).reshape(-1, 4)
@@ -93,7 +93,7 @@ def place_labels(
 
 
 def draw_label(image: Pixels, label: Label, style: TextStyle) -> None:
-    """Draw a label, and the line to its box where it lies apart."""
+    """Draw a label, and a line to its box where the two do not touch."""
     x_min, y_min, x_max, y_max = label.corners
     color = label.wish.color
     if not label.is_beside:
@@ -117,11 +117,12 @@ def _place(
     """Find the best place for one text.
 
     Args:
-        wish: whose box it shall be near.
-        text: to place.
-        obstacles: labels, which are never covered, and boxes, which are if need be.
+        wish: label whose box the place is near.
+        text: text to place.
+        obstacles: labels, which are never covered, and small boxes, which are covered if the label
+            fits nowhere else.
         area: height and width of the image.
-        style: of the text.
+        style: size and weight of the text.
     """
     width, height = text_width(text, style) + 2 * style.padding_px, style.line_px + 1
     labels, small_boxes = obstacles
@@ -171,7 +172,7 @@ def _places(
 
 
 def _hits(corners: Corners, others: Rectangles) -> bool:
-    """Whether a rectangle has a pixel in common with one of many."""
+    """Return whether a rectangle shares a pixel with one of others."""
     x_min, y_min, x_max, y_max = corners
     is_hit = (others[:, 0] <= x_max) & (others[:, 2] >= x_min)
     is_hit &= (others[:, 1] <= y_max) & (others[:, 3] >= y_min)

@@ -1,4 +1,4 @@
-"""Outlines of boxes: solid, dashed, and regions that are hatched."""
+"""Solid and dashed outlines of boxes, and hatched regions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,10 +21,11 @@ class Outline:
     """How a box is drawn.
 
     Attributes:
-        color: of the line.
-        width_px: of the line.
-        is_dashed: with gaps.
-        has_shadow: one dark pixel on either side, which keeps it visible on any image.
+        color: colour of the line.
+        width_px: width of the line.
+        is_dashed: whether the line has gaps.
+        has_shadow: whether the line has a dark pixel on either side, which keeps it visible on any
+            image.
     """
 
     color: Color
@@ -34,7 +35,7 @@ class Outline:
 
 
 def draw_outline(image: Pixels, box: Corners, outline: Outline) -> None:
-    """Draw the four sides of a box; what lies outside of the image is cut off."""
+    """Draw the four sides of a box, as far as they lie in the image."""
     strokes = [(outline.color, outline.width_px)]
     if outline.has_shadow:
         strokes.insert(0, (_SHADOW, outline.width_px + 2))
@@ -61,7 +62,7 @@ def _dashes(box: Corners) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
     """Cut the four sides into dashes.
 
     Yields:
-        Start and end of each.
+        Start and end of each dash.
     """
     x_min, y_min, x_max, y_max = box
     for x in range(x_min, x_max + 1, _DASH_PX + _GAP_PX):

@@ -1,7 +1,7 @@
 """A colour for every class: the same in every image, data set and run, and far from all others.
 
-Each further colour is the one farthest from all before it, as the eye sees distance (Oklab;
-Ottosson, 2020). So the first classes differ most, and 91 of them still differ.
+Each colour is the one farthest from all colours before it, as the eye sees distance (Oklab;
+Ottosson, 2020). So the first classes differ most, and 91 classes still differ.
 """
 
 # numpy leaves the type of many reductions unknown.
@@ -18,8 +18,8 @@ from jobs.media.drawing.colors import LOST, Color
 NUM_COLORS = 256
 """Ids that differ by this many share a colour."""
 
-_STEPS = 18  # candidates: a grid of so many values each of red, green and blue
-# Neither lost on a dark or a white ground, nor taken for grey or for the red of lost boxes.
+_STEPS = 18  # candidates: a grid of this many values each of red, green and blue
+# A colour is visible on dark and on white ground, and unlike grey and the red of lost boxes.
 _LIGHTNESS = (0.58, 0.93)
 _LEAST_CHROMA = 0.08
 _FROM_LOST = 0.15
@@ -44,16 +44,18 @@ _TO_OKLAB = np.array(
 
 
 def class_color(category_id: int) -> Color:
-    """The colour of a class.
+    """Return the colour of a class.
 
     Args:
-        category_id: COCO's; any number.
+        category_id: COCO's id of the category; any number.
     """
     return _palette()[category_id % NUM_COLORS]
 
 
 def oklab(colors: npt.ArrayLike) -> _Array:
-    """Lightness, green to red, and blue to yellow: equal distances look equally different.
+    """Convert colours to Oklab, where equal distances look equally different.
+
+    The three values are lightness, green to red, and blue to yellow.
 
     Args:
         colors: RGB bytes, shape (n, 3).

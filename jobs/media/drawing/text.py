@@ -1,6 +1,6 @@
-"""Text on images, in the typeface OpenCV brings along: Latin, Greek, Cyrillic, Arabic, Chinese.
+"""Text on images, in OpenCV's own typeface: Latin, Greek, Cyrillic, Arabic, Chinese.
 
-What cannot be drawn becomes a question mark; nothing that a name may hold can break an image.
+A character that cannot be drawn becomes a question mark, so any name can be drawn.
 """
 
 from dataclasses import dataclass
@@ -13,18 +13,16 @@ _TYPEFACE = "sans"
 _LINE_HEIGHT = 1.35
 _LEAST_PADDING_PX = 4
 _ELLIPSIS = "…"
-TIMES = "\u00d7"
-"""The sign between a width and a height."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextStyle:
-    """How text looks.
+    """Size, weight and colour of text.
 
     Attributes:
-        size_px: height of its letters, with ascenders and descenders.
-        weight: 400 is regular, 600 semibold.
-        color: of its strokes.
+        size_px: height of the letters, with ascenders and descenders.
+        weight: 400 for regular, 600 for semibold.
+        color: colour of the strokes.
     """
 
     size_px: int = 14
@@ -33,12 +31,12 @@ class TextStyle:
 
     @property
     def line_px(self) -> int:
-        """From one line to the next."""
+        """Distance from one line to the next."""
         return round(_LINE_HEIGHT * self.size_px)
 
     @property
     def padding_px(self) -> int:
-        """Left and right of text on a coloured ground."""
+        """Space left and right of text on a coloured ground."""
         return max(_LEAST_PADDING_PX, self.size_px // 5)
 
 
@@ -46,10 +44,10 @@ def draw_text(image: Pixels, text: str, x: int, y: int, style: TextStyle) -> Non
     """Write one line.
 
     Args:
-        image: what to write on; the text is cut off at its sides.
-        text: anything.
-        x: left end.
-        y: upper end; the line takes ``style.line_px``.
+        image: image to write on; text beyond its sides is cut off.
+        text: any text.
+        x: left end of the line.
+        y: upper end of the line, whose height is ``style.line_px``.
         style: size, weight and colour.
     """
     face, baseline = cv2.FontFace(_TYPEFACE), y + style.size_px
@@ -65,7 +63,7 @@ def draw_text(image: Pixels, text: str, x: int, y: int, style: TextStyle) -> Non
 
 
 def text_width(text: str, style: TextStyle) -> int:
-    """Pixels that a line takes."""
+    """Return the width of a line in pixels."""
     face = cv2.FontFace(_TYPEFACE)
     _, _, width, _ = cv2.getTextSize(
         (0, 0), _drawable(text), (0, 0), face, style.size_px, weight=style.weight
@@ -74,7 +72,7 @@ def text_width(text: str, style: TextStyle) -> int:
 
 
 def shortened(text: str, style: TextStyle, width_px: int) -> str:
-    """The text, or as much of its beginning as fits, with an ellipsis."""
+    """Return the text, or as much of its beginning as fits, with an ellipsis."""
     if text_width(text, style) <= width_px:
         return text
     fits, too_long = 0, len(text)
@@ -87,18 +85,6 @@ def shortened(text: str, style: TextStyle, width_px: int) -> str:
     return text[:fits].rstrip() + _ELLIPSIS
 
 
-def wrapped(text: str, style: TextStyle, width_px: int) -> list[str]:
-    """Break text into lines at its spaces; a word that is too long is shortened."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and text_width(longer, style) <= width_px:
-            lines[-1] = longer
-        else:
-            lines.append(shortened(word, style, width_px))
-    return lines
-
-
 def _drawable(text: str) -> str:
-    """Leave no line ends, control characters or halves of a character: OpenCV crashes on some."""
+    """Replace line ends, control characters and surrogates: OpenCV crashes on some of them."""
     return "".join(character if character.isprintable() else "?" for character in text)

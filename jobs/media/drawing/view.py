@@ -1,4 +1,4 @@
-"""An image at the size it is drawn at, and where the network's input lies on it."""
+"""An image at the size of a drawing, with the scale of the network's input on it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _FAR_PX = 2**15  # larger than any image is drawn
 
 @dataclass(frozen=True)
 class View:
-    """What is drawn on.
+    """A resized image to draw on.
 
     Attributes:
         pixels: the image, resized for the eye; drawing changes it.
-        scale_x: its pixels per pixel of the network's input.
-        scale_y: likewise.
+        scale_x: pixels of this image per pixel of the network's input, along a row.
+        scale_y: the same along a column.
     """
 
     pixels: Pixels
@@ -35,8 +35,8 @@ class View:
 
         Args:
             image: as decoded; it is not changed.
-            input_shape: height and width it has in the network's input, padding left out.
-            max_shape: height and width to fit into.
+            input_shape: height and width of the image in the network's input, without padding.
+            max_shape: largest height and width.
         """
         height, width = fitted(image.shape[:2], max_shape)
         method = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC
@@ -44,17 +44,17 @@ class View:
         return cls(pixels, width / input_shape[1], height / input_shape[0])
 
     def dimmed(self) -> View:
-        """The same view in dark grey, on pixels of its own."""
+        """Return the same view in dark grey, with its own pixels."""
         return replace(self, pixels=dimmed(self.pixels))
 
     def point(self, x: float, y: float) -> tuple[int, int]:
-        """The pixel in which a point of the network's input lies."""
+        """Return the pixel in which a point of the network's input lies."""
         return int(np.floor(x * self.scale_x)), int(np.floor(y * self.scale_y))
 
     def corners(self, box: npt.NDArray[np.floating]) -> Corners:
-        """The pixels in which the corners of a box lie, those on the far sides moved inside.
+        """Return the pixels of a box's corners; a side on the image's end is moved inside.
 
-        What lies far outside is moved nearer: OpenCV draws no line of billions of pixels.
+        Corners far outside are moved nearer, since OpenCV cannot draw lines of billions of pixels.
         """
         height, width = self.pixels.shape[:2]
         x_min, y_min, x_max, y_max = (
@@ -70,7 +70,7 @@ class View:
 
 
 def fitted(shape: tuple[int, int], max_shape: tuple[int, int]) -> tuple[int, int]:
-    """The largest height and width with an image's aspect that fit into others."""
+    """Return the largest height and width with the aspect of an image that fit into others."""
     height, width = shape
     factor = min(max_shape[0] / height, max_shape[1] / width)
     return max(1, round(height * factor)), max(1, round(width * factor))

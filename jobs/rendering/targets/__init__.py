@@ -1,1 +1,1 @@
-"""Pages that show what ground-truth encoding makes of an image."""
+"""Pages that show what ground-truth encoding makes of annotated images."""

@@ -6,13 +6,13 @@ import numpy.typing as npt
 from jobs.media.drawing.colors import Color, Pixels
 from jobs.media.drawing.view import View
 
-# Squares of locations that lie closer together than this touch, so that they make an area.
+# Locations closer together than this become squares that touch, so that they make an area.
 _TOUCHING_PX = 5.0
 _SHARE = 0.38
 _LARGEST_PX = 9.0
 _DOT_PX = 0.8
 _DOT: Color = (128, 132, 140)
-# Where locations lie closer together than this, dots for the idle ones would hide the image.
+# Where locations lie closer together than this, dots for background would hide the image.
 _DOTS_FROM_PX = 14.0
 
 Coordinates = npt.NDArray[np.floating]
@@ -25,20 +25,20 @@ def paint_locations(
     colors: Pixels,
     is_painted: npt.NDArray[np.bool_],
 ) -> None:
-    """Paint the chosen locations; the others become dots where there is room for them.
+    """Paint the chosen locations; the others become dots where they do not hide the image.
 
     Args:
-        view: to paint on.
-        x: of each column of locations, in pixels of the network's input.
-        y: of each row.
-        colors: of each location, rows x columns x 3.
+        view: view of the image, which is painted on.
+        x: position of each column of locations, in pixels of the network's input.
+        y: position of each row of locations, likewise.
+        colors: colour of each location, rows x columns x 3.
         is_painted: which locations are painted.
     """
     columns, across = _nearest(x, view.scale_x, view.pixels.shape[1])
     rows, down = _nearest(y, view.scale_y, view.pixels.shape[0])
     spacing_px = min(_spacing(x) * view.scale_x, _spacing(y) * view.scale_y)
     if spacing_px >= _DOTS_FROM_PX:
-        _fill(view, (across <= _DOT_PX), (down <= _DOT_PX), np.array(_DOT, np.uint8))
+        view.pixels[np.outer(down <= _DOT_PX, across <= _DOT_PX)] = _DOT
     half_px = spacing_px if spacing_px < _TOUCHING_PX else min(_SHARE * spacing_px, _LARGEST_PX)
     is_square = np.outer(down <= half_px, across <= half_px)
     is_square &= is_painted[rows][:, columns]
@@ -48,7 +48,7 @@ def paint_locations(
 def _nearest(
     positions: Coordinates, scale: float, size_px: int
 ) -> tuple[npt.NDArray[np.intp], Coordinates]:
-    """For each pixel along one side, the nearest location and how many pixels away it is."""
+    """Return for each pixel along one side the nearest location, and its distance in pixels."""
     pixels = (np.arange(size_px) + 0.5) / scale
     nearest = np.rint((pixels - positions[0]) / _spacing(positions)).astype(np.intp)
     nearest = nearest.clip(0, len(positions) - 1)
@@ -56,14 +56,5 @@ def _nearest(
 
 
 def _spacing(positions: Coordinates) -> float:
-    """From one location to the next; without a next one, far."""
+    """Return the distance between neighbours; a large number for a single location."""
     return float(positions[1] - positions[0]) if len(positions) > 1 else float("1e6")
-
-
-def _fill(
-    view: View,
-    across: npt.NDArray[np.bool_],
-    down: npt.NDArray[np.bool_],
-    color: npt.NDArray[np.uint8],
-) -> None:
-    view.pixels[np.outer(down, across)] = color

@@ -1,6 +1,6 @@
-"""Panels that show targets: the ground truth, and three for each pyramid level.
+"""Panels that show targets: the ground truth, and three maps of each pyramid level.
 
-A box is called by its number, which counts the image's boxes from 1 in the file's order.
+A box is named by its number, which counts the boxes of the image from 1 in the order of the file.
 """
 
 from collections.abc import Sequence
@@ -40,11 +40,11 @@ _POSITIVE: Color = (120, 126, 136)
 
 
 def cause_in_words(targets: ImageTargets, index: int) -> str | None:
-    """Why no location learns a box.
+    """Say why no location learns a box.
 
     Args:
         targets: of the image.
-        index: of the box, from 0.
+        index: index of the box, from 0.
 
     Returns:
         None for a box that is learned.
@@ -65,12 +65,12 @@ def ground_truth_panel(
     categories: Sequence[Category],
     crowds: npt.NDArray[np.floating],
 ) -> Pixels:
-    """The image with every box: its class, the levels that learn it, or why none does.
+    """Draw every box with its class and the levels that learn it, or why no level does.
 
     Args:
-        view: of the image; it is drawn on.
-        targets: of the image.
-        categories: by label.
+        view: view of the image, which is drawn on.
+        targets: targets of the image.
+        categories: categories by label.
         crowds: xyxy of crowd regions in pixels of the network's input.
     """
     wishes: list[LabelWish] = []
@@ -98,22 +98,21 @@ def ground_truth_panel(
 
 
 def class_panel(view: View, level: LevelTargets, box_colors: Pixels) -> Pixels:
-    """Each location in the colour of the class it learns.
+    """Paint each location in the colour of the class it learns.
 
     Args:
-        view: dimmed; it is drawn on.
-        level: what is shown.
+        view: dimmed view of the image, which is drawn on.
+        level: level that is shown.
         box_colors: RGB of each box's class, boxes x 3.
     """
-    if level.num_positive:
-        paint_locations(view, level.x, level.y, box_colors[level.matched], level.is_positive)
-    else:
-        _paint_none(view, level)
+    # Locations that learn background have index -1: the added row, which is not painted.
+    colors = np.concatenate([box_colors, np.zeros((1, 3), np.uint8)])
+    paint_locations(view, level.x, level.y, colors[level.matched], level.is_positive)
     return view.pixels
 
 
 def centerness_panel(view: View, level: LevelTargets) -> Pixels:
-    """Each location in the colour of its centre-ness."""
+    """Paint each location in the colour of its centre-ness."""
     paint_locations(view, level.x, level.y, heat_colors(level.centerness), level.is_positive)
     return view.pixels
 
@@ -121,13 +120,13 @@ def centerness_panel(view: View, level: LevelTargets) -> Pixels:
 def distances_panel(
     view: View, level: LevelTargets, boxes: npt.NDArray[np.floating], box_colors: Pixels
 ) -> Pixels:
-    """The boxes that are learned, and the four distances from two locations of each.
+    """Draw the boxes that are learned, and the four distances from two locations of each box.
 
-    Those are the most central location and the most remote one.
+    The two are the most central and the most remote of the locations that learn the box.
 
     Args:
-        view: dimmed; it is drawn on.
-        level: what is shown.
+        view: dimmed view of the image, which is drawn on.
+        level: level that is shown.
         boxes: xyxy in pixels of the network's input.
         box_colors: RGB of each box's class, boxes x 3.
     """
@@ -145,7 +144,7 @@ def distances_panel(
 
 
 def _label_texts(targets: ImageTargets, index: int, category: Category) -> list[str]:
-    """The label of a box, from long to short."""
+    """Return the texts of a box's label, from long to short."""
     number = f"{index + 1}"
     name = shortened(category.name, _LABEL_STYLE, _LONGEST_NAME_PX)
     cause = cause_in_words(targets, index)
@@ -164,13 +163,8 @@ def _label_texts(targets: ImageTargets, index: int, category: Category) -> list[
     return [f"{number} {name} {levels}", f"{number} {levels}", number]
 
 
-def _paint_none(view: View, level: LevelTargets) -> None:
-    nothing = np.zeros((*level.matched.shape, 3), np.uint8)
-    paint_locations(view, level.x, level.y, nothing, level.is_positive)
-
-
 def _shown_locations(level: LevelTargets, index: int) -> list[tuple[int, int]]:
-    """Rows and columns of a box's most central and most remote location."""
+    """Return row and column of the most central and of the most remote location of a box."""
     rows, columns = np.nonzero(level.matched == index)
     scores = level.centerness[rows, columns]
     chosen = {int(scores.argmin()), int(scores.argmax())}

@@ -1,7 +1,7 @@
-"""Draw what FCOS's ground-truth encoding makes of annotated images, one page for each.
+"""Draws what FCOS's ground-truth encoding makes of annotated images: an HTML page for each image.
 
 A page shows the boxes with the levels that learn them, the class, centre-ness and distances that
-every location of every level learns, and why a box is lost.
+every location of every level learns, and why a box is lost. More than one page get an index.
 """
 
 from __future__ import annotations
@@ -9,16 +9,14 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -26,14 +24,15 @@ from fcos_core.errors import ConfigError, ImageError, StorageError
 from fcos_core.metrics.bpr.frames import boxes_in_frame
 from fcos_core.metrics.bpr.rules import LocationRule, named_rule, rule_names
 from fcos_core.structures import Category
-from fcos_core.target_maps import ImageTargets, image_targets
+from fcos_core.target_maps import image_targets
 from jobs.annotations.coco_json import CocoAnnotations, CocoImage, load_annotations
 from jobs.inputs.coco import in_coco_file
 from jobs.inputs.item import Tally
 from jobs.media.drawing.colors import Pixels
 from jobs.media.image.decode import decode_image
+from jobs.rendering.targets.index import INDEX_NAME, IndexEntry, index_page
 from jobs.rendering.targets.page import targets_page
-from jobs.storage import absolute, join, storage_for
+from jobs.storage import join, storage_for
 
 _log = logging.getLogger(__name__)
 
@@ -41,21 +40,19 @@ _MAX_THREADS = 4
 _LONGEST_STEM = 50
 """Characters: with four bytes each, a name stays within the 255 bytes of most file systems."""
 
-_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 3, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB]
-
 
 @dataclass(frozen=True, kw_only=True)
 class TargetsResult:
-    """What was drawn.
+    """The pages that were written, and what became of the boxes on them.
 
     Attributes:
         out: uri of the folder.
         rule: name of the rule.
-        drawn: uris of the pages.
+        drawn: uris of the pages, without the index.
         num_skipped: images that cannot be drawn.
         num_left_out: images beyond the limit.
-        num_boxes: in the drawn images, without crowd regions.
-        num_recalled: those that some location learns.
+        num_boxes: boxes of the drawn images, without crowd regions.
+        num_recalled: boxes that some location learns.
     """
 
     out: str
@@ -68,14 +65,14 @@ class TargetsResult:
 
     @property
     def failure(self) -> str | None:
-        """Why this is no success."""
+        """Why the command fails; None when at least one image is drawn."""
         if self.drawn:
             return None
         images = "1 image" if self.num_skipped == 1 else f"{self.num_skipped} images"
         return f"none of {images} could be drawn"
 
     def summary(self) -> dict[str, Any]:
-        """What the command's last line on stdout says."""
+        """Return what the command prints as its last line on stdout."""
         return {
             "out": self.out,
             "rule": self.rule,
@@ -89,11 +86,11 @@ class TargetsResult:
 
 @dataclass(frozen=True, kw_only=True)
 class _Entry:
-    """One image to draw: where it lies, what is on it, where its page goes."""
+    """One image to draw: its file, its boxes, and the name of its page."""
 
     image: CocoImage
     uri: str
-    page_uri: str
+    page: str
     boxes: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int64]
     crowds: npt.NDArray[np.float64]
@@ -106,53 +103,46 @@ def draw_targets(
 
     Args:
         targets: COCO annotation file whose encoding is drawn.
-        rule_name: of the rule that says which location learns which box.
-        out: folder of the pages.
-        image_root: where the images lie; None for where ``fcos detect`` finds them.
-        limit: how many images, the file's first.
-
-    Returns:
-        The pages, and what became of the boxes on them.
+        rule_name: name of the rule that says which location learns which box.
+        out: uri of the folder of the pages.
+        image_root: folder of the images; None for where ``fcos detect`` finds them.
+        limit: how many images are drawn, the first of the file.
 
     Raises:
-        ConfigError: the rule has no locations, the annotations no images, or ``out`` is a file.
+        ConfigError: the rule has no locations, or the annotations list no images.
     """
     rule = _location_rule(rule_name)
     annotations = load_annotations(targets)
     if not annotations.images:
         raise ConfigError(f"{annotations.uri}: lists no images, at least 1 is needed")
-    out = absolute(out)
-    if storage_for(out).stat(out) is not None:
-        raise ConfigError(f"--out {out!r} is a file, must be a folder")
-    entries = _entries(annotations, out, image_root=image_root, limit=limit)
+    entries = _entries(annotations, image_root=image_root, limit=limit)
+    _require_other_names(entries, out)
     num_left_out = len(annotations.images) - len(entries)
     if num_left_out:
-        _log.info("the first %d images; %d left out by --limit", len(entries), num_left_out)
+        _log.info("drawing the first %d images; %d left out by --limit", len(entries), num_left_out)
     categories = [Category(id=c.id, name=c.name) for c in annotations.categories]
-    drawn: list[str] = []
-    counts = Counter[str]()
-    for entry, drawn_targets in zip(entries, _draw_all(entries, rule, categories), strict=True):
-        if drawn_targets is not None:
-            drawn.append(entry.page_uri)
-            counts["boxes"] += len(drawn_targets.boxes)
-            counts["recalled"] += int(drawn_targets.outcomes.is_recalled.sum())
+    pages = _draw_all(entries, out, rule, categories)
+    drawn = [page for page in pages if page is not None]
+    if len(drawn) > 1:
+        index_uri = join(out, INDEX_NAME)
+        storage_for(index_uri).write(index_uri, index_page(drawn, annotations.uri, rule))
     return TargetsResult(
         out=out,
         rule=rule.name,
-        drawn=tuple(drawn),
+        drawn=tuple(join(out, entry.name) for entry in drawn),
         num_skipped=len(entries) - len(drawn),
         num_left_out=num_left_out,
-        num_boxes=counts["boxes"],
-        num_recalled=counts["recalled"],
+        num_boxes=sum(entry.num_boxes for entry in drawn),
+        num_recalled=sum(entry.num_recalled for entry in drawn),
     )
 
 
 def page_name(image: CocoImage) -> str:
-    """Name an image's page; no file name leads out of the folder, and no two ids to one page."""
+    """Name the page of an image: within the folder whatever the file is called, one for each id."""
     stem = Path(re.split(r"[/\\]", image.file_name)[-1]).stem
     stem = re.sub(r"[^\w.-]+", "_", stem)[:_LONGEST_STEM].strip("._-")
     number = f"{image.id:012d}"
-    return f"{number}.png" if stem in {"", number} else f"{number}_{stem}.png"
+    return f"{number}.html" if stem in {"", number} else f"{number}_{stem}.html"
 
 
 def _location_rule(name: str) -> LocationRule:
@@ -166,9 +156,7 @@ def _location_rule(name: str) -> LocationRule:
     )
 
 
-def _entries(
-    annotations: CocoAnnotations, out: str, *, image_root: str | None, limit: int
-) -> list[_Entry]:
+def _entries(annotations: CocoAnnotations, *, image_root: str | None, limit: int) -> list[_Entry]:
     found = annotations.annotations
     label_of = {category.id: label for label, category in enumerate(annotations.categories)}
     items = in_coco_file(annotations.uri, image_root, Tally())
@@ -180,44 +168,45 @@ def _entries(
         entry = _Entry(
             image=image,
             uri=item.uri,
-            page_uri=join(out, page_name(image)),
+            page=page_name(image),
             boxes=found.boxes[members],
             labels=np.array(labels, np.int64),
             crowds=found.boxes[crowds],
         )
         entries.append(entry)
-    _require_other_names(entries)
     return entries
 
 
-def _require_other_names(entries: Sequence[_Entry]) -> None:
-    """Refuse to replace an image by its page.
+def _require_other_names(entries: Sequence[_Entry], out: str) -> None:
+    """Refuse to replace an image by a page.
 
     Raises:
-        ConfigError: a page would.
+        ConfigError: a page, or the index, has the place of an image.
     """
-    sources = {os.path.realpath(entry.uri) for entry in entries}
-    for entry in entries:
-        if os.path.realpath(entry.page_uri) in sources:
-            raise ConfigError(f"{entry.page_uri!r} is one of the images: give another --out")
+    images = {os.path.realpath(entry.uri) for entry in entries}
+    for name in (INDEX_NAME, *(entry.page for entry in entries)):
+        page_uri = join(out, name)
+        if os.path.realpath(page_uri) in images:
+            raise ConfigError(f"{page_uri!r} is one of the images: give another --out")
 
 
 def _draw_all(
-    entries: Sequence[_Entry], rule: LocationRule, categories: Sequence[Category]
-) -> Iterator[ImageTargets | None]:
-    """Draw in threads, as many images in memory as there are threads.
+    entries: Sequence[_Entry], out: str, rule: LocationRule, categories: Sequence[Category]
+) -> Iterator[IndexEntry | None]:
+    """Write the pages in threads, with as many images in memory as there are threads.
 
     Yields:
-        The targets of each image in order; None for one that cannot be drawn.
+        The page of each image, in order; None for an image that cannot be drawn.
     """
     num_threads = min(_MAX_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(num_threads) as pool:
-        yield from pool.map(partial(_draw_or_skip, rule=rule, categories=categories), entries)
+        draw = partial(_draw_or_skip, out=out, rule=rule, categories=categories)
+        yield from pool.map(draw, entries)
 
 
 def _draw_or_skip(
-    entry: _Entry, rule: LocationRule, categories: Sequence[Category]
-) -> ImageTargets | None:
+    entry: _Entry, out: str, rule: LocationRule, categories: Sequence[Category]
+) -> IndexEntry | None:
     try:
         pixels = _read(entry)
     except (ImageError, StorageError) as error:
@@ -233,15 +222,22 @@ def _draw_or_skip(
         rule.frame,
     )
     page = targets_page(pixels, title, targets, categories, crowds)
-    storage_for(entry.page_uri).write(entry.page_uri, _encoded(page))
-    return targets
+    page_uri = join(out, entry.page)
+    storage_for(page_uri).write(page_uri, page)
+    return IndexEntry(
+        name=entry.page,
+        image_id=entry.image.id,
+        file_name=entry.image.file_name,
+        num_boxes=len(targets.boxes),
+        num_recalled=int(targets.outcomes.is_recalled.sum()),
+    )
 
 
 def _read(entry: _Entry) -> Pixels:
-    """Decode a entry.
+    """Decode the image of an entry.
 
     Raises:
-        ImageError: it is not of the size its boxes were drawn on.
+        ImageError: the image has another size than its annotation says.
     """
     pixels = decode_image(storage_for(entry.uri).read(entry.uri), place=entry.uri)
     height, width = pixels.shape[:2]
@@ -252,8 +248,3 @@ def _read(entry: _Entry) -> Pixels:
             f"{annotated[1]} x {annotated[0]}"
         )
     return pixels
-
-
-def _encoded(page: Pixels) -> bytes:
-    _, data = cv2.imencode(".png", cv2.cvtColor(page, cv2.COLOR_RGB2BGR), _PNG)
-    return cast("npt.NDArray[np.uint8]", data).tobytes()

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.html.section import Section
+from jobs.html.thumbnail import Thumbnail
 from jobs.reporting.examples.selection import Panel
-from jobs.reporting.examples.thumbnails import Drawer, Thumbnail
+from jobs.reporting.examples.thumbnails import Drawer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ import numpy as np
 
 from fcos_core.errors import DataError, StorageError
 from jobs.html import formats
+from jobs.html.thumbnail import Thumbnail
 from jobs.inputs.relocated import Read
 from jobs.media.drawing.colors import LOST, PAPER, Pixels
 from jobs.media.drawing.labels import LabelWish
@@ -35,25 +36,6 @@ _LONGEST_NAME = 24
 _WIDTH_PX, _FOCUS_WIDTH_PX = 2, 4
 # An image that is shown for one box shows the boxes that overlap it so much.
 _LEAST_IOU = 0.1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Thumbnail:
-    """A drawn image.
-
-    Attributes:
-        jpeg: its bytes.
-        width: pixels.
-        height: pixels.
-        caption: what it is called.
-        about: what can be seen on it, in words.
-    """
-
-    jpeg: bytes
-    width: int
-    height: int
-    caption: str
-    about: str
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -16,6 +16,7 @@ from jobs.html.tabular import (
     share_cell,
     table,
 )
+from jobs.media.drawing.colors import hex_color
 from jobs.media.drawing.palette import class_color
 from jobs.reporting.results import CategoryMetrics, Curve, Metrics
 
@@ -26,7 +27,7 @@ _SAME_IOU = 1e-6
 
 def swatch(category_id: int) -> str:
     """The colour of a class, as it is drawn on images too."""
-    return "#{:02x}{:02x}{:02x}".format(*class_color(category_id))
+    return hex_color(class_color(category_id))
 
 
 def classes_section(metrics: Metrics | None) -> Section:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jobs.html.charts import Bar, Series, histogram, line_chart, reliability, share_axis
 from jobs.html.svg import Frame, axis_from_zero
-from tests.jobs.reporting.pages import parse
+from tests.jobs.html.pages import parse
 
 HOSTILE = "\"'><script>alert(1)</script>"
 

@@ -1,4 +1,4 @@
-"""Runs over real images and videos, with detections that nobody had to compute."""
+"""Runs over real images and videos, with detections that the test gives."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobs.render import RenderConfig, run
-from jobs.rendering.run import RunDrawings
+from jobs.rendering.run import RenderResult
 from tests.jobs.media.mp4.clips import QUARTER_TURN, write_clip
 from tests.jobs.media.video.making import RECIPES, write_derived, write_video
 from tests.jobs.rendering.runs import RunOfATest
@@ -77,7 +77,7 @@ def assert_probed_alike(folder: Path, paths: list[Path], *, best: dict[str, str]
         drawn.video(path, [BOX])
     out = folder / "out"
     result = run(RenderConfig(run=drawn.write(folder / "RUN").uri, out=str(out), num_actors=1))
-    assert isinstance(result, RunDrawings)
+    assert isinstance(result, RenderResult)
     assert result.summary()["videos"] == len(paths)
     wrong: dict[str, tuple[Probed, Probed]] = {}
     for path in paths:

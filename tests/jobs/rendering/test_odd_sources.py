@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.render import RenderConfig, run
-from jobs.rendering.run import RunDrawings
+from jobs.rendering.run import RenderResult
 from jobs.settings.detect import DetectConfig
 from jobs.storage.s3.storage import S3Storage
 from tests.fuzz.finished import finish
@@ -21,9 +21,9 @@ CUT = (
 )
 
 
-def rendered(directory: str, out: str) -> RunDrawings:
+def rendered(directory: str, out: str) -> RenderResult:
     result = run(RenderConfig(run=directory, out=out, num_actors=1, min_score=0))
-    assert isinstance(result, RunDrawings)
+    assert isinstance(result, RenderResult)
     return result
 
 

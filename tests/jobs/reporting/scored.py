@@ -12,7 +12,7 @@ from jobs.evaluate import run as evaluate
 from jobs.report import ReportConfig
 from jobs.report import run as report
 from jobs.rundir.directory import RunDirectory
-from tests.jobs.reporting.pages import Document, parse
+from tests.jobs.html.pages import Document, parse
 from tests.jobs.reporting.runs import (
     found,
     refused,

@@ -13,7 +13,7 @@ from jobs.evaluate import run as evaluate
 from jobs.html.page import MAX_BYTES
 from jobs.report import ReportConfig
 from jobs.report import run as report
-from tests.jobs.reporting.pages import parse
+from tests.jobs.html.pages import parse
 from tests.jobs.reporting.runs import (
     found,
     refused,

@@ -3,24 +3,27 @@
 import numpy as np
 import pytest
 
-from jobs.media.drawing.detections import NOTHING, Found, draw_found, enlarged
+from jobs.media.drawing.detections import NO_BOXES, DetectedBoxes, draw_detections, enlarged
 from jobs.media.drawing.palette import class_color
-from jobs.rendering.targets.layout import blank
 
 NAMES = {1: "cat", 3: "dog\n\0 <b>"}
 
 
-def found(*boxes, score: float = 0.9, category_id: int = 1) -> Found:
-    return Found(
+def blank(height: int, width: int, color: tuple[int, int, int] = (255, 255, 255)) -> np.ndarray:
+    return np.full((height, width, 3), color, np.uint8)
+
+
+def found(*boxes, score: float = 0.9, category_id: int = 1) -> DetectedBoxes:
+    return DetectedBoxes(
         boxes=np.array(boxes, np.float32).reshape(-1, 4),
         scores=np.full(len(boxes), score, np.float32),
         category_ids=np.full(len(boxes), category_id, np.int32),
     )
 
 
-def drawn(width: int, height: int, what: Found) -> np.ndarray:
-    pixels = blank(height, width, (90, 90, 90))
-    draw_found(pixels, what, NAMES)
+def drawn(width: int, height: int, what: DetectedBoxes) -> np.ndarray:
+    pixels = np.full((height, width, 3), 90, np.uint8)
+    draw_detections(pixels, what, NAMES)
     return pixels
 
 
@@ -71,7 +74,7 @@ def test_any_size_and_name_can_be_drawn(size: tuple[int, int]):
 
 
 def test_what_scores_less_or_is_of_another_class_is_left_out():
-    both = Found(
+    both = DetectedBoxes(
         boxes=np.zeros((3, 4), np.float32),
         scores=np.array([0.9, 0.5, 0.4999], np.float32),
         category_ids=np.array([1, 3, 1], np.int32),
@@ -92,4 +95,4 @@ def test_small_images_are_enlarged_by_whole_squares_and_others_are_left():
     assert (larger[:4, :4] == 255).all()
     assert (larger[4:] == (1, 2, 3)).all()
     assert moved.boxes.tolist() == [[4, 8, 12, 16]]
-    assert enlarged(large, NOTHING)[0] is large
+    assert enlarged(large, NO_BOXES)[0] is large

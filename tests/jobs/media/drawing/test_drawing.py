@@ -14,12 +14,15 @@ from jobs.media.drawing.colors import (
 from jobs.media.drawing.labels import LabelWish, draw_label, place_labels
 from jobs.media.drawing.outlines import Outline, draw_outline, hatch
 from jobs.media.drawing.palette import class_color, oklab
-from jobs.media.drawing.text import TIMES, TextStyle, draw_text, shortened, text_width, wrapped
+from jobs.media.drawing.text import TextStyle, draw_text, shortened, text_width
 from jobs.media.drawing.view import View, fitted
-from jobs.rendering.targets.layout import beside, blank, framed, stacked
 
 STYLE = TextStyle(size_px=14)
 COCO_IDS = range(1, 91)
+
+
+def blank(height: int, width: int) -> np.ndarray:
+    return np.full((height, width, 3), 255, np.uint8)
 
 
 def luminance(color) -> float:
@@ -76,7 +79,7 @@ def test_heat_grows_brighter_and_stands_out_from_a_dimmed_image():
     assert min(distance(color, brightest) for color in heat) > 60
 
 
-@pytest.mark.parametrize("text", ["Größe", "кошка", "Σκύλος", "猫", "قطة", f"2 {TIMES} 3 · 4 …"])
+@pytest.mark.parametrize("text", ["Größe", "кошка", "Σκύλος", "猫", "قطة", "2 \u00d7 3 · 4 …"])
 def test_letters_of_many_scripts_are_drawn(text: str):
     image = written(text)
 
@@ -102,15 +105,12 @@ def test_text_stays_where_it_was_measured_to_be():
         assert inked[:, 0].max() < 2 + STYLE.line_px
 
 
-def test_text_is_shortened_and_wrapped_to_the_width():
+def test_text_is_shortened_to_the_width():
     text = "all locations taken by smaller boxes (#1, #22, #333) " + "w" * 90
 
     assert shortened("short", STYLE, 100) == "short"
     assert text_width(shortened(text, STYLE, 120), STYLE) <= 120
     assert shortened(text, STYLE, 120).endswith("…")
-    lines = wrapped(text, STYLE, 160)
-    assert all(text_width(line, STYLE) <= 160 for line in lines)
-    assert " ".join(lines[:-1]) == text.rpartition(" ")[0]
 
 
 def test_an_outline_is_on_the_sides_and_nowhere_else():
@@ -198,15 +198,6 @@ def test_a_label_is_drawn_within_its_corners():
 
     changed = np.argwhere((image != 255).any(axis=2))
     assert (*changed.min(axis=0)[::-1], *changed.max(axis=0)[::-1]) == label.corners
-
-
-def test_blocks_are_laid_side_by_side_below_each_other_and_into_a_margin():
-    red, blue = blank(2, 3, (255, 0, 0)), blank(4, 1, (0, 0, 255))
-
-    assert stacked([red, blue], 1).shape == (7, 3, 3)
-    assert beside([red, blue], 2).shape == (4, 6, 3)
-    assert (beside([red, blue], 2)[:, 5] == (0, 0, 255)).all()
-    assert (framed(red, 1)[1:3, 1:4] == red).all()
 
 
 @pytest.mark.parametrize("shape", [(427, 640), (2000, 150), (1, 1), (20, 3000), (64, 48)])

@@ -1,5 +1,9 @@
 """The pages of targets: what is painted at a location is what the location learns."""
 
+import base64
+import hashlib
+
+import cv2
 import numpy as np
 import pytest
 
@@ -18,6 +22,7 @@ from jobs.rendering.targets.panels import (
     distances_panel,
     ground_truth_panel,
 )
+from tests.jobs.html.pages import Document, parse
 
 SHAPE = (480, 640)
 NO_CROWDS = np.zeros((0, 4))
@@ -167,14 +172,25 @@ def test_crowd_regions_are_hatched_and_teach_nobody():
     assert targets.num_positive == 0
 
 
+def page_of(image: np.ndarray, title: str, targets: ImageTargets, crowds=NO_CROWDS) -> Document:
+    return parse(targets_page(image, title, targets, CATEGORIES, crowds).decode())
+
+
+def images_of(page: Document) -> list[np.ndarray]:
+    sources = [one.attributes["src"] for one in page.named("img") if "src" in one.attributes]
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    data = [np.frombuffer(base64.b64decode(one.partition(",")[2]), np.uint8) for one in sources]
+    return [cv2.imdecode(one, cv2.IMREAD_COLOR) for one in data]
+
+
 @pytest.mark.parametrize(
     ("shape", "count"),
     [
-        *(((480, 640), count) for count in (0, 1, 60, 300)),
+        *(((480, 640), count) for count in (0, 1, 60, 1600)),
         *((shape, 60) for shape in ((640, 480), (1, 1), (40, 2000), (2000, 40))),
     ],
 )
-def test_a_page_can_be_drawn_of_any_shape_and_any_number_of_boxes(shape, count: int):
+def test_a_page_can_be_made_of_any_shape_and_lists_any_number_of_boxes(shape, count: int):
     rng = np.random.default_rng(count)
     height, width = shape
     starts = rng.uniform(0, 0.9, (count, 2)) * (width, height)
@@ -187,11 +203,12 @@ def test_a_page_can_be_drawn_of_any_shape_and_any_number_of_boxes(shape, count: 
     )
     image = np.zeros((height, width, 3), np.uint8)
 
-    page = targets_page(image, "猫 " * 200, targets, CATEGORIES, NO_CROWDS)
+    page = page_of(image, "猫 " * 200, targets)
 
-    assert page.shape[1] == 1920
-    assert (page[:, -24:] == 255).all()
-    assert (page[:, :24] == 255).all()
+    rows = [one.text for one in page.named("th") if one.attributes.get("scope") == "row"]
+    assert rows == [f"#{i + 1}" for i in range(count)]
+    assert ("every location learns background" in page.text) == (count == 0)
+    assert len(images_of(page)) == 1 + 3 * len(targets.levels)
     assert not image.any()
 
 
@@ -200,6 +217,54 @@ def test_boxes_far_outside_of_the_image_are_drawn_as_far_as_they_are_in_it(far: 
     boxes = np.array([(far, 100, 80, 90), (100, far, 80, 90), (min(far, 0), 50, 2e15, 60)])
     targets = image_targets(SHAPE, boxes, np.zeros(3, np.int64), location_rule("paper"))
 
-    page = targets_page(GREY, "far", targets, CATEGORIES, np.array([[far, far, far + 9, far + 9]]))
+    page = page_of(GREY, "far", targets, np.array([[far, far, far + 9, far + 9]]))
 
-    assert page.shape[1] == 1920
+    assert all(image is not None for image in images_of(page))
+    assert "crowd region (1)" in page.text
+
+
+def test_a_page_says_in_text_which_levels_learn_a_box_and_why_another_is_lost():
+    targets = targets_of("paper", (100, 100, 100, 100), (100, 100, 100, 100))
+    page = page_of(GREY, "image 7 · a.jpg", targets)
+    cells = [one.text for one in page.elements if one.name in {"th", "td"}]
+
+    assert "image 7 · a.jpg" in page.text
+    sizes = page.text.replace("\N{MULTIPLICATION SIGN}", "x")
+    assert "640 x 480 px, resized to 1066 x 800 px, padded to 1088 x 800 px" in sizes
+    assert "1 of 2 boxes recalled, 1 lost" in page.text
+    assert "all locations taken by smaller boxes (#1)" in cells
+    kept = targets.outcomes.num_kept[0].tolist()
+    first = cells.index("#1")
+    assert [int(text) for text in cells[first + 4 : first + 4 + len(kept)]] == kept
+    assert sum(kept) > 0
+
+
+def test_names_become_text_and_the_page_loads_and_runs_nothing_but_itself():
+    hostile = "<img src=x onerror=alert(1)>"
+    data = targets_page(
+        GREY,
+        f"image 1 · {hostile}</title>",
+        targets_of("paper", (100, 100, 100, 100), (20, 20, 90, 90)),
+        CATEGORIES,
+        NO_CROWDS,
+    ).decode()
+    page = parse(data)
+
+    assert page.text.count(hostile) >= 4
+    assert all(image is not None for image in images_of(page))
+    assert "http" not in data.replace("http-equiv", "")
+    attributes = {name for element in page.elements for name in element.attributes}
+    assert not [name for name in attributes if name.startswith("on") or name == "style"]
+    assert all(
+        one.attributes["href"].startswith(("#", "data:"))
+        for one in page.elements
+        if "href" in one.attributes
+    )
+    policy = next(
+        one.attributes["content"] for one in page.named("meta") if "http-equiv" in one.attributes
+    )
+    assert policy.startswith("default-src 'none'; img-src data:; ")
+    for name in ("style", "script"):
+        (element,) = page.named(name)
+        digest = hashlib.sha256(element.text.encode()).digest()
+        assert f"{name}-src 'sha256-{base64.b64encode(digest).decode()}'" in policy

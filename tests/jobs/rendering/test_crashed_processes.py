@@ -1,7 +1,8 @@
-"""Drawing what kills whoever decodes it: that file is a failed one, the others are drawn."""
+"""Drawing a file that kills the process which decodes it: it fails, the others are drawn."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.render import RenderConfig, run
-from jobs.rendering.run import RunDrawings
+from jobs.rendering.run import RenderResult
 from tests.jobs.media.mp4.clips import seen, write_clip
 from tests.jobs.media.video.planted_crashes import plant
 from tests.jobs.rendering.runs import RunOfATest
@@ -32,7 +33,7 @@ def files(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_video_that_kills_is_counted_and_said_and_the_others_are_drawn(
+def test_a_video_that_kills_its_process_is_counted_and_named_and_the_others_are_drawn(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -42,14 +43,15 @@ def test_a_video_that_kills_is_counted_and_said_and_the_others_are_drawn(
 
     result = run(RenderConfig(run=directory.uri, out=str(tmp_path / "out"), num_actors=1))
 
-    assert isinstance(result, RunDrawings)
+    assert isinstance(result, RenderResult)
     summary = result.summary()
     assert (summary["videos"], summary["frames"], summary["failed"]) == (2, 60, 1)
     assert result.failure is None
     assert files(tmp_path / "out") == {"a.mp4", "z.mp4", "contact-sheet.jpg"}
     (said,) = [record.getMessage() for record in caplog.records if "killer" in record.getMessage()]
     assert said.startswith("failed: ")
-    assert said.endswith("killer.mp4: whoever works at it dies: killed by SIGSEGV")
+    assert "killer.mp4: " in said
+    assert said.endswith(" dies: killed by SIGSEGV")
 
 
 @pytest.mark.ray
@@ -73,6 +75,6 @@ def test_a_part_that_kills_the_tasks_of_a_cluster_costs_its_video_only(tmp_path:
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert (summary["videos"], summary["frames"], summary["failed"]) == (2, 1300, 1)
-    assert "killer.mp4: whoever works at it dies" in done.stderr
+    assert re.search(r"killer\.mp4: .* dies: ", done.stderr)
     assert files(tmp_path / "out") == {"a.mp4", "z.mp4", "contact-sheet.jpg"}
     assert len(seen(tmp_path / "out" / "z.mp4").times) == 650
