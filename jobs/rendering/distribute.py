@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
-from jobs.parallel.child_process import Child, ChildDiedError
+from jobs.parallel.child_process import ChildCrashedError, ChildProcess
 from jobs.parallel.map_blocks import TaskCrashed, map_blocks_isolated
 from jobs.rendering.atomic_file import remove_unfinished
 from jobs.rendering.images import ImageBlock, Outcome, draw_block
@@ -108,7 +108,7 @@ def _limit_s(block: _Block) -> float:
 def _joined(plan: VideoPlan, drawn: Iterator[DrawnPart | TaskCrashed[PartOrder]]) -> VideoOutcome:
     """Write a video of its parts, in a process of its own, for its sound is decoded there."""
     reason: str | None = None
-    with Child(Joiner(plan)) as child:
+    with ChildProcess(Joiner(plan)) as child:
         for part in drawn:  # to the last one, since those of the next video come behind it
             if isinstance(part, TaskCrashed):
                 reason = reason or part.reason
@@ -122,12 +122,12 @@ def _joined(plan: VideoPlan, drawn: Iterator[DrawnPart | TaskCrashed[PartOrder]]
 
 
 def _asked(
-    child: Child[DrawnPart | None, VideoOutcome | None], part: DrawnPart | None
+    child: ChildProcess[DrawnPart | None, VideoOutcome | None], part: DrawnPart | None
 ) -> tuple[VideoOutcome | None, str | None]:
     """Give the next part to who joins them; what it answers, or why it does not."""
     try:
-        return child.ask(part, limit_s=_JOIN_S), None
-    except ChildDiedError as error:
+        return child.call(part, limit_s=_JOIN_S), None
+    except ChildCrashedError as error:
         return None, f"whoever joins its parts dies: {error}"
 
 

@@ -173,4 +173,4 @@ def test_a_real_image_that_crashes_a_real_decoder_is_quarantined_alone(
     (bad,) = (row for row in rows if row.status != "ok")
     assert bad.error_class == "WorkerDiedError"
     assert bad.error is not None
-    assert bad.error.endswith("3 times of 3: killed by SIGSEGV")
+    assert bad.error.endswith("only this item died: killed by SIGSEGV")

@@ -49,7 +49,7 @@ def test_a_video_that_kills_is_counted_and_said_and_the_others_are_drawn(
     assert files(tmp_path / "out") == {"a.mp4", "z.mp4", "contact-sheet.jpg"}
     (said,) = [record.getMessage() for record in caplog.records if "killer" in record.getMessage()]
     assert said.startswith("failed: ")
-    assert said.endswith("killer.mp4: whoever works at it dies: killed by SIGSEGV")
+    assert said.endswith("killer.mp4: the process that works on it dies: killed by SIGSEGV")
 
 
 @pytest.mark.ray
@@ -73,6 +73,6 @@ def test_a_part_that_kills_the_tasks_of_a_cluster_costs_its_video_only(tmp_path:
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout)
     assert (summary["videos"], summary["frames"], summary["failed"]) == (2, 1300, 1)
-    assert "killer.mp4: whoever works at it dies" in done.stderr
+    assert "killer.mp4: the process that works on it dies" in done.stderr
     assert files(tmp_path / "out") == {"a.mp4", "z.mp4", "contact-sheet.jpg"}
     assert len(seen(tmp_path / "out" / "z.mp4").times) == 650

@@ -254,4 +254,4 @@ def test_a_video_that_kills_whoever_indexes_it_is_quarantined_and_its_neighbours
     rows = rows_by_video(tmp_path / "run")
     (row,) = rows["killer.mp4"]
     assert (row.status, row.error_class) == ("quarantined", "VideoError")
-    assert "whoever works at it dies: killed by SIGSEGV" in (row.error or "")
+    assert "the process that works on it dies: killed by SIGSEGV" in (row.error or "")
