@@ -10,8 +10,7 @@ from contextlib import contextmanager
 
 from fcos_core.errors import ConfigError, IncompleteRunError, StorageError
 from jobs.dispatch.dispatch import dispatch
-from jobs.parallel.devices import Resources
-from jobs.parallel.resources import probe
+from jobs.parallel.resources import Resources, probe
 from jobs.parallel.signals import environment, terminate_as_interrupt
 from jobs.planning.begin import Draft, OpenRun, begin, check_is_free, check_same, draw_up, reopen
 from jobs.planning.defaults import DEVICE_MODEL, Fields, asked, resolve_num_actors
