@@ -1,8 +1,5 @@
 """The Ray actor of a worker; it imports little, so that a worker without torch starts fast."""
 
-# pyright: reportMissingTypeStubs=false
-# Ray has no types
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,5 @@
 """Why an actor failed, read from Ray's error, and whether that counts against its shards."""
 
-# pyright: reportUnknownMemberType=false
-# Ray has no types
-
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,9 +1,5 @@
 """The actors of one dispatch: what each of them does, and what happens when one fails."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# Ray's actors and references have no types
-
 from __future__ import annotations
 
 import contextlib

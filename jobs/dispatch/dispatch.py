@@ -1,9 +1,5 @@
 """Distributes shards to Ray actors, each of which holds one ``Worker``."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# Ray's actors and references have no types
-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

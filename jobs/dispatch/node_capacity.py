@@ -1,8 +1,5 @@
 """How many workers fit on a cluster's nodes, and which nodes are left out since nothing starts."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# Ray has no types
-
 from __future__ import annotations
 
 import time

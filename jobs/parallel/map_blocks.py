@@ -3,15 +3,11 @@
 Blocks that may kill the process that works on them, such as damaged videos, stay out of this one.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# Ray's tasks and references have no types
-
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -176,7 +172,8 @@ def _map_with(
         if not running and not done:
             return
         check_interrupted()
-        ready, _ = ray.wait(list(running), timeout=_POLL_S) if running else ([], None)
+        waiting = list(running)
+        ready: Sequence[Hashable] = ray.wait(waiting, timeout=_POLL_S)[0] if waiting else ()
         for reference in ready:
             number, block = running.pop(reference)
             done[number] = _result(ray, reference, block)

@@ -1,8 +1,7 @@
 """A connection to Ray: to a cluster, or to a private one that lives as long as the command."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# Ray's actors and references have no types
+# pyright: reportUnknownMemberType=false
+# Ray has no types
 
 from __future__ import annotations
 

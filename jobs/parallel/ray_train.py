@@ -1,9 +1,5 @@
 """Runs one function in several workers that share a torch process group, by Ray Train."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# Ray's actors and references have no types
-
 from __future__ import annotations
 
 import contextlib

@@ -1,8 +1,5 @@
 """How many CPUs and GPUs there are, of which model: on this machine or on a Ray cluster."""
 
-# pyright: reportUnknownMemberType=false
-# Ray has no types
-
 from __future__ import annotations
 
 from collections.abc import Mapping

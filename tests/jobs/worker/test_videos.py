@@ -17,8 +17,8 @@ from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import Proof, prove
 from jobs.rundir.rows import ManifestItem, Row, items_to_table
 from jobs.rundir.shard import Shard
-from jobs.worker.prefetch import Loader
-from jobs.worker.prefetched import Loaded
+from jobs.worker.prefetch import Prefetcher
+from jobs.worker.prefetched import LoadedImage
 from jobs.worker.worker import Worker
 from tests.jobs.media.video.making import RECIPES, Recipe, write_audio, write_video
 from tests.jobs.media.video.planted_crashes import plant
@@ -184,7 +184,7 @@ def test_frames_are_decoded_ahead_within_the_budget(tmp_path: Path) -> None:
     items = plan(path, shard_size=30)
     assert len(items) >= 3
     frame_bytes = 128 * 96 * 3
-    loader = Loader(
+    prefetcher = Prefetcher(
         lambda _: b"",
         bytes_in_flight=40 * frame_bytes,
         max_pixels=10**6,
@@ -192,33 +192,33 @@ def test_frames_are_decoded_ahead_within_the_budget(tmp_path: Path) -> None:
         decode_threads=2,
     )
     try:
-        loading = loader.load(items)
-        loaded: list[Loaded] = []
+        loading = prefetcher.prefetch(items)
+        loaded: list[LoadedImage] = []
         for one in loading:
             assert one.pixels is not None
             loaded.append(one)
         assert [one.frame_index for one in loaded] == list(range(120))
-        assert 0 < loader.decoded.peak_bytes <= 30 * frame_bytes
-        assert loader.decoded.used_bytes == 0
-        left = loader.load(items)
+        assert 0 < prefetcher.decoded.peak_bytes <= 30 * frame_bytes
+        assert prefetcher.decoded.used_bytes == 0
+        left = prefetcher.prefetch(items)
         assert next(iter(left)).frame_index == 0
         left.close()
-        assert loader.decoded.used_bytes == 0
+        assert prefetcher.decoded.used_bytes == 0
     finally:
-        loader.close()
+        prefetcher.close()
 
 
 def test_the_frames_of_a_worker_are_those_of_the_decoder(tmp_path: Path) -> None:
     path = write_video(tmp_path, RECIPES["x265_open_gop"])
     index = index_video(VideoSource(str(path)))
     expected = list(decode_segment(VideoSource(str(path)), split(index, 1)[0]))
-    loader = Loader(
+    prefetcher = Prefetcher(
         lambda _: b"", bytes_in_flight=2**20, max_pixels=10**6, fetch_threads=1, decode_threads=2
     )
     try:
-        found = list(loader.load(plan(path, shard_size=12)))
+        found = list(prefetcher.prefetch(plan(path, shard_size=12)))
     finally:
-        loader.close()
+        prefetcher.close()
     assert len(found) == len(expected) == 60
     for one, other in zip(found, expected, strict=True):
         assert np.array_equal(one.pixels, other.pixels)

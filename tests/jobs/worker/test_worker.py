@@ -84,7 +84,7 @@ def test_rows_equal_the_predictor_on_each_image_alone(
         # Exactly: batch mates and places in the batch change no bit.
         assert np.array_equal(row.boxes, found.boxes.numpy())
         assert np.array_equal(row.scores, found.scores.numpy())
-        ids = [worker._category_ids[label] for label in found.labels]
+        ids = [worker._row_predictor._category_ids[label] for label in found.labels]
         assert row.category_ids.tolist() == ids
 
 
@@ -268,8 +268,8 @@ def test_an_image_that_fails_in_its_batch_leaves_its_mates_as_they_are(
     uri = shard.items[6].uri
     pixels = decode_image(Path(uri).read_bytes(), place=uri)
     with worker_with(worker_settings(other, tiny_weights, batch_size=4)) as worker:
-        touchy = Touchy(worker._predictor, pixels, gives=gives)
-        monkeypatch.setattr(worker._predictor, "predict_batch", touchy)
+        touchy = Touchy(worker._row_predictor.predictor, pixels, gives=gives)
+        monkeypatch.setattr(worker._row_predictor.predictor, "predict_batch", touchy)
         worker.process(shard)
     before, after = rows_of(run, 0), rows_of(other, 0)
     assert same(before[:6] + before[7:], after[:6] + after[7:])
@@ -308,11 +308,11 @@ def test_a_batch_that_the_device_has_no_memory_for_is_split_and_its_shard_says_s
         worker.process(shards[0])
     small, _ = begin_run(tmp_path / "small", images, shard_size=10)
     with worker_with(worker_settings(small, tiny_weights, batch_size=4)) as worker:
-        whole = worker._predictor.predict_batch
-        device = SmallDevice(worker._predictor, room=2, too_large=None)
-        monkeypatch.setattr(worker._predictor, "predict_batch", device)
+        whole = worker._row_predictor.predictor.predict_batch
+        device = SmallDevice(worker._row_predictor.predictor, room=2, too_large=None)
+        monkeypatch.setattr(worker._row_predictor.predictor, "predict_batch", device)
         worker.process(shards[0])
-        monkeypatch.setattr(worker._predictor, "predict_batch", whole)
+        monkeypatch.setattr(worker._row_predictor.predictor, "predict_batch", whole)
         worker.process(shards[1])
     assert set(device.sizes) == {4, 2}
     assert read_shard(small, 0).footer.digest_class == "tolerance"
@@ -330,8 +330,8 @@ def test_an_image_that_the_device_has_no_memory_for_alone_is_quarantined(
     uri = shard.items[6].uri
     pixels = decode_image(Path(uri).read_bytes(), place=uri)
     with worker_with(worker_settings(run, tiny_weights, batch_size=4)) as worker:
-        device = SmallDevice(worker._predictor, room=4, too_large=pixels)
-        monkeypatch.setattr(worker._predictor, "predict_batch", device)
+        device = SmallDevice(worker._row_predictor.predictor, room=4, too_large=pixels)
+        monkeypatch.setattr(worker._row_predictor.predictor, "predict_batch", device)
         worker.process(shard)
     rows = rows_of(run, 0)
     assert [row.item_id for row in rows if row.status != "ok"] == [5, 6, 11]
@@ -362,7 +362,7 @@ def test_a_lost_device_ends_the_worker_and_not_the_image(
 
     run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
     with worker_with(worker_settings(run, tiny_weights)) as worker:
-        monkeypatch.setattr(worker._predictor, "_predict_batch", fail)
+        monkeypatch.setattr(worker._row_predictor.predictor, "_predict_batch", fail)
         with pytest.raises(DeviceError, match=str(error)):
             worker.process(shard)
         with pytest.raises(DeviceError, match=str(error)):
@@ -380,7 +380,7 @@ def test_any_other_error_of_the_network_is_a_bug(
 
     run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
     with worker_with(worker_settings(run, tiny_weights)) as worker:
-        monkeypatch.setattr(worker._predictor, "_predict_batch", fail)
+        monkeypatch.setattr(worker._row_predictor.predictor, "_predict_batch", fail)
         with pytest.raises(RuntimeError, match="shapes do not match"):
             worker.process(shard)
 
