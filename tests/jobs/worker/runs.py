@@ -1,4 +1,4 @@
-"""A run begun by hand, for tests of what computes it."""
+"""A run whose manifest is written by hand, for tests of the worker."""
 
 import hashlib
 from dataclasses import replace
@@ -29,7 +29,7 @@ def begin_run(
 
 
 def record_run(run: RunDirectory) -> None:
-    """Write a ``run.json`` for it."""
+    """Write a ``run.json`` for a run."""
     record = RunRecord(
         run_id=RUN_ID,
         fingerprint="0",
@@ -46,7 +46,7 @@ def record_run(run: RunDirectory) -> None:
 
 
 def worker_settings(run: RunDirectory, checkpoint: Path, **changes: Any) -> WorkerSettings:
-    """Settings of a worker of that run on this machine's CPU, with one thread."""
+    """Settings of a worker of a run on this machine's CPU, with one thread."""
     settings = WorkerSettings(
         run_uri=run.uri,
         run_id=RUN_ID,
@@ -67,7 +67,7 @@ def worker_settings(run: RunDirectory, checkpoint: Path, **changes: Any) -> Work
 
 
 def settings_without_a_model(**changes: Any) -> WorkerSettings:
-    """Settings for what stands in for a worker: it needs a CPU or less, and no checkpoint."""
+    """Settings of a stand-in for the worker: one CPU, and no checkpoint."""
     settings = WorkerSettings(
         run_uri="/nowhere",
         run_id=RUN_ID,

@@ -84,14 +84,14 @@ def test_items_arrive_in_order_and_within_the_budget(
     assert [one.pixels.shape[:2] for one in loaded if one.pixels is not None] == shapes
 
 
-def test_an_item_larger_than_the_whole_budget_passes() -> None:
+def test_an_item_larger_than_the_whole_budget_is_admitted() -> None:
     large, small = image(100, 100), image(2, 2)
     with prefetcher_of(lambda i: large if i.item_id == 1 else small) as prefetcher:
         loaded = list(prefetcher.prefetch([item(i, len(large)) for i in range(3)]))
     assert [one.pixels.nbytes for one in loaded if one.pixels is not None] == [12, 30_000, 12]
 
 
-def test_nothing_is_loaded_beyond_the_budget_while_nobody_consumes() -> None:
+def test_nothing_is_prefetched_beyond_the_budget_while_none_is_used() -> None:
     fetched: list[int] = []
     data = image(30, 40)  # 3600 bytes decoded: two fit into three quarters of the budget
     num_encoded = BYTES // 4 // len(data)
@@ -108,7 +108,7 @@ def test_nothing_is_loaded_beyond_the_budget_while_nobody_consumes() -> None:
         assert ids(list(prefetched)) == list(range(200))
 
 
-def test_the_next_items_are_loaded_while_the_first_are_used() -> None:
+def test_the_next_items_are_prefetched_while_the_first_are_used() -> None:
     is_next_fetched = threading.Event()
     data = image(4, 4)
 
@@ -133,7 +133,7 @@ def test_the_next_items_are_loaded_while_the_first_are_used() -> None:
         pytest.param(image(101, 100), "limit 10000", id="too_many_pixels"),
     ],
 )
-def test_what_cannot_be_decoded_arrives_with_its_reason(data: bytes, reason: str) -> None:
+def test_an_image_that_cannot_be_decoded_arrives_with_its_reason(data: bytes, reason: str) -> None:
     good = image(3, 5)
     with prefetcher_of(lambda i: data if i.item_id == 1 else good) as prefetcher:
         first, bad, last = prefetcher.prefetch([item(i) for i in range(3)])
@@ -146,7 +146,7 @@ def test_what_cannot_be_decoded_arrives_with_its_reason(data: bytes, reason: str
     assert last.pixels is not None
 
 
-def test_an_item_that_fetching_refuses_arrives_with_its_reason() -> None:
+def test_an_item_that_cannot_be_fetched_arrives_with_its_reason() -> None:
     def fetch(wanted: ManifestItem) -> bytes:
         raise ImageError(f"{wanted.uri}: no such file")
 
@@ -156,7 +156,7 @@ def test_an_item_that_fetching_refuses_arrives_with_its_reason() -> None:
 
 
 @pytest.mark.parametrize("error", [StorageError("503"), RuntimeError("a bug")])
-def test_other_errors_are_raised_in_their_place_and_end_nothing_else(error: Exception) -> None:
+def test_other_errors_are_raised_in_their_place_and_affect_no_later_item(error: Exception) -> None:
     data = image(3, 5)
 
     def fetch(wanted: ManifestItem) -> bytes:
@@ -178,7 +178,7 @@ def test_other_errors_are_raised_in_their_place_and_end_nothing_else(error: Exce
         assert prefetcher.encoded.used_bytes == prefetcher.decoded.used_bytes == 0
 
 
-def test_a_closed_loading_gives_its_bytes_back_and_lets_the_next_one_through() -> None:
+def test_closing_gives_bytes_back_and_admits_the_next_items() -> None:
     data = image(60, 60)
     with prefetcher_of(lambda _: data) as prefetcher:
         unwanted, wanted = (
@@ -190,7 +190,7 @@ def test_a_closed_loading_gives_its_bytes_back_and_lets_the_next_one_through() -
         assert prefetcher.encoded.used_bytes == prefetcher.decoded.used_bytes == 0
 
 
-def test_a_loader_can_be_closed_while_it_is_full() -> None:
+def test_a_prefetcher_can_be_closed_while_its_budget_is_used_up() -> None:
     data = image(60, 60)
     before = threading.active_count()
     with prefetcher_of(lambda _: data) as prefetcher:

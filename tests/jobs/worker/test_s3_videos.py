@@ -139,7 +139,7 @@ def test_two_versions_of_a_video_are_never_mixed_in_one_segment(s3: str, tmp_pat
     assert isinstance(next(loading).event, Frame)
     storage.write(uri, other.read_bytes())
     with pytest.raises(StorageError, match=r"noise.mp4' has changed: it was"):
-        frames_of(loading)  # the shard is tried again, and then it says:
+        frames_of(loading)  # the shard is retried, and then:
     (lost,) = load_frames(item)
     assert "has changed since the run was planned" in str(lost.error)
 

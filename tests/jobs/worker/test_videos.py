@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
 
 
 def spoil(path: Path, packet: int) -> None:
-    """Overwrite what is inside one packet."""
+    """Overwrite the content of one packet."""
     with av.open(str(path)) as container:
         packets = [found for found in container.demux(video=0) if found.size]
         place, size = packets[packet].pos, packets[packet].size
@@ -163,7 +163,7 @@ def test_a_sampled_run_has_rows_of_its_sample_only(
     assert sorted(ids) == list(range(1, proof.planned + 1))
 
 
-def test_what_an_interrupted_run_left_is_done_by_the_next(
+def test_shards_that_an_interrupted_run_left_are_computed_by_the_next(
     tmp_path: Path, folder: Path, tiny_weights: Path
 ) -> None:
     items = plan(folder)
@@ -179,7 +179,7 @@ def test_what_an_interrupted_run_left_is_done_by_the_next(
     assert prove(run).digest == whole.digest
 
 
-def test_frames_are_decoded_ahead_within_the_budget(tmp_path: Path) -> None:
+def test_frames_are_prefetched_within_the_budget(tmp_path: Path) -> None:
     path = write_video(tmp_path, Recipe(num_frames=120, size=(128, 96)))
     items = plan(path, shard_size=30)
     assert len(items) >= 3
@@ -234,12 +234,12 @@ def test_a_video_that_is_written_anew_while_it_is_decoded_is_no_segment_of_two_v
     next(loading)
     path.write_bytes(other.read_bytes())
     with pytest.raises(StorageError, match=r"clip.mp4: has changed while it was read"):
-        list(loading)  # the shard is tried again, and then it says:
+        list(loading)  # the shard is retried, and then:
     (lost,) = load_frames(item)
     assert "has changed since the run was planned" in str(lost.error)
 
 
-def test_a_video_that_kills_whoever_indexes_it_is_quarantined_and_its_neighbours_are_not(
+def test_a_video_that_kills_the_process_that_indexes_it_is_quarantined_alone(
     tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("0.mp4", "killer.mp4", "x.mp4", "y.mp4")
