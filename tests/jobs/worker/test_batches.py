@@ -36,7 +36,7 @@ def batches_of(
             [("a", 4), ("b", 4), ("c", 20)],
             5,
             [[0], [2], [1]],
-            id="one_larger_than_the_limit_passes",
+            id="one_above_the_limit_passes",
         ),
     ],
 )
@@ -71,9 +71,7 @@ def test_every_image_is_in_one_batch_of_its_shape(
     st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 50)), max_size=40),
     st.integers(1, 120),
 )
-def test_waiting_images_never_exceed_the_limit(
-    sizes: list[tuple[str, int]], held_bytes: int
-) -> None:
+def test_what_waits_never_exceeds_the_limit(sizes: list[tuple[str, int]], held_bytes: int) -> None:
     groups = BatchGrouper[int](4, held_bytes=held_bytes)
     waiting: set[int] = set()
     for i, (shape, size_bytes) in enumerate(sizes):

@@ -208,9 +208,7 @@ def test_another_device_is_refused_or_marks_its_shards(
     assert read_shard(run, 1).footer.digest_class == "exact"
 
 
-def test_a_worker_uses_the_threads_of_its_settings(
-    tmp_path: Path, images: Path, tiny_weights: Path
-) -> None:
+def test_a_worker_keeps_to_its_threads(tmp_path: Path, images: Path, tiny_weights: Path) -> None:
     run, _ = begin_run(tmp_path / "run", images, shard_size=5)
     with worker_with(worker_settings(run, tiny_weights, threads=2)):
         assert torch.get_num_threads() == 2
