@@ -286,6 +286,6 @@ class ActorPool:
         allowed_s += self._limits.no_progress_s
         if now - self._last_progress > allowed_s:
             raise IncompleteRunError(
-                f"no shard was done for {allowed_s:g} s, {self._schedule.num_open} shards are "
-                f"missing ({self._schedule.open_numbers()}): {self._capacity.describe()}"
+                f"no shard was done for {allowed_s:g} s, {self._schedule.describe_missing()}: "
+                f"{self._capacity.describe()}"
             )

@@ -95,11 +95,11 @@ class Schedule:
         """Number of shards that wait for a poison search."""
         return len(self._suspects)
 
-    def open_numbers(self) -> str:
-        """Name the first few shards that are not done, and count the others."""
+    def describe_missing(self) -> str:
+        """Count the shards that are not done, and name the first few."""
         numbers = sorted([*self._open, *self._given_up])
         more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
-        return ", ".join(map(str, numbers[:_NAMED])) + more
+        return f"{_missing(len(numbers))} ({', '.join(map(str, numbers[:_NAMED]))}{more})"
 
     def take(self) -> Shard | None:
         """Return the next shard of the queue; None when the queue is empty."""
@@ -206,8 +206,8 @@ class Schedule:
             f"shard {number}: {reason}" for number, reason in list(self._given_up.items())[:_NAMED]
         )
         raise IncompleteRunError(
-            f"{len(self._given_up)} shards are missing after {self._limits.max_attempts} "
-            f"attempts each: {named}"
+            f"{_missing(len(self._given_up))} after {self._limits.max_attempts} attempts each: "
+            f"{named}"
         )
 
     def _count_failure(self, reason: str) -> None:
@@ -220,6 +220,10 @@ class Schedule:
         limit = self._limits.max_failures_in_a_row + self.num_workers - 1
         if self._failures_in_a_row >= limit:
             raise IncompleteRunError(
-                f"{limit} attempts failed in a row, {self.num_open + len(self._given_up)} shards "
-                f"are missing ({self.open_numbers()}); the last one: {reason}"
+                f"{limit} attempts failed in a row, {self.describe_missing()}; the last failure: "
+                f"{reason}"
             )
+
+
+def _missing(num_shards: int) -> str:
+    return "1 shard is missing" if num_shards == 1 else f"{num_shards} shards are missing"

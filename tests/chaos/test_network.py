@@ -12,7 +12,8 @@ import pytest
 
 from tests.chaos import networks
 from tests.chaos.cut_off import NUM_SHARDS, PORT
-from tests.chaos.nodes import ROOT, cluster_environment
+from tests.chaos.nodes import cluster_environment
+from tests.processes import json_from
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -77,17 +78,8 @@ def happened(
     cable: networks.Cable, environment: dict[str, str], notes: Path, *, mended_s: float
 ) -> dict[str, Any]:
     driver = [sys.executable, "-m", "tests.chaos.cut_off", cable.here, cable.there, str(notes)]
-    done = subprocess.run(
-        networks.command_in(cable.here, [*driver, str(mended_s)]),
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    command = networks.command_in(cable.here, [*driver, str(mended_s)])
+    return json_from(command, environment=environment, timeout_s=TIMEOUT_S)
 
 
 def test_shards_of_a_machine_that_is_cut_off_go_to_others_and_cost_no_attempt(

@@ -3,8 +3,6 @@
 Images and run lie on a real S3 server, and a fifth of all requests fail.
 """
 
-import json
-import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -17,10 +15,11 @@ import pytest
 from jobs.rundir.directory import RunDirectory
 from jobs.storage import join
 from tests import s3_servers
-from tests.chaos.nodes import ROOT, Nodes, cluster_environment, running_nodes
+from tests.chaos.nodes import Nodes, cluster_environment, running_nodes
 from tests.chaos.proxy import FaultProxy, Faults
 from tests.chaos.storm import TIMEOUT_S, Storm, detect_command, draw_strikes
 from tests.jobs.tiny_model import save_tiny
+from tests.processes import json_from
 
 pytestmark = pytest.mark.ray
 
@@ -86,17 +85,8 @@ def undisturbed(nodes: Nodes, images: str, weights: Path) -> dict[str, Any]:
 
 
 def fcos(*arguments: str, environment: dict[str, str]) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs.cli", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, "-m", "jobs.cli", *arguments]
+    return json_from(command, environment=environment, timeout_s=TIMEOUT_S)
 
 
 @pytest.mark.parametrize("s3_server", ["seaweedfs"], indirect=True, scope="session")

@@ -4,7 +4,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import ModuleType
 
@@ -69,6 +69,26 @@ def compute(
     return receipts
 
 
+@contextlib.contextmanager
+def ending_all_actors(number: signal.Signals, *, every_s: float) -> Generator[None]:
+    """Send a signal to all workers, again and again."""
+    is_over = threading.Event()
+
+    def end_all() -> None:
+        while not is_over.wait(every_s):
+            for pid in actors_below(os.getpid()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+    ender = threading.Thread(target=end_all)
+    ender.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        ender.join()
+
+
 @pytest.fixture(scope="module")
 def expected(
     ray: ModuleType, tmp_path_factory: pytest.TempPathFactory, images: Path, tiny_weights: Path
@@ -115,26 +135,15 @@ def test_workers_that_keep_dying_end_the_run(
     tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
     run, shards = begin_run(tmp_path / "run", images, shard_size=10)
-    over = threading.Event()
-
-    def kill_all() -> None:
-        while not over.wait(0.02):
-            for pid in actors_below(os.getpid()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-
-    killer = threading.Thread(target=kill_all)
-    killer.start()
-    try:
-        with pytest.raises(IncompleteRunError, match="3 attempts failed in a row, 2 shards"):
-            compute(
-                shards,
-                worker_settings(run, tiny_weights),
-                limits=RetryLimits(max_failures_in_a_row=3),
-            )
-    finally:
-        over.set()
-        killer.join()
+    with (
+        ending_all_actors(signal.SIGKILL, every_s=0.02),
+        pytest.raises(IncompleteRunError, match="3 attempts failed in a row, 2 shards"),
+    ):
+        compute(
+            shards,
+            worker_settings(run, tiny_weights),
+            limits=RetryLimits(max_failures_in_a_row=3),
+        )
 
 
 def test_a_shard_that_is_late_is_retried_and_then_named(
@@ -144,7 +153,7 @@ def test_a_shard_that_is_late_is_retried_and_then_named(
     hasty = RetryLimits(poll_s=0.001, floor_s=0.0, first_row_s=0.0, max_attempts=2)
     with pytest.raises(
         IncompleteRunError,
-        match=r"1 shards are missing after 2 attempts each: shard 0: no answer to 'process'",
+        match=r"1 shard is missing after 2 attempts each: shard 0: no answer to 'process'",
     ):
         compute(shards, worker_settings(run, tiny_weights), limits=hasty)
 
@@ -241,7 +250,7 @@ def test_a_device_that_no_worker_can_use_ends_the_run_with_its_error() -> None:
 
 def test_a_shard_that_storage_refuses_is_named() -> None:
     with pytest.raises(
-        IncompleteRunError, match="1 shards are missing after 2 attempts each: shard 7: 503"
+        IncompleteRunError, match="1 shard is missing after 2 attempts each: shard 7: 503"
     ):
         compute(
             [shard_of(7, "a")],
@@ -253,33 +262,22 @@ def test_a_shard_that_storage_refuses_is_named() -> None:
 
 def test_a_run_without_progress_ends_and_names_its_shards() -> None:
     """Workers that others end are not counted: only the time limit ends the run."""
-    over = threading.Event()
-
-    def end_all() -> None:
-        while not over.wait(0.05):
-            for pid in actors_below(os.getpid()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
-
-    ender = threading.Thread(target=end_all)
-    ender.start()
-    try:
-        with pytest.raises(IncompleteRunError, match=r"no shard was done .* \(3, 4\): a worker"):
-            compute(
-                [shard_of(3, "hang"), shard_of(4, "hang")],
-                settings_without_a_model(),
-                limits=RetryLimits(
-                    no_progress_s=8.0,
-                    start_s=1.0,
-                    floor_s=1.0,
-                    first_row_s=0.0,
-                    # A worker that dies before it reports the SIGTERM counts as dead by itself.
-                    max_attempts=1000,
-                    max_failures_in_a_row=1000,
-                    max_deaths=1000,
-                ),
-                make_worker=Scripted,
-            )
-    finally:
-        over.set()
-        ender.join()
+    with (
+        ending_all_actors(signal.SIGTERM, every_s=0.05),
+        pytest.raises(IncompleteRunError, match=r"no shard was done .* \(3, 4\): a worker"),
+    ):
+        compute(
+            [shard_of(3, "hang"), shard_of(4, "hang")],
+            settings_without_a_model(),
+            limits=RetryLimits(
+                no_progress_s=8.0,
+                start_s=1.0,
+                floor_s=1.0,
+                first_row_s=0.0,
+                # A worker that dies before it reports the SIGTERM counts as dead by itself.
+                max_attempts=1000,
+                max_failures_in_a_row=1000,
+                max_deaths=1000,
+            ),
+            make_worker=Scripted,
+        )

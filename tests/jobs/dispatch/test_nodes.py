@@ -1,30 +1,21 @@
 """Nodes that die, join, or start no worker, on real clusters of three."""
 
-import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.processes import json_from
+
 pytestmark = pytest.mark.ray
 
-ROOT = Path(__file__).parents[3]
 TIMEOUT_S = 500
 
 
 def happened(scenario: str, tmp_path: Path) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.jobs.dispatch.on_a_cluster", scenario, str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, "-m", "tests.jobs.dispatch.on_a_cluster", scenario, str(tmp_path)]
+    return json_from(command, timeout_s=TIMEOUT_S)
 
 
 @pytest.mark.slow

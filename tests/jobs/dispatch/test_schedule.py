@@ -74,7 +74,7 @@ def test_a_shard_is_given_up_after_the_stated_attempts() -> None:
     assert schedule.num_open == 0
     with pytest.raises(
         IncompleteRunError,
-        match=r"^1 shards are missing after 3 attempts each: shard 1: lost for the 2\. time$",
+        match=r"^1 shard is missing after 3 attempts each: shard 1: lost for the 2\. time$",
     ):
         schedule.check_complete()
 

@@ -47,21 +47,12 @@ def record_run(run: RunDirectory) -> None:
 
 def worker_settings(run: RunDirectory, checkpoint: Path, **changes: Any) -> WorkerSettings:
     """Settings of a worker of a run on this machine's CPU, with one thread."""
-    settings = WorkerSettings(
+    settings = settings_without_a_model(
         run_uri=run.uri,
-        run_id=RUN_ID,
         weights=str(checkpoint),
         weights_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        device="cpu",
         device_model=device_model("cpu"),
-        allow_mixed_devices=False,
-        precision="fp32",
-        engine="eager",
         batch_size=2,
-        threads=1,
-        score_threshold=0.05,
-        max_pixels=10_000,
-        bytes_in_flight=2**20,
     )
     return replace(settings, **changes)
 
