@@ -104,7 +104,7 @@ def test_a_segment_fetches_its_own_part_of_the_object(
     assert found == expected
 
 
-def test_a_video_that_is_overwritten_while_the_run_goes_on_is_quarantined_as_changed(
+def test_a_video_that_is_overwritten_during_the_run_is_quarantined_as_changed(
     s3: str, tmp_path: Path, tiny_weights: Path
 ) -> None:
     path = write_noise(tmp_path / "noise.mp4", num_frames=60)

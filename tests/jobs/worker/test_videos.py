@@ -1,4 +1,4 @@
-"""Videos in a run: planned in children, computed by a worker, proved frame by frame."""
+"""Videos in a run: indexed in child processes, computed by a worker, proved frame by frame."""
 
 import shutil
 from pathlib import Path
@@ -120,7 +120,7 @@ def test_every_frame_has_a_row_and_the_same_run_gives_the_same_digest(
     assert compute(tmp_path / "again", items, tiny_weights).digest == proof.digest
 
 
-def test_the_cut_into_segments_and_shards_changes_no_row(
+def test_the_size_of_segments_and_shards_changes_no_row(
     tmp_path: Path, folder: Path, tiny_weights: Path
 ) -> None:
     found: list[dict[tuple[str, int | None], tuple[object, ...]]] = []
@@ -224,7 +224,7 @@ def test_the_frames_of_a_worker_are_those_of_the_decoder(tmp_path: Path) -> None
         assert np.array_equal(one.pixels, other.pixels)
 
 
-def test_a_video_that_is_written_anew_while_it_is_decoded_is_no_segment_of_two_versions(
+def test_a_video_that_is_overwritten_while_it_is_decoded_gives_no_segment_of_two_versions(
     tmp_path: Path,
 ) -> None:
     path = write_video(tmp_path, Recipe(num_frames=60))
