@@ -170,7 +170,7 @@ def test_retries_that_overlap_with_two_numbers_give_each_item_one_row(
     assert (proof.ok, proof.quarantined, proof.duplicated) == (20, 0, 0)
 
 
-def test_an_item_whose_bytes_changed_under_the_same_time_is_recovered_as_unchanged(
+def test_an_item_that_is_recovered_in_its_planned_version_is_not_reported_as_changed(
     run: RunDirectory, folder: Path, tiny_weights: Path
 ):
     image = folder / "05.png"
