@@ -41,7 +41,7 @@ from jobs.inputs.sources import enumerate_inputs
 from jobs.inputs.video_index import VideoRequest, plan_videos
 from jobs.media.video import Segment, VideoSource, decode_segment, index_video, split
 from jobs.planning.manifest import make_manifest
-from jobs.worker.prefetch import Loader
+from jobs.worker.prefetch import Prefetcher
 
 REAL = ("cockatoo.mp4", "flipping_a_pancake.mkv")
 MIB = 2**20
@@ -115,7 +115,7 @@ def ahead(path: Path) -> Ahead:
     items = make_manifest(listing, 256, plan_videos([str(path)], VideoRequest(), address=None))
 
     def load(seconds: float) -> tuple[int, float]:
-        loader = Loader(
+        prefetcher = Prefetcher(
             lambda _: b"",
             bytes_in_flight=512 * MIB,
             max_pixels=10**9,
@@ -123,12 +123,12 @@ def ahead(path: Path) -> Ahead:
             decode_threads=1,
         )
         began, num_frames = time.perf_counter(), 0
-        for loaded in loader.load(items):
+        for loaded in prefetcher.prefetch(items):
             assert loaded.pixels is not None
             num_frames += 1
             time.sleep(seconds)
         took = time.perf_counter() - began
-        loader.close()
+        prefetcher.close()
         return num_frames, took
 
     num_frames, decode_s = load(0)

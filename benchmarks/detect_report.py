@@ -19,7 +19,7 @@ from typing import Any
 from contestants import CONTESTANTS, HERE, LOOP, OURS, RAY_DATA, Contestant, Setup, Turn
 from same_detections import MAX_BOX_PX, MAX_SCORE, Difference, compare
 
-from jobs.parallel.devices import num_cores
+from jobs.parallel.cores import num_cores
 
 PACKAGES = ("torch", "torchvision", "ray", "opencv-python-headless", "pyarrow")
 _GIB = 2**30

@@ -13,8 +13,7 @@ from typing import Any
 
 from fcos_core.errors import IncompleteRunError, StorageError
 from jobs.dispatch.dispatch import dispatch
-from jobs.parallel.devices import Resources
-from jobs.parallel.resources import probe
+from jobs.parallel.resources import Resources, probe
 from jobs.parallel.signals import environment, terminate_as_interrupt
 from jobs.planning.begin import (
     OpenRun,

@@ -1,10 +1,33 @@
-"""Finds processes of our own making, so that tests end those and no others."""
+"""Runs commands of this project, and finds their processes, so that tests end no others."""
 
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def json_from(
+    command: Sequence[str], *, timeout_s: float, environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Run a command that succeeds, and read the JSON in its last line of output."""
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def children_below(pid: int) -> dict[int, str]:
-    """All living descendants of a process, with what they call themselves."""
+    """All running descendants of a process, with their command lines."""
     parents: dict[int, int] = {}
     names: dict[int, str] = {}
     for folder in Path("/proc").iterdir():
@@ -16,7 +39,7 @@ def children_below(pid: int) -> dict[int, str]:
                 (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             )
         except OSError:
-            continue  # it ended while we looked
+            continue  # it has just ended
         state, parent = status.rpartition(")")[2].split()[:2]
         if state != "Z":
             parents[int(folder.name)] = int(parent)
@@ -30,6 +53,6 @@ def children_below(pid: int) -> dict[int, str]:
 
 
 def actors_below(pid: int) -> list[int]:
-    """The workers that a driver has running, whatever they are doing."""
+    """The process ids of the workers of a driver."""
     names = children_below(pid)
     return [child for child, title in names.items() if title.startswith("ray::WorkerActor")]

@@ -1,14 +1,10 @@
-"""What runs in the process of a Ray actor; imports so little that a light worker stays light."""
-
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportMissingTypeStubs=false
-# Ray has no types
+"""The Ray actor of a worker; it imports little, so that a worker without torch starts fast."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jobs.dispatch.poison_search import Examination, ExaminationLimits
+from jobs.dispatch.poison_search import PoisonSearch, PoisonSearchLimits
 
 if TYPE_CHECKING:
     from jobs.rundir.shard import Outcome, Shard
@@ -16,33 +12,40 @@ if TYPE_CHECKING:
 
 
 def make_detector(settings: WorkerSettings) -> ShardWorker:
-    """Make the worker that detects; only here is torch imported, not where this is sent from."""
+    """Make the worker that detects; torch is imported here, in the actor, and not in the driver."""
     from jobs.worker.worker import Worker
 
     return Worker(settings)
 
 
 class WorkerActor:
-    """A worker in a process of its own; made in ``start``, so that its errors arrive unchanged."""
+    """A worker in a process of its own.
+
+    ``start`` makes the worker, and not ``__init__``: Ray would hide an error of ``__init__``.
+
+    Args:
+        make_worker: makes the worker.
+        settings: for the worker.
+    """
 
     def __init__(self, make_worker: MakeWorker, settings: WorkerSettings) -> None:
         self._make_worker = make_worker
         self._settings = settings
         self._worker: ShardWorker | None = None
 
-    def arrive(self) -> str:
-        """Say which node has room for it."""
+    def ready(self) -> str:
+        """Return the id of the node on which the actor has been placed."""
         import ray
 
         return ray.get_runtime_context().get_node_id()
 
-    def examine(self, shard: Shard, limits: ExaminationLimits) -> dict[int, str]:
-        """See ``Examination.poison``; the device is left to the processes that it starts."""
+    def find_poison(self, shard: Shard, limits: PoisonSearchLimits) -> dict[int, str]:
+        """See ``PoisonSearch.find``; the actor leaves the device to the processes it starts."""
         assert self._worker is None
-        return Examination(self._make_worker, self._settings, limits).poison(shard.sound)
+        return PoisonSearch(self._make_worker, self._settings, limits).find(shard.sound)
 
     def start(self) -> None:
-        """Load the model."""
+        """Make the worker, which loads the model."""
         self._worker = self._make_worker(self._settings)
 
     def process(self, shard: Shard, upcoming: Shard | None) -> list[Outcome]:

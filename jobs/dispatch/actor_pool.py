@@ -1,8 +1,4 @@
-"""The actors of one dispatch: who does what, who is lost, and what becomes of the shards then."""
-
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# Ray's actors and references have no types
+"""The actors of one dispatch: what each of them does, and what happens when one fails."""
 
 from __future__ import annotations
 
@@ -16,37 +12,37 @@ from typing import Any, Literal
 
 from fcos_core.errors import DeviceError, FcosError, IncompleteRunError
 from jobs.dispatch.actor import WorkerActor
-from jobs.dispatch.actor_errors import Loss, loss_of
-from jobs.dispatch.node_capacity import Room
+from jobs.dispatch.actor_errors import ActorFailure, classify_actor_error
+from jobs.dispatch.node_capacity import NodeCapacity
 from jobs.dispatch.schedule import RetryLimits, Schedule
 from jobs.parallel.ray_session import worker_options
 from jobs.parallel.signals import check_interrupted
 from jobs.rundir.shard import Failure, Outcome, Receipt, Shard
 from jobs.worker.messages import MakeWorker, WorkerSettings
 
-_Call = Literal["arrive", "start", "examine", "process", "finish", "nothing"]
+_Call = Literal["ready", "start", "find_poison", "process", "finish", "nothing"]
 
 _log = logging.getLogger(__name__)
 
-_ANSWER_TIMEOUT_S = 60.0  # of a result that is ready
+_GET_TIMEOUT_S = 60.0  # of a result that is ready
 
 
 @dataclass(eq=False)
-class _Member:
+class ActorState:
     """What the driver knows of one actor.
 
     Attributes:
-        handle: of the actor.
-        call: what it is doing.
-        deadline: when that must be over, on the monotonic clock; None until it has arrived, since
-            a cluster may let it wait for room.
-        limit_s: how long that may take in all; 0 until it has arrived.
-        node: where it has arrived.
-        current: the shard it computes or examines.
-        upcoming: the shard it loads meanwhile.
-        computed: shards it may still be writing.
-        is_started: whether it holds the model.
-        is_warm: whether it has done a shard.
+        handle: Ray's handle.
+        call: the method that is running.
+        deadline: end of the call's time, on the monotonic clock; None until the actor is ready,
+            since it may have to wait until the cluster has capacity.
+        limit_s: length of the call's time; 0 until the actor is ready.
+        node: the actor's node, once it is ready.
+        current: the shard that is computed, or searched for poison.
+        upcoming: the shard that is prefetched meanwhile.
+        computed: shards whose files may still be being written.
+        is_started: whether the model is loaded.
+        is_warm: whether a shard has been computed.
     """
 
     handle: Any
@@ -60,29 +56,29 @@ class _Member:
     is_started: bool = False
     is_warm: bool = False
 
-    def held(self) -> list[Shard]:
-        """All shards that are lost when the actor is."""
+    def uncommitted(self) -> list[Shard]:
+        """Return all shards that another actor must compute when this one fails."""
         return [*self.computed, *(s for s in (self.current, self.upcoming) if s is not None)]
 
 
 class ActorPool:
-    """The actors of one dispatch, and the loop that keeps them busy.
+    """The actors of one dispatch, and the loop that gives them work.
 
     Args:
         ray: the module, connected.
-        schedule: of what is to be done.
-        room: for the actors.
-        settings: of every worker.
-        limits: how long to wait for what.
-        make_worker: makes what computes, in the process of each actor.
-        on_receipt: told of each committed shard, once.
+        schedule: of the shards.
+        capacity: of the cluster.
+        settings: for the workers.
+        limits: of time.
+        make_worker: makes the worker, in the process of each actor.
+        on_receipt: called once for each committed shard.
     """
 
     def __init__(
         self,
         ray: ModuleType,
         schedule: Schedule,
-        room: Room,
+        capacity: NodeCapacity,
         settings: WorkerSettings,
         limits: RetryLimits,
         *,
@@ -91,202 +87,205 @@ class ActorPool:
     ) -> None:
         self._ray = ray
         self._schedule = schedule
-        self._room = room
+        self._capacity = capacity
         self._settings = settings
         self._limits = limits
         self._make_worker = make_worker
         self._on_receipt = on_receipt
-        self._calls: dict[Hashable, _Member] = {}  # what is running, one call per member at most
-        self._idle: list[_Member] = []
+        self._calls: dict[Hashable, ActorState] = {}  # running; one call per actor at most
+        self._idle: list[ActorState] = []
         self._last_progress = time.monotonic()
 
     def run(self) -> None:
-        """Keep everybody busy until all shards are done or given up."""
+        """Give the actors work until all shards are done or given up."""
         while self._schedule.num_open:
             check_interrupted()
             self._fill_up()
             ready, _ = self._ray.wait(list(self._calls), timeout=self._limits.poll_s)
             for reference in ready:
-                self._hear(reference, self._calls.pop(reference))
-            self._look_at_the_clock()
+                self._handle_result(reference, self._calls.pop(reference))
+            self._check_deadlines()
         self._schedule.check_complete()
 
-    def dismiss(self) -> None:
-        """End all actors; what they have not committed is lost."""
-        for member in [*self._calls.values(), *self._idle]:
-            self._kill(member)
+    def shutdown(self) -> None:
+        """End all actors, whatever they are doing."""
+        for actor in [*self._calls.values(), *self._idle]:
+            self._kill(actor)
 
     def _fill_up(self) -> None:
-        """Give every idle member something to do, and replace those that were lost."""
-        for member in list(self._idle):
-            self._assign(member)
-        self._schedule.num_workers = wanted = min(self._room.num_actors(), self._schedule.num_open)
-        self._make_way_for_suspects(wanted)
+        """Give every idle actor something to do, and replace those that failed."""
+        for actor in list(self._idle):
+            self._assign(actor)
+        wanted = min(self._capacity.num_actors(), self._schedule.num_open)
+        self._schedule.num_workers = wanted
+        self._free_actors_for_suspects(wanted)
         for _ in range(wanted - len(self._calls) - len(self._idle)):
-            self._hire()
+            self._start_actor()
 
-    def _make_way_for_suspects(self, wanted: int) -> None:
-        """Let members go that have nothing to do: it takes fresh processes to examine shards."""
-        members = [*self._calls.values(), *self._idle]
-        num_fresh = sum(not m.is_started and m.call != "examine" for m in members)
+    def _free_actors_for_suspects(self, wanted: int) -> None:
+        """End idle actors that hold a model: only an actor without one can search for poison."""
+        actors = [*self._calls.values(), *self._idle]
+        num_fresh = sum(not a.is_started and a.call != "find_poison" for a in actors)
         needed = self._schedule.num_suspects - num_fresh
         if needed <= 0:
             return
-        surplus = max(0, len(members) - wanted)
-        for member in self._idle[: surplus + needed]:
-            self._idle.remove(member)
-            self._kill(member)
+        surplus = max(0, len(actors) - wanted)
+        for actor in self._idle[: surplus + needed]:
+            self._idle.remove(actor)
+            self._kill(actor)
 
-    def _hire(self) -> None:
-        actor = self._ray.remote(WorkerActor).options(
+    def _start_actor(self) -> None:
+        remote_class = self._ray.remote(WorkerActor).options(
             num_cpus=self._settings.threads,
             num_gpus=1 if self._settings.device == "cuda" else 0,
             max_restarts=0,
             max_task_retries=0,
-            label_selector=self._room.selector(),
+            label_selector=self._capacity.label_selector(),
             **worker_options(),
         )
-        member = _Member(actor.remote(self._make_worker, self._settings))
-        self._call(member, "arrive", member.handle.arrive.remote(), None)
+        actor = ActorState(remote_class.remote(self._make_worker, self._settings))
+        self._call(actor, "ready", actor.handle.ready.remote(), None)
 
-    def _assign(self, member: _Member) -> None:
-        if not member.is_started:
-            self._assign_fresh(member)
+    def _assign(self, actor: ActorState) -> None:
+        if not actor.is_started:
+            self._assign_fresh(actor)
             return
-        shard = member.upcoming or self._schedule.take() or self._steal()
-        member.upcoming = None
+        shard = actor.upcoming or self._schedule.take() or self._take_upcoming_of_another()
+        actor.upcoming = None
         if shard is not None:
-            member.current = shard
-            member.upcoming = self._schedule.take_upcoming(shard)
-            call = member.handle.process.remote(shard, member.upcoming)
-            limit_s = self._schedule.deadline_s(shard, is_first=not member.is_warm)
-            self._call(member, "process", call, limit_s)
-        elif member.computed:
-            self._call(member, "finish", member.handle.finish.remote(), self._limits.floor_s)
+            actor.current = shard
+            actor.upcoming = self._schedule.take_upcoming(shard)
+            call = actor.handle.process.remote(shard, actor.upcoming)
+            limit_s = self._schedule.deadline_s(shard, is_first=not actor.is_warm)
+            self._call(actor, "process", call, limit_s)
+        elif actor.computed:
+            self._call(actor, "finish", actor.handle.finish.remote(), self._limits.floor_s)
 
-    def _assign_fresh(self, member: _Member) -> None:
+    def _assign_fresh(self, actor: ActorState) -> None:
         suspect = self._schedule.take_suspect()
         if suspect is None:
-            self._call(member, "start", member.handle.start.remote(), self._limits.start_s)
+            self._call(actor, "start", actor.handle.start.remote(), self._limits.start_s)
             return
-        member.current = suspect
-        limits = self._schedule.examination_limits(suspect)
-        call = member.handle.examine.remote(suspect, limits)
-        self._call(member, "examine", call, limits.longest_s(suspect.num_rows))
+        actor.current = suspect
+        limits = self._schedule.poison_search_limits(suspect)
+        call = actor.handle.find_poison.remote(suspect, limits)
+        self._call(actor, "find_poison", call, limits.longest_s(suspect.num_rows))
 
-    def _steal(self) -> Shard | None:
-        """Take what a busy member was to do next: at the end of a run nobody waits for one."""
-        for member in self._calls.values():
-            if member.upcoming is not None:
-                shard, member.upcoming = member.upcoming, None
+    def _take_upcoming_of_another(self) -> Shard | None:
+        """Take the next shard of a busy actor, so that none is idle at the end of a run."""
+        for actor in self._calls.values():
+            if actor.upcoming is not None:
+                shard, actor.upcoming = actor.upcoming, None
                 return shard
         return None
 
     def _call(
-        self, member: _Member, call: _Call, reference: Hashable, limit_s: float | None
+        self, actor: ActorState, call: _Call, reference: Hashable, limit_s: float | None
     ) -> None:
-        if member in self._idle:
-            self._idle.remove(member)
-        member.call = call
-        member.limit_s = limit_s or 0.0
-        member.deadline = None if limit_s is None else time.monotonic() + limit_s
-        self._calls[reference] = member
+        if actor in self._idle:
+            self._idle.remove(actor)
+        actor.call = call
+        actor.limit_s = limit_s or 0.0
+        actor.deadline = None if limit_s is None else time.monotonic() + limit_s
+        self._calls[reference] = actor
 
-    def _hear(self, reference: Hashable, member: _Member) -> None:
-        """Take in what a call came to.
+    def _handle_result(self, reference: Hashable, actor: ActorState) -> None:
+        """Handle the result of a call, or the error that came instead.
 
         Raises:
-            FcosError: the worker says that the run cannot work.
+            FcosError: a worker says that the run cannot work.
         """
         exceptions = self._ray.exceptions
         try:
-            answer: Any = self._ray.get(reference, timeout=_ANSWER_TIMEOUT_S)
+            result: Any = self._ray.get(reference, timeout=_GET_TIMEOUT_S)
         except exceptions.RayTaskError as error:
             if isinstance(error.cause, DeviceError):
-                self._lose(member, Loss(str(error.cause)))
+                self._handle_failure(actor, ActorFailure(str(error.cause)))
                 return
             if isinstance(error.cause, FcosError):
-                raise error.cause from None  # one line says it; the rest is Ray's
+                raise error.cause from None  # without Ray's own text around it
             raise
         except exceptions.RayError as error:
-            loss = loss_of(self._ray, error)
-            if not self._room.is_alive(member.node):
-                loss = replace(loss, is_counted=False)
-            self._lose(member, loss)
+            failure = classify_actor_error(self._ray, error)
+            if not self._capacity.is_alive(actor.node):
+                failure = replace(failure, is_counted=False)
+            self._handle_failure(actor, failure)
             return
-        call, member.call = member.call, "nothing"
-        self._idle.append(member)
-        if call == "arrive":
-            member.node = answer
+        call, actor.call = actor.call, "nothing"
+        self._idle.append(actor)
+        if call == "ready":
+            actor.node = result
         elif call == "start":
-            member.is_started = True
-            self._room.note_start(member.node, is_good=True)
-        elif call == "examine":
-            self._take_findings(member, answer)
+            actor.is_started = True
+            self._capacity.record_start(actor.node, has_succeeded=True)
+        elif call == "find_poison":
+            self._record_poison(actor, result)
         else:
-            self._take_outcomes(member, call, answer)
+            self._record_outcomes(actor, call, result)
 
-    def _take_findings(self, member: _Member, found: dict[int, str]) -> None:
-        shard, member.current = member.current, None
+    def _record_poison(self, actor: ActorState, poison: dict[int, str]) -> None:
+        shard, actor.current = actor.current, None
         assert shard is not None
-        for item_id, reason in found.items():
+        for item_id, reason in poison.items():
             _log.warning("item %d of shard %d is quarantined: %s", item_id, shard.number, reason)
-        if found:
+        if poison:
             self._last_progress = time.monotonic()
-        self._schedule.examined(shard, found)
+        self._schedule.record_poison(shard, poison)
 
-    def _take_outcomes(self, member: _Member, call: _Call, outcomes: Sequence[Outcome]) -> None:
-        if call == "process" and member.current is not None:
-            member.computed.append(member.current)
-            member.current = None
-            member.is_warm = True
+    def _record_outcomes(self, actor: ActorState, call: _Call, outcomes: Sequence[Outcome]) -> None:
+        if call == "process" and actor.current is not None:
+            actor.computed.append(actor.current)
+            actor.current = None
+            actor.is_warm = True
         for outcome in outcomes:
-            self._note(member, outcome)
-        assert call != "finish" or not member.computed
+            self._record_outcome(actor, outcome)
+        assert call != "finish" or not actor.computed
 
-    def _note(self, member: _Member, outcome: Outcome) -> None:
-        about = [shard for shard in member.computed if shard.number == outcome.shard]
-        member.computed = [shard for shard in member.computed if shard not in about]
+    def _record_outcome(self, actor: ActorState, outcome: Outcome) -> None:
+        shards = [shard for shard in actor.computed if shard.number == outcome.shard]
+        actor.computed = [shard for shard in actor.computed if shard not in shards]
         if isinstance(outcome, Failure):
-            _log.warning("shard %d is tried again: %s", outcome.shard, outcome.error)
-            self._schedule.fail(about, outcome.error)
+            _log.warning("shard %d is retried: %s", outcome.shard, outcome.error)
+            self._schedule.fail(shards, outcome.error)
             return
         self._last_progress = time.monotonic()
         if self._schedule.record(outcome):
             self._on_receipt(outcome)
 
-    def _lose(self, member: _Member, loss: Loss) -> None:
-        """Do without a member, whose shards go back to the queue."""
-        self._kill(member)
-        numbers = ", ".join(str(shard.number) for shard in member.held())
-        _log.warning("a worker was lost with shards %s: %s", numbers or "none", loss.reason)
-        if not loss.is_counted:
-            self._schedule.requeue(member.held())
+    def _handle_failure(self, actor: ActorState, failure: ActorFailure) -> None:
+        """Give up an actor, and put its shards back into the queue."""
+        self._kill(actor)
+        shards = actor.uncommitted()
+        numbers = ", ".join(str(shard.number) for shard in shards)
+        _log.warning("a worker with shards %s failed: %s", numbers or "none", failure.reason)
+        if not failure.is_counted:
+            self._schedule.requeue(shards)
             return
-        if member.call == "start":
-            self._room.note_start(member.node, is_good=False)
-        self._schedule.fail(member.held(), loss.reason, died=member.call != "examine")
+        if actor.call == "start":
+            self._capacity.record_start(actor.node, has_succeeded=False)
+        self._schedule.fail(shards, failure.reason, has_died=actor.call != "find_poison")
 
-    def _kill(self, member: _Member) -> None:
+    def _kill(self, actor: ActorState) -> None:
         with contextlib.suppress(self._ray.exceptions.RayError):  # it is dead already
-            self._ray.kill(member.handle)
+            self._ray.kill(actor.handle)
 
-    def _look_at_the_clock(self) -> None:
-        """Lose members that are late.
+    def _check_deadlines(self) -> None:
+        """Give up actors whose call takes too long.
 
         Raises:
-            IncompleteRunError: no shard is done, for too long.
+            IncompleteRunError: no shard was done for too long.
         """
         now = time.monotonic()
-        for reference, member in list(self._calls.items()):
-            if member.deadline is not None and now > member.deadline:
+        for reference, actor in list(self._calls.items()):
+            if actor.deadline is not None and now > actor.deadline:
                 del self._calls[reference]
-                self._lose(member, Loss(f"no answer to {member.call!r} within its deadline"))
-        # Whoever computes may take its time; but a pool that is lost again and again may not.
-        allowed_s = max((member.limit_s for member in self._calls.values()), default=0.0)
+                reason = f"no answer to {actor.call!r} within {actor.limit_s:g} s"
+                self._handle_failure(actor, ActorFailure(reason))
+        # A running call has its own limit; this ends a run whose actors fail again and again.
+        allowed_s = max((actor.limit_s for actor in self._calls.values()), default=0.0)
         allowed_s += self._limits.no_progress_s
         if now - self._last_progress > allowed_s:
             raise IncompleteRunError(
-                f"no shard was done for {allowed_s:g} s, {self._schedule.num_open} shards are "
-                f"missing ({self._schedule.open_numbers()}): {self._room.describe()}"
+                f"no shard was done for {allowed_s:g} s, {self._schedule.describe_missing()}: "
+                f"{self._capacity.describe()}"
             )

@@ -1,8 +1,4 @@
-"""Hands shards out to Ray actors, one plain ``Worker`` in each."""
-
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# Ray's actors and references have no types
+"""Distributes shards to Ray actors, each of which holds one ``Worker``."""
 
 from __future__ import annotations
 
@@ -11,14 +7,12 @@ from collections.abc import Callable, Sequence
 from fcos_core.errors import IncompleteRunError
 from jobs.dispatch.actor import make_detector
 from jobs.dispatch.actor_pool import ActorPool
-from jobs.dispatch.node_capacity import Room
+from jobs.dispatch.node_capacity import NodeCapacity
 from jobs.dispatch.schedule import RetryLimits, Schedule
 from jobs.parallel.cores import num_cores
 from jobs.parallel.ray_session import connected, first_line
 from jobs.rundir.shard import Receipt, Shard
 from jobs.worker.messages import MakeWorker, WorkerSettings
-
-_PROBE_TIMEOUT_S = 600.0  # a cluster may have to start a node first
 
 
 def dispatch(
@@ -31,21 +25,22 @@ def dispatch(
     limits: RetryLimits | None = None,
     make_worker: MakeWorker = make_detector,
 ) -> None:
-    """Have shards computed and committed, by as many actors as asked for or as there are shards.
+    """Have shards computed and committed by actors, at most one actor per shard.
 
-    The rows do not depend on who computes which shard, in which order, or on who dies meanwhile.
+    The rows do not depend on which actor computes which shard, nor on their order, nor on actors
+    that die.
 
     Args:
-        shards: what is to be done, in any order.
-        settings: of every worker.
-        num_actors: how many at most; None has as many as there is room for, at any time.
+        shards: in any order.
+        settings: for the workers.
+        num_actors: the most actors at one time; None for as many as the cluster has capacity for.
         address: of a Ray cluster; None starts one on this machine and ends it.
-        on_receipt: told of each committed shard, once.
-        limits: how long to wait for what.
-        make_worker: makes what computes, in the process of each actor.
+        on_receipt: called once for each committed shard.
+        limits: of time and retries.
+        make_worker: makes the worker, in the process of each actor.
 
     Raises:
-        IncompleteRunError: shards are missing, and why.
+        IncompleteRunError: shards are missing; the message says which and why.
     """
     if not shards:
         return
@@ -56,7 +51,7 @@ def dispatch(
         pool = ActorPool(
             ray,
             Schedule(shards, limits),
-            Room(ray, settings, num_actors),
+            NodeCapacity(ray, settings, num_actors),
             settings,
             limits,
             make_worker=make_worker,
@@ -69,4 +64,4 @@ def dispatch(
         except ray.exceptions.RayError as error:
             raise IncompleteRunError(f"Ray failed: {first_line(error)}") from error
         finally:
-            pool.dismiss()
+            pool.shutdown()

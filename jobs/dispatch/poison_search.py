@@ -1,53 +1,45 @@
-"""Finds the items of a shard that kill whoever computes them, and no others.
+"""Finds the items of a shard that kill the process that computes them, and no others.
 
-The items are computed one by one in a process of their own, which says when it is through with
-each: the one at which it dies is a suspect, and the search goes on behind it. A suspect is guilty
-when it kills three more processes in which nothing but a known-good image came before it, and
-when that image can still be computed after the third. The parent of those processes lives on and
-watches: had the machine died, nobody would be here to accuse an item.
+A child process computes the items one by one: the item at which it dies is a suspect, and the
+search goes on behind it. A suspect is poison when it kills three more processes, each of which
+computed only a known-good image before, and when that image can still be computed after the third.
+The parent of the children lives on: had the node died, the search would have ended with it.
 """
 
 from __future__ import annotations
 
-import os
-import pickle
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from fcos_core.errors import DeviceError
+from jobs.parallel.child_process import ChildCrashedError, ChildOptions, ChildProcess
 from jobs.parallel.memory import Memory
 
 if TYPE_CHECKING:
     from jobs.rundir.rows import ManifestItem
-    from jobs.worker.messages import MakeWorker, WorkerSettings
+    from jobs.worker.messages import MakeWorker, ShardWorker, WorkerSettings
 
 TRIALS = 3
-"""Deaths alone, each in a fresh process, that make an item guilty."""
+"""Processes that a suspect must kill to be poison."""
 
-_POLL_S = 0.02  # a process takes hundreds of megabytes meanwhile, no more
-_LEAST_FREE_SHARE = 0.1  # Ray's own watch kills at 0.05, and would kill the parent
-_ENDING_S = 30.0
-_ORDERS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+_POLL_S = 0.02  # a process takes at most some hundred megabytes in this time
+_RESERVED_SHARE = 0.1  # of all memory; Ray's own watch at 0.05 would kill the parent
+_SENT_BY_OTHERS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _GIB = 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExaminationLimits:
-    """What keeps an examination from hanging.
+class PoisonSearchLimits:
+    """Time limits of a search.
 
     Attributes:
-        start_s: to load the model and compute an image that is known to be good.
+        start_s: to start a process, load the model and compute a known-good image.
         item_s: to compute an item, however small it is.
-        row_s: on top of it for each image or frame of it.
-        total_s: after which what was found so far must do.
+        row_s: added to ``item_s`` for each image or frame of the item.
+        total_s: after this time no further item is computed; the poison found so far is returned.
     """
 
     start_s: float
@@ -56,39 +48,39 @@ class ExaminationLimits:
     total_s: float
 
     def longest_s(self, num_rows: int) -> float:
-        """What an examination takes at worst: the largest item of all is begun just in time."""
+        """Duration in the worst case: the only item has all rows, and begins just in time."""
         item_s = self.item_s + num_rows * self.row_s
         return self.total_s + (TRIALS + 2) * self.start_s + (TRIALS + 1) * item_s
 
 
 @dataclass(frozen=True)
 class _Death:
-    """How a process ended that should not have.
+    """Why a child process could not compute an item.
 
     Attributes:
-        place: of the item it was at.
-        reason: signal, exit code or why it was ended.
+        place: index of the item.
+        reason: signal, exit code or limit.
     """
 
     place: int
     reason: str
 
 
-class Examination:
-    """Looks for the items that kill.
+class PoisonSearch:
+    """One search, whose time runs from here on.
 
     Args:
-        make_worker: of the shard's worker; it is made anew in every process.
-        settings: of it.
-        limits: see there.
-        memory: that the processes share with everybody else.
+        make_worker: makes the worker that computes the items, in each child process.
+        settings: for the worker.
+        limits: of time.
+        memory: of the machine, which the processes share with other programs.
     """
 
     def __init__(
         self,
         make_worker: MakeWorker,
         settings: WorkerSettings,
-        limits: ExaminationLimits,
+        limits: PoisonSearchLimits,
         *,
         memory: Memory | None = None,
     ) -> None:
@@ -98,29 +90,32 @@ class Examination:
         self._memory = memory or Memory()
         self._end = time.monotonic() + limits.total_s
 
-    def poison(self, items: Sequence[ManifestItem]) -> dict[int, str]:
-        """Find the items that kill.
+    def find(self, items: Sequence[ManifestItem]) -> dict[int, str]:
+        """Find the poison among some items.
 
         Args:
             items: of a shard whose workers died.
 
         Returns:
-            By item_id how they kill; nothing when none of them does it alone. A ``DeviceError``
-            says that not even a known-good image can be computed here.
+            How each poison item kills, by item_id; empty when no item kills alone.
+
+        Raises:
+            DeviceError: the search proves nothing here. Not even a known-good image can be
+                computed, another program ended a process, or other programs took the memory.
         """
-        guilty: dict[int, str] = {}
+        poison: dict[int, str] = {}
         rest = list(items)
         while rest and time.monotonic() < self._end:
             death = self._run_trial(rest)
             if death is None:
                 break
             suspect, rest = rest[death.place], rest[death.place + 1 :]
-            reason = self._try(suspect)
+            reason = self._confirm(suspect)
             if reason is not None:
-                guilty[suspect.item_id] = reason
-        return guilty
+                poison[suspect.item_id] = reason
+        return poison
 
-    def _try(self, suspect: ManifestItem) -> str | None:
+    def _confirm(self, suspect: ManifestItem) -> str | None:
         """Say how an item kills; None when it does not."""
         reason = ""
         for _ in range(TRIALS):
@@ -129,116 +124,119 @@ class Examination:
                 return None
             reason = death.reason
         self._run_trial([])
-        return f"a process that computed nothing else died, {TRIALS} times of {TRIALS}: {reason}"
+        return f"all {TRIALS} processes that computed only this item died: {reason}"
 
     def _run_trial(self, items: Sequence[ManifestItem]) -> _Death | None:
-        """Have a fresh process compute a known-good image and then some items.
+        """Compute a known-good image and then some items in a new process.
 
         Raises:
-            DeviceError: it dies of the known-good image.
+            DeviceError: the known-good image cannot be computed.
         """
-        with self._process() as (process, connection):
-            watch = _Watch(process, connection, self._memory)
-            connection.send_bytes(pickle.dumps((self._make_worker, self._settings, items)))
-            reason = watch.next(self._limits.start_s)
+        with self._start_child() as child:
+            reason = _compute(child, None, limit_s=self._limits.start_s)
             if reason is not None:
-                raise DeviceError(f"no fresh process computes an image known to be good: {reason}")
+                raise DeviceError(f"a new process cannot compute a known-good image: {reason}")
             for place, item in enumerate(items):
                 if place and time.monotonic() > self._end:
-                    return None  # whether the rest kills is not known
+                    return None  # whether the other items kill is not known
                 rows_s = (item.num_frames or 1) * self._limits.row_s
-                reason = watch.next(self._limits.item_s + rows_s)
+                reason = _compute(child, item, limit_s=self._limits.item_s + rows_s)
                 if reason is not None:
                     return _Death(place, reason)
         return None
 
-    @contextmanager
-    def _process(self) -> Generator[tuple[subprocess.Popen[bytes], Connection]]:
-        ours, theirs = Pipe()
-        with ours:
-            with theirs:
-                process = subprocess.Popen(  # noqa: S603 -- our own interpreter and our own words
-                    [
-                        *(sys.executable, "-X", "faulthandler"),
-                        *("-m", "jobs.dispatch.poison_child", str(theirs.fileno())),
-                    ],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    # Ray extends the path after the start; the process must find the same modules.
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-                )
-            try:
-                yield process, ours
-            finally:
-                process.kill()
-                process.wait(_ENDING_S)
+    def _start_child(self) -> ChildProcess[ManifestItem | None, None]:
+        options = ChildOptions(
+            start_s=0.0,  # is part of the limit of the known-good image
+            poll_s=_POLL_S,
+            on_poll=_MemoryWatch(self._memory).check,
+            ignores_sigint=False,  # a child that somebody interrupts must not look like poison
+            shows_crashes=True,
+        )
+        return ChildProcess(_Trial(self._make_worker, self._settings), options)
 
 
-class _Watch:
-    """Waits for what a process says, and for the ways in which it may end instead.
+class _Trial:
+    """What a child process does: it computes items one by one and writes nothing.
 
     Args:
-        process: that is watched.
-        connection: to it.
-        memory: that it shares with others.
+        make_worker: makes the worker.
+        settings: for the worker.
     """
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], connection: Connection, memory: Memory
-    ) -> None:
-        self._process = process
-        self._connection = connection
-        self._memory = memory
-        self._least_free = int(memory.total_bytes() * _LEAST_FREE_SHARE)
-        self._to_be_had = memory.free_bytes() - self._least_free
+    def __init__(self, make_worker: MakeWorker, settings: WorkerSettings) -> None:
+        self._make_worker = make_worker
+        self._settings = settings
+        self._worker: ShardWorker | None = None
 
-    def next(self, limit_s: float) -> str | None:
-        """Wait until the process is through with what it does.
-
-        Args:
-            limit_s: how long.
-
-        Returns:
-            None when it is; else how the process ended.
+    def __call__(self, item: ManifestItem | None) -> None:
+        """Compute one item; at None, make the worker and compute a known-good image.
 
         Raises:
-            DeviceError: it was ended by somebody's order, or for somebody else's hunger.
-            Exception: what it says is a bug, or that it cannot work at all.
+            ChildCrashedError: the process cannot go on.
         """
-        end = time.monotonic() + limit_s
-        while not self._connection.poll(_POLL_S):
-            if time.monotonic() > end:
-                return f"no answer within {limit_s:g} s"
-            if self._memory.free_bytes() < self._least_free:
-                return self._who_eats()
         try:
-            answer = self._connection.recv()
-        except (EOFError, ConnectionError):
-            return self._ending()
-        if isinstance(answer, DeviceError):
-            return str(answer)
-        if isinstance(answer, Exception):
-            raise answer
-        return None
+            if self._worker is None:
+                self._worker = self._make_worker(self._settings)
+            if item is None:
+                self._worker.warm_up()
+            else:
+                self._worker.run_trial(item)
+        except DeviceError as error:
+            raise ChildCrashedError(str(error)) from error
 
-    def _who_eats(self) -> str:
-        held = self._memory.held_bytes(self._process.pid)
-        if self._to_be_had <= 0 or held < self._to_be_had / 2:
+
+def _compute(
+    child: ChildProcess[ManifestItem | None, None], item: ManifestItem | None, *, limit_s: float
+) -> str | None:
+    """Compute an item in a child.
+
+    Returns:
+        None when the child has computed it; otherwise how the child ended.
+
+    Raises:
+        DeviceError: another program ended the child, or took the memory.
+    """
+    try:
+        child.call(item, limit_s=limit_s)
+    except ChildCrashedError as error:
+        if error.ended_by in _SENT_BY_OTHERS:
+            raise DeviceError(f"another program ended a process: {error}") from error
+        return str(error)
+    return None
+
+
+class _MemoryWatch:
+    """Ends a child before the machine is out of memory; to be made when the child starts.
+
+    Args:
+        memory: that the child shares with other programs.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._reserved_bytes = int(memory.total_bytes() * _RESERVED_SHARE)
+        self._available_bytes = memory.free_bytes() - self._reserved_bytes
+
+    def check(self, pid: int) -> None:
+        """Look at the free memory.
+
+        Args:
+            pid: of the child.
+
+        Raises:
+            ChildCrashedError: there is too little, and the child holds most of what was free.
+            DeviceError: there is too little, and other programs hold it.
+        """
+        if self._memory.free_bytes() >= self._reserved_bytes:
+            return
+        held_bytes = self._memory.held_bytes(pid)
+        if self._available_bytes <= 0 or held_bytes < self._available_bytes / 2:
             raise DeviceError(
-                f"the machine is short of memory, {self._least_free / _GIB:.1f} GiB are to be kept "
-                f"free, and it is not this process's doing, which holds {held / _GIB:.1f} GiB"
+                f"less than {self._reserved_bytes / _GIB:.1f} GiB of memory are free, and other "
+                f"programs hold it: this process holds {held_bytes / _GIB:.1f} GiB"
             )
-        return (
-            f"out of memory: it took {held / _GIB:.1f} GiB where {self._to_be_had / _GIB:.1f} GiB "
-            "were to be had"
+        raise ChildCrashedError(
+            f"out of memory: it took {held_bytes / _GIB:.1f} GiB of "
+            f"{self._available_bytes / _GIB:.1f} GiB that were available"
         )
-
-    def _ending(self) -> str:
-        code = self._process.wait(_ENDING_S)
-        if code >= 0:
-            return f"exit code {code}"
-        number = signal.Signals(-code)
-        if number in _ORDERS:
-            raise DeviceError(f"a process was ended by {number.name}: by somebody's order")
-        return f"killed by {number.name}"

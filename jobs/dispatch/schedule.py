@@ -1,4 +1,7 @@
-"""Which shard is done next, how often it may be tried and how long it may take."""
+"""What a killed worker costs: its shards are retried, each alone, then searched for poison.
+
+Also which shard is computed next, how long it may take, and when a run gives up.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fcos_core.errors import IncompleteRunError
-from jobs.dispatch.poison_search import ExaminationLimits
+from jobs.dispatch.poison_search import PoisonSearchLimits
 from jobs.rundir.shard import Receipt, Shard
 
 _RECENT = 99
@@ -17,21 +20,21 @@ _NAMED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class RetryLimits:
-    """The limits that keep a run from hanging.
+    """How often a shard is tried and how long it may take, so that no run hangs.
 
     Attributes:
-        poll_s: how often the clock is looked at.
-        start_s: what a process may take to load the model.
-        floor_s: what any shard may take, however small it is.
-        first_row_s: on top of it per image or frame, as long as nobody knows how long one takes.
-        multiple: on top of it per image or frame, times the running median, once that is known.
-        no_progress_s: how long the run may go on without a shard being done, on top of what the
-            shards that are being computed may take: for a cluster to have room, for workers to
-            start.
-        max_attempts: how often one shard is tried, deaths of nodes not counted.
-        max_failures_in_a_row: how many tries may fail, of whatever shard, with no shard done
-            between them; one more for each worker but the first.
-        examine_after: a shard whose workers died so often is searched for the item that kills.
+        poll_s: pause between two looks at the deadlines.
+        start_s: time limit for a process to load the model.
+        floor_s: time limit of a shard without its images and frames.
+        first_row_s: added for each image or frame, as long as no shard has been timed.
+        multiple: once shards have been timed, this many times the median time per image or frame
+            is added instead, if that is less.
+        no_progress_s: time in which no shard is done, added to the time limits of the running
+            calls; the cluster may have to start nodes, and the nodes workers.
+        max_attempts: attempts at one shard; the death of a node is not counted.
+        max_failures_in_a_row: attempts at any shards that fail with no shard done between them;
+            each worker but the first adds one.
+        max_deaths: deaths of workers after which a shard is searched for poison.
     """
 
     poll_s: float = 0.5
@@ -42,16 +45,16 @@ class RetryLimits:
     no_progress_s: float = 1800.0
     max_attempts: int = 5
     max_failures_in_a_row: int = 12
-    examine_after: int = 2
+    max_deaths: int = 2
 
 
 @dataclass
-class _Trouble:
-    """What one shard has cost so far.
+class _Failures:
+    """Failed attempts at one shard.
 
     Attributes:
-        attempts: that failed since poison was last found in it.
-        deaths: of workers, since the shard was last examined.
+        attempts: number of failed attempts since poison was last found in the shard.
+        deaths: number of workers that died since the shard was last searched for poison.
     """
 
     attempts: int = 0
@@ -61,13 +64,14 @@ class _Trouble:
 class Schedule:
     """The shards that are not done yet.
 
-    A shard whose attempt failed goes to the end of the queue and is then done alone: with nothing
-    loaded beside it, so that the next failure is its own. When workers keep dying of it, it is put
-    aside to be examined, and comes back without the items that kill.
+    After a failed attempt a shard goes to the end of the queue, and is then computed alone: no
+    other shard is prefetched beside it, so that the next failure is its own. When its workers keep
+    dying, the shard becomes a suspect: it is searched for poison, and comes back to the queue with
+    the poison named.
 
     Args:
-        shards: what is to be done, in any order.
-        limits: see there.
+        shards: in any order.
+        limits: of time and attempts.
     """
 
     def __init__(self, shards: Sequence[Shard], limits: RetryLimits) -> None:
@@ -75,7 +79,7 @@ class Schedule:
         self._queue = deque(shards)
         self._suspects = deque[Shard]()
         self._open = {shard.number: shard for shard in shards}
-        self._trouble: dict[int, _Trouble] = {}
+        self._failures: dict[int, _Failures] = {}
         self._given_up: dict[int, str] = {}
         self._failures_in_a_row = 0
         self.num_workers = 1
@@ -83,48 +87,48 @@ class Schedule:
 
     @property
     def num_open(self) -> int:
-        """How many shards are neither done nor given up."""
+        """Number of shards that are neither done nor given up."""
         return len(self._open)
 
     @property
     def num_suspects(self) -> int:
-        """How many shards wait to be examined."""
+        """Number of shards that wait for a poison search."""
         return len(self._suspects)
 
-    def open_numbers(self) -> str:
-        """Name the shards that are not done, the first few of them."""
+    def describe_missing(self) -> str:
+        """Count the shards that are not done, and name the first few."""
         numbers = sorted([*self._open, *self._given_up])
         more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
-        return ", ".join(map(str, numbers[:_NAMED])) + more
+        return f"{_missing(len(numbers))} ({', '.join(map(str, numbers[:_NAMED]))}{more})"
 
     def take(self) -> Shard | None:
-        """Hand out the next shard, if any waits."""
+        """Return the next shard of the queue; None when the queue is empty."""
         return self._queue.popleft() if self._queue else None
 
     def take_upcoming(self, current: Shard) -> Shard | None:
-        """Hand out a shard to load while another is computed, if both may be trusted together."""
-        if current.number in self._trouble or not self._queue:
+        """Return a shard to prefetch while another is computed; None if either failed before."""
+        if current.number in self._failures or not self._queue:
             return None
-        return None if self._queue[0].number in self._trouble else self._queue.popleft()
+        return None if self._queue[0].number in self._failures else self._queue.popleft()
 
     def take_suspect(self) -> Shard | None:
-        """Hand out a shard to be examined, if any waits."""
+        """Return a shard to search for poison; None when there is none."""
         return self._suspects.popleft() if self._suspects else None
 
     def deadline_s(self, shard: Shard, *, is_first: bool) -> float:
-        """Say how long a shard may take.
+        """Return the time limit of a shard.
 
         Args:
-            shard: which.
-            is_first: whether it is its worker's first, and so pays for warming up.
+            shard: the shard.
+            is_first: whether its worker has computed no shard before, and must warm up.
         """
         row_s = self._limits.first_row_s if is_first else self._row_s()
         return self._limits.floor_s + shard.num_rows * row_s
 
-    def examination_limits(self, shard: Shard) -> ExaminationLimits:
-        """Say how long an examination may take; what it has found by then is kept."""
+    def poison_search_limits(self, shard: Shard) -> PoisonSearchLimits:
+        """Return the time limits of a poison search in a shard."""
         limits = self._limits
-        return ExaminationLimits(
+        return PoisonSearchLimits(
             start_s=limits.start_s,
             item_s=limits.floor_s,
             row_s=self._row_s(),
@@ -132,69 +136,69 @@ class Schedule:
         )
 
     def _row_s(self) -> float:
-        """What an image or frame may take."""
+        """Return the time limit of an image or frame."""
         if not self._seconds_per_row:
             return self._limits.first_row_s
-        usual_s = statistics.median(self._seconds_per_row)
-        return min(self._limits.first_row_s, self._limits.multiple * usual_s)
+        median_s = statistics.median(self._seconds_per_row)
+        return min(self._limits.first_row_s, self._limits.multiple * median_s)
 
     def record(self, receipt: Receipt) -> bool:
-        """Note that a shard is done; say whether that is news."""
+        """Record that a shard is done; return False when it was done before."""
         self._failures_in_a_row = 0
         self._seconds_per_row.append(receipt.seconds / receipt.num_rows)
-        self._trouble.pop(receipt.shard, None)
+        self._failures.pop(receipt.shard, None)
         return self._open.pop(receipt.shard, None) is not None
 
     def requeue(self, shards: Sequence[Shard]) -> None:
-        """Take shards back that were lost through no fault of theirs, with their node."""
+        """Put shards back into the queue whose attempt does not count: their node died."""
         for shard in shards:
             if shard.number in self._open:
                 self._queue.append(shard)
 
-    def fail(self, shards: Sequence[Shard], reason: str, *, died: bool = False) -> None:
-        """Note that an attempt at some shards failed, whichever of them was to blame.
+    def fail(self, shards: Sequence[Shard], reason: str, *, has_died: bool = False) -> None:
+        """Record a failed attempt at some shards; it counts for each, whichever was the cause.
 
         Args:
-            shards: that were attempted.
-            reason: in few words.
-            died: whether the worker died of it, and not only storage refused.
+            shards: those of one worker.
+            reason: in one line.
+            has_died: whether the worker died; False when storage refused.
         """
         for shard in shards:
             if shard.number not in self._open:
                 continue
-            trouble = self._trouble.setdefault(shard.number, _Trouble())
-            trouble.attempts += 1
-            trouble.deaths += died
-            if trouble.attempts >= self._limits.max_attempts:
+            failures = self._failures.setdefault(shard.number, _Failures())
+            failures.attempts += 1
+            failures.deaths += has_died
+            if failures.attempts >= self._limits.max_attempts:
                 self._given_up[shard.number] = reason
                 del self._open[shard.number]
-            elif trouble.deaths >= self._limits.examine_after:
+            elif failures.deaths >= self._limits.max_deaths:
                 self._suspects.append(shard)
             else:
                 self._queue.append(shard)
         self._count_failure(reason)
 
-    def examined(self, shard: Shard, found: Mapping[int, str]) -> None:
-        """Take a shard back from its examination.
+    def record_poison(self, shard: Shard, poison: Mapping[int, str]) -> None:
+        """Put a shard back into the queue after its poison search.
 
         Args:
-            shard: which.
-            found: what kills in it, by item_id; nothing when no item does so alone.
+            shard: the suspect.
+            poison: how each poison item kills, by item_id; empty when no item kills alone.
         """
         if shard.number not in self._open:
             return
-        trouble = self._trouble.setdefault(shard.number, _Trouble())
-        trouble.deaths = 0
-        if found:  # without them it is another shard
+        failures = self._failures.setdefault(shard.number, _Failures())
+        failures.deaths = 0
+        if poison:  # without these items it is another shard
             self._failures_in_a_row = 0
-            trouble.attempts = 0
-        self._queue.append(replace(shard, poison={**shard.poison, **found}))
+            failures.attempts = 0
+        self._queue.append(replace(shard, poison={**shard.poison, **poison}))
 
     def check_complete(self) -> None:
-        """Insist that no shard was given up.
+        """Check that no shard was given up.
 
         Raises:
-            IncompleteRunError: some were.
+            IncompleteRunError: shards were given up.
         """
         if not self._given_up:
             return
@@ -202,12 +206,12 @@ class Schedule:
             f"shard {number}: {reason}" for number, reason in list(self._given_up.items())[:_NAMED]
         )
         raise IncompleteRunError(
-            f"{len(self._given_up)} shards are missing after {self._limits.max_attempts} "
-            f"attempts each: {named}"
+            f"{_missing(len(self._given_up))} after {self._limits.max_attempts} attempts each: "
+            f"{named}"
         )
 
     def _count_failure(self, reason: str) -> None:
-        """End the run when nothing succeeds.
+        """Count a failed attempt, and end the run when there are too many.
 
         Raises:
             IncompleteRunError: too many attempts failed with no shard done between them.
@@ -216,6 +220,10 @@ class Schedule:
         limit = self._limits.max_failures_in_a_row + self.num_workers - 1
         if self._failures_in_a_row >= limit:
             raise IncompleteRunError(
-                f"{limit} attempts failed in a row, {self.num_open + len(self._given_up)} shards "
-                f"are missing ({self.open_numbers()}); the last one: {reason}"
+                f"{limit} attempts failed in a row, {self.describe_missing()}; the last failure: "
+                f"{reason}"
             )
+
+
+def _missing(num_shards: int) -> str:
+    return "1 shard is missing" if num_shards == 1 else f"{num_shards} shards are missing"

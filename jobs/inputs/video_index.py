@@ -17,7 +17,7 @@ from fcos_core.errors import ConfigError, StorageError
 from jobs.inputs.video_frames import PlannedVideo, plan_video
 from jobs.media.video import Sampling
 from jobs.parallel.cores import num_cores
-from jobs.parallel.map_blocks import TaskCrashed, map_blocks, map_in_children
+from jobs.parallel.map_blocks import TaskCrashed, map_blocks, map_blocks_in_child
 from jobs.storage import storage_for
 
 _log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def _plan_block(request: VideoRequest, uris: Sequence[str]) -> list[PlannedVideo
         sampling=request.sampling,
         rows_per_segment=request.rows_per_segment,
     )
-    planned = map_in_children(plan, uris, limit_s=_limit_s)
+    planned = map_blocks_in_child(plan, uris, limit_s=_limit_s)
     return [_unusable(one) if isinstance(one, TaskCrashed) else one for one in planned]
 
 

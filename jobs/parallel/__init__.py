@@ -1,1 +1,1 @@
-"""A function in another process: a child, Ray tasks, Ray Train; and what the machine has."""
+"""Functions in other processes (a child, Ray tasks, Ray Train), and the machine's resources."""

@@ -1,22 +1,25 @@
-"""A process of our own that does one thing after another for us, and may die of any of them.
+"""A function in a child process, which a crash ends without ending this process.
 
-What a damaged file does to a demuxer or decoder, which are C, must not end a command. So they run
-here: whoever asks learns the answer, or how the process ended instead.
+Demuxers and decoders are C: a damaged file may crash them. The parent sends one argument after
+another, and for each gets the result or learns how the child ended. This is the only place where
+``jobs`` starts a process of its own.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 from fcos_core.errors import FcosError
 from jobs.parallel.signals import check_interrupted
@@ -24,43 +27,77 @@ from jobs.parallel.signals import check_interrupted
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
-START_S = 120.0
-"""What a process may take to start, on a machine with much else to do."""
-
-_POLL_S = 0.5
-_ENDING_S = 30.0
+_END_TIMEOUT_S = 30.0
 _PR_SET_PDEATHSIG = 1
 
 
-class ChildDiedError(Exception):
-    """The process gave no answer; the message says why. There is no use in asking it again."""
-
-
-class Child(Generic[Argument, Result]):
-    """The process; to be closed, or used as a ``with`` block.
+class ChildCrashedError(Exception):
+    """The child gave no result: it died, took too long, or must not be used any further.
 
     Args:
-        function: what it is asked again and again; picklable.
+        reason: what happened, in one line.
+        ended_by: the signal that killed the child, if one did.
     """
 
-    def __init__(self, function: Callable[[Argument], Result]) -> None:
-        ours, theirs = Pipe()
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 -- our own interpreter and our own words
-                [sys.executable, "-c", f"from {__name__} import main; main({theirs.fileno()})"],
-                pass_fds=[theirs.fileno()],
+    def __init__(self, reason: str, *, ended_by: signal.Signals | None = None) -> None:
+        super().__init__(reason)
+        self.ended_by = ended_by
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChildOptions:
+    """How a child is started and watched.
+
+    Attributes:
+        start_s: time to start on a busy machine; added to the time limit of the first call.
+        poll_s: pause between two looks at a child that works.
+        on_poll: called with the child's process id at each look; what it raises ends the call.
+        ignores_sigint: whether Ctrl-C is left to the parent, which then ends the child. When
+            False, the child dies of SIGINT, and the error says so.
+        shows_crashes: whether the child writes to the parent's stderr, and there also the Python
+            stack when a signal such as SIGSEGV kills it.
+    """
+
+    start_s: float = 120.0
+    poll_s: float = 0.5
+    on_poll: Callable[[int], None] | None = None
+    ignores_sigint: bool = True
+    shows_crashes: bool = False
+
+
+class ChildProcess(Generic[Argument, Result]):
+    """A process that calls one function again and again; close it, or use it as a ``with`` block.
+
+    Args:
+        function: picklable, and importable in a process with the same ``sys.path``.
+        options: how the process is started and watched.
+    """
+
+    def __init__(
+        self, function: Callable[[Argument], Result], options: ChildOptions | None = None
+    ) -> None:
+        self._options = options or ChildOptions()
+        self._unsent: Callable[[Argument], Result] | None = function
+        self._connection, child_end = Pipe()
+        is_shown = self._options.shows_crashes
+        with child_end:
+            call = f"main({child_end.fileno()}, ignores_sigint={self._options.ignores_sigint})"
+            self._process = subprocess.Popen(  # noqa: S603 -- our own interpreter and our own code
+                [
+                    *(sys.executable, *(("-X", "faulthandler") if is_shown else ())),
+                    *("-c", f"from {__name__} import main; {call}"),
+                ],
+                pass_fds=[child_end.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                # Ray extends the path after the start; the process must find the same modules.
+                stderr=None if is_shown else subprocess.DEVNULL,
+                # Ray extends the path after the start; the child must find the same modules.
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
-        self._connection = ours
-        self._function: Callable[[Argument], Result] | None = function
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return self._process.pid
 
     def __enter__(self) -> Self:
@@ -70,73 +107,94 @@ class Child(Generic[Argument, Result]):
         self.close()
 
     def close(self) -> None:
-        """End it, whatever it is doing."""
+        """Kill the process, whatever it is doing."""
         self._connection.close()
         self._process.kill()
-        self._process.wait(_ENDING_S)
+        self._process.wait(_END_TIMEOUT_S)
 
-    def ask(self, argument: Argument, *, limit_s: float) -> Result:
-        """Have the function called.
+    def call(self, argument: Argument, *, limit_s: float) -> Result:
+        """Call the function in the child.
 
         Args:
             argument: picklable.
-            limit_s: how long it may take.
+            limit_s: time limit of the call.
 
         Returns:
-            What it returned.
+            The function's result.
 
         Raises:
-            ChildDiedError: the process died, or gave no answer in time.
-            Exception: what the function raised: an ``FcosError``, otherwise a bug.
+            ChildCrashedError: the child died, or did not return in time. Do not call it again.
+            Exception: what the function raised: an ``FcosError``; otherwise it is a bug, and a
+                ``RuntimeError`` holds the child's traceback.
         """
         try:
-            if self._function is not None:
-                limit_s += START_S
-                self._connection.send(self._function)
-                self._function = None
+            if self._unsent is not None:
+                limit_s += self._options.start_s
+                self._connection.send(self._unsent)
+                self._unsent = None
             self._connection.send(argument)
-            end = time.monotonic() + limit_s
-            while not self._connection.poll(_POLL_S):
-                check_interrupted()
-                if time.monotonic() > end:
-                    raise ChildDiedError(f"no answer within {limit_s:g} s")
-            answer = self._connection.recv()
+            self._wait(limit_s)
+            result = self._connection.recv()
         except (EOFError, ConnectionError):
-            raise ChildDiedError(self._ending()) from None
-        if isinstance(answer, Exception):
-            raise answer
-        return cast("Result", answer)
+            raise self._death() from None
+        if isinstance(result, Exception):
+            raise result
+        return cast("Result", result)
 
-    def _ending(self) -> str:
-        code = self._process.wait(_ENDING_S)
-        return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+    def _wait(self, limit_s: float) -> None:
+        end = time.monotonic() + limit_s
+        while not self._connection.poll(self._options.poll_s):
+            check_interrupted()
+            if time.monotonic() > end:
+                raise ChildCrashedError(f"no answer within {limit_s:g} s")
+            if self._options.on_poll is not None:
+                self._options.on_poll(self.pid)
+
+    def _death(self) -> ChildCrashedError:
+        code = self._process.wait(_END_TIMEOUT_S)
+        if code >= 0:
+            return ChildCrashedError(f"exit code {code}")
+        ended_by = signal.Signals(-code)
+        return ChildCrashedError(f"killed by {ended_by.name}", ended_by=ended_by)
 
 
-def main(descriptor: int) -> None:
-    """Answer what the other end of a connection asks, until it is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who ends this process
-    die_with_the_parent()
+def main(descriptor: int, *, ignores_sigint: bool) -> None:
+    """Receive a function and then its arguments, and send the results, until the parent is gone.
+
+    Args:
+        descriptor: file descriptor of the child's end of the connection.
+        ignores_sigint: see ``ChildOptions``.
+    """
+    if ignores_sigint:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":  # a parent that is killed must leave no child behind
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with Connection(descriptor) as connection:
         try:
-            function = connection.recv()
+            function = _result(_load, connection.recv_bytes())
             while True:
-                connection.send(_answer(function, connection.recv()))
+                argument = connection.recv_bytes()
+                # A function that cannot be imported is an exception here, and the only answer.
+                connection.send(_answer(function, argument) if callable(function) else function)
         except (EOFError, ConnectionError):
             return
 
 
-def die_with_the_parent() -> None:
-    """Leave no process behind when a command is killed."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _load(pickled: bytes) -> Any:  # noqa: ANN401 -- whatever the parent sends
+    return pickle.loads(pickled)  # noqa: S301 -- the parent is this program
 
 
-def _answer(function: Callable[[object], object], argument: object) -> object:
+def _answer(function: Callable[[object], object], argument: bytes) -> object:
+    return _result(lambda pickled: function(_load(pickled)), argument)
+
+
+def _result(function: Callable[[bytes], object], argument: bytes) -> object:
+    """Call the function; what it raises is sent to the parent like a result."""
     try:
         return function(argument)
-    except FcosError as error:
+    except (FcosError, ChildCrashedError) as error:
         return error
     except MemoryError as error:
-        return ChildDiedError(f"out of memory: {error}")
+        return ChildCrashedError(f"out of memory: {error}")
     except Exception:  # noqa: BLE001 -- a bug, which the parent raises
         return RuntimeError(traceback.format_exc())

@@ -1,23 +1,19 @@
 """One function over many blocks of data: in this process, or as Ray tasks where that pays.
 
-Blocks that may kill whoever works at them, as damaged videos may, never come into this process.
+Blocks that may kill the process that works on them, such as damaged videos, stay out of this one.
 """
-
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# Ray's tasks and references have no types
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from fcos_core.errors import FcosError, IncompleteRunError
-from jobs.parallel.child_process import Child, ChildDiedError
+from jobs.parallel.child_process import ChildCrashedError, ChildProcess
 from jobs.parallel.cores import num_cores
 from jobs.parallel.ray_session import connected, first_line, worker_options
 from jobs.parallel.signals import check_interrupted
@@ -25,21 +21,21 @@ from jobs.parallel.signals import check_interrupted
 Block = TypeVar("Block")
 Result = TypeVar("Result")
 
-_BLOCKS_AHEAD = 2  # per worker, so that none waits for its next block
+_BLOCKS_AHEAD = 2  # per worker, so that no worker waits for its next block
 _POLL_S = 1.0
 _NO_PROGRESS_S = 900.0  # a cluster may have to start a node first
-_ANSWER_TIMEOUT_S = 60.0  # of a result that is ready
-_MAX_RETRIES = 3  # of a task whose process or node died; nobody's block is lost by that
-_TRIALS = 3  # of a block whose children die
+_GET_TIMEOUT_S = 60.0  # of a result that is ready
+_MAX_RETRIES = 3  # by Ray, of a task whose process or node died
+_TRIALS = 3  # without Ray, of a block whose child crashes
 
 
 @dataclass(frozen=True)
 class TaskCrashed(Generic[Block]):
-    """What comes of a block when every process dies that works at it.
+    """Stands for the result of a block when each process that works on it crashes.
 
     Attributes:
-        block: which one.
-        reason: how they die.
+        block: the block.
+        reason: how the last process ended.
     """
 
     block: Block
@@ -53,19 +49,19 @@ def map_blocks(
     num_workers: int | None,
     address: str | None,
 ) -> Iterator[Result]:
-    """Apply a function to every block, few blocks at a time in memory.
+    """Apply a function to every block, with few blocks in memory at a time.
 
     Args:
         function: picklable, without side effects.
         blocks: picklable.
-        num_workers: 1 works in this process, without Ray; None takes as many as there are CPUs.
+        num_workers: 1 works in this process, without Ray; None takes one worker per CPU.
         address: of a Ray cluster; None starts one on this machine and ends it.
 
     Yields:
         The results, in the order of the blocks.
 
     Raises:
-        IncompleteRunError: Ray fails, or nothing happens for too long.
+        IncompleteRunError: Ray failed, or no block was done for too long.
     """
     if num_workers == 1:
         yield from map(function, blocks)
@@ -87,51 +83,51 @@ def map_blocks_isolated(
     """Apply a function to every block, never in this process; see ``map_blocks``.
 
     Args:
-        function: picklable, without side effects that count when it dies.
+        function: picklable; may be called again for a block after a crash.
         blocks: picklable.
         num_workers: 1 works in a child of this process, without Ray.
         address: of a Ray cluster; None starts one on this machine and ends it.
-        limit_s: how long a child may take for a block.
+        limit_s: time limit of a block in a child; Ray's tasks have none.
 
     Yields:
-        The results, in the order of the blocks; of some, that they kill.
+        The results, in the order of the blocks, or ``TaskCrashed``.
     """
     if num_workers == 1:
-        yield from map_in_children(function, blocks, limit_s=limit_s)
+        yield from map_blocks_in_child(function, blocks, limit_s=limit_s)
     else:
         yield from _map_on_ray(function, blocks, num_workers, address)
 
 
-def map_in_children(
+def map_blocks_in_child(
     function: Callable[[Block], Result],
     blocks: Iterable[Block],
     *,
     limit_s: Callable[[Block], float],
 ) -> Iterator[Result | TaskCrashed[Block]]:
-    """Apply a function to block after block in a child, and in another one after each death.
+    """Apply a function to block after block in a child process, in a new one after each crash.
 
     Args:
-        function: picklable, without side effects that count when it dies.
+        function: picklable; may be called again for a block after a crash.
         blocks: picklable.
-        limit_s: how long a child may take for a block.
+        limit_s: time limit of a block.
 
     Yields:
-        The results, in the order of the blocks; of some, that they kill.
+        The results, in the order of the blocks, or ``TaskCrashed``.
     """
-    child: Child[Block, Result] | None = None
+    child: ChildProcess[Block, Result] | None = None
     try:
         for block in blocks:
             reason = ""
             for _ in range(_TRIALS):
-                child = child or Child(function)
+                child = child or ChildProcess(function)
                 try:
-                    yield child.ask(block, limit_s=limit_s(block))
+                    yield child.call(block, limit_s=limit_s(block))
                     break
-                except ChildDiedError as error:
+                except ChildCrashedError as error:
                     child.close()
                     child, reason = None, str(error)
             else:
-                yield TaskCrashed(block, f"whoever works at it dies: {reason}")
+                yield TaskCrashed(block, f"the process that works on it dies: {reason}")
     finally:
         if child is not None:
             child.close()
@@ -169,14 +165,15 @@ def _map_with(
     wanted = 0
     last_progress = time.monotonic()
     while True:
-        # What is done but not yet wanted counts too: memory stays bounded when one block is slow.
-        room = num_ahead - len(running) - len(done)
-        for number, block in itertools.islice(coming, max(0, room)):
+        # A result that waits for an earlier block counts too, or memory would not be bounded.
+        num_new = num_ahead - len(running) - len(done)
+        for number, block in itertools.islice(coming, max(0, num_new)):
             running[task.remote(shared, block)] = number, block
         if not running and not done:
             return
         check_interrupted()
-        ready, _ = ray.wait(list(running), timeout=_POLL_S) if running else ([], None)
+        waiting = list(running)
+        ready: Sequence[Hashable] = ray.wait(waiting, timeout=_POLL_S)[0] if waiting else ()
         for reference in ready:
             number, block = running.pop(reference)
             done[number] = _result(ray, reference, block)
@@ -188,26 +185,26 @@ def _map_with(
 
 
 def _result(ray: ModuleType, reference: Hashable, block: object) -> Any:  # noqa: ANN401 -- of any function
-    """Read what a task came to; its process may have died every time that Ray tried."""
+    """Get a task's result, or say that its process died each time that Ray tried."""
     try:
-        return ray.get(reference, timeout=_ANSWER_TIMEOUT_S)
+        return ray.get(reference, timeout=_GET_TIMEOUT_S)
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.OutOfMemoryError) as error:
-        return TaskCrashed(block, f"whoever works at it dies: {first_line(error)}")
+        return TaskCrashed(block, f"the process that works on it dies: {first_line(error)}")
 
 
 def _apply(function: Callable[[Block], Result], block: Block) -> Result:
-    """What a task runs; Ray takes no partial functions."""
+    """The function of every task; Ray takes no partial functions."""
     return function(block)
 
 
 def _require_progress(ray: ModuleType, last_progress: float, num_running: int) -> None:
-    """End what hangs.
+    """Check that the tasks do not hang.
 
     Raises:
-        IncompleteRunError: nothing was done for too long.
+        IncompleteRunError: no block was done for too long.
     """
     if num_running and time.monotonic() - last_progress > _NO_PROGRESS_S:
         raise IncompleteRunError(
-            f"nothing happened for {_NO_PROGRESS_S:g} s: {num_running} tasks of one CPU each wait "
+            f"no task was done for {_NO_PROGRESS_S:g} s: {num_running} tasks of one CPU each wait "
             f"on a cluster with {ray.cluster_resources()}"
         )

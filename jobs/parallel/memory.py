@@ -1,4 +1,4 @@
-"""How much memory a machine has left, or the container that is all this process may use of it."""
+"""How much memory is free: of the machine, or of the container in which this process runs."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ _KIB = 1024
 
 
 class Memory:
-    """The memory that this process shares with others; there is no end to it outside Linux."""
+    """The memory that all processes share; outside Linux it is taken to be unlimited."""
 
     def total_bytes(self) -> int:
-        """All there is."""
+        """Return the size of the memory."""
         limit = _cgroup_limit()
-        machine = _machine("MemTotal")
+        machine = _meminfo("MemTotal")
         return machine if limit is None else min(machine, limit)
 
     def free_bytes(self) -> int:
-        """What can still be had before somebody is killed for it."""
-        machine, limit = _machine("MemAvailable"), _cgroup_limit()
+        """Return what is free before the kernel kills a process to free more."""
+        machine, limit = _meminfo("MemAvailable"), _cgroup_limit()
         return machine if limit is None else min(machine, limit - _cgroup_used())
 
     def held_bytes(self, pid: int) -> int:
-        """What a process holds; 0 when it is gone."""
+        """Return what a process holds; 0 when the process has ended."""
         try:
             pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
         except (OSError, IndexError):
@@ -34,7 +34,7 @@ class Memory:
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _machine(name: str) -> int:
+def _meminfo(name: str) -> int:
     if not _MEMINFO.is_file():
         return sys.maxsize
     lines = _MEMINFO.read_text(encoding="ascii").splitlines()
@@ -51,5 +51,5 @@ def _cgroup_limit() -> int | None:
 def _cgroup_used() -> int:
     used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
     lines = (_CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
-    given_back = [int(line.split()[1]) for line in lines if line.startswith("inactive_file ")]
-    return used - sum(given_back)  # the kernel takes such pages back without a word
+    reclaimable = [int(line.split()[1]) for line in lines if line.startswith("inactive_file ")]
+    return used - sum(reclaimable)  # the kernel frees such pages when memory is needed

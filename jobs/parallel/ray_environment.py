@@ -1,4 +1,4 @@
-"""Ray's settings that have no other place than the environment."""
+"""Settings of Ray that can only be made by environment variables."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Mapping
 _log = logging.getLogger(__name__)
 
 _TOKEN = secrets.token_hex(32)  # one per process: Ray reads it once
-_imported_by_us: list[bool] = []
+_is_imported_here: list[bool] = []
 
 _OWN_CLUSTER = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": _TOKEN,
-    # The name is historical: 0 keeps all ports on the loopback address, on Linux too.
+    # Despite its name it acts on Linux too: 0 keeps all ports on the loopback address.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-    # Spares one idle process per core: every actor gets a fresh one.
+    # Starts no idle process per core: every actor gets a new process anyway.
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_metrics_collection": "0",
-    # Ray's 15 would let anything else on the machine starve a command that somebody waits for.
+    # With Ray's 15, other programs could starve a command for whose end a user waits.
     "RAY_worker_niceness": "0",
 }
 _ANY_CLUSTER = {
@@ -31,16 +31,16 @@ _ANY_CLUSTER = {
 
 
 def ray_environment(address: str | None) -> Mapping[str, str]:
-    """Choose what Ray is to find in the environment; it reads much of it when it is imported.
+    """Choose the environment variables of Ray, which reads many of them when it is imported.
 
     Args:
-        address: of a cluster to join, which has settings of its own; None for one of ours.
+        address: of a cluster to join, which has its own settings; None for a private cluster.
     """
     if address is not None:
         return _ANY_CLUSTER
     if "ray" not in sys.modules:
-        _imported_by_us.append(True)
-    elif not _imported_by_us:
-        _log.warning("ray was imported before fcos: its local ports are open without a token")
+        _is_imported_here.append(True)
+    elif not _is_imported_here:
+        _log.warning("ray was imported before fcos: its local ports need no token")
         return _ANY_CLUSTER
     return {**_ANY_CLUSTER, **_OWN_CLUSTER}

@@ -1,8 +1,7 @@
-"""A connection to Ray: to a cluster, or to a private one that lives as long as the command."""
+"""A connection to Ray: to a cluster, or to a private one that ends with the command."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# Ray's actors and references have no types
+# pyright: reportUnknownMemberType=false
+# Ray has no types
 
 from __future__ import annotations
 
@@ -26,19 +25,19 @@ from jobs.storage.s3.access import exported
 _log = logging.getLogger(__name__)
 
 _START_ATTEMPTS = 3
-_REACH_S, _REACH_PAUSE_S = 5.0, 0.5
-_OBJECT_STORE_BYTES = 128 * 2**20  # images never pass through it, only items and receipts
+_CONNECT_TIMEOUT_S, _CONNECT_PAUSE_S = 5.0, 0.5
+_OBJECT_STORE_BYTES = 128 * 2**20  # it holds items and receipts, never images
 
 
 @contextlib.contextmanager
 def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[ModuleType]:
-    """Connect to a cluster, or start one on this machine for the time being.
+    """Connect to a cluster, or start a private one on this machine.
 
-    A connection that this process has already is used and left as it is.
+    If this process is connected already, that connection is used and stays open.
 
     Args:
-        address: of the cluster; None for one of our own.
-        num_cpus: of our own one.
+        address: of the cluster; None starts a private one, which ends with the ``with`` block.
+        num_cpus: of a private cluster.
 
     Yields:
         The ``ray`` module, connected.
@@ -54,12 +53,12 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[
     ):
         if address:
             _require_listener(address)
-        import ray  # its environment is set only now
+        import ray  # only now, since it reads the environment
 
         if address:
-            where: dict[str, Any] = {"address": address}
+            options: dict[str, Any] = {"address": address}
         else:
-            where = {
+            options = {
                 "address": "local",
                 "num_cpus": num_cpus,
                 "include_dashboard": False,
@@ -67,7 +66,7 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[
                 "_temp_dir": str(folder),
             }
         try:
-            _connect(ray, where, folder)
+            _connect(ray, options, folder)
             restore_handlers()
             yield ray
         finally:
@@ -75,62 +74,63 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[
 
 
 def _require_listener(address: str) -> None:
-    """See that somebody listens there: Ray itself was still trying after five minutes.
+    """Check that a server listens at an address: Ray alone still tries after five minutes.
 
     Raises:
-        ConfigError: nobody does.
+        ConfigError: no server listens.
     """
     named = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
     host, _, port = named.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
-        return  # what Ray has to look up, or to complain of
-    end = time.monotonic() + _REACH_S
+        return  # Ray looks the name up, or rejects it
+    end = time.monotonic() + _CONNECT_TIMEOUT_S
     while True:
         try:
-            socket.create_connection((host.strip("[]"), int(port)), timeout=_REACH_S).close()
+            server = host.strip("[]"), int(port)
+            socket.create_connection(server, timeout=_CONNECT_TIMEOUT_S).close()
         except (OSError, OverflowError) as error:
             if time.monotonic() > end or isinstance(error, OverflowError):
                 reason = getattr(error, "strerror", None) or error
                 raise ConfigError(f"Ray cluster {named!r} cannot be reached: {reason}") from error
-            time.sleep(_REACH_PAUSE_S)
+            time.sleep(_CONNECT_PAUSE_S)
         else:
             return
 
 
-def _connect(ray: ModuleType, where: Mapping[str, Any], folder: Path) -> None:
+def _connect(ray: ModuleType, options: Mapping[str, Any], folder: Path) -> None:
     """Start or join a cluster.
 
     Raises:
-        ConfigError: there is no such cluster.
-        IncompleteRunError: our own one does not come up.
+        ConfigError: the cluster cannot be used.
+        IncompleteRunError: the private cluster does not start.
     """
     for attempt in range(1, _START_ATTEMPTS + 1):
         try:
-            ray.init(**where, log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ConfigError(
-                f"Ray cluster {where['address']!r} cannot be used: {first_line(error)}"
+                f"Ray cluster {options['address']!r} cannot be used: {first_line(error)}"
             ) from error
         except Exception as error:
-            # A machine so busy that Ray's own limit of 30 s passes; Ray has no class for it.
+            # Ray's limit of 30 s has passed on a busy machine; Ray has no class for that.
             if type(error) is not Exception:
                 raise
             ray.shutdown()
             kill_users(folder)
             if attempt == _START_ATTEMPTS:
                 raise IncompleteRunError(f"Ray did not start: {first_line(error)}") from error
-            _log.warning("Ray did not start in time, another try: %s", first_line(error))
+            _log.warning("Ray did not start in time, and is started again: %s", first_line(error))
         else:
             return
 
 
 def worker_options() -> dict[str, Any]:
-    """Options of every task and actor: how S3 is used must be known wherever they run."""
+    """Return the options of every task and actor: they carry the S3 settings to its process."""
     variables = dict(exported())
     return {"runtime_env": {"env_vars": variables}} if variables else {}
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without the traceback that Ray puts below."""
+    """Return an error's message, without the traceback that Ray puts below."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__

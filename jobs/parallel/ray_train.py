@@ -1,9 +1,5 @@
 """Runs one function in several workers that share a torch process group, by Ray Train."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# Ray's actors and references have no types
-
 from __future__ import annotations
 
 import contextlib
@@ -32,14 +28,14 @@ _log = logging.getLogger(__name__)
 
 _POLL_S = 0.2
 _START_TIMEOUT_S = 1800
-_MAX_LOSSES = 5
+_MAX_FAILURES = 5
 _RAY_TRAIN_ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": str(_START_TIMEOUT_S),
 }
-_OWN_CLUSTER = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # nobody takes our own machine back
+_OWN_CLUSTER = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # no cloud takes this machine back
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +43,9 @@ class WorkerGroup:
     """The workers to start.
 
     Attributes:
-        count: how many.
-        threads: cores of each.
-        device: ``cuda``, one GPU each, or ``cpu``.
+        count: number of workers.
+        threads: cores of each worker.
+        device: ``cuda``, with one GPU per worker, or ``cpu``.
     """
 
     count: int
@@ -66,28 +62,28 @@ def run_workers(
     folder: Path,
     on_poll: Callable[[], None],
 ) -> None:
-    """Run a function in all workers until it is over in all of them.
+    """Run a function in all workers until every worker is done.
 
-    When a worker is lost, all are started again: the function goes on from what it has saved.
+    When a worker fails, all are started again: the function goes on from what it has saved.
 
     Args:
-        function: called with ``arguments`` and its device, torch's process group being there; an
-            importable one.
-        arguments: what can be pickled.
-        group: how many workers, on what.
+        function: importable; called with ``arguments`` and the worker's device, inside torch's
+            process group.
+        arguments: picklable.
+        group: the workers to start.
         address: of a Ray cluster; None starts one on this machine and ends it.
-        folder: for Ray Train's own files, seen by every machine; removed at the end.
-        on_poll: called several times a second meanwhile.
+        folder: for Ray Train's own files; every machine can reach it, and it is removed at the end.
+        on_poll: called several times a second while the workers run.
 
     Raises:
-        IncompleteRunError: the workers do not start, or are lost again and again.
+        IncompleteRunError: the workers do not start, or fail again and again.
     """
     num_cpus = max(num_cores(), group.count * group.threads)
     with connected(address, num_cpus=num_cpus) as ray:
         call = ray.cloudpickle.dumps((function, dict(arguments)))
         task = _Task(call=call, group=group, folder=str(folder), is_own_cluster=address is None)
         failure = None
-        for num_losses in range(1, _MAX_LOSSES + 1):
+        for num_failures in range(1, _MAX_FAILURES + 1):
             try:
                 failure = _run_once(ray, task, on_poll)
             except ray.exceptions.RayTaskError:
@@ -98,22 +94,22 @@ def run_workers(
                 shutil.rmtree(folder, ignore_errors=True)
             if failure is None:
                 return
-            _log.warning("a worker was lost (%d): %s", num_losses, failure)
+            _log.warning("a training worker failed (%d): %s", num_failures, failure)
         raise IncompleteRunError(
-            f"workers were lost {_MAX_LOSSES} times, at last: {failure}; the same command goes on "
-            "from the last checkpoint"
+            f"training workers failed {_MAX_FAILURES} times; the last failure: {failure}; "
+            "the same command goes on from the last checkpoint"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """What Ray Train is to do.
+    """The work of Ray Train.
 
     Attributes:
-        call: function and arguments, pickled: only the workers need what they import.
+        call: function and arguments, pickled, so that only the workers import their modules.
         group: the workers.
         folder: for Ray Train's own files.
-        is_own_cluster: all is on this machine.
+        is_own_cluster: whether all processes are on this machine.
     """
 
     call: bytes
@@ -123,7 +119,7 @@ class _Task:
 
 
 def _run_once(ray: ModuleType, task: _Task, on_poll: Callable[[], None]) -> str | None:
-    """Start the workers once; None when they are done, else how one was lost."""
+    """Start the workers once; return None when they are done, or why a worker failed."""
     trainer = ray.remote(_RayTrainer).options(num_cpus=0, max_restarts=0).remote()
     call = trainer.fit.remote(task)
     try:
@@ -133,20 +129,20 @@ def _run_once(ray: ModuleType, task: _Task, on_poll: Callable[[], None]) -> str 
         on_poll()
         failures: list[Exception] = ray.get(call)
     finally:
-        # Everything else of the training is owned by this actor, and ends with it.
+        # This actor owns all other actors of the training, which end with it.
         with contextlib.suppress(ray.exceptions.RayError):
             ray.kill(trainer)
     return _judge(ray, failures, task.group)
 
 
 def _judge(ray: ModuleType, failures: list[Exception], group: WorkerGroup) -> str | None:
-    """Raise what a worker raised; when one was lost, the others' errors are only its echo.
+    """Raise a worker's own error; after the death of a worker, the others' errors only follow.
 
     Returns:
-        How a worker was lost, or None when there was no failure.
+        Why a worker failed; None when there was no failure.
 
     Raises:
-        IncompleteRunError: there is no room for the workers.
+        IncompleteRunError: the cluster has no capacity for the workers.
     """
     for failure in failures:
         if isinstance(failure, FcosError):
@@ -155,8 +151,8 @@ def _judge(ray: ModuleType, failures: list[Exception], group: WorkerGroup) -> st
         if type(failure).__name__.startswith("WorkerGroupStartup"):
             each = f"{group.threads} CPUs" + (" and a GPU" if group.device == "cuda" else "")
             raise IncompleteRunError(
-                f"the workers did not start within {_START_TIMEOUT_S} s: {group.count} are asked "
-                f"for, each needs {each}; the cluster has {ray.cluster_resources()}"
+                f"the training workers did not start within {_START_TIMEOUT_S} s: {group.count} "
+                f"workers need {each} each; the cluster has {ray.cluster_resources()}"
             ) from failure
         if isinstance(failure, ray.exceptions.RayError) or _is_from_ray_train(failure):
             return first_line(failure)
@@ -170,16 +166,19 @@ def _is_from_ray_train(failure: Exception) -> bool:
 
 
 class _RayTrainer:
-    """Ray Train's driver in a process of its own, so that it can be ended as a whole.
+    """Ray Train's driver in a process of its own, whose end also ends the workers.
 
-    In our own process it would take the signals, and leave its workers to themselves.
+    In this process Ray Train would handle the signals, and leave its workers running.
     """
 
     def fit(self, task: _Task) -> list[Exception]:
         """Run the workers; see ``run_workers``.
 
+        Args:
+            task: the work.
+
         Returns:
-            The failures by rank; none when all went well.
+            The workers' failures in the order of their ranks; empty when all workers are done.
         """
         os.environ.update(_RAY_TRAIN_ENVIRONMENT | (_OWN_CLUSTER if task.is_own_cluster else {}))
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -216,7 +215,7 @@ class _RayTrainer:
 
 
 def _worker_environment(task: _Task) -> dict[str, str]:
-    """Keep the workers' own connections on the loopback address where all are on one machine."""
+    """Keep the connections between workers on the loopback address when all are on one machine."""
     if not task.is_own_cluster:
         return {}
     loopback = "lo0" if sys.platform == "darwin" else "lo"
@@ -224,7 +223,7 @@ def _worker_environment(task: _Task) -> dict[str, str]:
 
 
 def _work(config: Mapping[str, bytes]) -> None:
-    """What Ray Train runs in each worker."""
+    """The function that Ray Train runs in each worker."""
     from ray import cloudpickle
     from ray.train.torch import get_device
 

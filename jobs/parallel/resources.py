@@ -1,24 +1,42 @@
-"""What there is to compute with, here or on a cluster."""
-
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false
-# Ray's actors and references have no types
+"""How many CPUs and GPUs there are, of which model: on this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from jobs.parallel.devices import Resources, device_model, local_resources
+from fcos_core.errors import ConfigError
+from jobs.parallel.child_process import ChildCrashedError, ChildProcess
+from jobs.parallel.cores import num_cores
+from jobs.parallel.devices import device_model
 from jobs.parallel.ray_session import connected
 
-_PROBE_TIMEOUT_S = 600.0  # a cluster may have to start a node first
+_LOCAL_TIMEOUT_S = 300.0
+_CLUSTER_TIMEOUT_S = 600.0  # a cluster may have to start a node first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a job can compute with.
+
+    Attributes:
+        num_cpus: number of cores.
+        num_gpus: number of CUDA devices.
+        device: ``cuda`` where there is a CUDA device, else ``cpu``.
+        device_model: model of the first device; see ``device_model`` in ``devices.py``.
+    """
+
+    num_cpus: int
+    num_gpus: int
+    device: str
+    device_model: str
 
 
 def probe(address: str | None) -> Resources:
-    """Look at what there is to compute with.
+    """Find out what a job can compute with.
 
     Args:
-        address: of a Ray cluster; None for this machine, where no Ray is started to look.
+        address: of a Ray cluster; None for this machine, where no Ray is started.
     """
     if address is None:
         return local_resources()
@@ -27,7 +45,35 @@ def probe(address: str | None) -> Resources:
         num_gpus = int(total.get("GPU", 0))
         device = "cuda" if num_gpus else "cpu"
         task = ray.remote(device_model).options(num_cpus=1, num_gpus=1 if num_gpus else 0)
-        model: str = ray.get(task.remote(device), timeout=_PROBE_TIMEOUT_S)
+        model: str = ray.get(task.remote(device), timeout=_CLUSTER_TIMEOUT_S)
         return Resources(
             num_cpus=int(total.get("CPU", 0)), num_gpus=num_gpus, device=device, device_model=model
         )
+
+
+def local_resources() -> Resources:
+    """Find out what this machine has."""
+    import torch
+
+    num_gpus = torch.cuda.device_count()
+    device = "cuda" if num_gpus else "cpu"
+    return Resources(
+        num_cpus=num_cores(),
+        num_gpus=num_gpus,
+        device=device,
+        device_model=_gpu_model() if num_gpus else device_model(device),
+    )
+
+
+def _gpu_model() -> str:
+    """Name the GPU's model in a child process, whose end frees the GPU memory that this takes.
+
+    Raises:
+        ConfigError: the GPU does not work.
+    """
+    with ChildProcess(device_model) as child:
+        try:
+            return child.call("cuda", limit_s=_LOCAL_TIMEOUT_S)
+        except (ChildCrashedError, RuntimeError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ConfigError(f"the GPU cannot be used: {reason}") from error

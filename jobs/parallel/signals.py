@@ -1,4 +1,4 @@
-"""What a job changes in its own process, and puts back: environment, signals, stdout."""
+"""Signal handlers, environment and stdout of this process: changed for a job, then restored."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _was_interrupted = threading.Event()
 
 @contextlib.contextmanager
 def terminate_as_interrupt() -> Generator[None]:
-    """Let SIGTERM end the job as Ctrl-C does: with a ``KeyboardInterrupt``, and all ``finally``.
+    """Let SIGTERM end the job as Ctrl-C does: by a ``KeyboardInterrupt``, so ``finally`` runs.
 
-    Either is remembered as well: an exception that is raised inside somebody's callback, or while
-    Ray starts, may never arrive. ``check_interrupted`` makes up for it.
+    A library may swallow this exception, inside a callback or while Ray starts. So the signal is
+    also remembered, and ``check_interrupted`` raises the exception again.
     """
     _was_interrupted.clear()
     if threading.current_thread() is not threading.main_thread():
@@ -34,10 +34,10 @@ def terminate_as_interrupt() -> Generator[None]:
 
 
 def check_interrupted() -> None:
-    """Raise what was raised before and got lost.
+    """Raise ``KeyboardInterrupt`` if a signal came, even if a library swallowed the exception.
 
     Raises:
-        KeyboardInterrupt: the job was told to end.
+        KeyboardInterrupt: SIGINT or SIGTERM came.
     """
     if _was_interrupted.is_set():
         raise KeyboardInterrupt
@@ -50,7 +50,7 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 @contextlib.contextmanager
 def environment(settings: Mapping[str, str]) -> Generator[None]:
-    """Set what Ray reads, unless the user has, and undo it at the end."""
+    """Set variables that the user has not set, and unset them at the end."""
     missing = {name: value for name, value in settings.items() if name not in os.environ}
     os.environ.update(missing)
     try:
@@ -62,7 +62,7 @@ def environment(settings: Mapping[str, str]) -> Generator[None]:
 
 @contextlib.contextmanager
 def quiet_stdout() -> Generator[None]:
-    """Keep what Ray says about lost workers from stdout, which is for results."""
+    """Drop what Ray prints about failed workers: stdout is for results."""
     with (
         Path(os.devnull).open("w", encoding="utf-8") as nothing,
         contextlib.redirect_stdout(nothing),
@@ -72,15 +72,15 @@ def quiet_stdout() -> Generator[None]:
 
 @contextlib.contextmanager
 def kept_signal_handlers() -> Generator[Callable[[], None]]:
-    """Keep the caller's handlers of signals, which Ray replaces by its own.
+    """Keep the signal handlers, which Ray replaces by its own.
 
     Yields:
-        A function that puts them back at once; they are put back at the end as well.
+        A function that restores the handlers at once; they are also restored at the end.
     """
     handlers = {number: signal.getsignal(number) for number in _INTERRUPTS}
 
     def restore() -> None:
-        with contextlib.suppress(ValueError):  # not in the main thread: Ray replaced nothing
+        with contextlib.suppress(ValueError):  # not in the main thread; Ray replaced none
             for number, handler in handlers.items():
                 signal.signal(number, handler)
 

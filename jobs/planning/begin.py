@@ -15,7 +15,7 @@ from itertools import islice
 from fcos_core.errors import ConfigError
 from jobs.inputs.sources import enumerate_inputs
 from jobs.inputs.video_index import SEGMENT_ROWS, VideoRequest, plan_videos
-from jobs.parallel.devices import Resources
+from jobs.parallel.resources import Resources
 from jobs.planning.defaults import DEVICE_MODEL, Fields, resolve_fields
 from jobs.planning.manifest import make_manifest
 from jobs.planning.model_card import ModelCard

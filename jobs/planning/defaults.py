@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from jobs.inputs.sources import Listing
 from jobs.media.limits import MAX_FRAME_PIXELS
-from jobs.parallel.devices import Resources
+from jobs.parallel.resources import Resources
 from jobs.planning.manifest import Videos, auto_shard_size
 from jobs.planning.model_card import ModelCard
 from jobs.rundir.schemas import SCHEMA_VERSION

@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
-from jobs.parallel.child_process import Child, ChildDiedError
+from jobs.parallel.child_process import ChildCrashedError, ChildProcess
 from jobs.parallel.map_blocks import TaskCrashed, map_blocks_isolated
 from jobs.rendering.atomic_file import remove_unfinished
 from jobs.rendering.images import ImageBlock, Outcome, draw_block
@@ -109,7 +109,7 @@ def _limit_s(block: _Block) -> float:
 def _joined(plan: VideoPlan, drawn: Iterator[DrawnPart | TaskCrashed[VideoPart]]) -> VideoOutcome:
     """Write a video from its parts in a process of its own, since its sound is decoded there."""
     reason: str | None = None
-    with Child(VideoJoiner(plan)) as child:
+    with ChildProcess(VideoJoiner(plan)) as child:
         for part in drawn:  # to the last part, since the parts of the next video follow
             if isinstance(part, TaskCrashed):
                 reason = reason or part.reason
@@ -123,7 +123,7 @@ def _joined(plan: VideoPlan, drawn: Iterator[DrawnPart | TaskCrashed[VideoPart]]
 
 
 def _join(
-    child: Child[DrawnPart | None, VideoOutcome | None], part: DrawnPart | None
+    child: ChildProcess[DrawnPart | None, VideoOutcome | None], part: DrawnPart | None
 ) -> tuple[VideoOutcome | None, str | None]:
     """Give the next part to the joining process.
 
@@ -131,8 +131,8 @@ def _join(
         Its answer, and None; or None, and why it did not answer.
     """
     try:
-        return child.ask(part, limit_s=_JOIN_S), None
-    except ChildDiedError as error:
+        return child.call(part, limit_s=_JOIN_S), None
+    except ChildCrashedError as error:
         return None, f"the process that joins its parts dies: {error}"
 
 

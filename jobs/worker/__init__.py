@@ -1,1 +1,1 @@
-"""One shard in one process: prefetched, computed in batches, committed."""
+"""One worker: it prefetches a shard's images, computes them in batches and commits the rows."""

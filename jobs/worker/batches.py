@@ -1,4 +1,4 @@
-"""Which images share a batch: a function of a shard's sizes in manifest order and of no more."""
+"""Which images share a batch: only the sizes of a shard's images in manifest order decide."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 HELD_BYTES = 512 * 2**20
-"""Decoded bytes that may wait for batch mates. A constant and no setting: batches depend on it."""
+"""Decoded bytes that may wait for a full batch. No setting, since the batches depend on it."""
 
 
 @dataclass
 class _Group(Generic[T]):
-    """Images of one padded shape that wait for more of them."""
+    """Images of one padded shape that wait until the group is full."""
 
     members: list[T] = field(default_factory=list[T])
     size_bytes: int = 0
 
 
 class BatchGrouper(Generic[T]):
-    """Collects images by padded shape and gives each group away when it is full.
+    """Collects images by padded shape; a full group is a batch.
 
-    When more than ``held_bytes`` wait in unfinished groups, the group with the most bytes goes as a
-    short batch, the one begun first when two are equal. Nothing here looks at a clock or at a
-    thread, so the same sizes in the same order always make the same batches.
+    When more than ``held_bytes`` wait in groups that are not full, the group with the most bytes
+    becomes a short batch, and of two equal groups the one begun first. No clock or thread plays a
+    part, so the same sizes in the same order always make the same batches.
 
     Args:
-        batch_size: members of a full group.
-        held_bytes: the most that unfinished groups may hold together.
+        batch_size: images of a full group.
+        held_bytes: most bytes that groups may hold together.
     """
 
     def __init__(self, batch_size: int, *, held_bytes: int = HELD_BYTES) -> None:
@@ -40,15 +40,15 @@ class BatchGrouper(Generic[T]):
         self._groups: dict[Hashable, _Group[T]] = {}  # in the order they were begun
 
     def add(self, shape: Hashable, member: T, size_bytes: int) -> list[list[T]]:
-        """Take an image in.
+        """Add an image to the group of its shape.
 
         Args:
-            shape: images of equal shape may share a batch.
-            member: the image, or whatever stands for it.
-            size_bytes: what it holds in memory.
+            shape: padded shape; images of equal shape may share a batch.
+            member: the image.
+            size_bytes: bytes that the image holds in memory.
 
         Returns:
-            The batches that are now to be computed, often none.
+            Batches to compute now; often none.
         """
         group = self._groups.setdefault(shape, _Group())
         group.members.append(member)
@@ -63,7 +63,7 @@ class BatchGrouper(Generic[T]):
         return batches
 
     def rest(self) -> list[list[T]]:
-        """Give away what still waits, as short batches, the group begun first at the head."""
+        """Return the groups that are left as short batches, in the order of their first images."""
         return [self._take(shape) for shape in list(self._groups)]
 
     def _take(self, shape: Hashable) -> list[T]:

@@ -1,4 +1,4 @@
-"""What a driver and its workers say to each other; light, for a worker may know no torch."""
+"""What a driver and its workers exchange; imports no torch, since not every worker needs it."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
-    """All that a worker needs to know of its run; it is the same for every worker.
+    """What a worker needs to know about its run; the same for every worker.
 
     Attributes:
-        run_uri: the run's directory.
-        run_id: what the footers of its shards say.
-        weights: a published name, or an absolute path or uri, found again on the worker's machine.
-        weights_sha256: what they must be.
+        run_uri: directory of the run.
+        run_id: recorded in the footers of the shards.
+        weights: published name, absolute path or uri; the worker's machine must find it too.
+        weights_sha256: SHA-256 that the weights must have.
         device: ``cpu`` or ``cuda``.
-        device_model: what the run was begun on.
-        allow_mixed_devices: compute on another model as well, and mark its shards ``tolerance``.
+        device_model: model of the device on which the run began.
+        allow_mixed_devices: whether a worker may have a device of another model; its shards are
+            then marked ``tolerance``.
         precision: of the network.
         engine: how the network is run.
         batch_size: images per forward pass.
-        threads: cores the worker may keep busy.
-        score_threshold: detections lie above.
-        max_pixels: the largest image that is decoded.
-        bytes_in_flight: encoded and decoded bytes loaded ahead.
-        attempt: which later attempt at quarantined items it is; None for the shards themselves. A
-            later attempt takes items as they are now: somebody may have repaired them.
+        threads: cores that the worker may keep busy.
+        score_threshold: detections must lie above.
+        max_pixels: pixels of the largest image that is decoded.
+        bytes_in_flight: encoded and decoded bytes that are prefetched.
+        attempt: number of the retry of quarantined items; None for the run's own shards. A retry
+            reads items as they are now, since a user may have repaired them.
     """
 
     run_uri: str
@@ -53,28 +54,28 @@ class WorkerSettings:
 
 
 class ShardWorker(Protocol):
-    """What computes shards in a process of its own: ``Worker``, or something that stands for it."""
+    """What computes shards: ``Worker``, or a stand-in in tests."""
 
     def process(self, shard: Shard, upcoming: Shard | None = None) -> list[Outcome]:
         """Compute a shard; see ``Worker.process``."""
         ...
 
     def finish(self) -> list[Outcome]:
-        """Wait until all is written; see ``Worker.finish``."""
+        """Wait until all shards are written; see ``Worker.finish``."""
         ...
 
     def warm_up(self) -> None:
-        """Compute an image that is known to be good; see ``Worker.warm_up``."""
+        """Compute a known-good image; see ``Worker.warm_up``."""
         ...
 
     def run_trial(self, item: ManifestItem) -> None:
-        """Compute one item alone and write nothing; see ``Worker.run_trial``."""
+        """Compute one item alone, and write nothing; see ``Worker.run_trial``."""
         ...
 
 
 class MakeWorker(Protocol):
-    """Makes one in the process it is to live in; found there by its module and name."""
+    """Makes a worker in the actor's process, where it is imported by module and name."""
 
     def __call__(self, settings: WorkerSettings) -> ShardWorker:
-        """Load what it needs."""
+        """Make the worker, which loads the model."""
         ...

@@ -1,9 +1,9 @@
-"""What is loaded ahead of its use: one image, or the frames of one segment, a few at a time."""
+"""What is decoded before it is used: an image, a segment's frames, or all items of a shard."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -20,17 +20,18 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
-class Loaded:
-    """An image or frame that was fetched and decoded, or the reason why it cannot be used.
+class LoadedImage:
+    """A decoded image or frame, or the reason why it cannot be used.
 
     Attributes:
-        item: of the manifest.
-        pixels: height x width x 3, RGB, upright; None when it cannot be used.
-        error: None when it can.
-        number: how many planned rows of the item are before it; 0 for an image.
-        frame_index: its place in the stream; None for an image.
-        last_frame: of frames that are lost together, the last one's place; else that of the frame.
-        timestamp_s: when it is shown; None for an image, and where that is unknown.
+        item: the manifest's item.
+        pixels: height x width x 3, RGB, upright; None when the image cannot be used.
+        error: why the image cannot be used; None when it can.
+        number: number of planned rows of the item before this one; 0 for a still image.
+        frame_index: index in the stream; None for a still image.
+        last_frame: index of the last of several frames that are lost together; otherwise
+            ``frame_index``.
+        timestamp_s: presentation time; None for a still image, and where it is unknown.
     """
 
     item: ManifestItem
@@ -43,12 +44,12 @@ class Loaded:
 
     @property
     def key(self) -> tuple[int, int]:
-        """What orders the rows of a shard: the item, and the place in it."""
+        """The row's place in the shard: the item, and the row's number in the item."""
         return self.item.item_id, self.number
 
     @classmethod
-    def of_frame(cls, item: ManifestItem, loaded: LoadedFrame) -> Loaded:
-        """Make it of a frame, or of word of lost ones."""
+    def of_frame(cls, item: ManifestItem, loaded: LoadedFrame) -> LoadedImage:
+        """Make one from a decoded frame, or from frames that are lost together."""
         event = loaded.event
         is_frame = isinstance(event, Frame)
         return cls(
@@ -62,54 +63,54 @@ class Loaded:
         )
 
 
-class ImageAhead:
-    """An image that is being decoded.
+class PrefetchedImage:
+    """A still image that a thread decodes.
 
     Args:
-        result: what becomes of it.
-        release: gives back what it holds of a budget.
+        result: the decoded image.
+        release: gives the image's bytes back to the budget.
     """
 
-    def __init__(self, result: Future[Loaded], release: Callable[[], None]) -> None:
+    def __init__(self, result: Future[LoadedImage], release: Callable[[], None]) -> None:
         self._result = result
         self._release = release
 
-    def __iter__(self) -> Iterator[Loaded]:
-        """Wait for it.
+    def __iter__(self) -> Iterator[LoadedImage]:
+        """Wait until the image is decoded.
 
         Yields:
             The image.
         """
-        self.close()  # its pixels are the consumer's from here on, who bounds what it holds itself
+        self.close()  # from here on the consumer bounds the bytes that it holds
         yield self._result.result()
 
     def close(self) -> None:
-        """Wait until nothing more is done for it."""
+        """Wait until the thread is done with the image, and give its bytes back."""
         wait([self._result])
         self._release()
 
 
-class FramesAhead:
-    """The frames of a segment, decoded by a thread of its own, so many of them before their use.
+class PrefetchedFrames:
+    """The frames of a segment, which one thread decodes a few at a time before they are used.
 
     Args:
-        num_ahead: how many may wait to be used.
-        release: gives back what they hold of a budget.
+        num_prefetched: most frames that may wait to be used.
+        release: gives the frames' bytes back to the budget.
     """
 
-    def __init__(self, num_ahead: int, release: Callable[[], None]) -> None:
-        self._room = threading.Semaphore(num_ahead)
-        self._ready: SimpleQueue[Loaded | BaseException | None] = SimpleQueue()
+    def __init__(self, num_prefetched: int, release: Callable[[], None]) -> None:
+        self._free_places = threading.Semaphore(num_prefetched)
+        self._ready: SimpleQueue[LoadedImage | BaseException | None] = SimpleQueue()
         self._release = release
         self._is_closed = False
         self._is_over = False
 
-    def fill(self, frames: Iterator[Loaded]) -> None:
-        """Decode, as far as there is room; what goes wrong is raised where the frames are used."""
+    def fill(self, frames: Iterator[LoadedImage]) -> None:
+        """Decode frames while there are free places; an error is raised where they are used."""
         end: BaseException | None = None
         try:
             for loaded in frames:
-                self._room.acquire()
+                self._free_places.acquire()
                 if self._is_closed:
                     break
                 self._ready.put(loaded)
@@ -118,26 +119,26 @@ class FramesAhead:
             end = error
         self._ready.put(end)
 
-    def __iter__(self) -> Iterator[Loaded]:
+    def __iter__(self) -> Iterator[LoadedImage]:
         """Wait for frame after frame.
 
         Yields:
-            The next one.
+            The next frame.
         """
         while (loaded := self._ready.get()) is not None:
             if isinstance(loaded, BaseException):
                 self._finish()
                 raise loaded
-            self._room.release()
+            self._free_places.release()
             yield loaded
             del loaded
         self._finish()
 
     def close(self) -> None:
-        """Stop the decoding, and throw away what was not used."""
+        """Stop decoding, and drop the frames that were not used."""
         self._is_closed = True
         while not self._is_over:
-            self._room.release()
+            self._free_places.release()
             loaded = self._ready.get()
             if loaded is None or isinstance(loaded, BaseException):
                 self._finish()
@@ -145,3 +146,53 @@ class FramesAhead:
     def _finish(self) -> None:
         self._is_over = True
         self._release()
+
+
+class PrefetchedItems:
+    """The items of one ``Prefetcher.prefetch`` call, in order; to be used up or closed.
+
+    Args:
+        items: of the manifest.
+    """
+
+    def __init__(self, items: Sequence[ManifestItem]) -> None:
+        self.items = items
+        self.is_closed = False
+        self._ready: SimpleQueue[PrefetchedImage | PrefetchedFrames] = SimpleQueue()
+        self._current: PrefetchedFrames | None = None
+        self._num_left = len(items)
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether no item holds memory any more."""
+        return not self._num_left and self._current is None
+
+    def __iter__(self) -> Iterator[LoadedImage]:
+        """Wait for image after image; a ``StorageError`` names an item that cannot be read now.
+
+        Yields:
+            The next still image or frame.
+        """
+        while self._num_left:
+            prefetched = self._take()
+            if isinstance(prefetched, PrefetchedFrames):
+                self._current = prefetched
+            yield from prefetched
+            self._current = None
+
+    def close(self) -> None:
+        """Drop what was not used, since the items of later calls wait for its memory."""
+        self.is_closed = True
+        current, self._current = self._current, None
+        if current is not None:
+            current.close()
+        while self._num_left:
+            self._take().close()
+
+    def deliver(self, prefetched: PrefetchedImage | PrefetchedFrames) -> None:
+        """Append the next item; only the ``Prefetcher`` does this."""
+        self._ready.put(prefetched)
+
+    def _take(self) -> PrefetchedImage | PrefetchedFrames:
+        self._num_left -= 1
+        return self._ready.get()

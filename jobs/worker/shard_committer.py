@@ -16,7 +16,17 @@ from jobs.rundir.shard_writing import commit_shard, encode_shard
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FinishedShard:
-    """The rows of a shard, and how they came about; ``num_rows`` counts lost frames singly."""
+    """The rows of a shard, and what its footer and receipt record.
+
+    Attributes:
+        shard: the shard's number.
+        rows: in the order of the manifest.
+        num_rows: number of images and frames; a row of lost frames counts each frame.
+        seconds: time to compute the rows.
+        device: model of the device.
+        digest_class: ``exact`` or ``tolerance``.
+        changed_items: in a retry, the recovered items whose bytes differ from the planned ones.
+    """
 
     shard: int
     rows: Sequence[Row]
@@ -27,13 +37,13 @@ class FinishedShard:
     changed_items: tuple[int, ...] = ()
 
 
-class Committer:
+class ShardCommitter:
     """Encodes and creates one shard file at a time, in a thread of its own.
 
     Args:
-        run: where the files go.
-        run_id: what their footers say.
-        attempt: which later attempt at quarantined items it is; None for the shards themselves.
+        run: directory of the run.
+        run_id: recorded in the footers.
+        attempt: number of the retry of quarantined items; None for the run's own shards.
     """
 
     def __init__(self, run: RunDirectory, run_id: str, *, attempt: int | None = None) -> None:
@@ -44,22 +54,25 @@ class Committer:
         self._pending: list[Future[Outcome]] = []
 
     def submit(self, finished: FinishedShard) -> list[Outcome]:
-        """Begin to write a shard, once those before it are written: at most one waits in memory.
+        """Begin to write a shard, after earlier shards are written: at most one waits in memory.
+
+        Args:
+            finished: the shard.
 
         Returns:
-            What became of those before it.
+            Outcomes of the earlier shards.
         """
         outcomes = self.wait()
         self._pending.append(self._thread.submit(self._commit, finished))
         return outcomes
 
     def wait(self) -> list[Outcome]:
-        """Wait until all is written, and say what became of it."""
+        """Wait until all shards are written, and return their outcomes."""
         pending, self._pending = self._pending, []
         return [future.result() for future in pending]
 
     def close(self) -> None:
-        """End the thread, after what it is doing."""
+        """Wait until all shards are written, and end the thread."""
         self._thread.shutdown()
 
     def _commit(self, finished: FinishedShard) -> Outcome:

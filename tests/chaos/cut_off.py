@@ -1,4 +1,4 @@
-"""A driver whose second node the network loses.
+"""A driver on two nodes, of which the network loses the second.
 
 ``python -m tests.chaos.cut_off HERE THERE NOTES MENDED_S`` runs in the first namespace, where the
 cluster's head is, and prints what happened as a line of JSON.
@@ -25,7 +25,7 @@ CUT_AT = 10  # shards done by then
 
 
 def main(cable: networks.Cable, notes: Path, mended_s: float) -> None:
-    """Run 60 shards on both nodes, and cut the cable while the second one works."""
+    """Run 60 shards on both nodes, and cut the cable while the second node works."""
     receipts: list[int] = []
     cut_at: list[float] = []
     longest_s = [0.0]
@@ -52,19 +52,19 @@ def main(cable: networks.Cable, notes: Path, mended_s: float) -> None:
         limits=RetryLimits(max_attempts=1, floor_s=60.0, no_progress_s=120.0),
         make_worker=Slow,
     )
-    told = {
+    found = {
         "shards": sorted(receipts),
         "nodes": len(nodes_in(notes)),
         "was_cut": bool(cut_at),
         "longest_pause_s": longest_s[0],
     }
-    sys.stdout.write(f"{json.dumps(told)}\n")
+    sys.stdout.write(f"{json.dumps(found)}\n")
     sys.stdout.flush()
     os._exit(0)
 
 
 def nodes_in(notes: Path) -> set[str]:
-    """Names of the nodes on which something was done."""
+    """Ids of the nodes on which shards were computed."""
     return {note.name.split("-")[1] for note in notes.iterdir()}
 
 

@@ -1,4 +1,4 @@
-"""Two machines to the network: namespaces of this one, joined by a cable that can be cut."""
+"""Two network namespaces, like two machines, joined by a cable that can be cut."""
 
 import contextlib
 import os
@@ -16,27 +16,27 @@ _END_S = 30.0
 
 @dataclass(frozen=True)
 class Cable:
-    """What joins them.
+    """The cable between the two namespaces.
 
     Attributes:
-        here: name of the namespace that has the address ``HERE``.
-        there: of the one that has ``THERE``.
+        here: name of the namespace with the address ``HERE``.
+        there: name of the namespace with the address ``THERE``.
     """
 
     here: str
     there: str
 
     def cut(self) -> None:
-        """From now on every packet is lost, and nobody is told."""
+        """Lose every packet from now on, without an error to either side."""
         ip("-n", self.there, "link", "set", "cable", "down")
 
     def mend(self) -> None:
-        """Let packets through again."""
+        """Deliver packets again."""
         ip("-n", self.there, "link", "set", "cable", "up")
 
 
 def why_not() -> str | None:
-    """Say what is missing to make namespaces here, if anything is."""
+    """Say why namespaces cannot be made here; None when they can."""
     if shutil.which("ip") is None:
         return "iproute2 is not installed"
     if os.geteuid() != 0:
@@ -51,7 +51,7 @@ def why_not() -> str | None:
 
 @contextlib.contextmanager
 def joined() -> Generator[Cable]:
-    """Make both, and end all that runs in them when it is over."""
+    """Make both namespaces; at the end, kill their processes and delete them."""
     tag = uuid.uuid4().hex[:8]
     cable = Cable(f"fcos-{tag}-here", f"fcos-{tag}-there")
     made: list[str] = []
@@ -75,17 +75,17 @@ def joined() -> Generator[Cable]:
 
 
 def command_in(name: str, command: Sequence[str]) -> list[str]:
-    """The command that runs another one in a namespace."""
+    """The command that runs a command in a namespace."""
     return ["ip", "netns", "exec", name, *command]
 
 
 def processes_in(name: str) -> list[int]:
-    """Process ids of all that runs there."""
+    """Process ids of all processes in a namespace."""
     return [int(pid) for pid in ip("netns", "pids", name).split()]
 
 
 def ip(*arguments: str) -> str:
-    """Run iproute2's command, and return what it says."""
+    """Run iproute2's command, and return its output."""
     return subprocess.run(
         ["ip", *arguments],  # noqa: S607
         check=True,

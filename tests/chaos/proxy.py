@@ -1,7 +1,7 @@
-"""A proxy that lets a seeded share of HTTP requests fail, between a client and an S3 server.
+"""A proxy between a client and an S3 server that makes a seeded share of the requests fail.
 
-The client talks to the proxy's own address, so its signature stays valid: the Host header that it
-signed is passed on unchanged. In a test ``FaultProxy`` runs in a thread; as a process of its own::
+The client sends its requests to the proxy's address. The proxy forwards the signed Host header
+unchanged, so the signature stays valid. In a test ``FaultProxy`` runs in a thread; as a process::
 
     python -m tests.chaos.proxy http://127.0.0.1:8333 --port 9000 --seed 7 --rate 0.2
 """
@@ -43,13 +43,13 @@ _LINE = b"\r\n"
 
 @dataclass(frozen=True, kw_only=True)
 class Faults:
-    """What goes wrong.
+    """The faults to inject.
 
     Attributes:
-        seed: of the choice; which request meets which fault also depends on their order.
+        seed: of the random choice; the order of the requests also decides which of them fail.
         rate: share of requests that fail, from 0 to 1.
-        kinds: what happens to them, each as likely as the others.
-        stall_s: how long a stalled answer says nothing before its connection is reset.
+        kinds: kinds of faults, all equally likely.
+        stall_s: pause in a stalled answer before its connection is reset.
     """
 
     seed: int = 0
@@ -64,9 +64,9 @@ class FaultProxy:
 
     Attributes:
         upstream: address of the server.
-        faults: may be replaced at any time, by a storm that dies down for example.
-        port: to listen on; 0 takes a free one.
-        met: how often each fault was met, and ``ok``.
+        faults: the faults to inject; may be replaced at any time.
+        port: port to listen on; 0 takes a free one.
+        met: number of requests by kind of fault, and of those without one as ``ok``.
     """
 
     upstream: str
@@ -128,13 +128,13 @@ class FaultProxy:
             while await self._pass_on(reader, writer):
                 pass
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # one of the two is gone, or the test is over
+            pass  # client or server has closed the connection, or the test is over
         finally:
             self._connections.discard(task)
             writer.transport.abort()
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Serve one request; say whether the connection lives on."""
+        """Serve one request; return whether the connection stays open."""
         request = await _read_head(reader)
         if request is None:
             return False
@@ -294,7 +294,7 @@ def _error_answer(status: int, request: _Head) -> bytes:
 
 
 def _reset(writer: asyncio.StreamWriter) -> bool:
-    """End the connection with a reset, after what was written has left."""
+    """Reset the connection, after the written bytes have been sent."""
     connection = writer.get_extra_info("socket")
     if connection is not None:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""One seeded storm: workers, nodes and drivers are killed until a run is complete all the same."""
+"""One seeded storm: a run during which workers, nodes and drivers are killed."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ from jobs.rundir.directory import RunDirectory
 from tests.chaos.nodes import ROOT, Nodes
 
 TIMEOUT_S = 600
-"""Of one driver: a busy machine takes a minute to start Ray's workers."""
+"""Time limit of one driver: a busy machine takes a minute to start Ray's workers."""
 
 MAX_DRIVERS = 8
 KINDS = ("worker", "worker", "node", "driver")
@@ -25,12 +25,12 @@ KINDS = ("worker", "worker", "node", "driver")
 
 @dataclass(frozen=True)
 class Strike:
-    """Something that is killed.
+    """One kill.
 
     Attributes:
         kind: ``worker``, ``node`` or ``driver``.
-        at: how many shards are committed by then, at least.
-        delay_s: how long after that.
+        at: number of committed shards for which the kill waits.
+        delay_s: pause after that.
     """
 
     kind: str
@@ -38,9 +38,9 @@ class Strike:
     delay_s: float
 
 
-def forecast(seed: int, *, num_strikes: int, num_shards: int) -> list[Strike]:
-    """Draw what will happen; some of it comes before anything is committed."""
-    draw = random.Random(seed)  # noqa: S311 -- guards nothing
+def draw_strikes(seed: int, *, num_strikes: int, num_shards: int) -> list[Strike]:
+    """Draw the kills of a storm; some come before any shard is committed."""
+    draw = random.Random(seed)  # noqa: S311 -- no security
     moments = sorted(draw.randrange(-num_shards // 5, num_shards) for _ in range(num_strikes))
     kinds = [draw.choice(KINDS) for _ in moments]
     return [
@@ -51,15 +51,15 @@ def forecast(seed: int, *, num_strikes: int, num_shards: int) -> list[Strike]:
 
 @dataclass
 class Storm:
-    """The run of a command under strikes.
+    """The run of a command during a storm.
 
     Attributes:
         command: ``detect`` and its arguments, without the address.
-        run: its run directory.
+        run: the run directory.
         nodes: the cluster.
         environment: of the command.
-        strikes: what happens, in order.
-        happened: what did happen, for the message of a failing test.
+        strikes: kills that are still to come, in order.
+        happened: what has happened, for the message of a failing test.
     """
 
     command: Sequence[str]
@@ -70,8 +70,8 @@ class Storm:
     happened: list[str]
     _began: float = 0.0
 
-    def ride_out(self) -> dict[str, Any]:
-        """Give the command again until it succeeds, and return what it says last."""
+    def run_until_complete(self) -> dict[str, Any]:
+        """Give the command again until it succeeds, and return its last line of output."""
         draw = random.Random(len(self.strikes))  # noqa: S311 -- as above
         self._began = time.monotonic()
         for _ in range(MAX_DRIVERS):
@@ -79,7 +79,7 @@ class Storm:
             self._note(f"driver ended with {code}")
             if code == 0:
                 return json.loads(out.splitlines()[-1])
-            # 3 says that it is incomplete, which in such weather may be; anything else is a bug.
+            # 3 means that the run is incomplete, which a storm may cause; other codes are bugs.
             assert code in {3, -signal.SIGKILL}, f"{self.happened}\n{err}"
         raise AssertionError(f"{MAX_DRIVERS} drivers were not enough: {self.happened}")
 
@@ -102,7 +102,7 @@ class Storm:
         return out, err, driver.returncode
 
     def _wait_for(self, driver: "subprocess.Popen[str]", strike: Strike) -> bool:
-        """Wait for a strike's moment; say whether the driver lives to see it."""
+        """Wait for the moment of a kill; return whether the driver is still running then."""
         end = time.monotonic() + TIMEOUT_S
         while driver.poll() is None:
             assert time.monotonic() < end, self.happened
@@ -133,7 +133,7 @@ class Storm:
 def detect_command(
     inputs: str, out: str, weights: str | Path, *, num_actors: int, shard_size: int
 ) -> list[str]:
-    """The command of a storm: small shards, one thread each."""
+    """The command of a storm: small shards, one thread per actor."""
     return [
         *("detect", inputs, "--out", out, "--weights", str(weights)),
         *("--shard-size", str(shard_size), "--batch-size", "2"),

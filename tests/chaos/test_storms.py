@@ -1,10 +1,8 @@
-"""Whatever dies, the finished run holds exactly what an undisturbed run holds.
+"""Whatever is killed, the finished run has exactly the rows of an undisturbed run.
 
-Images and run lie on a real S3 server, and a fifth of all requests to it go wrong.
+Images and run lie on a real S3 server, and a fifth of all requests fail.
 """
 
-import json
-import subprocess
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -17,21 +15,21 @@ import pytest
 from jobs.rundir.directory import RunDirectory
 from jobs.storage import join
 from tests import s3_servers
-from tests.chaos.nodes import ROOT, Nodes, cluster_environment, running_nodes
+from tests.chaos.nodes import Nodes, cluster_environment, running_nodes
 from tests.chaos.proxy import FaultProxy, Faults
-from tests.chaos.storm import TIMEOUT_S, Storm, detect_command, forecast
+from tests.chaos.storm import TIMEOUT_S, Storm, detect_command, draw_strikes
 from tests.jobs.tiny_model import save_tiny
+from tests.processes import json_from
 
 pytestmark = pytest.mark.ray
 
 NUM_IMAGES = 60
 SHARD_SIZE = 3
 CUT_OFF = 17
-SHORT, SHORT_STRIKES = (3, 4), 2  # these seeds strike a worker, a node and a driver
+SHORT, SHORT_STRIKES = (3, 4), 2  # these seeds kill a worker, a node and a driver
 SEEDS, STRIKES = range(100, 150), 6
 
-CALM, FOUL = 0.0, 0.2
-"""Shares of requests that go wrong."""
+FAULT_RATE = 0.2
 
 STALL_S, READ_TIMEOUT_S = 5.0, 2.0  # the client gives up on a stalled answer
 
@@ -43,8 +41,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def proxy(s3_server: s3_servers.S3Server) -> Generator[FaultProxy]:
-    """What stands between everybody and the server; calm at first."""
-    with FaultProxy(s3_server.endpoint, Faults(rate=CALM)) as proxy:
+    """The proxy in front of the server; no request fails at first."""
+    with FaultProxy(s3_server.endpoint, Faults(rate=0.0)) as proxy:
         yield proxy
 
 
@@ -54,7 +52,7 @@ def nodes(s3_server: s3_servers.S3Server, proxy: FaultProxy) -> Generator[Nodes]
         **cluster_environment(),
         **s3_server.environment(),
         "AWS_ENDPOINT_URL_S3": proxy.endpoint,
-        # Adaptive retries would slow down to two requests a second in steady rain.
+        # Adaptive retries would slow down to two requests a second.
         "AWS_RETRY_MODE": "standard",
         "FCOS_S3_READ_TIMEOUT_S": str(READ_TIMEOUT_S),
     }
@@ -80,24 +78,15 @@ def images(s3_server: s3_servers.S3Server) -> str:
 
 @pytest.fixture(scope="module")
 def undisturbed(nodes: Nodes, images: str, weights: Path) -> dict[str, Any]:
-    """What the run comes to when nothing happens."""
+    """The last line of output of the undisturbed run."""
     out = f"s3://{s3_servers.BUCKET}/storm/undisturbed"
     command = detect_command(images, out, weights, num_actors=2, shard_size=SHARD_SIZE)
     return fcos(*command, "--address", nodes.address, environment=dict(nodes.environment))
 
 
 def fcos(*arguments: str, environment: dict[str, str]) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs.cli", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, "-m", "jobs.cli", *arguments]
+    return json_from(command, environment=environment, timeout_s=TIMEOUT_S)
 
 
 @pytest.mark.parametrize("s3_server", ["seaweedfs"], indirect=True, scope="session")
@@ -120,18 +109,18 @@ def test_a_storm_changes_no_bit(
         RunDirectory(out),
         nodes,
         nodes.environment,
-        forecast(seed, num_strikes=num_strikes, num_shards=NUM_IMAGES // SHARD_SIZE),
+        draw_strikes(seed, num_strikes=num_strikes, num_shards=NUM_IMAGES // SHARD_SIZE),
         [],
     )
     proxy.met.clear()
-    proxy.faults = Faults(seed=seed, rate=FOUL, stall_s=STALL_S)
+    proxy.faults = Faults(seed=seed, rate=FAULT_RATE, stall_s=STALL_S)
     try:
-        said = storm.ride_out()
+        found = storm.run_until_complete()
     finally:
-        proxy.faults = Faults(rate=CALM)
+        proxy.faults = Faults(rate=0.0)
     print(f"seed {seed}: {', '.join(storm.happened)}; {dict(proxy.met)}")  # noqa: T201
     same = ("digest", "digest_class", "planned", "ok", "quarantined", "missing", "duplicated")
-    assert {key: said[key] for key in same} == {key: undisturbed[key] for key in same}
-    assert (said["missing"], said["duplicated"], said["quarantined"]) == (0, 0, 1)
+    assert {key: found[key] for key in same} == {key: undisturbed[key] for key in same}
+    assert (found["missing"], found["duplicated"], found["quarantined"]) == (0, 0, 1)
     proved = fcos("verify", out, environment=dict(nodes.environment))
     assert proved["digest"] == undisturbed["digest"]

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.ray
 ROOT = Path(__file__).resolve().parents[2]
 _OUR_LINES = re.compile(
     r"\S+/run: \d+ shards to do, \d+ workers .*|detect: .*"
-    r"|Ray did not start in time, another try: .*"
+    r"|Ray did not start in time, and is started again: .*"
 )
 
 

@@ -13,7 +13,7 @@ import jobs.dispatch.dispatch as dispatch_module
 import jobs.planning.begin as begin_module
 from fcos_core.errors import ConfigError
 from jobs.detect import DetectConfig, DetectResult, DryRun, run
-from jobs.parallel.devices import local_resources
+from jobs.parallel.resources import local_resources
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem, Row, table_to_rows
 from jobs.rundir.shard_reading import read_shard

@@ -1,7 +1,7 @@
-"""A driver on a Ray cluster of several nodes, of which one dies and one comes while it works.
+"""A driver on a Ray cluster of several nodes, of which one dies and one joins during the run.
 
-``python -m tests.jobs.dispatch.on_a_cluster SCENARIO`` prints what happened as a line of JSON. A
-process of its own, since a process has one connection to Ray, and a cluster in it dies with it.
+``python -m tests.jobs.dispatch.on_a_cluster SCENARIO`` prints what happened as a line of JSON. It
+is a process of its own, since a process has one connection to Ray, and its cluster dies with it.
 """
 
 import json
@@ -20,7 +20,7 @@ from ray.cluster_utils import Cluster
 from jobs.dispatch.dispatch import dispatch
 from jobs.dispatch.schedule import RetryLimits
 from jobs.rundir.shard import Receipt, Shard
-from tests.jobs.dispatch.scripted_workers import Sleeper, StillbornAt, shard_of
+from tests.jobs.dispatch.scripted_workers import NeverStartsOnOneNode, Sleeper, shard_of
 from tests.jobs.worker.runs import settings_without_a_model
 
 NUM_SHARDS = 60
@@ -34,7 +34,7 @@ QUICK_CHECKS = {
 
 
 class Slow(Sleeper):
-    """Takes a while, and leaves a note of the process and node it works in."""
+    """Takes a while, and leaves a file named after the shard, the node and the process."""
 
     REST_S = 0.3
 
@@ -46,16 +46,16 @@ class Slow(Sleeper):
         return super().process(shard, upcoming)
 
 
-class SlowOrStillborn(Slow):
-    """Does not even start on one node, whose name is in a file."""
+class SlowOrNeverStarts(Slow):
+    """Does not start on one node, whose id is in a file."""
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
-        StillbornAt(settings)
+        NeverStartsOnOneNode(settings)
 
 
 def main(scenario: str, notes: Path) -> None:
-    """Run 60 shards on two nodes of one CPU each beside the driver's, and disturb them."""
+    """Run 60 shards on two nodes of one CPU each, beside the head, and disturb them."""
     cluster = Cluster(
         initialize_head=True,
         head_node_args={
@@ -96,7 +96,7 @@ def main(scenario: str, notes: Path) -> None:
         address=cluster.address,
         on_receipt=on_receipt,
         limits=RetryLimits(max_attempts=1, floor_s=60.0, no_progress_s=120.0),
-        make_worker=SlowOrStillborn if scenario == "bad_node" else Slow,
+        make_worker=SlowOrNeverStarts if scenario == "bad_node" else Slow,
     )
     where = [note.name.split("-")[1] for note in (notes / "work").iterdir()]
     happened |= {

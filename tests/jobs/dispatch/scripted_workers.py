@@ -1,4 +1,4 @@
-"""Stand-ins for the worker that need no torch, and die where they are told to."""
+"""Stand-ins for the worker that need no torch, and die of the items whose uris say so."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ from jobs.worker.messages import WorkerSettings
 
 
 class Sleeper:
-    """Takes ``REST_S`` per item and says that it is done."""
+    """Sleeps for ``REST_S`` per item and returns a receipt."""
 
     REST_S = 0.0
 
@@ -39,19 +39,19 @@ class Sleeper:
         time.sleep(self.REST_S)
 
 
-class Touchy(Sleeper):
-    """Does to itself what an item's uri says, ``unless`` a file is there, which it then makes."""
+class Scripted(Sleeper):
+    """Does what an item's uri says; ``WAY unless FILE`` creates the file, and happens once."""
 
     def run_trial(self, item: ManifestItem) -> None:
-        what, _, once = item.uri.partition(" unless ")
+        way, _, once = item.uri.partition(" unless ")
         if once and Path(once).exists():
             return
         if once:
             Path(once).touch()
-        if what.startswith("SIG"):
-            os.kill(os.getpid(), signal.Signals[what])
+        if way.startswith("SIG"):
+            os.kill(os.getpid(), signal.Signals[way])
             time.sleep(3600)
-        _WAYS.get(what, time.monotonic)()
+        _WAYS.get(way, time.monotonic)()
 
 
 def _hog() -> None:
@@ -77,15 +77,15 @@ _WAYS: dict[str, Callable[[], object]] = {
 }
 
 
-class Sick(Touchy):
-    """Cannot even compute an image that is known to be good."""
+class BrokenDevice(Scripted):
+    """Cannot compute a known-good image."""
 
     def warm_up(self) -> None:
         os._exit(9)
 
 
-class Sickening(Touchy):
-    """Cannot compute a good image any more, on the whole machine, once an item was touched."""
+class BreaksTheDevice(Scripted):
+    """Cannot compute a known-good image, in any process, once an item was computed."""
 
     def warm_up(self) -> None:
         if Path(self.settings.run_uri).exists():
@@ -96,8 +96,8 @@ class Sickening(Touchy):
         super().run_trial(item)
 
 
-class Weary(Touchy):
-    """Dies of the fourth item, whichever it is."""
+class DiesOfTheFourth(Scripted):
+    """Dies of the fourth item."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         super().__init__(settings)
@@ -110,16 +110,16 @@ class Weary(Touchy):
             os._exit(1)
 
 
-class Refused(Sleeper):
-    """Is refused by storage, every time."""
+class RefusedByStorage(Sleeper):
+    """Returns a failure, as if storage refused every shard."""
 
     def process(self, shard: Shard, upcoming: Shard | None = None) -> list[Outcome]:
         del upcoming
         return [Failure(shard=shard.number, error="503 SlowDown")]
 
 
-class Stillborn(Sleeper):
-    """Finds that its device does not work."""
+class NeverStarts(Sleeper):
+    """Has a device that does not work."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         super().__init__(settings)
@@ -127,7 +127,7 @@ class Stillborn(Sleeper):
 
 
 def receipt_of(shard: Shard) -> Receipt:
-    """What a worker says of a shard that it has computed."""
+    """The receipt of a shard that is computed."""
     return Receipt(
         shard=shard.number,
         num_items=len(shard.items),
@@ -148,8 +148,8 @@ def shard_of(number: int, *uris: str) -> Shard:
     return Shard(number, tuple(items))
 
 
-class StillbornAt(Sleeper):
-    """Finds that its device does not work, on the node that a file beside the run names."""
+class NeverStartsOnOneNode(Sleeper):
+    """Has a device that does not work, on the node that a file beside the run names."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         super().__init__(settings)

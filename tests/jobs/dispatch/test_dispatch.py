@@ -4,7 +4,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +20,13 @@ from jobs.rundir.shard import Receipt, Shard
 from jobs.rundir.shard_reading import iterate_rows
 from jobs.worker.messages import MakeWorker, WorkerSettings
 from tests.jobs.conftest import NUM_CPUS
-from tests.jobs.dispatch.scripted_workers import Refused, Sleeper, Stillborn, Touchy, shard_of
+from tests.jobs.dispatch.scripted_workers import (
+    NeverStarts,
+    RefusedByStorage,
+    Scripted,
+    Sleeper,
+    shard_of,
+)
 from tests.jobs.worker.runs import begin_run, settings_without_a_model, worker_settings
 from tests.processes import actors_below
 
@@ -61,6 +67,26 @@ def compute(
         make_worker=make_worker,
     )
     return receipts
+
+
+@contextlib.contextmanager
+def ending_all_actors(number: signal.Signals, *, every_s: float) -> Generator[None]:
+    """Send a signal to all workers, again and again."""
+    is_over = threading.Event()
+
+    def end_all() -> None:
+        while not is_over.wait(every_s):
+            for pid in actors_below(os.getpid()):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+    ender = threading.Thread(target=end_all)
+    ender.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        ender.join()
 
 
 @pytest.fixture(scope="module")
@@ -109,41 +135,30 @@ def test_workers_that_keep_dying_end_the_run(
     tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
     run, shards = begin_run(tmp_path / "run", images, shard_size=10)
-    over = threading.Event()
-
-    def kill_all() -> None:
-        while not over.wait(0.02):
-            for pid in actors_below(os.getpid()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-
-    killer = threading.Thread(target=kill_all)
-    killer.start()
-    try:
-        with pytest.raises(IncompleteRunError, match="3 attempts failed in a row, 2 shards"):
-            compute(
-                shards,
-                worker_settings(run, tiny_weights),
-                limits=RetryLimits(max_failures_in_a_row=3),
-            )
-    finally:
-        over.set()
-        killer.join()
+    with (
+        ending_all_actors(signal.SIGKILL, every_s=0.02),
+        pytest.raises(IncompleteRunError, match="3 attempts failed in a row, 2 shards"),
+    ):
+        compute(
+            shards,
+            worker_settings(run, tiny_weights),
+            limits=RetryLimits(max_failures_in_a_row=3),
+        )
 
 
-def test_a_late_shard_is_tried_so_often_and_then_named(
+def test_a_shard_that_is_late_is_retried_and_then_named(
     tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
     run, shards = begin_run(tmp_path / "run", images, shard_size=20)
     hasty = RetryLimits(poll_s=0.001, floor_s=0.0, first_row_s=0.0, max_attempts=2)
     with pytest.raises(
         IncompleteRunError,
-        match=r"1 shards are missing after 2 attempts each: shard 0: no answer to 'process'",
+        match=r"1 shard is missing after 2 attempts each: shard 0: no answer to 'process'",
     ):
         compute(shards, worker_settings(run, tiny_weights), limits=hasty)
 
 
-def test_a_cluster_without_room_ends_the_run_and_says_what_is_needed(
+def test_a_cluster_without_capacity_ends_the_run_and_says_what_is_needed(
     tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
     run, shards = begin_run(tmp_path / "run", images, shard_size=20)
@@ -164,7 +179,7 @@ def test_a_cluster_without_room_ends_the_run_and_says_what_is_needed(
         ({"weights_sha256": "0" * 64}, CheckpointError, "the run's is 000"),
     ],
 )
-def test_what_a_worker_cannot_work_with_arrives_as_the_same_error(
+def test_an_error_of_a_workers_start_arrives_unchanged(
     tmp_path: Path,
     images: Path,
     tiny_weights: Path,
@@ -189,7 +204,7 @@ def test_items_that_kill_their_worker_are_quarantined_and_no_others(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     shards = [shard_of(0, *"abc"), shard_of(1, "a", "exit", "c", "exit"), shard_of(2, *"abc")]
-    receipts = compute(shards, settings_without_a_model(), make_worker=Touchy)
+    receipts = compute(shards, settings_without_a_model(), make_worker=Scripted)
     assert {receipt.shard: receipt.num_quarantined for receipt in receipts} == {0: 0, 1: 2, 2: 0}
     named = [record.message for record in caplog.records if "quarantined" in record.message]
     assert [message.partition(":")[0] for message in named] == [
@@ -198,9 +213,9 @@ def test_items_that_kill_their_worker_are_quarantined_and_no_others(
     ]
 
 
-def test_a_worker_that_stands_still_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_that_is_stopped_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
     stopped: list[int] = []
-    of_others = set(actors_below(os.getpid()))  # an earlier test's, which take their time to end
+    of_others = set(actors_below(os.getpid()))  # of an earlier test, which are still ending
 
     def stop(_: Receipt) -> None:
         if not stopped:
@@ -210,17 +225,17 @@ def test_a_worker_that_stands_still_is_replaced(caplog: pytest.LogCaptureFixture
 
     receipts = compute(
         [shard_of(number, "a") for number in range(4)],
-        settings_without_a_model(threads=NUM_CPUS),  # there is room for no second one beside it
+        settings_without_a_model(threads=NUM_CPUS),  # no second one fits beside it
         limits=RetryLimits(floor_s=4.0, first_row_s=0.0, multiple=0.0),
         make_worker=Sleeper,
         on_receipt=stop,
     )
     assert sorted(receipt.shard for receipt in receipts) == [0, 1, 2, 3]
-    assert "no answer to 'process' within its deadline" in caplog.text
+    assert "no answer to 'process' within 4 s" in caplog.text
     assert stopped
 
 
-def test_a_device_that_no_worker_can_use_ends_the_run_with_its_words() -> None:
+def test_a_device_that_no_worker_can_use_ends_the_run_with_its_error() -> None:
     with pytest.raises(
         IncompleteRunError,
         match=r"3 attempts failed in a row, 2 shards are missing \(0, 1\).*no kernel image",
@@ -229,51 +244,40 @@ def test_a_device_that_no_worker_can_use_ends_the_run_with_its_words() -> None:
             [shard_of(0, "a"), shard_of(1, "a")],
             settings_without_a_model(),
             limits=RetryLimits(max_failures_in_a_row=3),
-            make_worker=Stillborn,
+            make_worker=NeverStarts,
         )
 
 
 def test_a_shard_that_storage_refuses_is_named() -> None:
     with pytest.raises(
-        IncompleteRunError, match="1 shards are missing after 2 attempts each: shard 7: 503"
+        IncompleteRunError, match="1 shard is missing after 2 attempts each: shard 7: 503"
     ):
         compute(
             [shard_of(7, "a")],
             settings_without_a_model(),
             limits=RetryLimits(max_attempts=2),
-            make_worker=Refused,
+            make_worker=RefusedByStorage,
         )
 
 
 def test_a_run_without_progress_ends_and_names_its_shards() -> None:
-    """Workers that are ended by order count as nothing: only the clock can end this."""
-    over = threading.Event()
-
-    def end_all() -> None:
-        while not over.wait(0.05):
-            for pid in actors_below(os.getpid()):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
-
-    ender = threading.Thread(target=end_all)
-    ender.start()
-    try:
-        with pytest.raises(IncompleteRunError, match=r"no shard was done .* \(3, 4\): a worker"):
-            compute(
-                [shard_of(3, "hang"), shard_of(4, "hang")],
-                settings_without_a_model(),
-                limits=RetryLimits(
-                    no_progress_s=8.0,
-                    start_s=1.0,
-                    floor_s=1.0,
-                    first_row_s=0.0,
-                    # One that is ended before it can say so counts as dead by itself.
-                    max_attempts=1000,
-                    max_failures_in_a_row=1000,
-                    examine_after=1000,
-                ),
-                make_worker=Touchy,
-            )
-    finally:
-        over.set()
-        ender.join()
+    """Workers that others end are not counted: only the time limit ends the run."""
+    with (
+        ending_all_actors(signal.SIGTERM, every_s=0.05),
+        pytest.raises(IncompleteRunError, match=r"no shard was done .* \(3, 4\): a worker"),
+    ):
+        compute(
+            [shard_of(3, "hang"), shard_of(4, "hang")],
+            settings_without_a_model(),
+            limits=RetryLimits(
+                no_progress_s=8.0,
+                start_s=1.0,
+                floor_s=1.0,
+                first_row_s=0.0,
+                # A worker that dies before it reports the SIGTERM counts as dead by itself.
+                max_attempts=1000,
+                max_failures_in_a_row=1000,
+                max_deaths=1000,
+            ),
+            make_worker=Scripted,
+        )

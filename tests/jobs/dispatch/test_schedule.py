@@ -51,7 +51,7 @@ def test_a_failed_shard_goes_behind_the_others() -> None:
     assert [taken(schedule).number for _ in range(3)] == [1, 2, 0]
 
 
-def test_a_failed_shard_is_never_loaded_beside_another_nor_another_beside_it() -> None:
+def test_a_failed_shard_is_never_prefetched_beside_another_nor_another_beside_it() -> None:
     schedule = schedule_of(3)
     first = taken(schedule)
     second = schedule.take_upcoming(first)
@@ -74,18 +74,18 @@ def test_a_shard_is_given_up_after_the_stated_attempts() -> None:
     assert schedule.num_open == 0
     with pytest.raises(
         IncompleteRunError,
-        match=r"^1 shards are missing after 3 attempts each: shard 1: lost for the 2\. time$",
+        match=r"^1 shard is missing after 3 attempts each: shard 1: lost for the 2\. time$",
     ):
         schedule.check_complete()
 
 
-def test_a_complete_schedule_has_nothing_to_say() -> None:
+def test_a_complete_schedule_passes_the_check() -> None:
     schedule = schedule_of(1)
     schedule.record(receipt(taken(schedule).number))
     schedule.check_complete()
 
 
-def test_a_shard_done_twice_is_news_once() -> None:
+def test_a_shard_done_twice_is_recorded_once() -> None:
     schedule = schedule_of(1)
     assert schedule.record(receipt(0))
     assert not schedule.record(receipt(0))
@@ -118,55 +118,55 @@ def test_a_shard_lost_with_its_node_has_not_been_tried() -> None:
         schedule.requeue([taken(schedule), taken(schedule)])
     assert schedule.num_open == 2
     first = taken(schedule)
-    assert schedule.take_upcoming(first) is not None  # nor is it suspected
+    assert schedule.take_upcoming(first) is not None  # nor is it computed alone
 
 
-def test_a_shard_whose_workers_died_twice_waits_to_be_examined() -> None:
+def test_a_shard_whose_workers_died_twice_waits_for_a_poison_search() -> None:
     schedule = schedule_of(1)
     for _ in range(2):
         assert schedule.num_suspects == 0
-        schedule.fail([taken(schedule)], "died", died=True)
+        schedule.fail([taken(schedule)], "died", has_died=True)
     assert schedule.take() is None
     suspect = schedule.take_suspect()
     assert suspect is not None
     assert schedule.take_suspect() is None
-    schedule.examined(suspect, {4: "exit code 3"})
+    schedule.record_poison(suspect, {4: "exit code 3"})
     again = taken(schedule)
     assert again.poison == {4: "exit code 3"}
     assert [item.item_id for item in again.sound] == [0, 1, 2, 3, 5, 6, 7, 8, 9]
-    schedule.fail([again], "died", died=True)
-    schedule.fail([taken(schedule)], "died", died=True)
+    schedule.fail([again], "died", has_died=True)
+    schedule.fail([taken(schedule)], "died", has_died=True)
     suspect = schedule.take_suspect()
     assert suspect is not None
-    schedule.examined(suspect, {5: "exit code 3"})
+    schedule.record_poison(suspect, {5: "exit code 3"})
     assert taken(schedule).poison == {4: "exit code 3", 5: "exit code 3"}
 
 
-def test_a_refusal_by_storage_makes_no_suspect() -> None:
+def test_a_refusal_by_storage_makes_a_shard_no_suspect() -> None:
     schedule = schedule_of(1, max_attempts=9)
     for _ in range(8):
         schedule.fail([taken(schedule)], "503")
     assert schedule.num_suspects == 0
 
 
-def test_attempts_are_counted_anew_once_poison_is_found_and_else_they_go_on() -> None:
-    schedule = schedule_of(1, max_attempts=4, examine_after=1)
-    for found in ({3: "x"}, {4: "x"}, {5: "x"}, {6: "x"}):
-        schedule.fail([taken(schedule)], "died", died=True)
+def test_attempts_are_counted_anew_once_poison_is_found_and_only_then() -> None:
+    schedule = schedule_of(1, max_attempts=4, max_deaths=1)
+    for poison in ({3: "x"}, {4: "x"}, {5: "x"}, {6: "x"}):
+        schedule.fail([taken(schedule)], "died", has_died=True)
         suspect = schedule.take_suspect()
         assert suspect is not None
-        schedule.examined(suspect, found)
+        schedule.record_poison(suspect, poison)
     for _ in range(3):
-        schedule.fail([taken(schedule)], "died", died=True)
+        schedule.fail([taken(schedule)], "died", has_died=True)
         suspect = schedule.take_suspect()
         assert suspect is not None
-        schedule.examined(suspect, {})
-    schedule.fail([taken(schedule)], "died of no item", died=True)
+        schedule.record_poison(suspect, {})
+    schedule.fail([taken(schedule)], "died of no item", has_died=True)
     with pytest.raises(IncompleteRunError, match="shard 0: died of no item"):
         schedule.check_complete()
 
 
-def test_a_large_crew_may_fail_once_each_before_the_run_ends() -> None:
+def test_each_further_worker_may_fail_once_before_the_run_ends() -> None:
     schedule = schedule_of(20, max_failures_in_a_row=3)
     schedule.num_workers = 5
     for _ in range(6):

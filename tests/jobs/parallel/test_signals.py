@@ -11,7 +11,6 @@ from typing import IO
 
 import pytest
 
-from jobs.parallel.devices import device_model, local_resources
 from jobs.parallel.ray_scratch import kill_users, scratch_folder
 from jobs.parallel.signals import (
     check_interrupted,
@@ -140,14 +139,6 @@ def test_only_users_of_a_scratch_folder_are_ended() -> None:
         assert users[1].poll() is None
         for user in users:
             user.communicate()
-
-
-def test_this_machine_has_cores_and_a_named_device() -> None:
-    resources = local_resources()
-    assert 1 <= resources.num_cpus <= (os.cpu_count() or 1)
-    assert resources.device == ("cuda" if resources.num_gpus else "cpu")
-    assert resources.device_model
-    assert device_model("cpu").endswith(")")
 
 
 def test_an_interrupt_that_was_swallowed_is_raised_again_when_asked() -> None:

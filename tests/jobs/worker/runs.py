@@ -1,4 +1,4 @@
-"""A run begun by hand, for tests of what computes it."""
+"""A run whose manifest is written by hand, for tests of the worker."""
 
 import hashlib
 from dataclasses import replace
@@ -29,7 +29,7 @@ def begin_run(
 
 
 def record_run(run: RunDirectory) -> None:
-    """Write a ``run.json`` for it."""
+    """Write a ``run.json`` for a run."""
     record = RunRecord(
         run_id=RUN_ID,
         fingerprint="0",
@@ -46,28 +46,19 @@ def record_run(run: RunDirectory) -> None:
 
 
 def worker_settings(run: RunDirectory, checkpoint: Path, **changes: Any) -> WorkerSettings:
-    """Settings of a worker of that run on this machine's CPU, with one thread."""
-    settings = WorkerSettings(
+    """Settings of a worker of a run on this machine's CPU, with one thread."""
+    settings = settings_without_a_model(
         run_uri=run.uri,
-        run_id=RUN_ID,
         weights=str(checkpoint),
         weights_sha256=hashlib.sha256(checkpoint.read_bytes()).hexdigest(),
-        device="cpu",
         device_model=device_model("cpu"),
-        allow_mixed_devices=False,
-        precision="fp32",
-        engine="eager",
         batch_size=2,
-        threads=1,
-        score_threshold=0.05,
-        max_pixels=10_000,
-        bytes_in_flight=2**20,
     )
     return replace(settings, **changes)
 
 
 def settings_without_a_model(**changes: Any) -> WorkerSettings:
-    """Settings for what stands in for a worker: it needs a CPU or less, and no checkpoint."""
+    """Settings of a stand-in for the worker: one CPU, and no checkpoint."""
     settings = WorkerSettings(
         run_uri="/nowhere",
         run_id=RUN_ID,

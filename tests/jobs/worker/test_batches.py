@@ -8,7 +8,7 @@ from jobs.worker.batches import BatchGrouper
 def batches_of(
     sizes: list[tuple[str, int]], *, batch_size: int, held_bytes: int = 10**9
 ) -> list[list[int]]:
-    """Feed images given as (shape, bytes) and name each by its place."""
+    """Group images given as (shape, bytes), and name each by its index."""
     groups = BatchGrouper[int](batch_size, held_bytes=held_bytes)
     batches: list[list[int]] = []
     for i, (shape, size_bytes) in enumerate(sizes):
@@ -33,7 +33,10 @@ def batches_of(
         pytest.param([("a", 5), ("b", 7)], 11, [[1], [0]], id="largest_group_goes_first"),
         pytest.param([("a", 6), ("b", 6)], 11, [[0], [1]], id="oldest_of_equal_groups_goes_first"),
         pytest.param(
-            [("a", 4), ("b", 4), ("c", 20)], 5, [[0], [2], [1]], id="one_larger_than_all_passes"
+            [("a", 4), ("b", 4), ("c", 20)],
+            5,
+            [[0], [2], [1]],
+            id="one_above_the_limit_passes",
         ),
     ],
 )

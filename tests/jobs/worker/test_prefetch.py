@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from fcos_core.errors import ImageError, StorageError
 from jobs.rundir.rows import ManifestItem
-from jobs.worker.prefetch import Loaded, Loader
+from jobs.worker.prefetch import Prefetcher
+from jobs.worker.prefetched import LoadedImage
 
 BYTES = 12_000
 
@@ -35,21 +36,21 @@ def item(item_id: int, size_bytes: int | None = None) -> ManifestItem:
 
 
 @contextmanager
-def loader_of(
+def prefetcher_of(
     fetch: Callable[[ManifestItem], bytes], *, bytes_in_flight: int = BYTES
-) -> Generator[Loader]:
-    loader = Loader(
+) -> Generator[Prefetcher]:
+    prefetcher = Prefetcher(
         fetch,
         bytes_in_flight=bytes_in_flight,
         max_pixels=10_000,
         fetch_threads=4,
         decode_threads=3,
     )
-    yield loader
-    loader.close()
+    yield prefetcher
+    prefetcher.close()
 
 
-def ids(loaded: Sequence[Loaded]) -> list[int]:
+def ids(loaded: Sequence[LoadedImage]) -> list[int]:
     return [one.item.item_id for one in loaded]
 
 
@@ -71,26 +72,26 @@ def test_items_arrive_in_order_and_within_the_budget(
         time.sleep(delays.random() / 1000)
         return images[wanted.item_id]
 
-    with loader_of(fetch) as loader:
-        current, upcoming = loader.load(items[:cut]), loader.load(items[cut:])
+    with prefetcher_of(fetch) as prefetcher:
+        current, upcoming = prefetcher.prefetch(items[:cut]), prefetcher.prefetch(items[cut:])
         loaded = [*current, *upcoming]
-        assert loader.encoded.used_bytes == loader.decoded.used_bytes == 0
+        assert prefetcher.encoded.used_bytes == prefetcher.decoded.used_bytes == 0
         largest = max((height * width * 3 for height, width in shapes), default=0)
-        assert loader.decoded.peak_bytes <= max(BYTES * 3 // 4, largest)
+        assert prefetcher.decoded.peak_bytes <= max(BYTES * 3 // 4, largest)
         if are_sizes_known:
-            assert loader.encoded.peak_bytes <= max(BYTES // 4, *map(len, images), 0)
+            assert prefetcher.encoded.peak_bytes <= max(BYTES // 4, *map(len, images), 0)
     assert ids(loaded) == list(range(len(items)))
     assert [one.pixels.shape[:2] for one in loaded if one.pixels is not None] == shapes
 
 
-def test_an_item_larger_than_the_whole_budget_passes() -> None:
+def test_an_item_larger_than_the_whole_budget_is_admitted() -> None:
     large, small = image(100, 100), image(2, 2)
-    with loader_of(lambda i: large if i.item_id == 1 else small) as loader:
-        loaded = list(loader.load([item(i, len(large)) for i in range(3)]))
+    with prefetcher_of(lambda i: large if i.item_id == 1 else small) as prefetcher:
+        loaded = list(prefetcher.prefetch([item(i, len(large)) for i in range(3)]))
     assert [one.pixels.nbytes for one in loaded if one.pixels is not None] == [12, 30_000, 12]
 
 
-def test_nothing_is_loaded_beyond_the_budget_while_nobody_consumes() -> None:
+def test_nothing_is_prefetched_beyond_the_budget_while_none_is_used() -> None:
     fetched: list[int] = []
     data = image(30, 40)  # 3600 bytes decoded: two fit into three quarters of the budget
     num_encoded = BYTES // 4 // len(data)
@@ -99,15 +100,15 @@ def test_nothing_is_loaded_beyond_the_budget_while_nobody_consumes() -> None:
         fetched.append(wanted.item_id)
         return data
 
-    with loader_of(fetch) as loader:
-        loading = loader.load([item(i, len(data)) for i in range(200)])
+    with prefetcher_of(fetch) as prefetcher:
+        prefetched = prefetcher.prefetch([item(i, len(data)) for i in range(200)])
         time.sleep(0.3)
         assert len(fetched) <= 2 + num_encoded
-        assert loader.decoded.used_bytes == 7200
-        assert ids(list(loading)) == list(range(200))
+        assert prefetcher.decoded.used_bytes == 7200
+        assert ids(list(prefetched)) == list(range(200))
 
 
-def test_the_next_items_are_loaded_while_the_first_are_used() -> None:
+def test_the_next_items_are_prefetched_while_the_first_are_used() -> None:
     is_next_fetched = threading.Event()
     data = image(4, 4)
 
@@ -116,8 +117,8 @@ def test_the_next_items_are_loaded_while_the_first_are_used() -> None:
             is_next_fetched.set()
         return data
 
-    with loader_of(fetch) as loader:
-        current, upcoming = loader.load([item(0)]), loader.load([item(5)])
+    with prefetcher_of(fetch) as prefetcher:
+        current, upcoming = prefetcher.prefetch([item(0)]), prefetcher.prefetch([item(5)])
         assert ids(list(current)) == [0]
         assert is_next_fetched.wait(10)
         assert ids(list(upcoming)) == [5]
@@ -132,11 +133,11 @@ def test_the_next_items_are_loaded_while_the_first_are_used() -> None:
         pytest.param(image(101, 100), "limit 10000", id="too_many_pixels"),
     ],
 )
-def test_what_cannot_be_decoded_arrives_with_its_reason(data: bytes, reason: str) -> None:
+def test_an_image_that_cannot_be_decoded_arrives_with_its_reason(data: bytes, reason: str) -> None:
     good = image(3, 5)
-    with loader_of(lambda i: data if i.item_id == 1 else good) as loader:
-        first, bad, last = loader.load([item(i) for i in range(3)])
-        assert loader.encoded.used_bytes == loader.decoded.used_bytes == 0
+    with prefetcher_of(lambda i: data if i.item_id == 1 else good) as prefetcher:
+        first, bad, last = prefetcher.prefetch([item(i) for i in range(3)])
+        assert prefetcher.encoded.used_bytes == prefetcher.decoded.used_bytes == 0
     assert bad.pixels is None
     assert isinstance(bad.error, ImageError)
     assert "/images/1.png" in str(bad.error)
@@ -145,17 +146,17 @@ def test_what_cannot_be_decoded_arrives_with_its_reason(data: bytes, reason: str
     assert last.pixels is not None
 
 
-def test_an_item_that_fetching_refuses_arrives_with_its_reason() -> None:
+def test_an_item_that_cannot_be_fetched_arrives_with_its_reason() -> None:
     def fetch(wanted: ManifestItem) -> bytes:
         raise ImageError(f"{wanted.uri}: no such file")
 
-    with loader_of(fetch) as loader:
-        (loaded,) = loader.load([item(0)])
+    with prefetcher_of(fetch) as prefetcher:
+        (loaded,) = prefetcher.prefetch([item(0)])
     assert str(loaded.error) == "/images/0.png: no such file"
 
 
 @pytest.mark.parametrize("error", [StorageError("503"), RuntimeError("a bug")])
-def test_other_errors_are_raised_in_their_place_and_end_nothing_else(error: Exception) -> None:
+def test_other_errors_are_raised_in_their_place_and_affect_no_later_item(error: Exception) -> None:
     data = image(3, 5)
 
     def fetch(wanted: ManifestItem) -> bytes:
@@ -163,30 +164,36 @@ def test_other_errors_are_raised_in_their_place_and_end_nothing_else(error: Exce
             raise error
         return data
 
-    with loader_of(fetch) as loader:
-        current, upcoming = loader.load([item(i) for i in range(5)]), loader.load([item(9)])
+    with prefetcher_of(fetch) as prefetcher:
+        current, upcoming = (
+            prefetcher.prefetch([item(i) for i in range(5)]),
+            prefetcher.prefetch([item(9)]),
+        )
         arriving = iter(current)
         assert ids([next(arriving), next(arriving)]) == [0, 1]
         with pytest.raises(type(error), match=str(error)):
             next(arriving)
         current.close()
         assert ids(list(upcoming)) == [9]
-        assert loader.encoded.used_bytes == loader.decoded.used_bytes == 0
+        assert prefetcher.encoded.used_bytes == prefetcher.decoded.used_bytes == 0
 
 
-def test_a_closed_loading_gives_its_bytes_back_and_lets_the_next_one_through() -> None:
+def test_closing_gives_bytes_back_and_admits_the_next_items() -> None:
     data = image(60, 60)
-    with loader_of(lambda _: data) as loader:
-        unwanted, wanted = loader.load([item(i) for i in range(20)]), loader.load([item(50)])
+    with prefetcher_of(lambda _: data) as prefetcher:
+        unwanted, wanted = (
+            prefetcher.prefetch([item(i) for i in range(20)]),
+            prefetcher.prefetch([item(50)]),
+        )
         unwanted.close()
         assert ids(list(wanted)) == [50]
-        assert loader.encoded.used_bytes == loader.decoded.used_bytes == 0
+        assert prefetcher.encoded.used_bytes == prefetcher.decoded.used_bytes == 0
 
 
-def test_a_loader_can_be_closed_while_it_is_full() -> None:
+def test_a_prefetcher_can_be_closed_while_its_budget_is_used_up() -> None:
     data = image(60, 60)
     before = threading.active_count()
-    with loader_of(lambda _: data) as loader:
-        loader.load([item(i) for i in range(20)])
-        loader.load([item(i) for i in range(20, 40)])
+    with prefetcher_of(lambda _: data) as prefetcher:
+        prefetcher.prefetch([item(i) for i in range(20)])
+        prefetcher.prefetch([item(i) for i in range(20, 40)])
     assert threading.active_count() == before

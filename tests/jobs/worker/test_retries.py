@@ -1,4 +1,4 @@
-"""Later attempts at quarantined items: what they take, where they write, and who may race."""
+"""Retries of quarantined items: their items, their files, and drivers that retry at once."""
 
 import os
 import shutil
@@ -43,7 +43,7 @@ def repair(folder: Path, number: int) -> None:
     (folder / f"{number:02d}.png").write_bytes(whole.read_bytes())
 
 
-def try_again(run: RunDirectory, weights: Path, attempt: Retry) -> list[Receipt]:
+def retry(run: RunDirectory, weights: Path, attempt: Retry) -> list[Receipt]:
     worker = Worker(worker_settings(run, weights, attempt=attempt.number))
     outcomes = [outcome for shard in attempt.shards for outcome in worker.process(shard)]
     worker.close()
@@ -61,7 +61,7 @@ def quarantined(run: RunDirectory) -> list[int]:
     ]
 
 
-def test_an_attempt_takes_the_quarantined_items_and_no_others(run: RunDirectory):
+def test_a_retry_takes_the_quarantined_items_and_no_others(run: RunDirectory):
     attempt = plan_retry(run)
     assert attempt.number == 1
     taken = {shard.number: [item.item_id for item in shard.items] for shard in attempt.shards}
@@ -74,7 +74,7 @@ def test_a_repaired_image_is_recovered_and_nothing_committed_changes(
     before = {path: path.read_bytes() for path in Path(run.uri).rglob("*.parquet")}
     repair(folder, 5)
     attempt = plan_retry(run)
-    receipts = try_again(run, tiny_weights, attempt)
+    receipts = retry(run, tiny_weights, attempt)
     assert [(r.shard, r.created, r.num_ok, r.changed_items) for r in receipts] == [
         (1, True, 1, (5,)),
         (2, True, 0, ()),
@@ -95,18 +95,18 @@ def test_a_plain_reader_of_the_folder_of_shards_sees_each_item_once(
     run: RunDirectory, folder: Path, tiny_weights: Path
 ):
     repair(folder, 5)
-    try_again(run, tiny_weights, plan_retry(run))
+    retry(run, tiny_weights, plan_retry(run))
     files = sorted(Path(run.uri, "detections").rglob("*.parquet"))
     ids = [id_ for path in files for id_ in pq.read_table(path)["item_id"].to_pylist()]
     assert ids == list(range(20))
 
 
-def test_a_run_repaired_by_retries_has_the_digest_of_one_that_was_never_broken(
+def test_a_run_repaired_by_retries_has_the_digest_of_an_undamaged_run(
     run: RunDirectory, folder: Path, tiny_weights: Path, tmp_path: Path
 ):
     for number in BAD:
         repair(folder, number)
-        try_again(run, tiny_weights, plan_retry(run))
+        retry(run, tiny_weights, plan_retry(run))
     whole, shards = begin_run(tmp_path / "whole", folder, shard_size=4)
     record_run(whole)
     worker = Worker(worker_settings(whole, tiny_weights))
@@ -116,39 +116,39 @@ def test_a_run_repaired_by_retries_has_the_digest_of_one_that_was_never_broken(
     assert prove(run).digest == prove(whole).digest is not None
 
 
-def test_what_a_killed_attempt_recovered_counts_and_the_next_one_takes_the_rest(
+def test_items_that_a_killed_retry_recovered_count_and_the_next_retry_takes_the_others(
     run: RunDirectory, folder: Path, tiny_weights: Path
 ):
     for number in BAD:
         repair(folder, number)
     first = plan_retry(run)
     worker = Worker(worker_settings(run, tiny_weights, attempt=first.number))
-    worker.process(first.shards[0])  # and is killed before the other
+    worker.process(first.shards[0])  # the retry is killed before the other shard
     worker.close()
     assert quarantined(run) == [11]
     second = plan_retry(run)
     assert second.number == 2
     assert [shard.number for shard in second.shards] == [2]
-    try_again(run, tiny_weights, second)
+    retry(run, tiny_weights, second)
     assert quarantined(run) == []
     assert plan_retry(run).shards == ()
     assert prove(run).complete
 
 
-def test_of_two_drivers_with_one_number_the_second_drops_its_files(
+def test_of_two_retries_with_one_number_the_second_drops_its_files(
     run: RunDirectory, folder: Path, tiny_weights: Path
 ):
     repair(folder, 5)
     one, other = plan_retry(run), plan_retry(run)
-    assert [r.created for r in try_again(run, tiny_weights, one)] == [True, True]
+    assert [r.created for r in retry(run, tiny_weights, one)] == [True, True]
     committed = Path(run.shard_uri(1, 1)).read_bytes()
-    assert [r.created for r in try_again(run, tiny_weights, other)] == [False, False]
+    assert [r.created for r in retry(run, tiny_weights, other)] == [False, False]
     assert Path(run.shard_uri(1, 1)).read_bytes() == committed
     proof = prove(run)
     assert (proof.ok, proof.quarantined, proof.duplicated) == (19, 1, 0)
 
 
-def test_drivers_that_overlap_with_two_numbers_give_each_item_one_row(
+def test_retries_that_overlap_with_two_numbers_give_each_item_one_row(
     run: RunDirectory, folder: Path, tiny_weights: Path
 ):
     slow = plan_retry(run)
@@ -156,7 +156,7 @@ def test_drivers_that_overlap_with_two_numbers_give_each_item_one_row(
     worker = Worker(worker_settings(run, tiny_weights, attempt=1))
     worker.process(slow.shards[1])  # number 11, still empty
     worker.close()
-    try_again(run, tiny_weights, plan_retry(run))
+    retry(run, tiny_weights, plan_retry(run))
     repair(folder, 11)
     worker = Worker(worker_settings(run, tiny_weights, attempt=1))
     worker.process(slow.shards[0])
@@ -164,25 +164,25 @@ def test_drivers_that_overlap_with_two_numbers_give_each_item_one_row(
     third = plan_retry(run)
     assert third.number == 3
     assert [[item.item_id for item in shard.items] for shard in third.shards] == [[11]]
-    try_again(run, tiny_weights, third)
+    retry(run, tiny_weights, third)
     proof = prove(run)
     assert proof.complete
     assert (proof.ok, proof.quarantined, proof.duplicated) == (20, 0, 0)
 
 
-def test_an_item_that_only_its_reading_had_failed_is_recovered_and_not_called_changed(
+def test_an_item_that_is_recovered_in_its_planned_version_is_not_reported_as_changed(
     run: RunDirectory, folder: Path, tiny_weights: Path
 ):
     image = folder / "05.png"
     times = image.stat()
     repair(folder, 5)
     os.utime(image, ns=(times.st_atime_ns, times.st_mtime_ns))
-    (receipt, _) = try_again(run, tiny_weights, plan_retry(run))
+    (receipt, _) = retry(run, tiny_weights, plan_retry(run))
     assert receipt.num_ok == 1
     assert receipt.changed_items == ()
 
 
-def test_an_item_that_was_missing_and_is_there_now_is_recovered_as_changed(
+def test_an_item_that_was_missing_is_recovered_as_changed(
     tmp_path: Path, folder: Path, tiny_weights: Path
 ):
     listed = tmp_path / "list.txt"
@@ -194,6 +194,6 @@ def test_an_item_that_was_missing_and_is_there_now_is_recovered_as_changed(
     worker.close()
     assert quarantined(run) == [1]
     (folder / "new.png").write_bytes((folder / "02.png").read_bytes())
-    (receipt,) = try_again(run, tiny_weights, plan_retry(run))
+    (receipt,) = retry(run, tiny_weights, plan_retry(run))
     assert receipt.changed_items == (1,)
     assert prove(run).ok == 2

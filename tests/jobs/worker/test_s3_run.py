@@ -110,7 +110,7 @@ def manifest_of(*inputs: str, image_root: str | None = None) -> list[ManifestIte
     return make_manifest(enumerate_inputs(inputs, image_root=image_root), 4)
 
 
-def test_an_object_that_changed_or_went_after_the_plan_is_quarantined_as_such(s3: str):
+def test_an_object_that_changed_or_was_deleted_after_the_plan_is_quarantined(s3: str):
     for i in range(3):
         storage.write(f"{s3}/{i}.jpg", b"before %d" % i)
     items = manifest_of(s3)
@@ -222,7 +222,7 @@ def test_nested_names_are_ordered_alike_on_every_server(s3: str, tmp_path: Path)
         ("s3://", "names no bucket"),
     ],
 )
-def test_input_on_s3_that_cannot_work_is_named_in_one_line(s3: str, text: str, message: str):
+def test_input_on_s3_that_cannot_be_used_is_named_in_one_line(s3: str, text: str, message: str):
     storage_for(s3).write(f"{s3}/texts/a.txt", b"")
     with pytest.raises(ConfigError) as caught:
         enumerate_inputs([text.format(s3)])

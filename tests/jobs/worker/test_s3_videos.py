@@ -104,7 +104,7 @@ def test_a_segment_fetches_its_own_part_of_the_object(
     assert found == expected
 
 
-def test_a_video_that_is_overwritten_while_the_run_goes_on_is_quarantined_as_changed(
+def test_a_video_that_is_overwritten_during_the_run_is_quarantined_as_changed(
     s3: str, tmp_path: Path, tiny_weights: Path
 ) -> None:
     path = write_noise(tmp_path / "noise.mp4", num_frames=60)
@@ -139,7 +139,7 @@ def test_two_versions_of_a_video_are_never_mixed_in_one_segment(s3: str, tmp_pat
     assert isinstance(next(loading).event, Frame)
     storage.write(uri, other.read_bytes())
     with pytest.raises(StorageError, match=r"noise.mp4' has changed: it was"):
-        frames_of(loading)  # the shard is tried again, and then it says:
+        frames_of(loading)  # the shard is retried, and then:
     (lost,) = load_frames(item)
     assert "has changed since the run was planned" in str(lost.error)
 

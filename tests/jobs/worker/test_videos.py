@@ -1,4 +1,4 @@
-"""Videos in a run: planned in children, computed by a worker, proved frame by frame."""
+"""Videos in a run: indexed in child processes, computed by a worker, proved frame by frame."""
 
 import shutil
 from pathlib import Path
@@ -17,8 +17,8 @@ from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import Proof, prove
 from jobs.rundir.rows import ManifestItem, Row, items_to_table
 from jobs.rundir.shard import Shard
-from jobs.worker.prefetch import Loader
-from jobs.worker.prefetched import Loaded
+from jobs.worker.prefetch import Prefetcher
+from jobs.worker.prefetched import LoadedImage
 from jobs.worker.worker import Worker
 from tests.jobs.media.video.making import RECIPES, Recipe, write_audio, write_video
 from tests.jobs.media.video.planted_crashes import plant
@@ -45,7 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, images: Path) -> Path:
 
 
 def spoil(path: Path, packet: int) -> None:
-    """Overwrite what is inside one packet."""
+    """Overwrite the content of one packet."""
     with av.open(str(path)) as container:
         packets = [found for found in container.demux(video=0) if found.size]
         place, size = packets[packet].pos, packets[packet].size
@@ -120,7 +120,7 @@ def test_every_frame_has_a_row_and_the_same_run_gives_the_same_digest(
     assert compute(tmp_path / "again", items, tiny_weights).digest == proof.digest
 
 
-def test_the_cut_into_segments_and_shards_changes_no_row(
+def test_the_size_of_segments_and_shards_changes_no_row(
     tmp_path: Path, folder: Path, tiny_weights: Path
 ) -> None:
     found: list[dict[tuple[str, int | None], tuple[object, ...]]] = []
@@ -163,7 +163,7 @@ def test_a_sampled_run_has_rows_of_its_sample_only(
     assert sorted(ids) == list(range(1, proof.planned + 1))
 
 
-def test_what_an_interrupted_run_left_is_done_by_the_next(
+def test_shards_that_an_interrupted_run_left_are_computed_by_the_next(
     tmp_path: Path, folder: Path, tiny_weights: Path
 ) -> None:
     items = plan(folder)
@@ -179,12 +179,12 @@ def test_what_an_interrupted_run_left_is_done_by_the_next(
     assert prove(run).digest == whole.digest
 
 
-def test_frames_are_decoded_ahead_within_the_budget(tmp_path: Path) -> None:
+def test_frames_are_prefetched_within_the_budget(tmp_path: Path) -> None:
     path = write_video(tmp_path, Recipe(num_frames=120, size=(128, 96)))
     items = plan(path, shard_size=30)
     assert len(items) >= 3
     frame_bytes = 128 * 96 * 3
-    loader = Loader(
+    prefetcher = Prefetcher(
         lambda _: b"",
         bytes_in_flight=40 * frame_bytes,
         max_pixels=10**6,
@@ -192,39 +192,39 @@ def test_frames_are_decoded_ahead_within_the_budget(tmp_path: Path) -> None:
         decode_threads=2,
     )
     try:
-        loading = loader.load(items)
-        loaded: list[Loaded] = []
+        loading = prefetcher.prefetch(items)
+        loaded: list[LoadedImage] = []
         for one in loading:
             assert one.pixels is not None
             loaded.append(one)
         assert [one.frame_index for one in loaded] == list(range(120))
-        assert 0 < loader.decoded.peak_bytes <= 30 * frame_bytes
-        assert loader.decoded.used_bytes == 0
-        left = loader.load(items)
+        assert 0 < prefetcher.decoded.peak_bytes <= 30 * frame_bytes
+        assert prefetcher.decoded.used_bytes == 0
+        left = prefetcher.prefetch(items)
         assert next(iter(left)).frame_index == 0
         left.close()
-        assert loader.decoded.used_bytes == 0
+        assert prefetcher.decoded.used_bytes == 0
     finally:
-        loader.close()
+        prefetcher.close()
 
 
 def test_the_frames_of_a_worker_are_those_of_the_decoder(tmp_path: Path) -> None:
     path = write_video(tmp_path, RECIPES["x265_open_gop"])
     index = index_video(VideoSource(str(path)))
     expected = list(decode_segment(VideoSource(str(path)), split(index, 1)[0]))
-    loader = Loader(
+    prefetcher = Prefetcher(
         lambda _: b"", bytes_in_flight=2**20, max_pixels=10**6, fetch_threads=1, decode_threads=2
     )
     try:
-        found = list(loader.load(plan(path, shard_size=12)))
+        found = list(prefetcher.prefetch(plan(path, shard_size=12)))
     finally:
-        loader.close()
+        prefetcher.close()
     assert len(found) == len(expected) == 60
     for one, other in zip(found, expected, strict=True):
         assert np.array_equal(one.pixels, other.pixels)
 
 
-def test_a_video_that_is_written_anew_while_it_is_decoded_is_no_segment_of_two_versions(
+def test_a_video_that_is_overwritten_while_it_is_decoded_gives_no_segment_of_two_versions(
     tmp_path: Path,
 ) -> None:
     path = write_video(tmp_path, Recipe(num_frames=60))
@@ -234,12 +234,12 @@ def test_a_video_that_is_written_anew_while_it_is_decoded_is_no_segment_of_two_v
     next(loading)
     path.write_bytes(other.read_bytes())
     with pytest.raises(StorageError, match=r"clip.mp4: has changed while it was read"):
-        list(loading)  # the shard is tried again, and then it says:
+        list(loading)  # the shard is retried, and then:
     (lost,) = load_frames(item)
     assert "has changed since the run was planned" in str(lost.error)
 
 
-def test_a_video_that_kills_whoever_indexes_it_is_quarantined_and_its_neighbours_are_not(
+def test_a_video_that_kills_the_process_that_indexes_it_is_quarantined_alone(
     tmp_path: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ("0.mp4", "killer.mp4", "x.mp4", "y.mp4")
@@ -254,4 +254,4 @@ def test_a_video_that_kills_whoever_indexes_it_is_quarantined_and_its_neighbours
     rows = rows_by_video(tmp_path / "run")
     (row,) = rows["killer.mp4"]
     assert (row.status, row.error_class) == ("quarantined", "VideoError")
-    assert "whoever works at it dies: killed by SIGSEGV" in (row.error or "")
+    assert "the process that works on it dies: killed by SIGSEGV" in (row.error or "")

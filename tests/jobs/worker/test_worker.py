@@ -81,31 +81,31 @@ def test_rows_equal_the_predictor_on_each_image_alone(
         if row.status != "ok":
             continue
         (found,) = predictor([decode_image(Path(row.uri).read_bytes(), place=row.uri)])
-        # Exactly: batch mates and places in the batch change no bit.
+        # Exactly: neither the other images of a batch nor the place in it change a bit.
         assert np.array_equal(row.boxes, found.boxes.numpy())
         assert np.array_equal(row.scores, found.scores.numpy())
-        ids = [worker._category_ids[label] for label in found.labels]
+        ids = [worker._row_predictor._category_ids[label] for label in found.labels]
         assert row.category_ids.tolist() == ids
 
 
-def test_receipts_come_once_the_file_is_there(
+def test_a_receipt_is_returned_only_when_the_file_is_there(
     tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
     run, shards = begin_run(tmp_path / "run", images, shard_size=5)
     with worker_with(worker_settings(run, tiny_weights)) as worker:
-        told: list[int] = []
+        reported: list[int] = []
         for shard, upcoming in zip(shards, [*shards[1:], None], strict=True):
             outcomes = worker.process(shard, upcoming)
-            told += [outcome.shard for outcome in outcomes]
+            reported += [outcome.shard for outcome in outcomes]
             committed = {number for number, _ in run.list_shards().shards}
-            assert set(told) <= committed
-        assert told == [0, 1, 2, 3]
+            assert set(reported) <= committed
+        assert reported == [0, 1, 2, 3]
         worker.process(shards[0], shards[1])
         assert [outcome.shard for outcome in worker.finish()] == [0]
         assert worker.finish() == []
 
 
-def test_rows_do_not_depend_on_order_nor_on_what_was_loaded_ahead(
+def test_rows_do_not_depend_on_the_order_nor_on_what_was_prefetched(
     tmp_path: Path, images: Path, tiny_weights: Path
 ) -> None:
     run, shards = begin_run(tmp_path / "one", images, shard_size=5)
@@ -115,7 +115,7 @@ def test_rows_do_not_depend_on_order_nor_on_what_was_loaded_ahead(
     other, _ = begin_run(tmp_path / "other", images, shard_size=5)
     with worker_with(worker_settings(other, tiny_weights, bytes_in_flight=1)) as worker:
         worker.process(shards[2], shards[0])
-        worker.process(shards[3], shards[1])  # another one than was said to be next
+        worker.process(shards[3], shards[1])  # not the shard that was prefetched
         worker.process(shards[1], shards[1])
         worker.process(shards[0])
     for shard in shards:
@@ -147,7 +147,7 @@ def failing_fetch(uri_part: str) -> Callable[[ManifestItem], bytes]:
     return fetch_or_fail
 
 
-def test_a_storage_that_stays_away_fails_its_shard_only(
+def test_a_storage_error_fails_only_its_shard(
     tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, shards = begin_run(tmp_path / "run", images, shard_size=5)
@@ -216,8 +216,8 @@ def test_a_worker_keeps_to_its_threads(tmp_path: Path, images: Path, tiny_weight
         assert torch.get_num_threads() == 1
 
 
-class Touchy:
-    """A predictor's ``predict_batch`` that cannot stand one colour."""
+class FailsOnOneImage:
+    """A predictor's ``predict_batch`` that fails on one image, or gives wrong detections for it."""
 
     def __init__(self, predictor: Predictor, bad: np.ndarray, *, gives: Detections | None) -> None:
         self.predict, self.bad, self.gives = predictor.predict_batch, bad, gives
@@ -253,7 +253,7 @@ class Touchy:
         ),
     ],
 )
-def test_an_image_that_fails_in_its_batch_leaves_its_mates_as_they_are(
+def test_an_image_that_fails_changes_no_other_row_of_its_batch(
     tmp_path: Path,
     images: Path,
     tiny_weights: Path,
@@ -268,8 +268,8 @@ def test_an_image_that_fails_in_its_batch_leaves_its_mates_as_they_are(
     uri = shard.items[6].uri
     pixels = decode_image(Path(uri).read_bytes(), place=uri)
     with worker_with(worker_settings(other, tiny_weights, batch_size=4)) as worker:
-        touchy = Touchy(worker._predictor, pixels, gives=gives)
-        monkeypatch.setattr(worker._predictor, "predict_batch", touchy)
+        predict_or_fail = FailsOnOneImage(worker._row_predictor.predictor, pixels, gives=gives)
+        monkeypatch.setattr(worker._row_predictor.predictor, "predict_batch", predict_or_fail)
         worker.process(shard)
     before, after = rows_of(run, 0), rows_of(other, 0)
     assert same(before[:6] + before[7:], after[:6] + after[7:])
@@ -281,26 +281,29 @@ def test_an_image_that_fails_in_its_batch_leaves_its_mates_as_they_are(
 
 
 class SmallDevice:
-    """A predictor's ``predict_batch`` on a device that takes few images, and one of them never.
+    """A predictor's ``predict_batch`` on a device with little memory.
 
     Args:
-        predictor: whose it is.
-        room: images at once, those included that fill a batch up.
-        too_large: the image that it never takes.
+        predictor: computes the batches that fit.
+        max_images: images of the largest batch that fits, padding images included.
+        too_large: an image that does not fit even alone.
     """
 
-    def __init__(self, predictor: Predictor, *, room: int, too_large: np.ndarray | None) -> None:
-        self.predict, self.room, self.too_large = predictor.predict_batch, room, too_large
+    def __init__(
+        self, predictor: Predictor, *, max_images: int, too_large: np.ndarray | None
+    ) -> None:
+        self.predict, self.max_images = predictor.predict_batch, max_images
+        self.too_large = too_large
         self.sizes: list[int] = []
 
     def __call__(self, images: Sequence[np.ndarray], *, batch_size: int) -> list[Detections]:
         self.sizes.append(batch_size)
-        if batch_size > self.room or any(np.array_equal(i, self.too_large) for i in images):
+        if batch_size > self.max_images or any(np.array_equal(i, self.too_large) for i in images):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 7 GiB.\nMore words")
         return self.predict(images, batch_size=batch_size)
 
 
-def test_a_batch_that_the_device_has_no_memory_for_is_split_and_its_shard_says_so(
+def test_a_batch_too_large_for_the_device_is_split_and_its_shard_says_so(
     tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, shards = begin_run(tmp_path / "one", images, shard_size=10)
@@ -308,11 +311,11 @@ def test_a_batch_that_the_device_has_no_memory_for_is_split_and_its_shard_says_s
         worker.process(shards[0])
     small, _ = begin_run(tmp_path / "small", images, shard_size=10)
     with worker_with(worker_settings(small, tiny_weights, batch_size=4)) as worker:
-        whole = worker._predictor.predict_batch
-        device = SmallDevice(worker._predictor, room=2, too_large=None)
-        monkeypatch.setattr(worker._predictor, "predict_batch", device)
+        whole = worker._row_predictor.predictor.predict_batch
+        device = SmallDevice(worker._row_predictor.predictor, max_images=2, too_large=None)
+        monkeypatch.setattr(worker._row_predictor.predictor, "predict_batch", device)
         worker.process(shards[0])
-        monkeypatch.setattr(worker._predictor, "predict_batch", whole)
+        monkeypatch.setattr(worker._row_predictor.predictor, "predict_batch", whole)
         worker.process(shards[1])
     assert set(device.sizes) == {4, 2}
     assert read_shard(small, 0).footer.digest_class == "tolerance"
@@ -323,15 +326,15 @@ def test_a_batch_that_the_device_has_no_memory_for_is_split_and_its_shard_says_s
         assert np.allclose(row.boxes, expected.boxes, rtol=0, atol=1e-3)
 
 
-def test_an_image_that_the_device_has_no_memory_for_alone_is_quarantined(
+def test_an_image_too_large_for_the_device_alone_is_quarantined(
     tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
     uri = shard.items[6].uri
     pixels = decode_image(Path(uri).read_bytes(), place=uri)
     with worker_with(worker_settings(run, tiny_weights, batch_size=4)) as worker:
-        device = SmallDevice(worker._predictor, room=4, too_large=pixels)
-        monkeypatch.setattr(worker._predictor, "predict_batch", device)
+        device = SmallDevice(worker._row_predictor.predictor, max_images=4, too_large=pixels)
+        monkeypatch.setattr(worker._row_predictor.predictor, "predict_batch", device)
         worker.process(shard)
     rows = rows_of(run, 0)
     assert [row.item_id for row in rows if row.status != "ok"] == [5, 6, 11]
@@ -362,7 +365,7 @@ def test_a_lost_device_ends_the_worker_and_not_the_image(
 
     run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
     with worker_with(worker_settings(run, tiny_weights)) as worker:
-        monkeypatch.setattr(worker._predictor, "_predict_batch", fail)
+        monkeypatch.setattr(worker._row_predictor.predictor, "_predict_batch", fail)
         with pytest.raises(DeviceError, match=str(error)):
             worker.process(shard)
         with pytest.raises(DeviceError, match=str(error)):
@@ -380,12 +383,12 @@ def test_any_other_error_of_the_network_is_a_bug(
 
     run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
     with worker_with(worker_settings(run, tiny_weights)) as worker:
-        monkeypatch.setattr(worker._predictor, "_predict_batch", fail)
+        monkeypatch.setattr(worker._row_predictor.predictor, "_predict_batch", fail)
         with pytest.raises(RuntimeError, match="shapes do not match"):
             worker.process(shard)
 
 
-def test_poison_is_never_touched_and_changes_no_other_row(
+def test_poison_is_never_fetched_and_changes_no_other_row(
     tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, shards = begin_run(tmp_path / "one", images, shard_size=10)
@@ -393,11 +396,11 @@ def test_poison_is_never_touched_and_changes_no_other_row(
         for shard in shards:
             worker.process(shard)
     other, _ = begin_run(tmp_path / "other", images, shard_size=10)
-    touched: list[int] = []
+    fetched: list[int] = []
     fetch = worker_module.fetch
 
     def fetch_and_note(item: ManifestItem) -> bytes:
-        touched.append(item.item_id)
+        fetched.append(item.item_id)
         return fetch(item)
 
     monkeypatch.setattr(worker_module, "fetch", fetch_and_note)
@@ -405,7 +408,7 @@ def test_poison_is_never_touched_and_changes_no_other_row(
     with worker_with(worker_settings(other, tiny_weights, batch_size=4)) as worker:
         worker.process(poisoned[0], poisoned[1])
         worker.process(poisoned[1])
-    assert sorted(touched) == [i for i in range(20) if i not in {3, 14}]
+    assert sorted(fetched) == [i for i in range(20) if i not in {3, 14}]
     before = [*rows_of(run, 0), *rows_of(run, 1)]
     after = [*rows_of(other, 0), *rows_of(other, 1)]
     sound = [i for i in range(20) if i not in {3, 14}]
@@ -416,7 +419,7 @@ def test_poison_is_never_touched_and_changes_no_other_row(
     assert read_shard(other, 0).footer.digest_class == "exact"
 
 
-def test_a_rehearsal_writes_nothing_and_bears_what_the_shard_will_meet(
+def test_a_trial_writes_nothing_and_ignores_storage_and_data_errors(
     tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
