@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fcos_core.errors import DataError, ImageError, StorageError
-from jobs.inputs.item_bytes import fetch
-from jobs.inputs.relocated import reader
+from jobs.inputs.item_bytes import read_item_bytes, source_exists
+from jobs.inputs.relocated import image_reader
 from jobs.media.drawing.colors import Pixels
 from jobs.media.drawing.detections import Found, draw_found, enlarged
 from jobs.media.drawing.view import fitted
@@ -32,7 +31,6 @@ TILE_SHAPE = (240, 320)
 """Height and width that an image of the contact sheet fits into."""
 
 _QUALITY = 92
-_CONTAINER = re.compile(r"\.(?:tar|parquet)#", re.IGNORECASE)
 _MAX_PIXELS = 2**31 - 1  # the run has looked at it under a limit of its own
 
 
@@ -140,9 +138,10 @@ def _draw(order: Order, rows: Mapping[int, Row], look: Look) -> Outcome:
     if row.status != "ok":
         return Outcome(uri=item.uri, fate="quarantined", reason=row.error)
     try:
-        data = fetch(item) if look.image_root is None else reader(look.image_root)(row)
+        is_in_place = look.image_root is None
+        data = read_item_bytes(item) if is_in_place else image_reader(look.image_root)(row)
     except (DataError, StorageError) as error:
-        fate = "changed" if _is_there(item.uri) else "missing"
+        fate = "changed" if source_exists(item.uri) else "missing"
         return Outcome(uri=item.uri, fate=fate, reason=str(error))
     try:
         pixels = _decode_unchanged(data, item, row)
@@ -154,12 +153,6 @@ def _draw(order: Order, rows: Mapping[int, Row], look: Look) -> Outcome:
     draw_found(canvas, found, look.names)
     storage_for(order.out).write(order.out, encoded(canvas))
     return Outcome(uri=item.uri, fate="drawn", tiles=tiles)
-
-
-def _is_there(uri: str) -> bool:
-    """Whether there is a file, or at least the archive or table that the image is in."""
-    ends = [len(uri), *(match.end() - 1 for match in _CONTAINER.finditer(uri))]
-    return any(storage_for(uri).stat(uri[:end]) is not None for end in ends)
 
 
 def _decode_unchanged(data: bytes, item: ManifestItem, row: Row) -> Pixels:

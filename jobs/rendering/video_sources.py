@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fcos_core.errors import VideoError
-from jobs.inputs.relocated import located
+from jobs.inputs.relocated import relocate
 from jobs.media.mp4 import VideoShape
 from jobs.media.video import VideoIndex
 from jobs.rendering.images import Fate
@@ -21,7 +21,7 @@ def place_of(order: VideoOrder) -> str:
     """
     root = order.look.image_root
     if root is not None:
-        return located(order.uri, absolute(root))
+        return relocate(order.uri, absolute(root))
     if storage_for(order.uri).stat(order.uri) is None:
         raise VideoError(f"{order.uri}: no such file")
     return order.uri

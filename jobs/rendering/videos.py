@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 
 from fcos_core.errors import DataError, StorageError, VideoError
-from jobs.inputs.video_frames import source_of
+from jobs.inputs.video_source import video_source
 from jobs.media.drawing.colors import Pixels
 from jobs.media.drawing.detections import NOTHING, draw_found
 from jobs.media.mp4 import EncodedPart, Mp4Writer, encode, open_sound, read_shape
@@ -72,7 +72,7 @@ def plan_or_draw(order: VideoOrder) -> VideoPlan | VideoOutcome:
         return refused(fate="not_detected", reason=f"{order.uri}: the run has no row of it")
     try:
         uri = place_of(order)
-        source = source_of(uri)
+        source = video_source(uri)
     except (DataError, StorageError) as error:
         return refused(fate="missing", reason=str(error))
     try:
@@ -125,7 +125,7 @@ class Joining:
         """Begin a file beside its place, and open the sound."""
         plan, enter = self._plan, self._stack.enter_context
         self._writing = enter(Writing(plan.order.out))
-        self._sound = enter(open_sound(source_of(plan.source), beside=plan.segments[0].stream))
+        self._sound = enter(open_sound(video_source(plan.source), beside=plan.segments[0].stream))
         self._writer = enter(
             Mp4Writer(self._writing.path, plan.shape, self._sound, start_pts=plan.start_pts)
         )
@@ -202,7 +202,7 @@ def _drawn_frames(order: PartOrder, tally: Tally) -> Iterator[tuple[int, Pixels]
     look, segment = order.look, order.segment
     rows = FrameRows(order.items, order.shards, order.between)
     middle = segment.first_frame + segment.num_frames // 2
-    for frame in decode_segment(source_of(order.source), segment):
+    for frame in decode_segment(video_source(order.source), segment):
         if isinstance(frame, Lost):
             tally.num_lost += frame.last - frame.first + 1
             tally.reason = tally.reason or f"frame {frame.first}: {frame.reason}"

@@ -24,7 +24,7 @@ from fcos_core.errors import (
 )
 from fcos_core.predictor import device_errors
 from fcos_core.structures import Detections
-from jobs.inputs.item_bytes import as_it_is, fetch, has_changed
+from jobs.inputs.item_bytes import has_changed, read_item_bytes, without_version
 from jobs.inputs.video_frames import LoadedFrame, load_frames
 from jobs.media.image.decode import decode_image
 from jobs.parallel.devices import device_model
@@ -70,7 +70,9 @@ class Worker:
         categories = self._predictor.model.categories
         self._category_ids = np.array([category.id for category in categories], np.int32)
         self._loader = Loader(
-            fetch if settings.attempt is None else lambda item: fetch(as_it_is(item)),
+            read_item_bytes
+            if settings.attempt is None
+            else lambda item: read_item_bytes(without_version(item)),
             bytes_in_flight=settings.bytes_in_flight,
             max_pixels=settings.max_pixels,
             fetch_threads=FETCH_THREADS,
@@ -251,7 +253,7 @@ class Worker:
 def _frame_loader(settings: WorkerSettings) -> Callable[[ManifestItem], Iterator[LoadedFrame]]:
     """Say how segments are decoded: those at work together convert colours with all threads."""
     load = partial(load_frames, threads=max(1, settings.threads // SEGMENTS_AT_ONCE))
-    return load if settings.attempt is None else lambda item: load(as_it_is(item))
+    return load if settings.attempt is None else lambda item: load(without_version(item))
 
 
 def _check_device(settings: WorkerSettings) -> str:
