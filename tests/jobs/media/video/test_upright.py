@@ -12,8 +12,8 @@ import pytest
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 
-from jobs.media.video.pixel_memory import PixelMemory
-from jobs.media.video.rotation import Upright, _turned
+from jobs.media.video.pixel_pool import PixelPool
+from jobs.media.video.rotation import FrameConverter, _turned
 from tests.jobs.media.video.making import Recipe, write_video
 
 EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
@@ -59,7 +59,7 @@ def test_pixels_are_those_of_ffmpegs_exact_conversion(pix_fmt: str, size: tuple[
     expected = frame.to_ndarray(
         format="gbrp", interpolation=EXACT, dst_color_range=ColorRange.JPEG, threads=1
     )
-    pixels = Upright()(frame)
+    pixels = FrameConverter().convert(frame)
     assert np.array_equal(pixels, expected)
     assert pixels.shape == (size[1], size[0], 3)
     assert pixels.flags.c_contiguous
@@ -68,11 +68,11 @@ def test_pixels_are_those_of_ffmpegs_exact_conversion(pix_fmt: str, size: tuple[
 @pytest.mark.parametrize("pix_fmt", FORMATS)
 def test_neither_threads_nor_processor_change_a_pixel(pix_fmt: str) -> None:
     frame = noise(pix_fmt, SIZES[0])
-    expected = Upright()(frame)
+    expected = FrameConverter().convert(frame)
     for threads in (2, 3, 8):
-        assert np.array_equal(Upright(threads)(frame), expected)
+        assert np.array_equal(FrameConverter(threads).convert(frame), expected)
     with plain_processor():
-        assert np.array_equal(Upright()(frame), expected)
+        assert np.array_equal(FrameConverter().convert(frame), expected)
 
 
 def test_without_exact_sums_the_processor_does_change_pixels() -> None:
@@ -96,19 +96,19 @@ def test_every_pixel_goes_where_the_display_matrix_sends_it(
 
 
 def test_memory_is_lent_again_only_when_no_view_of_it_is_left() -> None:
-    memory = PixelMemory()
-    first = memory.lend((48, 64, 3))
+    memory = PixelPool()
+    first = memory.acquire((48, 64, 3))
     place = first.ctypes.data
     view = first[::2, ::2].transpose(2, 0, 1)  # as a consumer may keep it
     view[:] = 7
     del first
-    other = memory.lend((48, 64, 3))
+    other = memory.acquire((48, 64, 3))
     assert other.ctypes.data != place
     other[:] = 9
     assert (view == 7).all()
     del view
-    assert memory.lend((48, 64, 3)).ctypes.data == place
-    assert memory.lend((32, 64, 3)).shape == (32, 64, 3)
+    assert memory.acquire((48, 64, 3)).ctypes.data == place
+    assert memory.acquire((32, 64, 3)).shape == (32, 64, 3)
 
 
 def test_a_converted_frame_is_tied_into_no_circle_that_keeps_it(tmp_path: Path) -> None:
@@ -116,5 +116,5 @@ def test_a_converted_frame_is_tied_into_no_circle_that_keeps_it(tmp_path: Path) 
     with av.open(str(path)) as file:
         frame = next(file.decode(video=0))
     num_references = sys.getrefcount(frame)
-    Upright()(frame)
+    FrameConverter().convert(frame)
     assert sys.getrefcount(frame) == num_references
