@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fcos_core.errors import AnnotationError, ConfigError
 from jobs.annotations.coco_json import CocoImage, load_images
 from jobs.inputs.item import InputItem
-from jobs.storage import absolute, beneath, folder_of, join, storage_for
+from jobs.storage import absolute, folder_of, join, resolve_reference, storage_for
 
 _PROBED_IMAGES = 10
 _LARGEST_SIDE = 2**31 - 1  # what a manifest's column holds
@@ -60,7 +60,7 @@ def enumerate_coco_file(uri: str, image_root: str | None) -> Iterator[InputItem]
 
 
 def _uri_of(image: CocoImage, root: str) -> str:
-    return beneath(root, image.file_name)
+    return resolve_reference(root, image.file_name)
 
 
 def _find_root(uri: str, images: Sequence[CocoImage]) -> str:

@@ -109,7 +109,7 @@ def enumerate_list(uri: str) -> Iterator[InputItem]:
 
 
 def _at_least_one(pattern: str) -> Iterator[ObjectInfo]:
-    found = storage_for(pattern).matching(pattern)
+    found = storage_for(pattern).glob(pattern)
     first = next(found, None)
     if first is None:
         raise ConfigError(f"no file matches {pattern!r}")

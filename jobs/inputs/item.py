@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fcos_core.errors import ConfigError
 from jobs.media.extensions import is_image_name, is_video_name
 from jobs.media.video.signature import SIGNATURE_BYTES, looks_like_video
-from jobs.storage import ObjectInfo, absolute, beneath, storage_for
+from jobs.storage import ObjectInfo, absolute, resolve_reference, storage_for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,7 @@ def referenced_item(name: str, folder: str, *, place: str) -> InputItem:
     Raises:
         ConfigError: the name is a folder's.
     """
-    uri = absolute(name) if name.startswith("~") else beneath(folder, name)
+    uri = absolute(name) if name.startswith("~") else resolve_reference(folder, name)
     storage = storage_for(uri)
     info = storage.stat(uri)
     if info is not None:

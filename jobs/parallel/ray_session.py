@@ -21,7 +21,7 @@ from fcos_core.errors import ConfigError, IncompleteRunError
 from jobs.parallel.ray_environment import ray_environment
 from jobs.parallel.ray_scratch import kill_users, scratch_folder
 from jobs.parallel.signals import environment, kept_signal_handlers, quiet_stdout
-from jobs.storage.s3.access import exported
+from jobs.storage.s3.access import exported_variables
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def _connect(ray: ModuleType, where: Mapping[str, Any], folder: Path) -> None:
 
 def worker_options() -> dict[str, Any]:
     """Options of every task and actor: how S3 is used must be known wherever they run."""
-    variables = dict(exported())
+    variables = dict(exported_variables())
     return {"runtime_env": {"env_vars": variables}} if variables else {}
 
 

@@ -167,12 +167,12 @@ def test_what_is_missing_is_told_from_what_is_forbidden(
     [
         pytest.param(
             {"AWS_ACCESS_KEY_ID": "nobody"},
-            "the access key is unknown there (InvalidAccessKeyId",
+            "the server does not know the access key (InvalidAccessKeyId",
             id="unknown key",
         ),
         pytest.param(
             {"AWS_SECRET_ACCESS_KEY": "wrong"},
-            "the secret key is not that access key's (SignatureDoesNotMatch",
+            "the secret key does not belong to the access key (SignatureDoesNotMatch",
             id="wrong secret",
         ),
         pytest.param(

@@ -82,5 +82,5 @@ def test_a_folder_is_not_one_whose_name_begins_alike(s3: str):
 )
 def test_a_pattern_means_what_it_means_on_disk(s3: str, pattern: str, expected: list[str]):
     put(s3, ["1.jpg", "2.jpg", "a/3.jpg", "a/x.txt", "a/deep/5.jpg", "ab/4.jpg", ".hidden.jpg"])
-    found = sorted(info.uri for info in storage.matching(f"{s3}/{pattern}"))
+    found = sorted(info.uri for info in storage.glob(f"{s3}/{pattern}"))
     assert found == [f"{s3}/{key}" for key in expected]
