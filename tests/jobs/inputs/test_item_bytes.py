@@ -98,7 +98,7 @@ def test_links_in_a_tar_are_no_images(tmp_path: Path):
         enumerate_inputs([str(tmp_path / "a.tar")])
 
 
-def test_pattern_that_asks_for_archives_gets_what_is_in_them(tmp_path: Path):
+def test_a_pattern_of_archives_gives_their_images(tmp_path: Path):
     for number in (2, 1):
         write_tar(tmp_path / f"{number}.tar", {"x.jpg": b"%d" % number})
     found = read_all(f"{tmp_path}/*.tar")
@@ -189,13 +189,13 @@ def test_parquet_without_images_is_refused(
         enumerate_inputs([str(path)])
 
 
-def test_what_is_no_parquet_is_refused(tmp_path: Path):
+def test_a_file_that_is_no_parquet_is_refused(tmp_path: Path):
     (tmp_path / "p.parquet").write_bytes(b"PAR1 but not really")
     with pytest.raises(ConfigError, match="no readable Parquet file"):
         enumerate_inputs([f"{tmp_path}/p.parquet"])
 
 
-def test_null_and_missing_rows_are_the_items_fault(tmp_path: Path):
+def test_null_and_missing_rows_are_errors_of_the_item(tmp_path: Path):
     path = write_parquet(tmp_path / "p.parquet", {"image": pa.array([b"a", None])})
     with pytest.raises(ImageError, match=r"p.parquet#1: column image is null"):
         read_item_bytes(item(f"{path}#1"))
@@ -205,7 +205,7 @@ def test_null_and_missing_rows_are_the_items_fault(tmp_path: Path):
         read_item_bytes(item(f"{path}#x"))
 
 
-def test_flipped_bit_in_a_parquet_page_is_the_items_fault(tmp_path: Path):
+def test_a_flipped_bit_in_a_parquet_page_is_an_error_of_the_item(tmp_path: Path):
     path = tmp_path / "p.parquet"
     table = pa.table({"image": pa.array([b"payload" * 50])})
     pq.write_table(
@@ -239,7 +239,7 @@ def test_number_sign_in_the_folder_of_an_archive(tmp_path: Path):
     assert read_all(path) == {f"{path}#c.tar#d.jpg": b"found"}
 
 
-def test_missing_things_are_the_items_fault_and_are_named(tmp_path: Path):
+def test_missing_files_are_errors_of_the_item_and_are_named(tmp_path: Path):
     path = write_tar(tmp_path / "a.tar", MEMBERS)
     for uri in (tmp_path / "gone.jpg", f"{tmp_path}/gone.tar#a.jpg", tmp_path / "a#b.jpg"):
         message = f"{str(uri)!r} cannot be read: No such file"
@@ -253,21 +253,21 @@ def test_missing_things_are_the_items_fault_and_are_named(tmp_path: Path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_forbidden_file_is_the_items_fault(tmp_path: Path):
+def test_a_forbidden_file_is_an_error_of_the_item(tmp_path: Path):
     (tmp_path / "a.jpg").write_bytes(b"x")
     (tmp_path / "a.jpg").chmod(0)
     with pytest.raises(ImageError, match="cannot be read: Permission denied"):
         read_item_bytes(item(tmp_path / "a.jpg"))
 
 
-def test_a_failing_disk_is_not_the_items_fault():
+def test_a_failing_disk_is_not_an_error_of_the_item():
     if not Path("/proc/self/mem").is_file():
         pytest.skip("needs a file whose reading fails with an input/output error")
     with pytest.raises(StorageError, match="Input/output error"):
         read_item_bytes(item("/proc/self/mem"))
 
 
-def test_a_failing_disk_is_known_through_the_readers_of_archives(
+def test_a_failing_disk_is_a_storage_error_in_the_readers_of_archives(
     monkeypatch: pytest.MonkeyPatch,
 ):
     if not Path("/proc/self/mem").is_file():
@@ -286,7 +286,7 @@ def test_huge_file_is_refused_before_it_is_read(tmp_path: Path):
         read_item_bytes(item(tmp_path / "huge.jpg"))
 
 
-def test_archive_cut_after_the_plan_is_the_items_fault(tmp_path: Path):
+def test_an_archive_truncated_after_the_plan_is_an_error_of_the_item(tmp_path: Path):
     path = write_tar(tmp_path / "a.tar", MEMBERS)
     manifest = make_manifest(enumerate_inputs([str(path)]), 8)
     assert read_item_bytes(manifest[0]) == b"first"
@@ -298,7 +298,7 @@ def test_archive_cut_after_the_plan_is_the_items_fault(tmp_path: Path):
         read_item_bytes(unversioned)
 
 
-def test_file_changed_after_the_plan_is_the_items_fault(tmp_path: Path):
+def test_a_file_changed_after_the_plan_is_an_error_of_the_item(tmp_path: Path):
     path = tmp_path / "a.jpg"
     path.write_bytes(b"first")
     (planned,) = make_manifest(enumerate_inputs([str(path)]), 8)

@@ -1,4 +1,4 @@
-"""A frame's pixels: FFmpeg's exact sums, whatever the threads and the processor, and upright."""
+"""Pixels of a frame: exact, upright, and the same for any number of threads and any processor."""
 
 import ctypes
 import sys
@@ -23,7 +23,7 @@ MATRICES = [
     (a, b, c, d)
     for a, b, c, d in np.ndindex(3, 3, 3, 3)
     if (a != 1 and d != 1 and b == c == 1) or (b != 1 and c != 1 and a == d == 1)
-]  # of 0, 1, 2 for -1, 0, 1: the eight ways to lay an image down
+]  # 0, 1, 2 stand for -1, 0, 1: the eight orientations of an image
 
 
 def noise(pix_fmt: str, size: tuple[int, int]) -> VideoFrame:
@@ -39,7 +39,7 @@ def noise(pix_fmt: str, size: tuple[int, int]) -> VideoFrame:
 
 @contextmanager
 def plain_processor() -> Generator[None]:
-    """Let FFmpeg forget what vector instructions there are, as on a processor it does not know."""
+    """Hide the vector instructions from FFmpeg, as on a processor that it does not know."""
     libraries = list((Path(av.__file__).parents[1] / "av.libs").glob("libavutil*"))
     if not libraries:
         pytest.skip("this PyAV brings no libavutil of its own")
@@ -66,7 +66,7 @@ def test_pixels_are_those_of_ffmpegs_exact_conversion(pix_fmt: str, size: tuple[
 
 
 @pytest.mark.parametrize("pix_fmt", FORMATS)
-def test_neither_threads_nor_processor_change_a_pixel(pix_fmt: str) -> None:
+def test_neither_threads_nor_the_processor_change_a_pixel(pix_fmt: str) -> None:
     frame = noise(pix_fmt, SIZES[0])
     expected = FrameConverter().convert(frame)
     for threads in (2, 3, 8):
@@ -95,23 +95,23 @@ def test_every_pixel_goes_where_the_display_matrix_sends_it(
     assert np.array_equal(turned[to_y - to_y.min(), to_x - to_x.min()], pixels)
 
 
-def test_memory_is_lent_again_only_when_no_view_of_it_is_left() -> None:
-    memory = PixelPool()
-    first = memory.acquire((48, 64, 3))
+def test_a_buffer_is_used_again_only_when_no_view_of_it_is_left() -> None:
+    pool = PixelPool()
+    first = pool.acquire((48, 64, 3))
     place = first.ctypes.data
     view = first[::2, ::2].transpose(2, 0, 1)  # as a consumer may keep it
     view[:] = 7
     del first
-    other = memory.acquire((48, 64, 3))
+    other = pool.acquire((48, 64, 3))
     assert other.ctypes.data != place
     other[:] = 9
     assert (view == 7).all()
     del view
-    assert memory.acquire((48, 64, 3)).ctypes.data == place
-    assert memory.acquire((32, 64, 3)).shape == (32, 64, 3)
+    assert pool.acquire((48, 64, 3)).ctypes.data == place
+    assert pool.acquire((32, 64, 3)).shape == (32, 64, 3)
 
 
-def test_a_converted_frame_is_tied_into_no_circle_that_keeps_it(tmp_path: Path) -> None:
+def test_a_converted_frame_is_in_no_reference_cycle(tmp_path: Path) -> None:
     path = write_video(tmp_path, Recipe(num_frames=3))
     with av.open(str(path)) as file:
         frame = next(file.decode(video=0))
