@@ -17,7 +17,7 @@ from jobs.annotations.join import require_same_categories
 from jobs.html import formats
 from jobs.html.page import MAX_BYTES, Page, render
 from jobs.html.section import Section
-from jobs.inputs.relocated import reader
+from jobs.inputs.relocated import image_reader
 from jobs.reporting.examples.frames import FrameReader
 from jobs.reporting.examples.panels import DrawnPanel, draw_panels, panels_section, without_last
 from jobs.reporting.examples.scan import Scan, scan
@@ -85,7 +85,7 @@ def run(
     found = scan(directory, joined, _score(metrics))
     names = {category.id: category.name for category in record.categories}
     frames = FrameReader.of_panels(directory, found.frame_panels, config.image_root)
-    drawer = Drawer(reader(config.image_root), names, found.score, frames)
+    drawer = Drawer(image_reader(config.image_root), names, found.score, frames)
     panels = draw_panels(found.panels, drawer)
     frame_panels = draw_panels(found.frame_panels, drawer)
     proof = proof or prove(directory)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
-_ARCHIVE_MEMBER = re.compile(r"^.*\.(?:tar|tar\.gz|tgz)#(?P<member>.*)$", re.IGNORECASE | re.DOTALL)
-
+from jobs.storage.member_uri import member_path
 
 MAX_EXAMPLES = 3
 
@@ -81,8 +79,8 @@ def match_suffixes(uris: Sequence[str], num_entries: Mapping[str, int]) -> Match
 
 def _matching(uri: str, suffixes: Container[str], depth: int) -> list[str]:
     """List the suffixes that a uri ends with, the longest last."""
-    member = _ARCHIVE_MEMBER.match(uri) if "#" in uri else None
-    path = "/" + member["member"].removeprefix("./") if member is not None else uri
+    member = member_path(uri)
+    path = uri if member is None else "/" + member.removeprefix("./")
     found: list[str] = []
     start = len(path)
     for _ in range(depth + 1):

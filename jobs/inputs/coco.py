@@ -6,21 +6,25 @@ from collections.abc import Iterator, Sequence
 
 from fcos_core.errors import AnnotationError, ConfigError
 from jobs.annotations.coco_json import CocoImage, load_images
-from jobs.inputs.item import InputItem, Tally
-from jobs.storage import absolute, beneath, folder_of, join, storage_for
+from jobs.inputs.item import InputItem
+from jobs.storage import absolute, folder_of, join, resolve_reference, storage_for
 
 _PROBED_IMAGES = 10
 _LARGEST_SIDE = 2**31 - 1  # what a manifest's column holds
 
 
-def in_coco_file(uri: str, image_root: str | None, tally: Tally) -> Iterator[InputItem]:
-    """Take every image's entry; an image that is missing is an item all the same.
+def enumerate_coco_file(uri: str, image_root: str | None) -> Iterator[InputItem]:
+    """Take every image's entry; an image that is missing is an item nevertheless.
 
-    Entries that are frames of videos are passed over: the videos are inputs of their own.
+    Entries that are frames of videos are left out: the videos are inputs of their own.
 
     Without an image root, the folders where data sets commonly have their images are tried: the
     file's own, ``images`` in it or beside it, and the split's (``val2017`` for
     ``instances_val2017.json``) beside it or in ``images``.
+
+    Args:
+        uri: of the COCO file.
+        image_root: the folder with the images; None tries the folders above.
 
     Yields:
         Items in the order of the file.
@@ -28,7 +32,6 @@ def in_coco_file(uri: str, image_root: str | None, tally: Tally) -> Iterator[Inp
     Raises:
         ConfigError: the file is malformed, two entries name one image, or there is no such root.
     """
-    del tally
     try:
         images = load_images(uri)
     except AnnotationError as error:
@@ -57,12 +60,14 @@ def in_coco_file(uri: str, image_root: str | None, tally: Tally) -> Iterator[Inp
 
 
 def _uri_of(image: CocoImage, root: str) -> str:
-    return beneath(root, image.file_name)
+    return resolve_reference(root, image.file_name)
 
 
 def _find_root(uri: str, images: Sequence[CocoImage]) -> str:
     if not images:
-        raise ConfigError(f"{uri}: lists no images; of frames of videos, give the videos")
+        raise ConfigError(
+            f"{uri}: lists no images; if its entries are frames, give their videos as inputs"
+        )
     folder = folder_of(uri)
     beside = folder_of(folder)
     split = uri.rpartition("/")[2].rpartition(".")[0].rpartition("_")[2]

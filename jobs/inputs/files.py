@@ -1,73 +1,94 @@
-"""Images and videos that are files of their own: named, in a folder, of a pattern or in a list.
+"""Images and videos that are files of their own, in a folder, by a pattern or in a list; archives.
 
-A folder or pattern takes what is named like one and skips the rest; hidden files and folders
-are passed over without being counted. A file that is named, itself or in a list, is always an item.
+A folder or pattern takes the files that are named like an image or a video, and counts the others
+as skipped. Hidden files and folders are ignored and not counted. A file that is named, on the
+command line or in a list, is always an item.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from fcos_core.errors import ConfigError
-from jobs.inputs import archives as inputs_archive
-from jobs.inputs.item import InputItem, Tally, explicit_item, item_of, named_item
+from fcos_core.errors import ConfigError, DataError
+from jobs.inputs.item import InputItem, item_by_content, item_by_name, referenced_item
+from jobs.inputs.parquet_images import enumerate_rows
+from jobs.inputs.tar_images import enumerate_members
 from jobs.media.extensions import is_image_name, is_video_name
-from jobs.storage import ObjectInfo, storage_for
+from jobs.storage import ObjectInfo, folder_of, storage_for
+from jobs.storage.member_uri import ContainerKind, container_kind
+
+_CONTAINERS: dict[ContainerKind, Callable[[ObjectInfo], Iterator[InputItem | None]]] = {
+    "tar": enumerate_members,
+    "parquet": enumerate_rows,
+}
 
 
-def single(info: ObjectInfo, tally: Tally) -> Iterator[InputItem]:
-    """Take a file that was named.
+def enumerate_file(info: ObjectInfo) -> Iterator[InputItem]:
+    """Take a file that a user named.
 
     Yields:
         Its item.
     """
-    del tally
-    yield explicit_item(info)
+    yield item_by_content(info)
 
 
-def in_folder(uri: str, tally: Tally) -> Iterator[InputItem]:
+def enumerate_folder(uri: str) -> Iterator[InputItem | None]:
     """Search a folder at any depth.
 
     Yields:
-        Its images and videos, by uri.
+        Its images and videos, by uri; None for each other file.
     """
-    yield from _media(_visible(uri), tally)
+    yield from _media(_visible(uri))
 
 
-def matching(pattern: str, tally: Tally) -> Iterator[InputItem]:
+def enumerate_pattern(pattern: str) -> Iterator[InputItem | None]:
     """Take the files that match ``*``, ``?``, ``[...]`` and ``**``, the last for any depth.
 
     Yields:
-        Their images and videos, by uri of the file.
+        The images and videos among them, by uri of the file; None for each other file.
 
     Raises:
         ConfigError: no file matches.
     """
-    found = storage_for(pattern).matching(pattern)
-    yield from _media(_at_least_one(found, pattern), tally)
+    yield from _media(_at_least_one(pattern))
 
 
-def in_archives(pattern: str, tally: Tally) -> Iterator[InputItem]:
-    """Take what is in the archives that a pattern asks for by their extension.
+def enumerate_archive(info: ObjectInfo) -> Iterator[InputItem | None]:
+    """Take the images of a tar archive or a Parquet file.
 
     Yields:
-        Their images, by uri of the archive and in its order.
+        Items in the file's order; None for each member that is not named like an image.
 
     Raises:
-        ConfigError: no file matches.
+        ConfigError: the file cannot be read.
     """
-    read = inputs_archive.READERS[pattern.rpartition(".")[2].lower()]
-    found = sorted(storage_for(pattern).matching(pattern), key=lambda info: os.fsencode(info.uri))
-    for info in _at_least_one(iter(found), pattern):
-        yield from read(info, tally)
+    kind = container_kind(info.uri)
+    assert kind is not None
+    try:
+        yield from _CONTAINERS[kind](info)
+    except DataError as error:
+        raise ConfigError(f"input {error}") from error
 
 
-def in_list(uri: str, tally: Tally) -> Iterator[InputItem]:
+def enumerate_archives(pattern: str) -> Iterator[InputItem | None]:
+    """Take the images of all archives that match a pattern.
+
+    Yields:
+        Items by uri of the archive and in its order; None as ``enumerate_archive`` does.
+
+    Raises:
+        ConfigError: no file matches, or one cannot be read.
+    """
+    for info in sorted(_at_least_one(pattern), key=lambda info: os.fsencode(info.uri)):
+        yield from enumerate_archive(info)
+
+
+def enumerate_list(uri: str) -> Iterator[InputItem]:
     """Read a list: a path or uri per line, relative to the list's own folder.
 
-    Blank lines and those that begin with ``#`` are passed over; space around a name is not part of
-    it. A file that is missing is an item all the same, and so is ``<archive>#<member>``.
+    Blank lines and lines that begin with ``#`` are ignored, and so is space around a name. A file
+    that is missing is an item nevertheless, and so is ``<archive>#<member>``.
 
     Yields:
         Items in the order of the lines.
@@ -75,8 +96,7 @@ def in_list(uri: str, tally: Tally) -> Iterator[InputItem]:
     Raises:
         ConfigError: the list is not UTF-8, or a line names a folder.
     """
-    del tally
-    folder = uri.rpartition("/")[0] or "/"
+    folder = folder_of(uri)
     try:
         lines = storage_for(uri).read(uri).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -85,10 +105,11 @@ def in_list(uri: str, tally: Tally) -> Iterator[InputItem]:
         name = text.strip()
         if not name or name.startswith("#"):
             continue
-        yield named_item(name, folder, place=f"{uri}, line {number}")
+        yield referenced_item(name, folder, place=f"{uri}, line {number}")
 
 
-def _at_least_one(found: Iterator[ObjectInfo], pattern: str) -> Iterator[ObjectInfo]:
+def _at_least_one(pattern: str) -> Iterator[ObjectInfo]:
+    found = storage_for(pattern).glob(pattern)
     first = next(found, None)
     if first is None:
         raise ConfigError(f"no file matches {pattern!r}")
@@ -96,12 +117,10 @@ def _at_least_one(found: Iterator[ObjectInfo], pattern: str) -> Iterator[ObjectI
     yield from found
 
 
-def _media(found: Iterator[ObjectInfo], tally: Tally) -> Iterator[InputItem]:
+def _media(found: Iterator[ObjectInfo]) -> Iterator[InputItem | None]:
     for info in found:
-        if is_image_name(info.uri) or is_video_name(info.uri):
-            yield item_of(info)
-        else:
-            tally.skipped += 1
+        is_media = is_image_name(info.uri) or is_video_name(info.uri)
+        yield item_by_name(info) if is_media else None
 
 
 def _visible(folder: str) -> Iterator[ObjectInfo]:

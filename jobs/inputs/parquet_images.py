@@ -1,4 +1,7 @@
-"""A Parquet file with an image, or the uri of one, in every row."""
+"""A Parquet file with an image in every row, or the uri of one: its rows as items, and their bytes.
+
+The file is opened once per process.
+"""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
@@ -10,13 +13,16 @@ import threading
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fcos_core.errors import DataError
-from jobs.storage import ObjectInfo
+from fcos_core.errors import ConfigError, DataError, ImageError
+from jobs.inputs.item import InputItem, referenced_item
+from jobs.storage import ObjectInfo, folder_of
+from jobs.storage.member_uri import member_uri
 from jobs.storage.range_file import RangeFile
 
 URI_COLUMN = "uri"
@@ -26,6 +32,8 @@ BYTES_COLUMNS = ("bytes", "image", "image_bytes")
 _KEPT_GROUPS = 2
 """Row groups in memory per file: items come nearly in order, from several threads at once."""
 
+_opening = threading.Lock()
+
 
 class ParquetImages:
     """Reads single rows of a file's image column; may be used by many threads.
@@ -34,7 +42,7 @@ class ParquetImages:
         info: the file.
 
     Raises:
-        DataError: it is no Parquet file, or has neither a column of bytes nor ``uri``.
+        DataError: the file is no Parquet file, or has neither a column of bytes nor ``uri``.
     """
 
     def __init__(self, info: ObjectInfo) -> None:
@@ -79,13 +87,13 @@ class ParquetImages:
         """Read the image of one row.
 
         Args:
-            row: from 0, over all row groups.
+            row: number of the row, from 0 over all row groups.
 
         Returns:
             The image's bytes.
 
         Raises:
-            DataError: there is no such row, it is null, or its row group is damaged.
+            DataError: there is no such row, its value is null, or its row group is damaged.
         """
         if not 0 <= row < self.num_rows:
             raise DataError(f"no row {row}, {self.num_rows} rows")
@@ -132,6 +140,59 @@ class ParquetImages:
             return False
         kind = schema.field(URI_COLUMN).type
         return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def enumerate_rows(info: ObjectInfo) -> Iterator[InputItem]:
+    """List an image per row: the bytes in the row if there is such a column, otherwise its ``uri``.
+
+    A relative path in ``uri`` is relative to the Parquet file's own folder.
+
+    Yields:
+        Items in the order of the rows.
+
+    Raises:
+        ConfigError: a uri is null, empty or names a folder.
+        DataError: the file is no Parquet file, or has neither column.
+    """
+    images = ParquetImages(info)
+    if images.bytes_column is not None:
+        for row in range(images.num_rows):
+            uri = member_uri(info.uri, row)
+            yield InputItem(uri=uri, mtime_ns=info.mtime_ns, etag=info.etag)
+        return
+    folder = folder_of(info.uri)
+    for row, name in enumerate(images.uris()):
+        place = f"{info.uri}, row {row}"
+        if not name:
+            raise ConfigError(f"{place}: uri is {name!r}")
+        yield referenced_item(name, folder, place=place)
+
+
+def read_row(info: ObjectInfo, row: str, *, max_bytes: int) -> bytes:
+    """Read the image of one row; may be called from many threads.
+
+    Args:
+        info: the Parquet file.
+        row: number of the row, as a uri spells it.
+        max_bytes: the largest image that is given out.
+
+    Raises:
+        DataError: the file cannot be read or has no such row.
+        ImageError: ``row`` is no number, or the image is larger than ``max_bytes``.
+    """
+    if not row.isdecimal():
+        raise ImageError(f"{row!r} is no row number")
+    with _opening:
+        images = _parquet_images(info)
+    data = images.read(int(row))
+    if len(data) > max_bytes:
+        raise ImageError(f"{len(data)} bytes, limit {max_bytes}")
+    return data
+
+
+@lru_cache(maxsize=2)
+def _parquet_images(info: ObjectInfo) -> ParquetImages:
+    return ParquetImages(info)
 
 
 def _is_binary(kind: pa.DataType) -> bool:

@@ -1,49 +1,49 @@
-"""Where a run's sources lie now: where they lay, or below another folder."""
+"""Reads a run's images from where the run found them, or from another folder they lie in now."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from fcos_core.errors import ImageError
-from jobs.inputs.item_bytes import fetch
+from jobs.inputs.item_bytes import read_item_bytes
 from jobs.rundir.rows import ManifestItem, Row
 from jobs.storage import absolute, join, storage_for
+from jobs.storage.member_uri import member_path
 
-Read = Callable[[Row], bytes]
+ReadImage = Callable[[Row], bytes]
 """Gives the file of a row's image."""
 
-_MEMBER = re.compile(r"\.(?:tar|tar\.gz|tgz)#", re.IGNORECASE)
 
-
-def reader(image_root: str | None) -> Read:
-    """Make what reads the file of a row's image.
+def image_reader(image_root: str | None) -> ReadImage:
+    """Make the function that reads the file of a row's image.
 
     Args:
-        image_root: a folder with the images, where they do not lie where the run found them.
+        image_root: the folder with the images; None for where the run found them.
     """
     if image_root is None:
-        return _read
+        return _read_in_place
     root = absolute(image_root)
 
     def read(row: Row) -> bytes:
-        uri = located(row.uri, root)
+        uri = relocate(row.uri, root)
         return storage_for(uri).read(uri)
 
     return read
 
 
-def located(uri: str, root: str) -> str:
-    """Find a source below a folder: the longest end of its uri that is a file in there.
+def relocate(uri: str, root: str) -> str:
+    """Find a source below a folder: the longest end of its uri that is a file in the folder.
+
+    The members of a tar archive are looked for as files, by their paths inside the archive.
 
     Args:
-        uri: as the run found it.
+        uri: of the source, as the run found it.
         root: uri of the folder.
 
     Raises:
-        ImageError: there is none.
+        ImageError: the folder has no such file.
     """
-    path = _MEMBER.split(uri)[-1]
+    path = member_path(uri) or uri
     parts = [part for part in path.split("/") if part not in {"", ".", ".."}]
     for start in range(len(parts)):
         candidate = join(root, *parts[start:])
@@ -52,7 +52,7 @@ def located(uri: str, root: str) -> str:
     raise ImageError(f"{uri}: not below --image-root {root!r}")
 
 
-def _read(row: Row) -> bytes:
-    return fetch(
+def _read_in_place(row: Row) -> bytes:
+    return read_item_bytes(
         ManifestItem(item_id=row.item_id, shard=0, kind="image", uri=row.uri, image_id=row.image_id)
     )

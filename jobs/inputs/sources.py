@@ -1,37 +1,37 @@
-"""What the words after ``fcos detect`` stand for: each becomes a sequence of images and videos.
+"""What the arguments of ``fcos detect`` stand for: each becomes a sequence of images and videos.
 
 =====================  ==========================================================================
-a folder               files named like an image or a video, at any depth; see ``inputs_files``
-a pattern              the same, of what matches; ``*.tar`` and ``*.parquet`` match archives
-``*.txt``              a list of files, one per line
-``*.json``             a COCO file's images; see ``inputs_coco``
-``*.tar``              a WebDataset archive's images; see ``inputs_archive``
-``*.parquet``          an image or a uri per row; see ``inputs_archive``
+a folder               files named like an image or a video, at any depth (``enumerate_folder``)
+a pattern              the same, of the files that match; ``*.tar`` and ``*.parquet`` match archives
+``*.txt``              a list of files, one per line (``enumerate_list``)
+``*.json``             a COCO file's images (``enumerate_coco_file``)
+``*.tar``              a WebDataset archive's images (``enumerate_members``)
+``*.parquet``          an image or a uri per row (``enumerate_rows``)
 any other file         one image or video, whatever its name
 =====================  ==========================================================================
 
 The order is that of the inputs and, within one, a stable one: by uri, or the file's own. An item
-that is found twice is kept where it was found first.
+that is found twice keeps its first place.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
 from fcos_core.errors import ConfigError, StorageError
-from jobs.inputs import archives as inputs_archive
-from jobs.inputs import coco as inputs_coco
-from jobs.inputs import files as inputs_files
-from jobs.inputs.item import InputItem, Tally
+from jobs.inputs import files
+from jobs.inputs.coco import enumerate_coco_file
+from jobs.inputs.item import InputItem
 from jobs.storage import absolute, storage_for
+from jobs.storage.member_uri import container_kind
 from jobs.storage.patterns import is_pattern
 
-_Enumeration = partial[Iterator[InputItem]]
-_LISTINGS = (inputs_files.in_folder, inputs_files.matching)
+_Enumeration = partial[Iterator[InputItem]] | partial[Iterator[InputItem | None]]
+_UNSORTED = (files.enumerate_folder, files.enumerate_pattern)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +40,10 @@ class Listing:
 
     Attributes:
         items: each uri once.
-        skipped: files that were passed over because of their names. With a
-            limit, only those met before it was reached.
-        repeated: items that were found before and dropped.
+        skipped: number of files that are named neither like an image nor like a video, and of
+            members of archives that are not named like an image. With a limit, only those found
+            before the limit was reached.
+        repeated: number of items that were found before and dropped.
         annotations: uri of the COCO file when that is the only input; its image ids are then the
             run's.
     """
@@ -53,17 +54,36 @@ class Listing:
     annotations: str | None
 
 
+class _DistinctItems:
+    """Keeps the first of the items with one uri, and counts what it leaves out."""
+
+    def __init__(self) -> None:
+        self.skipped = 0
+        self.repeated = 0
+        self._uris: set[str] = set()
+
+    def keep(self, found: Iterable[InputItem | None]) -> Iterator[InputItem]:
+        for item in found:
+            if item is None:
+                self.skipped += 1
+            elif item.uri in self._uris:
+                self.repeated += 1
+            else:
+                self._uris.add(item.uri)
+                yield item
+
+
 def enumerate_inputs(
     inputs: Sequence[str], *, image_root: str | None = None, limit: int | None = None
 ) -> Listing:
     """Find the images and videos that some inputs stand for.
 
-    Every input is looked at, whether or not the limit is reached before it.
+    Every input is looked at, even when the limit is reached before it.
 
     Args:
-        inputs: as a person typed them.
-        image_root: where the images of a COCO file lie; None looks near the file.
-        limit: take only so many, from the front.
+        inputs: as a user typed them.
+        image_root: the folder with the images of a COCO file; None searches near the file.
+        limit: the number of items to take, from the front.
 
     Returns:
         At least one item per input that was reached.
@@ -80,7 +100,7 @@ def enumerate_inputs(
     coco = [text for text in inputs if _is_coco(text)]
     if image_root is not None and not coco:
         raise ConfigError(f"image root {image_root!r} is given, but no input is a COCO json")
-    tally = Tally()
+    distinct = _DistinctItems()
     items: list[InputItem] = []
     try:
         enumerations = [(text, _resolve(text, image_root)) for text in inputs]
@@ -88,21 +108,21 @@ def enumerate_inputs(
             left = None if limit is None else limit - len(items)
             if left == 0:
                 break
-            found, skipped = len(items) + tally.repeated, tally.skipped
-            taken = list(islice(filter(tally.is_new, enumeration(tally)), left))
-            if enumeration.func in _LISTINGS:
+            found, skipped = len(items) + distinct.repeated, distinct.skipped
+            taken = list(islice(distinct.keep(enumeration()), left))
+            if enumeration.func in _UNSORTED:
                 # Costs nothing where they are; not every S3 server keeps to S3's order.
                 taken.sort(key=lambda item: os.fsencode(item.uri))
             items.extend(taken)
-            if found == len(items) + tally.repeated:
-                others = f"{tally.skipped - skipped} files of other kinds"
+            if found == len(items) + distinct.repeated:
+                others = f"{distinct.skipped - skipped} files of other kinds"
                 raise ConfigError(f"input {text!r} holds no image or video, {others}")
     except StorageError as error:
         raise ConfigError(f"input cannot be read: {error}") from error
     return Listing(
         items=tuple(items),
-        skipped=tally.skipped,
-        repeated=tally.repeated,
+        skipped=distinct.skipped,
+        repeated=distinct.repeated,
         annotations=absolute(coco[0]) if len(inputs) == 1 and coco else None,
     )
 
@@ -111,28 +131,28 @@ def _resolve(text: str, image_root: str | None) -> _Enumeration:
     """Find out what an input is, so that a mistyped one fails before anything is listed.
 
     Raises:
-        ConfigError: it does not exist.
+        ConfigError: the input does not exist.
     """
     uri = absolute(text)
     storage = storage_for(uri)
     if storage.is_folder(uri):
-        return partial(inputs_files.in_folder, uri)
+        return partial(files.enumerate_folder, uri)
+    is_archive = container_kind(uri) is not None
     info = storage.stat(uri)
     if info is None:
         if not is_pattern(uri):
             raise ConfigError(f"input {text!r} does not exist")
-        is_archive = _extension(uri) in inputs_archive.READERS
-        return partial(inputs_files.in_archives if is_archive else inputs_files.matching, uri)
+        return partial(files.enumerate_archives if is_archive else files.enumerate_pattern, uri)
     # Opened once, so that a missing permission is an error of the command and not of every item.
     storage.read_range(uri, 0, 1)
-    kind = _extension(uri)
-    if kind in inputs_archive.READERS:
-        return partial(inputs_archive.READERS[kind], info)
-    if kind == "json":
-        return partial(inputs_coco.in_coco_file, uri, image_root)
-    if kind == "txt":
-        return partial(inputs_files.in_list, uri)
-    return partial(inputs_files.single, info)
+    if is_archive:
+        return partial(files.enumerate_archive, info)
+    extension = _extension(uri)
+    if extension == "json":
+        return partial(enumerate_coco_file, uri, image_root)
+    if extension == "txt":
+        return partial(files.enumerate_list, uri)
+    return partial(files.enumerate_file, info)
 
 
 def _is_coco(text: str) -> bool:

@@ -1,8 +1,8 @@
-"""Indexes the videos of a run before its manifest is written: in processes that may die.
+"""Indexes the videos of a run before its manifest is written, and cuts them into segments.
 
-What a damaged file does to a demuxer or decoder must not end the driver. So videos are indexed by
-child processes, some at once; one that dies or hangs costs a video its place in the run, and that
-only after others died of it with nothing before it. On a cluster Ray tasks start the children.
+A damaged file may crash the demuxer or decoder, which must not end the driver. So child processes
+index the videos, several at once. A video whose child crashes or hangs is tried again, alone in new
+children; when these fail too, it has no segments. On a cluster Ray tasks start the children.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from fcos_core.errors import ConfigError, StorageError
-from jobs.inputs.video_frames import PlannedVideo, plan_video
-from jobs.media.video import Sampling
+from fcos_core.errors import ConfigError, StorageError, VideoError
+from jobs.inputs.video_source import video_source
+from jobs.media.video import Sampling, Segment, index_video
+from jobs.media.video.segments import split_by_length
 from jobs.parallel.cores import num_cores
 from jobs.parallel.map_blocks import TaskCrashed, map_blocks, map_blocks_in_child
 from jobs.storage import storage_for
@@ -23,21 +24,21 @@ from jobs.storage import storage_for
 _log = logging.getLogger(__name__)
 
 SEGMENT_ROWS = 256
-"""Frames of a segment, at least: some ten seconds of video, and some seconds of work."""
+"""The least number of frames in a segment: ten seconds of video, and some seconds of work."""
 
-_BLOCK_VIDEOS = 16  # a child is started for so many
-_RAY_FROM_VIDEOS = 64  # below, a cluster's tasks cost more than they bring
+_BLOCK_VIDEOS = 16  # indexed by one child
+_RAY_FROM_VIDEOS = 64  # for fewer, starting a cluster's tasks takes longer than the work
 _VIDEO_S, _SLOWEST_BYTES_PER_S = 600.0, 100_000.0  # a stream may have to be decoded to be counted
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoRequest:
-    """What to do with each video.
+    """How each video is indexed and cut.
 
     Attributes:
         stream: index of a stream in its file; None takes the best.
-        sampling: which frames to look at.
-        rows_per_segment: see ``plan_video``.
+        sampling: the frames to take.
+        rows_per_segment: the least number of frames taken in a segment; the last may have fewer.
     """
 
     stream: int | None = None
@@ -45,18 +46,36 @@ class VideoRequest:
     rows_per_segment: int = SEGMENT_ROWS
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedVideo:
+    """What a manifest needs to know of a video.
+
+    Attributes:
+        width: pixels of the first frame, upright; None if the video cannot be used.
+        height: pixels of the first frame, upright; None if the video cannot be used.
+        segments: the parts to be decoded; none if the video cannot be used.
+        note: a warning for the user: why the video cannot be used or not be split, or where it
+            ends; None when there is none.
+    """
+
+    width: int | None
+    height: int | None
+    segments: tuple[Segment, ...]
+    note: str | None
+
+
 def plan_videos(
     uris: Sequence[str], request: VideoRequest, *, address: str | None
 ) -> dict[str, PlannedVideo]:
-    """Index and cut videos.
+    """Index videos and cut them into segments.
 
     Args:
         uris: of the videos.
-        request: what to do with each.
-        address: of a Ray cluster, which shares the work where there is enough of it.
+        request: how each is indexed and cut.
+        address: of a Ray cluster, which is used for 64 videos or more; None for this machine only.
 
     Returns:
-        What became of each; also of those that cannot be used.
+        A plan per uri, also for the videos that cannot be used.
 
     Raises:
         ConfigError: the storage fails.
@@ -81,14 +100,42 @@ def plan_videos(
     return planned
 
 
+def plan_video(
+    uri: str, *, stream: int | None, sampling: Sampling, rows_per_segment: int
+) -> PlannedVideo:
+    """Index a video and cut it into segments.
+
+    Args:
+        uri: of the video.
+        stream: index of a stream in its file; None takes the best.
+        sampling: the frames to take.
+        rows_per_segment: the least number of frames taken in a segment; the last may have fewer.
+    """
+    try:
+        index = index_video(video_source(uri), stream=stream)
+    except VideoError as error:
+        return PlannedVideo(width=None, height=None, segments=(), note=str(error))
+    notes: list[str] = []
+    if index.serial_because is not None:
+        notes.append(f"{uri}: is decoded as one segment: {index.serial_because}")
+    if index.damage is not None:
+        notes.append(f"{uri}: ends after {index.num_frames} frames: {index.damage}")
+    return PlannedVideo(
+        width=index.width,
+        height=index.height,
+        segments=tuple(split_by_length(index, rows_per_segment, sampling=sampling)),
+        note="; ".join(notes) or None,
+    )
+
+
 def plan_alone(uri: str) -> PlannedVideo:
-    """Index one video, whatever its stream, in a child of its own."""
+    """Index the best stream of one video, in a child process."""
     (planned,) = _plan_block(VideoRequest(), [uri])
     return planned
 
 
 def _plan_block(request: VideoRequest, uris: Sequence[str]) -> list[PlannedVideo]:
-    """Index some videos in a child, and in other ones those that it died of."""
+    """Index videos in a child process; one that crashes it is tried again in new ones."""
     plan = partial(
         plan_video,
         stream=request.stream,
@@ -104,6 +151,6 @@ def _limit_s(uri: str) -> float:
     return _VIDEO_S + (0 if info is None else info.size_bytes / _SLOWEST_BYTES_PER_S)
 
 
-def _unusable(died: TaskCrashed[str]) -> PlannedVideo:
-    note = f"{died.block}: {died.reason}"
+def _unusable(crash: TaskCrashed[str]) -> PlannedVideo:
+    note = f"{crash.block}: {crash.reason}"
     return PlannedVideo(width=None, height=None, segments=(), note=note)

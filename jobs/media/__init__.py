@@ -1,1 +1,1 @@
-"""Reading pixels: decoded, upright, RGB."""
+"""Images and videos: decoded to upright RGB pixels, drawn on, and written as mp4."""

@@ -1,4 +1,4 @@
-"""File names that are taken for media when a folder, a pattern or an archive is searched."""
+"""File extensions by which a folder, a pattern or an archive is searched for media."""
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif")
 VIDEO_EXTENSIONS = (
@@ -8,12 +8,12 @@ VIDEO_EXTENSIONS = (
 
 
 def is_image_name(name: str) -> bool:
-    """Say whether a name ends like an image's, in any case. Content decides what it really is."""
+    """Say whether a name has an image's extension, in any case; decoding goes by the content."""
     return _extension(name) in IMAGE_EXTENSIONS
 
 
 def is_video_name(name: str) -> bool:
-    """Say whether a name ends like a video's, in any case."""
+    """Say whether a name has a video's extension, in any case."""
     return _extension(name) in VIDEO_EXTENSIONS
 
 

@@ -1,7 +1,7 @@
 """The largest images and frames that are decoded, in pixels."""
 
 MAX_PIXELS = 178_956_970
-"""Of one image: a quarter of a gibibyte at 24 bits, the limit other tools use as well."""
+"""Limit for one image: half a gibibyte at 24 bits, the limit that other tools use too."""
 
 MAX_FRAME_PIXELS = 8192 * 8192
-"""Of one frame of a video; a larger one is refused before it is allocated."""
+"""Limit for one frame of a video; larger frames are refused before they are allocated."""

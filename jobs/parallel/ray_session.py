@@ -20,7 +20,7 @@ from fcos_core.errors import ConfigError, IncompleteRunError
 from jobs.parallel.ray_environment import ray_environment
 from jobs.parallel.ray_scratch import kill_users, scratch_folder
 from jobs.parallel.signals import environment, kept_signal_handlers, quiet_stdout
-from jobs.storage.s3.access import exported
+from jobs.storage.s3.access import exported_variables
 
 _log = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ def _connect(ray: ModuleType, options: Mapping[str, Any], folder: Path) -> None:
 
 def worker_options() -> dict[str, Any]:
     """Return the options of every task and actor: they carry the S3 settings to its process."""
-    variables = dict(exported())
+    variables = dict(exported_variables())
     return {"runtime_env": {"env_vars": variables}} if variables else {}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.inputs.item import InputItem
 from jobs.inputs.sources import Listing
-from jobs.inputs.video_frames import PlannedVideo
+from jobs.inputs.video_index import PlannedVideo
 from jobs.rundir.rows import ManifestItem
 from jobs.rundir.sampled_frames import EVERY_FRAME
 

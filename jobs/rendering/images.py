@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ import cv2
 import numpy as np
 
 from fcos_core.errors import DataError, ImageError, StorageError
-from jobs.inputs.item_bytes import fetch
-from jobs.inputs.relocated import reader
+from jobs.inputs.item_bytes import read_item_bytes, source_exists
+from jobs.inputs.relocated import image_reader
 from jobs.media.drawing.colors import Pixels
 from jobs.media.drawing.detections import DetectedBoxes, draw_detections, enlarged
 from jobs.media.drawing.jpeg import encode_jpeg
@@ -31,7 +30,6 @@ the process that draws it dies."""
 TILE_SHAPE = (240, 320)
 """Height and width of a tile of the contact sheet."""
 
-_CONTAINER = re.compile(r"\.(?:tar|parquet)#", re.IGNORECASE)
 _MAX_PIXELS = 2**31 - 1  # the run has read the image under a limit of its own
 
 
@@ -142,9 +140,13 @@ def _draw(work: WorkItem, rows: Mapping[int, Row], style: Style) -> Outcome:
     if row.status != "ok":
         return Outcome(uri=item.uri, status="quarantined", reason=row.error)
     try:
-        data = fetch(item) if style.image_root is None else reader(style.image_root)(row)
+        data = (
+            read_item_bytes(item)
+            if style.image_root is None
+            else image_reader(style.image_root)(row)
+        )
     except (DataError, StorageError) as error:
-        status = "changed" if _is_there(item.uri) else "missing"
+        status = "changed" if source_exists(item.uri) else "missing"
         return Outcome(uri=item.uri, status=status, reason=str(error))
     try:
         pixels = _decode_unchanged(data, item, row)
@@ -156,12 +158,6 @@ def _draw(work: WorkItem, rows: Mapping[int, Row], style: Style) -> Outcome:
     draw_detections(canvas, found, style.names)
     storage_for(work.out).write(work.out, encode_jpeg(canvas))
     return Outcome(uri=item.uri, status="drawn", tiles=tiles)
-
-
-def _is_there(uri: str) -> bool:
-    """Return whether the file exists, or at least the archive or table that holds the image."""
-    ends = [len(uri), *(match.end() - 1 for match in _CONTAINER.finditer(uri))]
-    return any(storage_for(uri).stat(uri[:end]) is not None for end in ends)
 
 
 def _decode_unchanged(data: bytes, item: ManifestItem, row: Row) -> Pixels:

@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
 from jobs.media.extensions import is_image_name, is_video_name
+from jobs.storage.member_uri import as_path
 
 CONTACT_SHEET = "contact-sheet.jpg"
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_CONTAINER = re.compile(r"\.(tar|parquet)#", re.IGNORECASE)
 _LONGEST_PART_BYTES = 180
 """With a hash and an extension, a name stays within the 255 bytes of most file systems."""
 
@@ -82,7 +82,7 @@ def overwritten(names: Mapping[str, str], out: str, sources: Iterable[str]) -> s
 
 def _parts(uri: str) -> list[str]:
     """Split a uri into safe names of its folders, and of its file without the extension."""
-    path = _CONTAINER.sub(r".\1/", _SCHEME.sub("", uri, count=1))
+    path = as_path(_SCHEME.sub("", uri, count=1))
     *folders, file = [part for part in path.split("/") if part not in {"", ".", ".."}] or ["_"]
     return [_safe(part) for part in (*folders, _stem(file))]
 

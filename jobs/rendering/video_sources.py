@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fcos_core.errors import VideoError
-from jobs.inputs.relocated import located
+from jobs.inputs.relocated import relocate
 from jobs.media.mp4 import VideoShape
 from jobs.media.video import VideoIndex
 from jobs.rendering.images import Status
@@ -21,7 +21,7 @@ def current_uri(work: VideoWorkItem) -> str:
     """
     root = work.style.image_root
     if root is not None:
-        return located(work.uri, absolute(root))
+        return relocate(work.uri, absolute(root))
     if storage_for(work.uri).stat(work.uri) is None:
         raise VideoError(f"{work.uri}: no such file")
     return work.uri

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 
 from fcos_core.errors import DataError, StorageError, VideoError
-from jobs.inputs.video_frames import source_of
+from jobs.inputs.video_source import video_source
 from jobs.media.drawing.colors import Pixels
 from jobs.media.drawing.detections import NO_BOXES, draw_detections
 from jobs.media.mp4 import EncodedPart, Mp4Writer, encode, open_sound, read_shape
@@ -77,7 +77,7 @@ def plan_or_draw(work: VideoWorkItem) -> VideoPlan | VideoOutcome:
         )
     try:
         uri = current_uri(work)
-        source = source_of(uri)
+        source = video_source(uri)
     except (DataError, StorageError) as error:
         return refused(status="missing", reason=str(error))
     try:
@@ -125,7 +125,7 @@ class _VideoWriter:
         self._plan = plan
         with ExitStack() as stack:
             self._file = stack.enter_context(AtomicFile(plan.work.out))
-            sound = open_sound(source_of(plan.source), beside=plan.segments[0].stream)
+            sound = open_sound(video_source(plan.source), beside=plan.segments[0].stream)
             self._sound = stack.enter_context(sound)
             self._mp4 = stack.enter_context(
                 Mp4Writer(self._file.path, plan.shape, self._sound, start_pts=plan.start_pts)
@@ -203,7 +203,7 @@ def _drawn_frames(part: VideoPart, summary: PartSummary) -> Iterator[tuple[int, 
     work, segment, style = part.work, part.segment, part.work.style
     rows = FrameRows(work.items, work.shards, work.between)
     middle = segment.first_frame + segment.num_frames // 2
-    for frame in decode_segment(source_of(part.source), segment):
+    for frame in decode_segment(video_source(part.source), segment):
         if isinstance(frame, Lost):
             summary.num_lost += frame.last - frame.first + 1
             summary.reason = summary.reason or f"frame {frame.first}: {frame.reason}"

@@ -1,4 +1,4 @@
-"""One way to name, list, read and atomically create an object."""
+"""Storage of objects: names, lists, reads and atomically creates them, on local disk or S3."""
 
 import contextlib
 import os
@@ -18,6 +18,8 @@ from jobs.storage.base import (
     Version,
 )
 from jobs.storage.local import LocalStorage
+from jobs.storage.s3.uri import SCHEME as S3_SCHEME
+from jobs.storage.s3.uri import split_s3_uri
 
 __all__ = [
     "ANY_VERSION",
@@ -28,9 +30,9 @@ __all__ = [
     "UnreadableError",
     "Version",
     "absolute",
-    "beneath",
     "folder_of",
     "join",
+    "resolve_reference",
     "storage_for",
 ]
 
@@ -54,20 +56,18 @@ def storage_for(uri: str) -> Storage:
 
 @lru_cache(maxsize=1)
 def _s3() -> Storage:
-    from jobs.storage.s3.storage import (
-        S3Storage,  # boto3 takes a while, and most commands need none
-    )
+    from jobs.storage.s3.storage import S3Storage  # boto3 is slow to import, and rarely needed
 
     return S3Storage()
 
 
 def absolute(uri_or_path: str) -> str:
-    """Turn what a person typed into a uri.
+    """Turn a path or uri that a user typed into a uri.
 
-    ``~`` is expanded and ``.`` dropped. Symbolic links stay as they are named, except where a
-    ``..`` follows: only the file system knows what that leads to. ``file://`` is decoded to its
-    path, and any other scheme is kept for ``storage_for`` to judge. An S3 key is taken as it
-    stands: dots, double slashes and percent signs are part of it.
+    ``~`` is expanded and ``.`` dropped. Symbolic links keep their names, except where a ``..``
+    follows: only the file system knows where that leads. A ``file://`` uri is decoded to its path,
+    and any other scheme is kept for ``storage_for`` to check. An S3 key is not changed: dots,
+    double slashes and percent signs are part of it.
 
     Raises:
         ConfigError: the text is empty, holds a NUL, names no bucket, or is a ``file://`` uri of
@@ -83,7 +83,7 @@ def absolute(uri_or_path: str) -> str:
     elif scheme is not None:
         return uri_or_path
     path = Path(uri_or_path)
-    # No user of that name: then it is a file whose name begins with ~, as in a shell.
+    # Without a user of that name, it is a file whose name begins with ~, as in a shell.
     with contextlib.suppress(RuntimeError):
         path = path.expanduser()
     path = path.absolute()
@@ -94,18 +94,20 @@ def absolute(uri_or_path: str) -> str:
 
 
 def join(uri: str, *parts: str) -> str:
-    """Name something under a folder: ``join("s3://b/run", "detections", "a.parquet")``."""
+    """Name an object in a folder: ``join("s3://b/run", "detections", "a.parquet")``."""
     return "/".join((uri.rstrip("/"), *(part.strip("/") for part in parts)))
 
 
-def beneath(folder: str, name: str) -> str:
-    """Name what a file mentions: a uri, an absolute path, or a path relative to its folder.
+def resolve_reference(folder: str, name: str) -> str:
+    """Turn a name that a file contains into a uri.
 
-    In a relative name dots mean what they mean in a path, on S3 too: ``../images/a.jpg``.
+    Args:
+        folder: uri of the folder that relative names start from.
+        name: a uri, an absolute path, or a relative path; on S3 too ``.`` and ``..`` are resolved.
     """
     if "://" in name or name.startswith("/"):
         return absolute(name)
-    if not folder.startswith("s3://"):
+    if not folder.startswith(S3_SCHEME):
         return absolute(join(folder, name))
     parts = folder.rstrip("/").split("/")
     for part in name.split("/"):
@@ -117,7 +119,7 @@ def beneath(folder: str, name: str) -> str:
 
 
 def folder_of(uri: str) -> str:
-    """Name the folder that something lies in; the root's and a bucket's is it itself."""
+    """Name the folder of an object; the root and a bucket are their own folders."""
     folder = uri.rpartition("/")[0] or "/"
     return uri if folder == "s3:/" else folder
 
@@ -126,16 +128,15 @@ _S3_ROOT = 3  # of the parts of s3://bucket/key
 
 
 def _s3_uri(uri: str) -> str:
-    uri = f"s3://{uri[len('s3://') :]}"
-    if not uri.removeprefix("s3://").partition("/")[0]:
-        raise ConfigError(f"{uri!r} names no bucket")
+    uri = f"{S3_SCHEME}{uri[len(S3_SCHEME) :]}"  # the scheme may be in upper case
+    split_s3_uri(uri)
     return uri
 
 
 def _path_of_file_uri(uri: str) -> str:
     split = urlsplit(uri.replace("#", "%23").replace("?", "%3F"))
     if split.netloc not in {"", "localhost"}:
-        raise ConfigError(f"{uri!r} names the machine {split.netloc!r}; give a local path")
+        raise ConfigError(f"{uri!r} is a path on the machine {split.netloc!r}; give a local path")
     path = unquote(split.path)
     if not path or "\0" in path:
         raise ConfigError(f"{uri!r} is not a path")

@@ -1,4 +1,4 @@
-"""What a storage can do for us, and what it says about an object.
+"""The interface of a storage, its descriptions of objects, and the errors about one object.
 
 A *uri* is an absolute local path or ``s3://bucket/key``, never percent-encoded: ``#``, ``%``,
 spaces and line ends in it stand for themselves.
@@ -11,13 +11,13 @@ from typing import Protocol
 from fcos_core.errors import StorageError
 
 TEMPORARY_PREFIX = ".tmp-"
-"""How the names of half-written files begin; a killed attempt leaves them, no reader takes them."""
+"""Prefix of unfinished files' names; a killed process leaves such files, readers ignore them."""
 
 
 class UnreadableError(StorageError):
-    """This object cannot be read, and no other try helps: missing, forbidden, too large, changed.
+    """This object cannot be read and a retry does not help: missing, forbidden, too large, changed.
 
-    The storage itself works. An image of which this is said is quarantined.
+    The storage itself works. An image with this error is quarantined.
     """
 
 
@@ -27,7 +27,7 @@ class MissingError(UnreadableError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Version:
-    """By what a storage tells whether an object is still the same; None is not compared.
+    """The version of an object, to notice changes; a field that is None is not compared.
 
     Attributes:
         size_bytes: length of its content.
@@ -40,7 +40,7 @@ class Version:
     etag: str | None = None
 
     def differs(self, other: "Version") -> bool:
-        """Say whether the two cannot be the same object's content."""
+        """Say whether two versions of an object surely differ."""
         pairs = (
             (self.size_bytes, other.size_bytes),
             (self.mtime_ns, other.mtime_ns),
@@ -49,7 +49,7 @@ class Version:
         return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
     def __str__(self) -> str:
-        """Say it in a message."""
+        """Spell the known fields for a message."""
         size = None if self.size_bytes is None else f"{self.size_bytes} bytes"
         mtime = None if self.mtime_ns is None else f"mtime {self.mtime_ns} ns"
         etag = None if self.etag is None else f"etag {self.etag}"
@@ -57,12 +57,37 @@ class Version:
 
 
 ANY_VERSION = Version()
-"""Whatever is there."""
+"""Equals every version."""
+
+
+def changed_message(uri: str, expected: Version, found: Version) -> str:
+    """Spell the message for an object that is another version than expected."""
+    return f"{uri!r} has changed: it was {expected}, now it is {found}"
+
+
+def check_version(uri: str, expected: Version, found: Version) -> None:
+    """Refuse an object that is another version than expected.
+
+    Raises:
+        UnreadableError: the two differ.
+    """
+    if found.differs(expected):
+        raise UnreadableError(changed_message(uri, expected, found))
+
+
+def check_size(uri: str, size_bytes: int, max_bytes: int | None) -> None:
+    """Refuse an object that is larger than a reader allows.
+
+    Raises:
+        UnreadableError: it is; never when ``max_bytes`` is None.
+    """
+    if max_bytes is not None and size_bytes > max_bytes:
+        raise UnreadableError(f"{uri!r} has {size_bytes} bytes, limit {max_bytes}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectInfo:
-    """One stored object, as its storage lists it.
+    """Description of one stored object.
 
     Attributes:
         uri: absolute local path or ``s3://bucket/key``.
@@ -78,35 +103,35 @@ class ObjectInfo:
 
     @property
     def version(self) -> Version:
-        """By what a change would be noticed."""
+        """The object's version, to notice changes."""
         return Version(size_bytes=self.size_bytes, mtime_ns=self.mtime_ns, etag=self.etag)
 
 
 class Storage(Protocol):
-    """Names, lists, reads and atomically creates objects; may be used from many threads.
+    """Lists, reads and atomically creates objects; may be used from many threads.
 
-    Every method tries again what another try may heal, a bounded number of times: nobody above
-    does. It raises ``StorageError`` when the storage still fails, ``UnreadableError`` when this one
-    object is at fault, and ``ConfigError`` when nothing can be done here at all: no permission to
-    write, a file where a folder must be, credentials that are refused.
+    Every method retries where that may help, a bounded number of times; callers need not retry. It
+    raises ``StorageError`` when the storage still fails, ``UnreadableError`` when only this object
+    cannot be read, and ``ConfigError`` when the user must act: no permission to write, a file where
+    a folder must be, credentials that are refused.
     """
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """List what lies under a folder, at any depth, in a stable order.
+        """List the objects in a folder, at any depth, in a stable order.
 
-        The order is that of the UTF-8 bytes of the uri, as far as an S3 server keeps to it.
+        The order is that of the UTF-8 bytes of the uris, if an S3 server lists in that order.
 
         Args:
-            prefix: a folder, or one object, which is then the only entry. ``a/b`` does not reach
-                ``a/bc``. Nothing there means no entries.
+            prefix: a folder, or one object, which is then the only entry. ``a/b`` does not include
+                ``a/bc``. A folder that does not exist has no entries.
         """
         ...
 
-    def matching(self, pattern: str) -> Iterator[ObjectInfo]:
-        """List what a pattern of ``*``, ``?``, ``[...]`` and ``**`` stands for, in a stable order.
+    def glob(self, pattern: str) -> Iterator[ObjectInfo]:
+        """List the objects that match a pattern with ``*``, ``?``, ``[...]`` or ``**``.
 
-        ``*`` does not reach beyond a ``/``; ``**`` stands for any number of folders, at the end for
-        anything. Where it does, what is hidden is left out.
+        ``*`` matches no ``/``; ``**`` matches any number of folders, and at the end anything but
+        hidden names. The order is stable.
         """
         ...
 
@@ -115,18 +140,18 @@ class Storage(Protocol):
         ...
 
     def stat(self, uri: str) -> ObjectInfo | None:
-        """Describe one object; None when there is none, a folder included."""
+        """Describe one object; None when there is no object, or a folder, of this name."""
         ...
 
     def read(
         self, uri: str, version: Version = ANY_VERSION, *, max_bytes: int | None = None
     ) -> bytes:
-        """Read an object whole.
+        """Read a whole object.
 
         Args:
-            uri: which.
-            version: what it must be; an object that is another by now is not read.
-            max_bytes: a larger one is not read either.
+            uri: of the object.
+            version: the version that the object must have.
+            max_bytes: the largest object that is read; None for no limit.
         """
         ...
 
@@ -137,22 +162,22 @@ class Storage(Protocol):
         ...
 
     def create(self, uri: str, data: bytes) -> bool:
-        """Create an object whole unless the name is taken.
+        """Create a whole object, unless the name is taken.
 
         Returns:
-            True when we created it; False when it existed and nothing was changed. Either way it
-            is durable.
+            True when this call created it; False when it existed and was not changed. In both
+            cases the object is durable.
         """
         ...
 
     def check_create(self, folder: str) -> None:
-        """Make sure that ``create`` in this folder really never replaces anything."""
+        """Make sure that ``create`` in this folder never replaces an object."""
         ...
 
     def write(self, uri: str, data: bytes) -> None:
-        """Put an object in place whole, instead of any older one. Never used for shards."""
+        """Write a whole object, and replace an older one. Never used for shards."""
         ...
 
     def delete(self, uri: str) -> None:
-        """Remove an object; one that is not there is no error."""
+        """Remove an object, if it exists."""
         ...

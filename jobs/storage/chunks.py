@@ -1,4 +1,4 @@
-"""An object read once from its start to its end, in pieces, with the sha256 of what was read."""
+"""Reads an object once from start to end, in chunks, and hashes it with sha256."""
 
 import hashlib
 from collections.abc import Iterator
@@ -7,15 +7,15 @@ from fcos_core.errors import StorageError
 from jobs.storage import storage_for
 
 CHUNK_BYTES = 1 << 21
-"""Long enough that opening the object for each piece costs nothing beside parsing it."""
+"""Long enough that opening the object for each chunk takes little time beside parsing it."""
 
 
 class HashedChunks:
-    """The pieces of one object, to be iterated over once.
+    """The chunks of one object, to be iterated over once.
 
     Args:
-        uri: the object.
-        chunk_bytes: length of every piece but the last.
+        uri: of the object.
+        chunk_bytes: length of every chunk but the last.
     """
 
     def __init__(self, uri: str, chunk_bytes: int = CHUNK_BYTES) -> None:
@@ -25,17 +25,17 @@ class HashedChunks:
 
     @property
     def sha256(self) -> str:
-        """Hexadecimal digest of the pieces given out so far."""
+        """Hexadecimal digest of the chunks given out so far."""
         return self._hash.hexdigest()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Give out the pieces.
+        """Read the chunks.
 
         Yields:
-            The object's bytes in order; nothing for an empty one.
+            The object's bytes in order; nothing for an empty object.
 
         Raises:
-            StorageError: it cannot be read, or was changed meanwhile.
+            StorageError: the object cannot be read, or was changed meanwhile.
         """
         storage = storage_for(self._uri)
         before = storage.stat(self._uri)

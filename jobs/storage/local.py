@@ -19,11 +19,13 @@ from jobs.storage.base import (
     ObjectInfo,
     UnreadableError,
     Version,
+    check_size,
+    check_version,
 )
-from jobs.storage.patterns import ANY_DEPTH, fits
+from jobs.storage.patterns import ANY_DEPTH, matches_pattern
 from jobs.storage.retrying import RetryPolicy
 
-_HOPELESS = {
+_PERMANENT = {
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
@@ -34,16 +36,16 @@ _HOPELESS = {
     errno.ENAMETOOLONG,
     errno.EINVAL,
 }
-"""Failures of a write that no second try can heal."""
+"""Errors of a write that a retry cannot mend."""
 
-_UNREADABLE = _HOPELESS - {errno.EEXIST, errno.EROFS}
-"""Failures of a read that are the object's own, not the disk's."""
+_UNREADABLE = _PERMANENT - {errno.EEXIST, errno.EROFS}
+"""Errors of a read that come from the object and not from the disk."""
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
-"""What file systems without hard links (FAT, exFAT, many FUSE ones) answer."""
+"""Errors of file systems without hard links: FAT, exFAT, many on FUSE."""
 
-_NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-"""What a link says that leads to nothing, or round and round."""
+_MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+"""Errors of a missing file, or of a link that leads nowhere or in a circle."""
 
 _NO_EXCLUSIVE_RENAME = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 _AT_FDCWD = -100
@@ -54,7 +56,7 @@ class LocalStorage:
     """Files of this machine, or of a file system that all machines of a cluster mount alike.
 
     Args:
-        retry: how to bear with a file system that refuses, as one over a network may for a while.
+        retry: how errors are retried; a network file system may fail for a while.
     """
 
     def __init__(self, retry: RetryPolicy | None = None) -> None:
@@ -63,8 +65,8 @@ class LocalStorage:
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """List files at any depth, one folder in memory at a time; see ``Storage.list``.
 
-        Links are followed, except back to a folder we are in. A link that leads nowhere is listed
-        with size 0, so that whoever reads it learns what is wrong.
+        Links are followed, except to a folder above. A link that leads nowhere is listed with
+        size 0; reading it gives an error that names it.
 
         Yields:
             Each file, ordered by the bytes of its path.
@@ -76,11 +78,11 @@ class LocalStorage:
             if info is not None:
                 yield info
 
-    def matching(self, pattern: str) -> Iterator[ObjectInfo]:
-        """List what a pattern stands for; see ``Storage.matching``.
+    def glob(self, pattern: str) -> Iterator[ObjectInfo]:
+        """List the files that match a pattern; see ``Storage.glob``.
 
         Yields:
-            Each file, by its path, or by what matches before ``**``.
+            Each file, ordered by its path, or by the folder that matches the part before ``**``.
         """
         parts = pattern.split("/")
         depth = parts.index(ANY_DEPTH) if ANY_DEPTH in parts else len(parts)
@@ -92,11 +94,11 @@ class LocalStorage:
                 if info is not None:
                     yield info
                 continue
-            # Our own listing cannot run in circles where links do, as glob's ** could.
+            # Unlike glob's **, our own listing does not follow links in a circle.
             start = len(root.rstrip("/"))
             for info in self.list(root):
                 below = info.uri[start:]
-                if "/." not in below and fits(below[1:].split("/"), after):
+                if "/." not in below and matches_pattern(below[1:].split("/"), after):
                     yield info
 
     def is_folder(self, uri: str) -> bool:
@@ -105,34 +107,34 @@ class LocalStorage:
             return Path(uri).is_dir()
 
     def stat(self, uri: str) -> ObjectInfo | None:
-        """Describe a file; None for a folder, a device and for nothing."""
+        """Describe a file; None for a folder, a device and a missing file."""
         return self._retry.run(lambda: _describe(uri, dangling=False))
 
     def read(
         self, uri: str, version: Version = ANY_VERSION, *, max_bytes: int | None = None
     ) -> bytes:
-        """Read a file whole."""
+        """Read a whole file."""
         return self._retry.run(lambda: _read(uri, version, 0, None, max_bytes))
 
     def read_range(
         self, uri: str, start: int, length: int, version: Version = ANY_VERSION
     ) -> bytes:
-        """Read a part of a file; fewer bytes where it ends before."""
+        """Read a part of a file; fewer bytes where the file ends before."""
         return self._retry.run(lambda: _read(uri, version, start, length, None))
 
     def create(self, uri: str, data: bytes) -> bool:
-        """Create a file whole unless the name is taken: a temporary file, fsync, link, fsync."""
+        """Create a whole file unless the name is taken: temporary file, fsync, link, fsync."""
         return self._retry.run(lambda: _create(uri, data))
 
     def check_create(self, folder: str) -> None:
-        """Do nothing: ``create`` itself refuses file systems on which it would not be safe."""
+        """Do nothing: ``create`` itself refuses file systems on which it is not safe."""
 
     def write(self, uri: str, data: bytes) -> None:
-        """Put a file in place whole, instead of any older one."""
+        """Write a whole file, and replace an older one."""
         self._retry.run(lambda: _write(uri, data))
 
     def delete(self, uri: str) -> None:
-        """Remove a file if it is there."""
+        """Remove a file, if it exists."""
         with _writing(uri):
             Path(uri).unlink(missing_ok=True)
 
@@ -143,10 +145,8 @@ def _read(
     with _reading(uri), _open(uri) as file:
         status = os.fstat(file.fileno())
         found = Version(size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
-        if found.differs(version):
-            raise UnreadableError(f"{uri!r} has changed: it was {version}, now it is {found}")
-        if max_bytes is not None and status.st_size > max_bytes:
-            raise UnreadableError(f"{uri!r} has {status.st_size} bytes, limit {max_bytes}")
+        check_version(uri, version, found)
+        check_size(uri, status.st_size, max_bytes)
         file.seek(start)
         return file.read(-1 if length is None else length)
 
@@ -161,7 +161,7 @@ def _create(uri: str, data: bytes) -> bool:
                 created = _link(temporary, path)
             finally:
                 temporary.unlink(missing_ok=True)
-        # The loser syncs as well: what it reports as existing must outlive a power cut.
+        # Synced even if the file existed: a file that we report must outlive a power cut.
         _sync_folder(path.parent)
         return created
 
@@ -183,7 +183,7 @@ def _reading(uri: str) -> Generator[None, None, None]:
         yield
     except (OSError, ValueError) as error:
         message = f"{uri!r} cannot be read: {_reason(error, uri)}"
-        if isinstance(error, OSError) and error.errno in _NOWHERE:
+        if isinstance(error, OSError) and error.errno in _MISSING:
             raise MissingError(message) from error
         if isinstance(error, ValueError) or error.errno in _UNREADABLE:
             raise UnreadableError(message) from error
@@ -196,16 +196,16 @@ def _writing(uri: str) -> Generator[None, None, None]:
         yield
     except (OSError, ValueError) as error:
         message = f"{uri!r} cannot be written: {_reason(error, uri)}"
-        if isinstance(error, ValueError) or error.errno in _HOPELESS:
+        if isinstance(error, ValueError) or error.errno in _PERMANENT:
             raise ConfigError(message) from error
         raise StorageError(message) from error
 
 
 def _reason(error: OSError | ValueError, uri: str) -> str:
     if isinstance(error, ValueError):
-        return "not a possible name of a file"
+        return "this cannot be a file name"
     reason = error.strerror or str(error)
-    # The folder or file in the way is often another than the one we were asked for.
+    # The error is often about a folder above the file.
     return reason if error.filename in {None, uri} else f"{reason}: {error.filename!r}"
 
 
@@ -217,7 +217,7 @@ def _list_folder(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[Ob
             if identity in above:
                 return
             with os.scandir(folder) as entries:
-                found = [(entry.name, _leads_to_folder(entry)) for entry in entries]
+                found = [(entry.name, _is_folder_entry(entry)) for entry in entries]
         except FileNotFoundError:
             return  # removed since its parent was listed
     # A folder sorts as "name/", which makes the whole listing ordered by uri, as S3's is.
@@ -232,11 +232,11 @@ def _list_folder(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[Ob
                 yield info
 
 
-def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+def _is_folder_entry(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
     except OSError as error:
-        if error.errno not in _NOWHERE:
+        if error.errno not in _MISSING:
             raise
         return False
 
@@ -246,7 +246,7 @@ def _describe(uri: str, *, dangling: bool) -> ObjectInfo | None:
         try:
             status = os.stat(uri)  # noqa: PTH116 -- as above
         except OSError as error:
-            if error.errno not in _NOWHERE:
+            if error.errno not in _MISSING:
                 raise
             if dangling and Path(uri).is_symlink():
                 return ObjectInfo(uri=uri, size_bytes=0, mtime_ns=None, etag=None)
@@ -257,7 +257,7 @@ def _describe(uri: str, *, dangling: bool) -> ObjectInfo | None:
 
 
 def _open(uri: str) -> BinaryIO:
-    # Without O_NONBLOCK, opening a named pipe that nobody writes to would wait for ever.
+    # Without O_NONBLOCK, opening a named pipe without a writer would never return.
     descriptor = os.open(uri, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -298,15 +298,15 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _link(temporary: Path, path: Path) -> bool:
-    """Give the temporary file its name unless that is taken; say whether it got it.
+    """Give the temporary file its final name unless the name is taken; say whether it did.
 
     Raises:
-        OSError: neither happened.
+        OSError: the file system failed.
     """
     try:
         path.hardlink_to(temporary)
     except FileExistsError:
-        # NFS may repeat a request whose answer was lost: then the name is taken, by our own file.
+        # NFS may repeat a request whose reply was lost: then the name is taken by our own file.
         return temporary.stat().st_nlink > 1 and temporary.samefile(path)
     except OSError as error:
         if error.errno not in _NO_LINKS:

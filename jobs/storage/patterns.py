@@ -8,15 +8,15 @@ ANY_DEPTH = "**"
 
 
 def is_pattern(uri: str) -> bool:
-    """Say whether a uri that names nothing may be meant as a pattern."""
+    """Say whether a uri has the special characters of a pattern."""
     return glob.has_magic(uri)
 
 
-def fits(names: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Match a path's parts; ``**`` stands for any number of folders, at the end for anything."""
+def matches_pattern(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Match the parts of a path; ``**`` is any number of folders, and at the end anything."""
     if not patterns:
         return not names
     first, rest = patterns[0], patterns[1:]
     if first != ANY_DEPTH:
-        return bool(names) and fnmatchcase(names[0], first) and fits(names[1:], rest)
-    return not rest or any(fits(names[skip:], rest) for skip in range(len(names)))
+        return bool(names) and fnmatchcase(names[0], first) and matches_pattern(names[1:], rest)
+    return not rest or any(matches_pattern(names[skip:], rest) for skip in range(len(names)))

@@ -1,4 +1,4 @@
-"""A stored object as a file to seek in, for readers that want only parts of it."""
+"""A stored object as a seekable file, for readers that need only parts of it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class RangeFile(io.RawIOBase):
-    """Reads ranges of an object; one thread at a time.
+    """Reads ranges of an object; for one thread at a time.
 
     Args:
-        info: the object; its size is taken from here.
+        info: description of the object; a range is read of this version only.
     """
 
     def __init__(self, info: ObjectInfo) -> None:
@@ -25,25 +25,25 @@ class RangeFile(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """Say that it can be read."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Say that it can be sought in."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Say where the next read begins."""
+        """Return the position of the next read."""
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move; behind the end is allowed, and nothing is read there."""
+        """Set the position of the next read; behind the end it reads nothing."""
         origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._info.size_bytes}
         self._position = origin[whence] + offset
         return self._position
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Fill a buffer as far as the object reaches."""
+        """Fill a buffer; at the end of the object, only a part of it."""
         view = memoryview(buffer).cast("B")
         length = min(len(view), max(self._info.size_bytes - self._position, 0))
         if not length:

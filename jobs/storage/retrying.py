@@ -1,4 +1,4 @@
-"""Another try at what storage could not do just now: exponential backoff with jitter, bounded."""
+"""Retries of a failed storage action: exponential backoff with jitter, bounded."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from jobs.storage.base import UnreadableError
 
 T = TypeVar("T")
 
-_jitter = random.Random()  # noqa: S311 -- spreads load, guards nothing
+_jitter = random.Random()  # noqa: S311 -- it spreads load; no secret depends on it
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """How often and how patiently to try again.
+    """How often an action is retried, and after which delays.
 
     Attributes:
-        attempts: tries in all, at least one.
-        first_delay_s: the longest wait after the first failure; it doubles with each further one.
-        max_delay_s: the longest any wait gets.
-        on: the errors that another try may heal.
+        attempts: number of attempts in all, at least one.
+        first_delay_s: the longest delay after the first failure; each failure doubles it.
+        max_delay_s: the upper limit of all delays.
+        on: class of the errors that are retried.
     """
 
     attempts: int = 5
@@ -33,10 +33,10 @@ class RetryPolicy:
     on: type[StorageError] = StorageError
 
     def run(self, action: Callable[[], T]) -> T:
-        """Do something, again when it fails in the way we wait for; the last try passes it on.
+        """Run an action, and again after an error that is retried; the last error is raised.
 
         Raises:
-            UnreadableError: at once, since no other try helps.
+            UnreadableError: raised at once, since a retry does not help.
         """
         for attempt in range(1, self.attempts):
             try:

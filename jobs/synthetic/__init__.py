@@ -1,6 +1,6 @@
 """A small detection dataset drawn from a seed: textured, rotated, overlapping shapes on clutter.
 
-Images, and a video in which the shapes move.
+It has images, and a video in which the shapes move.
 """
 
 from jobs.synthetic.dataset import VIDEO_NAME, generate

@@ -18,28 +18,28 @@ from jobs.synthetic.video import write_video
 JPEG_QUALITY = 92
 VIDEO_NAME = "shapes.mp4"
 _VIDEO_STREAM = (0, 3)
-"""Behind the seed: randomness that no image has, whose only number is its own. Of the first few,
-the one with a calm background and large shapes as well as small ones."""
+"""Follows the seed of the video's randomness; an image's seed is followed by one number, its own.
+Chosen among the first few for a calm background, and large shapes as well as small ones."""
 
 
 def generate(out: Path, *, num_images: int, seed: int, num_frames: int = 0) -> Path:
     """Draw images and a video, and describe them in ``out/annotations.json``.
 
     The images go to ``out/images``, the video to ``out/videos``; the entries of its frames have
-    ``video`` and ``frame_index``, and what is mostly hidden in them is marked as a crowd.
+    ``video`` and ``frame_index``, and mostly hidden objects in frames are marked as crowds.
 
     The same seed and numbers give the same bytes with the same versions of the libraries; an
     image depends on the seed and its number alone, so a larger dataset begins with the smaller
     one.
 
     Args:
-        out: a folder; made when absent. Images of the same name are replaced.
-        num_images: how many.
-        seed: of all randomness.
-        num_frames: of the video; 0 for no video.
+        out: the folder of the dataset; created when absent. Images of the same name are replaced.
+        num_images: number of images.
+        seed: seed of all randomness.
+        num_frames: number of frames of the video; 0 for no video.
 
     Returns:
-        The annotation file, written last: where it exists, the rest is complete.
+        The annotation file. It is written last, so where it exists the dataset is complete.
 
     Raises:
         ConfigError: the folder cannot be written.

@@ -1,8 +1,8 @@
 """A scene that moves: shapes glide and turn over a still background, in and out of the image.
 
-What can be seen of an object is its box, as in the demo's images. One of which less than half
-can be seen, because it enters, leaves or is behind others, is marked: it need not be found, and
-finding it is no mistake.
+The box of an object encloses its visible part, as in the demo's images. An object of which less
+than half is visible, because it enters, leaves or is behind others, is marked as hidden: it need
+not be detected, and a detection of it is no mistake.
 """
 
 # numpy leaves the type of round() of a computed array unknown.
@@ -29,11 +29,11 @@ from jobs.synthetic.texture import SIZE_PX, background, draw_clutter, paint
 
 NUM_OBJECTS = 9
 SMALLEST_MOVING_PX, LARGEST_MOVING_PX = 24.0, 150.0
-# Paths begin and end up to so far outside of the image, in its sides.
-BEYOND = 0.3
+# Paths begin and end up to this share of the image's side outside of the image.
+MAX_OUTSIDE_SHARE = 0.3
 MAX_TURNS, MAX_GROWTH, MAX_SWAY_PX = 0.4, 0.25, 24.0
 MAX_NOISE = 4.0
-NUM_LOOKS = 16  # at the ground that an object will cross, to choose its colour
+NUM_COLOR_SAMPLES = 16  # of the background along an object's path, to choose its colour
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class _Mover:
 
     Args:
         label: index in ``CATEGORIES``.
-        contours: of size 1, around 0.
-        texture: RGB, somewhat larger than the shape ever is.
-        size_px: at the beginning.
-        start: x and y of its centre.
-        end: where it is in the end.
-        sway: x and y of how far it swings about the straight line.
-        angle: at the beginning.
-        turn: radians in all.
-        growth: its size in the end is larger by this share.
+        contours: outline of the shape, of size 1 around 0.
+        texture: RGB colours, somewhat larger than the shape ever is.
+        size_px: size in the first frame.
+        start: x and y of the centre in the first frame.
+        end: x and y of the centre in the last frame.
+        sway: x and y of the largest distance from the straight line.
+        angle: rotation in the first frame, in radians.
+        turn: rotation over the whole video, in radians.
+        growth: share by which the size grows over the whole video.
     """
 
     label: int
@@ -65,11 +65,11 @@ class _Mover:
     growth: float
 
     def center(self, time: float) -> Array:
-        """Where it is, at a time from 0 to 1."""
+        """Return the centre at a time from 0 to 1."""
         return self.start + (self.end - self.start) * time + self.sway * np.sin(2 * np.pi * time)
 
     def matrix(self, time: float) -> Array:
-        """From the shape's own coordinates, of size 1, to the image's."""
+        """Return the map from the shape's own coordinates, of size 1, to the image's."""
         angle = self.angle + self.turn * time
         scale = self.size_px * (1 + self.growth * time)
         cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
@@ -84,14 +84,14 @@ def draw_motion(
 
     Args:
         rng: the only source of randomness.
-        num_frames: how many.
+        num_frames: number of frames.
 
     Yields:
-        RGB uint8 of ``SIZE_PX`` squared, and the objects that can be seen.
+        RGB uint8 of ``SIZE_PX`` squared, and the visible objects.
     """
     ground = background(rng)
     draw_clutter(ground, rng)
-    # Large ones are behind, so that small ones stay visible.
+    # Large shapes are behind small ones, so that these stay visible.
     spread = np.sort(rng.random(NUM_OBJECTS))[::-1]
     sizes = SMALLEST_MOVING_PX * (LARGEST_MOVING_PX / SMALLEST_MOVING_PX) ** spread
     movers = [_mover(float(size), ground, rng) for size in sizes]
@@ -109,7 +109,7 @@ def _mover(size_px: float, ground: Array, rng: np.random.Generator) -> _Mover:
     everything = np.concatenate(contours)
     low, high = everything.min(axis=0), everything.max(axis=0)
     contours = [(c - (low + high) / 2) / float((high - low).max()) for c in contours]
-    start, end = rng.uniform(-BEYOND, 1 + BEYOND, (2, 2)) * SIZE_PX
+    start, end = rng.uniform(-MAX_OUTSIDE_SHARE, 1 + MAX_OUTSIDE_SHARE, (2, 2)) * SIZE_PX
     side = int(np.ceil(size_px * (1 + MAX_GROWTH) * np.sqrt(2))) + 2
     mover = _Mover(
         label=label,
@@ -123,7 +123,7 @@ def _mover(size_px: float, ground: Array, rng: np.random.Generator) -> _Mover:
         turn=rng.uniform(-MAX_TURNS, MAX_TURNS) * 2 * np.pi,
         growth=rng.uniform(-MAX_GROWTH, MAX_GROWTH),
     )
-    places = [mover.center(time) for time in np.linspace(0, 1, NUM_LOOKS)]
+    places = [mover.center(time) for time in np.linspace(0, 1, NUM_COLOR_SAMPLES)]
     x, y = np.clip(np.array(places), 0, SIZE_PX - 1).astype(int).T
     return replace(mover, texture=paint(ground[y, x].mean(axis=0), (side, side), rng))
 
@@ -152,11 +152,11 @@ def _draw(ground: Array, movers: Sequence[_Mover], time: float) -> tuple[Array, 
 
 
 def _mask(mover: _Mover, time: float) -> tuple[Array, tuple[int, int], int]:
-    """What the shape covers of the image.
+    """Draw the mask of a shape.
 
     Returns:
-        How much of each pixel of a part of the image, 0 to 255; the x and y of this part; and
-        how many pixels the shape would cover if all of it were inside.
+        Coverage of each pixel in a part of the image, 0 to 255; the x and y of this part; and the
+        number of pixels that the shape covers, including those outside of the image.
     """
     matrix = mover.matrix(time)
     points = [contour @ matrix[:, :2].T + matrix[:, 2] for contour in mover.contours]
@@ -172,7 +172,7 @@ def _mask(mover: _Mover, time: float) -> tuple[Array, tuple[int, int], int]:
 
 
 def _texture(mover: _Mover, time: float, corner: tuple[int, int], shape: tuple[int, ...]) -> Array:
-    """The shape's paint, which turns and grows with it, over a part of the image."""
+    """Turn and scale the texture of a shape with it, over a part of the image."""
     middle = (mover.texture.shape[0] - 1) / 2
     matrix = mover.matrix(time)
     turned = matrix[:, :2] / mover.size_px

@@ -16,11 +16,10 @@ from jobs.synthetic.texture import SIZE_PX, background, draw_clutter, paint
 
 SMALLEST_PX, LARGEST_PX = 12.0, 280.0
 MAX_OBJECTS = 10
-# An object of which less than this share can be seen is not drawn at all, nor may it hide another
-# so far.
+# An object is not drawn when less than this share of it, or of another object, would be visible.
 MIN_VISIBLE = 0.5
 MIN_SQUEEZE = 0.7
-# Below 1: sizes lean to the large side of log-uniform.
+# Below 1, sizes tend to be larger than log-uniform.
 SIZE_SKEW = 0.8
 # A mask value above this counts as covered.
 HALF = 127
@@ -33,13 +32,13 @@ SHIFT = 4
 
 @dataclass(frozen=True)
 class SceneObject:
-    """A drawn object: its class and the extent of what can be seen of it.
+    """A drawn object: its class and the extent of its visible part.
 
     Args:
         label: index in ``CATEGORIES``.
-        box: x, y, width, height in pixels.
-        area: visible pixels.
-        is_hidden: whether most of it cannot be seen.
+        box: x, y, width, height of the visible part in pixels.
+        area: number of visible pixels.
+        is_hidden: whether most of the object is hidden.
     """
 
     label: int
@@ -74,7 +73,7 @@ def draw_scene(rng: np.random.Generator) -> tuple[Array, list[SceneObject]]:
     image = background(rng)
     draw_clutter(image, rng)
     count = int(rng.integers(1, MAX_OBJECTS + 1))
-    # Large ones first, so that small ones lie on top and stay visible.
+    # Large objects first, so that small ones are on top and stay visible.
     spread = rng.random(count) ** SIZE_SKEW
     sizes = np.sort(SMALLEST_PX * (LARGEST_PX / SMALLEST_PX) ** spread)[::-1]
     owner = np.full((SIZE_PX, SIZE_PX), -1, dtype=np.int32)
@@ -94,11 +93,11 @@ def draw_scene(rng: np.random.Generator) -> tuple[Array, list[SceneObject]]:
 
 
 def extent(owner: Array, index: int, label: int) -> SceneObject:
-    """Say what can be seen of an object.
+    """Measure the visible part of an object.
 
     Args:
         owner: number of the object that each pixel shows.
-        index: the object's number; some pixel shows it.
+        index: number of the object; at least one pixel shows it.
         label: index in ``CATEGORIES``.
     """
     is_visible = owner == index

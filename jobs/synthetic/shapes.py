@@ -1,7 +1,7 @@
 """The outlines of the demo's eight classes, in a square from -1 to 1.
 
 A shape is a list of closed contours filled by the even-odd rule. Classes differ in outline alone:
-colour and texture are drawn at random, so a detector has to see the form.
+colour and texture are random, so a detector has to recognise the form.
 """
 
 from collections.abc import Callable
@@ -73,5 +73,5 @@ CATEGORIES = tuple(Category(id=i + 1, name=name) for i, name in enumerate(OUTLIN
 
 
 def outline(label: int) -> Contours:
-    """The contours of a class, by its index in ``CATEGORIES``."""
+    """Return the contours of a class, by its index in ``CATEGORIES``."""
     return OUTLINES[CATEGORIES[label].name]()

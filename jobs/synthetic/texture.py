@@ -1,4 +1,4 @@
-"""What the demo's images and videos are painted with: patterns, background and clutter."""
+"""The patterns, background and clutter of the demo's images and videos."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ Floats = npt.NDArray[Any]  # numpy's types widen what stays float32
 
 
 def background(rng: np.random.Generator) -> Floats:
-    """A colour with clouds and grain, RGB from 0 to 255."""
+    """Draw a colour with clouds and grain, RGB from 0 to 255."""
     color = rng.uniform(30, 225, 3)
     image = np.zeros((SIZE_PX, SIZE_PX, 3), dtype=np.float32) + color.astype(np.float32)
     for cells, strength in ((3, 60.0), (12, 35.0), (64, 20.0)):
@@ -25,7 +25,7 @@ def background(rng: np.random.Generator) -> Floats:
 
 
 def draw_clutter(image: Floats, rng: np.random.Generator) -> None:
-    """Strokes and specks that are no objects: open lines, arcs and dust."""
+    """Draw lines, arcs and specks, which are no objects."""
     for _ in range(int(rng.integers(0, 14))):
         color = tuple(float(c) for c in rng.uniform(0, 255, 3))
         start = tuple(int(v) for v in rng.integers(0, SIZE_PX, 2))
@@ -48,10 +48,10 @@ def draw_clutter(image: Floats, rng: np.random.Generator) -> None:
 
 
 def paint(surroundings: Floats, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-    """Paint what stands out: two colours in a pattern.
+    """Paint a pattern of two colours that differ from what is around.
 
     Args:
-        surroundings: the mean colour there.
+        surroundings: mean colour of the pixels around.
         shape: rows and columns to paint.
         rng: the only source of randomness.
 
@@ -68,7 +68,7 @@ def paint(surroundings: Floats, shape: tuple[int, ...], rng: np.random.Generator
 
 
 def _pattern(shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-    """Values in 0..1: plain, stripes, checks, dots, a gradient or noise."""
+    """Draw a pattern of values from 0 to 1: plain, stripes, checks, dots, gradient or noise."""
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     angle, frequency = rng.uniform(0, np.pi), 2 * np.pi / rng.uniform(4, 24)
     sine, cosine = np.float32(np.sin(angle) * frequency), np.float32(np.cos(angle) * frequency)

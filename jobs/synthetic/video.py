@@ -16,10 +16,10 @@ from jobs.synthetic.texture import SIZE_PX
 
 FRAMES_PER_S = 24
 FRAMES_PER_GROUP = 24
-"""A key frame every second: where a video can be cut."""
+"""One key frame a second, where a video can be cut."""
 
 _TICK = Fraction(1, 24 * 512)
-# With B-frames, as a camera's or an editor's files have them: what is shown is not in file order.
+# With B-frames, as in files of cameras and editors: frames are not shown in file order.
 _OPTIONS = {"preset": "medium", "crf": "18", "bf": "2", "sc_threshold": "0"}
 
 
@@ -27,9 +27,9 @@ def write_video(path: Path, rng: np.random.Generator, num_frames: int) -> list[l
     """Draw and encode a video.
 
     Args:
-        path: of the mp4; replaced when it is there.
+        path: of the mp4 file; an older one is replaced.
         rng: the only source of randomness.
-        num_frames: how many.
+        num_frames: number of frames.
 
     Returns:
         The objects of each frame.

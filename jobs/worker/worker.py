@@ -10,7 +10,7 @@ import cv2
 import torch
 
 from fcos_core.errors import ConfigError, StorageError, WorkerDiedError
-from jobs.inputs.item_bytes import as_it_is, fetch, has_changed
+from jobs.inputs.item_bytes import has_changed, read_item_bytes, without_version
 from jobs.inputs.video_frames import LoadedFrame, load_frames
 from jobs.parallel.devices import device_model
 from jobs.rundir.directory import RunDirectory
@@ -49,7 +49,9 @@ class Worker:
             self._row_predictor = RowPredictor(settings)
         self._settings = settings
         self._prefetcher = Prefetcher(
-            fetch if settings.attempt is None else lambda item: fetch(as_it_is(item)),
+            read_item_bytes
+            if settings.attempt is None
+            else lambda item: read_item_bytes(without_version(item)),
             bytes_in_flight=settings.bytes_in_flight,
             max_pixels=settings.max_pixels,
             fetch_threads=FETCH_THREADS,
@@ -185,7 +187,7 @@ class Worker:
 def _frame_loader(settings: WorkerSettings) -> Callable[[ManifestItem], Iterator[LoadedFrame]]:
     """Choose how segments are decoded: those decoded at once share the worker's threads."""
     load = partial(load_frames, threads=max(1, settings.threads // SEGMENTS_AT_ONCE))
-    return load if settings.attempt is None else lambda item: load(as_it_is(item))
+    return load if settings.attempt is None else lambda item: load(without_version(item))
 
 
 def _check_device(settings: WorkerSettings) -> str:

@@ -101,7 +101,7 @@ def test_shapes_move_smoothly_over_a_still_background():
                 assert max(abs(x + width / 2), abs(y + height / 2)) < 24
 
 
-def test_what_is_mostly_hidden_is_marked_and_boxes_lie_around_what_is_seen():
+def test_mostly_hidden_objects_are_marked_and_boxes_enclose_visible_parts():
     seen = [item for seed in range(4) for _, items in motion(seed, 25) for item in items]
     hidden = [item for item in seen if item.is_hidden]
     assert 0.02 < len(hidden) / len(seen) < 0.5

@@ -1,1 +1,1 @@
-"""Images: bytes to upright RGB pixels, or the true reason why not."""
+"""Images: bytes to upright RGB pixels, or the exact reason why they cannot be decoded."""

@@ -1,8 +1,8 @@
 """The one function that turns an image's bytes into pixels: decoded whole, upright, RGB.
 
-Content decides the format, never the file's name. The size is read from the header and capped
-before anything is allocated. All of it may run in many threads at once; the decoders release the
-interpreter lock.
+Content decides the format, never the file's name. The size is read from the header and checked
+against a limit before anything is allocated. Many threads may decode at once; the decoders release
+the interpreter lock.
 """
 
 from typing import Protocol
@@ -14,13 +14,13 @@ from fcos_core.errors import ImageError
 from jobs.media.image import opencv
 from jobs.media.image.formats import bmp, gif, jpeg, png, tiff, webp
 from jobs.media.image.formats.header import ImageFormat, ImageHeader
-from jobs.media.image.headers import breaking_off_inside, read_header
+from jobs.media.image.headers import read_header, report_truncation
 from jobs.media.image.orientation import turn_upright
 from jobs.media.limits import MAX_PIXELS
 
 
 class _CheckedFormat(Protocol):
-    """A format that OpenCV decodes after a check of ours, which knows what OpenCV passes over."""
+    """A format that OpenCV decodes after our own check for damage that OpenCV ignores."""
 
     def check(self, data: bytes) -> None: ...
     def explain(self, data: bytes) -> str: ...
@@ -36,7 +36,7 @@ _CHECKED: dict[ImageFormat, _CheckedFormat] = {
 
 
 def decode_image(data: bytes, *, place: str, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
-    """Decode an image: JPEG, PNG, WebP, BMP, TIFF or GIF; of several frames the first.
+    """Decode an image: JPEG, PNG, WebP, BMP, TIFF or GIF; of an animation, the first frame.
 
     JPEG pixels equal ``cv2.imdecode``'s bit for bit. Grey, palette and CMYK become RGB. Alpha is
     dropped without blending, as ``cv2.IMREAD_COLOR`` does (TIFF's is multiplied in). Of 16 bits
@@ -44,14 +44,14 @@ def decode_image(data: bytes, *, place: str, max_pixels: int = MAX_PIXELS) -> np
 
     Args:
         data: the whole file.
-        place: what to call it in an error: its uri.
+        place: uri of the image, for errors.
         max_pixels: the largest width times height that is decoded.
 
     Returns:
         Height x width x 3, RGB, C-contiguous, upright by EXIF orientation.
 
     Raises:
-        ImageError: the bytes are no image, not all of one, or too large a one.
+        ImageError: the bytes are no image, or the image is truncated, corrupt or too large.
     """
     try:
         return _decode(data, max_pixels)
@@ -60,17 +60,17 @@ def decode_image(data: bytes, *, place: str, max_pixels: int = MAX_PIXELS) -> np
 
 
 def image_size(data: bytes, *, place: str) -> tuple[int, int]:
-    """Read an image's size from its header, decoding nothing.
+    """Read an image's size from its header, without decoding.
 
     Args:
-        data: the whole file; later damage does not matter.
-        place: what to call it in an error: its uri.
+        data: the whole file; damage behind the header does not matter.
+        place: uri of the image, for errors.
 
     Returns:
         Height and width in pixels, upright.
 
     Raises:
-        ImageError: there is no header to read it from.
+        ImageError: the header is missing or damaged.
     """
     try:
         return read_header(data).upright_size
@@ -98,7 +98,7 @@ def _decode(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
 
 def _decode_checked(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
     image_format = _CHECKED[header.format]
-    with breaking_off_inside("pixel data", data, header.format):
+    with report_truncation("pixel data", data, header.format):
         image_format.check(data)
         pixels = opencv.decode(png.without_extras(data) if header.format == "PNG" else data)
         if pixels is None:

@@ -1,4 +1,4 @@
-"""What some bytes are, by their content, and how large the image in them is."""
+"""Identifies an image's format by its content, and reads its header."""
 
 import struct
 from collections.abc import Generator
@@ -30,11 +30,11 @@ _OTHERS = {
     b"version https://git-lfs": "a Git LFS pointer; the image itself was not fetched",
     b"\x1aE\xdf\xa3": "a Matroska or WebM video",
 }
-"""What is often found under the name of an image, so that the reason says it."""
+"""Other formats that are often found in files named like images, for the error message."""
 
 
 class _Format(Protocol):
-    """What each module of ``jobs.media.image.formats`` has."""
+    """The function that each module of ``jobs.media.image.formats`` has."""
 
     def read_header(self, data: bytes) -> ImageHeader: ...
 
@@ -58,7 +58,7 @@ _MAGICS: dict[ImageFormat, tuple[bytes, ...]] = {
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Read what the image's header says, decoding no pixel.
+    """Read an image's header, without decoding.
 
     Args:
         data: the whole file.
@@ -67,11 +67,11 @@ def read_header(data: bytes) -> ImageHeader:
         Format by content, stored size and orientation.
 
     Raises:
-        ImageError: the bytes are no image of a known format, end inside its header, or say that
-            it has no area. The message does not name the file.
+        ImageError: the bytes are no image of a known format, end inside its header, or give it
+            no area. The message does not name the file.
     """
-    image_format = recognise(data)
-    with breaking_off_inside("header", data, image_format):
+    image_format = identify_format(data)
+    with report_truncation("header", data, image_format):
         header = _FORMATS[image_format].read_header(data)
     if header.width < 1 or header.height < 1:
         message = f"{image_format} of {header.width} x {header.height} pixels has no area"
@@ -80,19 +80,19 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 @contextmanager
-def breaking_off_inside(part: str, data: bytes, image_format: ImageFormat) -> Generator[None]:
-    """Turn a look behind the last byte into the error it is.
+def report_truncation(part: str, data: bytes, image_format: ImageFormat) -> Generator[None]:
+    """Turn a read behind the last byte into an error that says so.
 
     Args:
-        part: what of the file is being read.
+        part: name of the part of the file that is read.
         data: the whole file.
-        image_format: what it is.
+        image_format: format of the file.
 
     Yields:
         Once, to the code that reads.
 
     Raises:
-        ImageError: that code needs bytes that are not there.
+        ImageError: the code reads behind the last byte.
     """
     try:
         yield
@@ -101,11 +101,11 @@ def breaking_off_inside(part: str, data: bytes, image_format: ImageFormat) -> Ge
         raise ImageError(message) from error
 
 
-def recognise(data: bytes) -> ImageFormat:
-    """Tell an image's format by its first bytes.
+def identify_format(data: bytes) -> ImageFormat:
+    """Identify an image's format by its first bytes.
 
     Raises:
-        ImageError: it is none that is decoded here; the message says what it looks like.
+        ImageError: the format is not supported; the message says what the bytes look like.
     """
     for image_format, magics in _MAGICS.items():
         if data.startswith(magics):

@@ -1,4 +1,4 @@
-"""The one call into OpenCV's decoders: colours in RGB order, as stored, and no noise in the log."""
+"""The only call of OpenCV's decoders: RGB pixels as stored, and no messages on stderr."""
 
 import os
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 _FLAGS = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
 
 if "OPENCV_LOG_LEVEL" not in os.environ:
-    # OpenCV logs what we turn into an error of its own, thousands of times on a bad data set.
+    # OpenCV would log each image that we report as an error: thousands in a bad data set.
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 

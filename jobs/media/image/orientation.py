@@ -1,7 +1,7 @@
-r"""EXIF orientation: finding it in a block of metadata, and turning pixels upright by it.
+r"""EXIF orientation: reads it from a block of metadata, and turns pixels upright.
 
-We apply it ourselves because OpenCV 5 passes over a WebP whose block begins with ``Exif\0\0``,
-which many writers put there.
+We apply it ourselves because OpenCV 5 ignores it in a WebP whose block begins with ``Exif\0\0``,
+as many programs write it.
 """
 
 import struct
@@ -26,8 +26,8 @@ def read_orientation(block: bytes) -> int:
         block: a TIFF structure, with or without the six bytes ``Exif\0\0`` before it.
 
     Returns:
-        1 to 8; 1 when the block has none, is damaged or holds a number that means nothing. A
-        viewer shows such an image as it is stored, and so do we.
+        1 to 8; 1 when the block has none, is damaged or holds another number. Viewers show such
+        an image as it is stored, and so do we.
     """
     block = block.removeprefix(b"Exif\0\0")
     byte_order = _BYTE_ORDERS.get(block[:2])
@@ -48,7 +48,7 @@ def read_orientation(block: bytes) -> int:
 
 
 def turn_upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """Turn and mirror pixels so that the stored image is seen as it was taken.
+    """Rotate and mirror the pixels of a stored image so that it is upright.
 
     Args:
         pixels: height x width x 3, as stored.

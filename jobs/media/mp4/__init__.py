@@ -1,8 +1,8 @@
 """Videos that a browser plays: frames to H.264 in parts, the parts and the sound into one mp4.
 
-``encode`` turns frames into a part that begins with a key frame; ``Mp4Writer`` puts the parts one
-after the other without encoding anything again, and copies the sound. Times, aspect of pixels and
-orientation are the source's (``VideoShape``); see ``docs/render.md``.
+``encode`` turns frames into a part that begins with a key frame; ``Mp4Writer`` joins the parts
+without encoding them again, and adds the sound. Times, pixel aspect and orientation are the
+source's (``VideoShape``); see ``docs/render.md``.
 """
 
 from jobs.media.mp4.audio import SoundTrack, open_sound

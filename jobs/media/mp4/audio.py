@@ -1,4 +1,4 @@
-"""The sound of a video, packet by packet: copied where a browser plays it in mp4, else as AAC."""
+"""The sound of a video, packet by packet: copied where browsers play it in mp4, else as AAC."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
@@ -22,7 +22,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Discard
 
-from jobs.media.video.source import VideoSource, demuxed, reason_of
+from jobs.media.video.source import VideoSource, demux_packets, reason_of
 
 if TYPE_CHECKING:
     SoundPacket = Packet[AudioStream]
@@ -41,15 +41,15 @@ _MONO = 1
 
 
 class SoundTrack:
-    """The best sound of a video, on its way into an mp4.
+    """The best sound stream of a video, to be written into an mp4.
 
     Args:
-        container: the source; nothing else reads from it.
-        stream: its best sound.
+        container: the open source, which nothing else reads from.
+        stream: the best sound stream of the source.
         uri: of the source, for messages.
 
     Attributes:
-        ends_because: why it ends before its end; None as long as nothing is wrong with it.
+        ends_because: why the sound ends early; None while there is no error.
     """
 
     def __init__(self, container: InputContainer, stream: AudioStream, uri: str) -> None:
@@ -62,30 +62,32 @@ class SoundTrack:
 
     @property
     def start_s(self) -> Fraction | None:
-        """When it begins."""
+        """When the sound begins; None if unknown."""
         start, time_base = self._stream.start_time, self._stream.time_base
         return None if start is None or time_base is None else start * time_base
 
     def add_to(self, out: OutputContainer) -> None:
-        """Make a stream for it."""
+        """Add a stream for the sound to an mp4."""
         codec = self._stream.codec_context.codec.canonical_name
         rate = self._stream.codec_context.sample_rate
         if codec in _COPIED and (codec != "mp3" or rate >= _LEAST_MP3_RATE):
             self._copy = out.add_stream_from_template(self._stream, opaque=True)
             return
-        _log.info("%s: its sound is %s, which no browser plays in mp4: now AAC", self._uri, codec)
+        _log.info(
+            "%s: browsers do not play its sound (%s) in mp4; it is encoded as AAC", self._uri, codec
+        )
         self._encoder = out.add_stream("aac", rate if rate in _AAC_RATES else _USUAL_RATE)
         is_mono = self._stream.codec_context.channels == _MONO
         self._encoder.codec_context.layout = "mono" if is_mono else "stereo"
 
     def packets(self, offset_s: Fraction) -> Iterator[tuple[Fraction, SoundPacket]]:
-        """Read it, in the order of time; it ends where it cannot be read on.
+        """Read the packets in the order of time, up to the first error.
 
         Args:
-            offset_s: what is taken from its times.
+            offset_s: seconds that are subtracted from all times.
 
         Yields:
-            When a packet begins, and the packet, ready to be written.
+            When a packet begins, in seconds, and the packet, ready to be written.
         """
         make = self._copied if self._copy is not None else self._encoded
         try:
@@ -97,7 +99,7 @@ class SoundTrack:
 
     def _copied(self, offset_s: Fraction) -> Iterator[SoundPacket]:
         assert self._copy is not None
-        for packet in demuxed(self._container, self._stream):
+        for packet in demux_packets(self._container, self._stream):
             if packet.dts is None or packet.pts is None:
                 continue
             offset = round(offset_s / packet.time_base)
@@ -115,7 +117,7 @@ class SoundTrack:
         )
         frames = (
             frame
-            for packet in demuxed(self._container, self._stream)
+            for packet in demux_packets(self._container, self._stream)
             for frame in self._stream.decode(packet)
         )
         for frame in chain(frames, [None]):
@@ -135,7 +137,7 @@ def open_sound(source: VideoSource, *, beside: int) -> Generator[SoundTrack | No
         beside: index of the video stream.
 
     Yields:
-        The sound; None where there is none that can be decoded or copied.
+        The sound; None where the video has none that can be decoded or copied.
     """
     file = None if source.opener is None else source.opener()
     container = av.open(
@@ -157,5 +159,5 @@ def open_sound(source: VideoSource, *, beside: int) -> Generator[SoundTrack | No
 
 
 def _has_decoder(stream: AudioStream) -> bool:
-    # None where no decoder is known, whatever PyAV's types say.
+    # None where FFmpeg has no decoder, although PyAV's types exclude it.
     return bool(cast("AudioCodecContext | None", stream.codec_context))

@@ -1,7 +1,7 @@
-"""Frames to H.264 as every browser plays it: yuv420p, BT.709, and no frame out of order.
+"""Frames to H.264 that every browser plays: yuv420p, BT.709, without B-frames.
 
-Without B-frames a frame is decoded when it is shown, so times pass through as they are, however
-uneven, and parts that were encoded apart follow one another without a seam. That costs some bytes.
+Without B-frames, frames are decoded in the order they are shown. So uneven times are kept exactly,
+and parts that were encoded separately join without a seam. The file is somewhat larger.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -36,17 +36,17 @@ Pixels = npt.NDArray[np.uint8]
 _OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0", "profile": "high"}
 _BT709 = 1
 _EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-"""The same sums on every processor, as where frames are decoded."""
+"""These flags give the same sums on every processor, as in ``jobs.media.video.rotation``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedPart:
-    """Some frames that follow one another, encoded.
+    """Consecutive frames, encoded.
 
     Attributes:
-        mp4: a file of their own, whose first frame is shown at 0.
-        start_pts: ticks when the first is shown.
-        num_frames: how many.
+        mp4: the content of an mp4 file, whose first frame is shown at 0.
+        start_pts: ticks when the first frame is shown in the whole video.
+        num_frames: number of frames in the part.
     """
 
     mp4: bytes
@@ -55,11 +55,11 @@ class EncodedPart:
 
 
 def encode(frames: Iterable[tuple[int, Pixels]], shape: VideoShape) -> EncodedPart | None:
-    """Encode frames, one at a time in memory and on one core: parts are what is done at once.
+    """Encode frames, one at a time in memory, on one core; several parts run in parallel.
 
     Args:
-        frames: ticks when each is shown, rising, and its pixels, upright.
-        shape: how they are stored; the same for all parts of a video.
+        frames: ticks when each frame is shown, rising, and its upright pixels.
+        shape: how frames are stored; the same for all parts of a video.
 
     Returns:
         The part; None when there are no frames.
@@ -96,7 +96,7 @@ def _set_up(context: VideoCodecContext, shape: VideoShape) -> None:
     context.width, context.height = shape.width, shape.height
     context.pix_fmt = "yuv420p"
     context.time_base = shape.time_base
-    # The rate only shares out bits; times come from the frames.
+    # The rate only guides the bit budget; times come from the frames.
     context.framerate = Fraction(30)
     context.sample_aspect_ratio = shape.aspect
     context.color_primaries = ColorPrimaries.BT709

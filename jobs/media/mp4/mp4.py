@@ -1,4 +1,4 @@
-"""Puts encoded parts and the sound into one mp4 file, while the parts are still being made."""
+"""Joins encoded parts and the sound into one mp4 file, as the parts arrive."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
@@ -33,13 +33,13 @@ _MATRIX_AT = {0: 40, 1: 52}
 class Mp4Writer:
     """Writes a video of several parts; nothing is encoded again, and little is kept in memory.
 
-    The file begins with its index, so that a browser plays it before it has all of it. Its clock
-    begins at 0, when the source's image or sound begins.
+    The file begins with its index, so a browser plays it before it is fully loaded. Time 0 is when
+    the source's first frame or sound begins, whichever is earlier.
 
     Args:
-        path: of the file.
-        shape: of the video.
-        sound: what goes beside it; None for silence.
+        path: of the mp4 file.
+        shape: how frames are stored.
+        sound: the sound to add; None for a silent video.
         start_pts: ticks when the first frame of the source is shown.
     """
 
@@ -71,7 +71,7 @@ class Mp4Writer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # What is left after an error is thrown away, so whether it can be finished says nothing.
+        # After an error the file is deleted, so a second error while it is closed does not matter.
         with suppress(FFmpegError, ValueError):
             self._container.close()
 
@@ -93,7 +93,7 @@ class Mp4Writer:
         """Write the rest of the sound, and the file's index.
 
         Args:
-            end_pts: ticks, in the source's time, when the last frame is over.
+            end_pts: ticks of the source's clock when the last frame ends.
         """
         if self._last is not None and self._last.pts is not None:
             self._last.duration = max(1, end_pts - self._start_pts - self._last.pts)
@@ -116,7 +116,7 @@ class Mp4Writer:
         return stream
 
     def _write(self, packet: Packet[VideoStream]) -> None:
-        """Write the packet before this one, whose duration is known only now."""
+        """Write the packet before this one; its duration is only known now."""
         last, self._last = self._last, packet
         if last is not None and last.pts is not None and packet.pts is not None:
             last.duration = packet.pts - last.pts
@@ -124,7 +124,7 @@ class Mp4Writer:
             self._container.mux(last)
 
     def _write_sound_until(self, pts: int | None) -> None:
-        """Write the sound that begins before a frame is shown; None for all that is left."""
+        """Write the sound that begins before a frame is shown; with None, the rest of the sound."""
         end_s = None if pts is None else pts * self._shape.time_base
         while self._next_sound is not None and (end_s is None or self._next_sound[0] <= end_s):
             self._container.mux(self._next_sound[1])
@@ -132,9 +132,9 @@ class Mp4Writer:
 
 
 def _write_matrix(file: BinaryIO, matrix: tuple[int, ...]) -> None:
-    """Say in the header of a file's first track how it is turned; our video is the first one.
+    """Write a display matrix into the header of the first track, which is the video.
 
-    The encoder's library writes no display matrix of ours, but it leaves its place.
+    FFmpeg's muxer writes no display matrix that it is given, but leaves the place for it.
     """
     start, end = 0, file.seek(0, io.SEEK_END)
     for name in (b"moov", b"trak", b"tkhd"):
@@ -147,10 +147,10 @@ def _write_matrix(file: BinaryIO, matrix: tuple[int, ...]) -> None:
 
 
 def _find_box(file: BinaryIO, name: bytes, start: int, end: int) -> tuple[int, int]:
-    """Find the first box of a name between two places, and say where its contents begin and end.
+    """Find the first box of a name between two positions.
 
     Returns:
-        Twice the same place when there is none.
+        Where the contents of the box begin and end; twice ``end`` when there is no such box.
     """
     while start < end:
         file.seek(start)

@@ -1,7 +1,7 @@
-"""What a drawn video keeps of its source beside the times: size, aspect, and which way is up.
+"""The properties that a drawn video shares with its source: size, pixel aspect and orientation.
 
-Frames are stored lying as the source's lie, with the source's display matrix, so that every player
-and every tool sees the same orientation in both. They are drawn on upright all the same.
+Frames are stored in the source's orientation, with the source's display matrix, so that every
+player and tool shows both alike. Detections are drawn on upright frames.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -25,7 +25,7 @@ from av.sidedata.sidedata import SideData, Type
 
 from fcos_core.errors import VideoError
 from jobs.media.video.rotation import display_matrix
-from jobs.media.video.source import OpenVideo, VideoSource, opened
+from jobs.media.video.source import OpenVideo, VideoSource, open_video
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -37,13 +37,13 @@ class VideoShape:
     """How the frames of a video are stored.
 
     Attributes:
-        width: of stored frames, in pixels; even, as H.264 with quartered colour needs it.
-        height: likewise.
+        width: pixels of stored frames; even, as H.264 with 4:2:0 colour needs it.
+        height: pixels of stored frames; even.
         time_base: seconds of a tick.
         aspect: width of a pixel by its height.
-        turn: signs of the display matrix (``jobs.media.video.rotation``); None for upright ones.
-        matrix: the display matrix itself, nine numbers of mp4; None where the source has none.
-        end_pts: ticks when the last frame is over, as the source's header says; None if unknown.
+        turn: signs of the display matrix (``jobs.media.video.rotation``); None for upright frames.
+        matrix: the display matrix, nine numbers as in mp4; None where the source has none.
+        end_pts: ticks when the last frame ends, from the source's header; None if unknown.
     """
 
     width: int
@@ -55,13 +55,13 @@ class VideoShape:
     end_pts: int | None
 
     def stored(self, upright: Pixels) -> Pixels:
-        """Lay a frame as it is stored.
+        """Turn an upright frame into the orientation and size in which it is stored.
 
-        A frame of odd size gets its last column or row twice. One of another size than the first,
-        which an mp4 cannot hold, is scaled.
+        A frame of odd size gets its last column or row twice. An mp4 holds one size only, so a
+        frame of another size than the first is scaled.
 
         Args:
-            upright: height x width x 3.
+            upright: pixels of a frame, height x width x 3.
         """
         pixels = upright
         if self.turn is not None:
@@ -84,16 +84,16 @@ class VideoShape:
 
 
 def read_shape(source: VideoSource, *, stream: int) -> VideoShape:
-    """Decode the first frame that can be, and see how it lies.
+    """Read how frames are stored, from the first frame that can be decoded.
 
     Args:
         source: the video.
         stream: index of its stream.
 
     Raises:
-        VideoError: there is none.
+        VideoError: no frame can be decoded.
     """
-    with opened(source, stream=stream) as video:
+    with open_video(source, stream=stream) as video:
         for packet in chain(video.packets(), [None]):
             try:
                 frames = video.context.decode(packet)
@@ -113,7 +113,7 @@ def read_shape(source: VideoSource, *, stream: int) -> VideoShape:
                     matrix=None if data is None else struct.unpack("=9i", bytes(data)),
                     end_pts=None if duration is None else (start or 0) + duration,
                 )
-    raise VideoError(f"{source.uri}: no frame of it can be decoded")
+    raise VideoError(f"{source.uri}: none of its frames can be decoded")
 
 
 def _aspect(video: OpenVideo) -> Fraction:

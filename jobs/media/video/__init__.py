@@ -1,8 +1,8 @@
 """Videos, frame by frame and in parallel: index the packets, cut at key frames, decode each part.
 
-``index_video`` looks at every packet and decodes next to nothing; ``split`` cuts the index into
-segments; ``decode_segment`` gives a segment's frames. The frames of all segments, one after the
-other, are those of the whole: the same number, places, times and pixels, however it was cut.
+``index_video`` reads every packet and decodes only the first few; ``split`` cuts the index into
+segments; ``decode_segment`` gives a segment's frames. The frames of all segments in order equal
+those of the whole video in number, places, times and pixels, wherever it was cut.
 See ``docs/video.md``.
 """
 

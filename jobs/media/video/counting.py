@@ -1,6 +1,6 @@
-"""Decodes a stream from its start and counts: for videos whose packets do not tell their frames.
+"""Decodes a stream from its start and counts its frames, where packets do not tell the frames.
 
-This is how such a video is indexed and how it is decoded later, so both find the same frames.
+Such a video is indexed and later decoded in this way, so both find the same frames.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from jobs.media.video.source import OpenVideo, Packet
 
 _USUAL_RATE = Fraction(25)
 _WITHOUT_TIMES = frozenset(("avi",))  # FFmpeg guesses, and B-frames make it guess wrong
-_MARKED = "the decoder marks the frame as damaged"
+_MARKED_CORRUPT = "the decoder marks the frame as damaged"
 
 
-def counted(video: OpenVideo) -> Iterator[Decoded | Lost]:
-    """Decode a whole stream, one thing after the other.
+def decode_and_count(video: OpenVideo) -> Iterator[Decoded | Lost]:
+    """Decode a whole stream from its start.
 
-    From an error on, each packet up to the next key frame counts as one lost frame. Times are those
-    of the frames; where they have none, or do not rise, the usual distance is added to the last.
+    From an error on, each packet up to the next key frame counts as one lost frame. A frame's time
+    is its own; where it has none, or its time does not rise, the usual step is added to the last.
 
     Yields:
-        Frames and losses, which together count from 0 without a gap.
+        Frames and losses; their places count from 0 without a gap.
     """
     counter = _Counter(video)
-    with suppress(VideoError):  # what could be read is all there is
+    with suppress(VideoError):  # the rest of the file cannot be read
         for packet in video.packets():
             yield from counter.feed(packet)
     yield from counter.finish()
 
 
 def usual_step(video: OpenVideo) -> int:
-    """Say how many ticks lie between two frames, as the container has it."""
+    """Give the ticks between two frames, by the frame rate in the container."""
     time_base = video.stream.time_base or Fraction(1)
     rate = video.stream.average_rate or video.stream.guessed_rate or _USUAL_RATE
     return max(1, round(1 / (rate * time_base)))
 
 
 class _Counter:
-    """Counts frames, and packets that gave none because of damage."""
+    """Counts frames, and the packets that gave no frame because of damage."""
 
     def __init__(self, video: OpenVideo) -> None:
         self._decoder = Decoder(video.context)
@@ -59,10 +59,10 @@ class _Counter:
         self._num_lost = 0
 
     def feed(self, packet: Packet) -> Iterator[Decoded | Lost]:
-        """Decode a packet, or pass it over after damage.
+        """Decode a packet; after damage, count it as lost.
 
         Yields:
-            What is known because of it.
+            The frames and losses that are known now.
         """
         if packet.is_keyframe:
             self._has_begun = True
@@ -75,28 +75,28 @@ class _Counter:
             yield from self._decode(packet)
 
     def finish(self) -> Iterator[Decoded | Lost]:
-        """Give what the decoder still holds.
+        """Give the frames that the decoder still holds.
 
         Yields:
             The last frames and losses.
         """
         if self._reason is None:
-            yield from self._show(self._decoder.drain())
+            yield from self._emit(self._decoder.drain())
         yield from self._report()
 
     def _decode(self, packet: Packet) -> Iterator[Decoded]:
         frames, reason = self._decoder.decode(packet)
         if reason is not None or any(frame.is_corrupt for frame in frames):
             frames += self._decoder.drain()
-        yield from self._show(frames)
+        yield from self._emit(frames)
         if reason is not None:
             self._reason = self._reason or reason
             self._num_lost += 1
 
-    def _show(self, frames: Sequence[VideoFrame]) -> Iterator[Decoded]:
+    def _emit(self, frames: Sequence[VideoFrame]) -> Iterator[Decoded]:
         for frame in frames:
             if frame.is_corrupt:
-                self._reason = _MARKED
+                self._reason = _MARKED_CORRUPT
             if self._reason is not None:
                 self._num_lost += 1
                 continue

@@ -1,4 +1,4 @@
-"""A decoder that takes one packet at a time and tells damage from false alarms."""
+"""A decoder that takes one packet at a time, and separates damage from false alarms."""
 
 # pyright: reportUnknownMemberType=false
 # PyAV's decode() takes a packet of any stream
@@ -17,13 +17,13 @@ from jobs.media.video.source import Packet, reason_of
 _SKIPS_UNREFERENCED = frozenset(("h264",))
 """Codecs in which no frame that is kept refers to one that is marked as unreferenced."""
 
-_ONLY_SAYS_SO = frozenset(("mjpeg",))
-"""Codecs whose decoder gives damaged frames, and says in its messages alone that they are."""
+_LOGS_DAMAGE = frozenset(("mjpeg",))
+"""Codecs whose decoder gives damaged frames without an error, and only logs the damage."""
 
-_FORGETS_WHAT_IS_NOT_THERE = "mmco: unref short failure"
+_MISSING_REFERENCE_DROPPED = "mmco: unref short failure"
 _CUT_SHORT = "the packet is cut short"
 
-# FFmpeg's messages are needed to tell errors apart; they go nowhere else.
+# FFmpeg's messages are needed to tell errors apart; they are not logged.
 av.logging.set_level(av.logging.ERROR)
 av.logging.set_skip_repeated(False)
 logging.getLogger("libav").addHandler(logging.NullHandler())
@@ -34,7 +34,7 @@ class Decoder:
     """Wraps the decoder of a stream.
 
     Args:
-        context: not yet used, or flushed.
+        context: the stream's decoder, unused or flushed.
     """
 
     def __init__(self, context: VideoCodecContext) -> None:
@@ -47,12 +47,12 @@ class Decoder:
         """Decode a packet.
 
         Args:
-            packet: the next one.
-            is_wanted: whether its frame is looked at; if not, it may be left out where no other
+            packet: the next packet of the stream.
+            is_wanted: whether its frame is used; otherwise the frame may be skipped where no other
                 frame refers to it.
 
         Returns:
-            The frames that are ready, and what is wrong, if anything is.
+            The frames that are ready, and the error; None without an error.
         """
         if packet.is_corrupt:
             return [], _CUT_SHORT
@@ -65,29 +65,29 @@ class Decoder:
                 if self._is_false_alarm([message for _, _, message in messages]):
                     return [], None
                 return [], reason_of(error)
-        if messages and self._context.name in _ONLY_SAYS_SO:
+        if messages and self._context.name in _LOGS_DAMAGE:
             return [], messages[0][2].strip()
         return frames, None
 
     def drain(self) -> list[VideoFrame]:
-        """Take the frames that it still holds; it must be flushed before it decodes on."""
+        """Take the frames that are left; the decoder must be flushed before its next packet."""
         try:
             return self._context.decode(None)
         except (FFmpegError, ValueError):
             return []
 
     def flush(self) -> None:
-        """Make it forget all frames."""
+        """Empty the decoder."""
         self._context.flush_buffers()
 
     def _is_false_alarm(self, messages: list[str]) -> bool:
-        """Whether all that is wrong is an image to be forgotten that is not there.
+        """Whether the only error is that a reference to be dropped is missing.
 
-        So it is behind an H.264 key frame at which decoding began, when it tells the decoder to
-        forget images of the group before. The frame itself is whole, and comes out.
+        This happens after an H.264 key frame at which decoding began, when a frame tells the
+        decoder to drop references of the group before. The frame itself is whole.
         """
         return (
             self._is_h264
             and bool(messages)
-            and all(_FORGETS_WHAT_IS_NOT_THERE in message for message in messages)
+            and all(_MISSING_REFERENCE_DROPPED in message for message in messages)
         )

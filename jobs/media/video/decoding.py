@@ -1,4 +1,4 @@
-"""The frames of one segment: each comes out, or is said to be lost, once and in order."""
+"""The frames of one segment: each is given once and in order, as pixels or as lost."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextlib import suppress
 from av.error import FFmpegError
 
 from fcos_core.errors import VideoError
-from jobs.media.video.counting import counted
+from jobs.media.video.counting import decode_and_count
 from jobs.media.video.decoder import Decoder
 from jobs.media.video.frames import Decoded, Frame, Lost, seconds
-from jobs.media.video.rotation import Upright
+from jobs.media.video.rotation import FrameConverter
 from jobs.media.video.segment_decoder import SegmentDecoder
 from jobs.media.video.segments import Segment
-from jobs.media.video.source import OpenVideo, Packet, VideoSource, opened, reason_of
-from jobs.media.video.wanted_frames import Choice
+from jobs.media.video.source import OpenVideo, Packet, VideoSource, open_video, reason_of
+from jobs.media.video.wanted_frames import WantedFrames
 
 _STEPS_BACK_S = (0, 1, 10)
-"""How much earlier to aim when a seek lands behind the key frame, as its decoding order allows."""
+"""How much earlier to seek when a seek lands behind the key frame, as decoding order allows."""
 
 _GONE = "it is not in the file, which differs from when it was indexed"
 
@@ -28,52 +28,54 @@ def decode_segment(
 ) -> Iterator[Frame | Lost]:
     """Decode the frames of a segment, in the order they are shown, one at a time in memory.
 
-    What cannot be decoded is no error here: it is part of what comes out. Only an error of the
-    storage that the source reads from passes through.
+    Damage raises no error: it becomes a loss. Only an error of the storage that the source reads
+    from is raised.
 
     Args:
         source: the video.
-        segment: of its index.
-        threads: that convert a frame's colours together; one thread decodes.
+        segment: a part of the video's index.
+        threads: number of threads that share the conversion of a frame's colours; one decodes.
 
     Yields:
         Frames and losses; together they are the segment's frames, each once and in order.
     """
-    choice = Choice(segment)
-    upright = Upright(threads)
+    wanted = WantedFrames(segment)
+    converter = FrameConverter(threads)
     last, reason = segment.first_frame - 1, _GONE
     try:
-        for event in _events(source, segment, choice):
+        for event in _events(source, segment, wanted):
             if isinstance(event, Lost):
                 yield event
                 last = event.last
             else:
-                yield _with_pixels(event, upright, segment)
+                yield _with_pixels(event, converter, segment)
                 last = event.index
     except VideoError as error:
         reason = str(error)
-    missing, pts = choice.after(last)
+    missing, pts = wanted.after(last)
     if missing:
         timestamp_s = None if pts is None else seconds(pts, segment.time_base)
         yield Lost(missing[0], missing[-1], pts, timestamp_s, reason)
 
 
-def _with_pixels(decoded: Decoded, upright: Upright, segment: Segment) -> Frame | Lost:
+def _with_pixels(decoded: Decoded, converter: FrameConverter, segment: Segment) -> Frame | Lost:
     timestamp_s = seconds(decoded.pts, segment.time_base)
     try:
-        pixels = upright(decoded.frame)
+        pixels = converter.convert(decoded.frame)
     except (FFmpegError, ValueError, VideoError) as error:
         return Lost(decoded.index, decoded.index, decoded.pts, timestamp_s, reason_of(error))
     return Frame(decoded.index, decoded.pts, timestamp_s, pixels)
 
 
-def _events(source: VideoSource, segment: Segment, choice: Choice) -> Iterator[Decoded | Lost]:
+def _events(
+    source: VideoSource, segment: Segment, wanted: WantedFrames
+) -> Iterator[Decoded | Lost]:
     if segment.decode_from_pts is None:
-        with opened(source, stream=segment.stream) as video:
-            yield from _counted(video, segment, choice)
+        with open_video(source, stream=segment.stream) as video:
+            yield from _decode_counted(video, segment, wanted)
         return
     for find in (_seek_to, _read_to):
-        with opened(source, stream=segment.stream) as video:
+        with open_video(source, stream=segment.stream) as video:
             packets = _readable(find(video, segment.decode_from_pts))
             first = next(packets, None)
             if first is None:
@@ -86,38 +88,40 @@ def _events(source: VideoSource, segment: Segment, choice: Choice) -> Iterator[D
             return
 
 
-def _counted(video: OpenVideo, segment: Segment, choice: Choice) -> Iterator[Decoded | Lost]:
-    wanted = set(choice.within(segment.first_frame, 2**31))
-    final = max(wanted)
-    for event in counted(video):
+def _decode_counted(
+    video: OpenVideo, segment: Segment, wanted: WantedFrames
+) -> Iterator[Decoded | Lost]:
+    places = set(wanted.within(segment.first_frame, 2**31))
+    last_place = max(places)
+    for event in decode_and_count(video):
         if isinstance(event, Decoded):
-            if event.index in wanted:
+            if event.index in places:
                 yield event
-            if event.index >= final:
+            if event.index >= last_place:
                 return
-        elif lost := choice.within(event.first, event.last):
+        elif lost := wanted.within(event.first, event.last):
             yield Lost(lost[0], lost[-1], event.pts, event.timestamp_s, event.reason)
 
 
 def _readable(packets: Iterator[Packet]) -> Iterator[Packet]:
-    with suppress(VideoError):  # what is behind was not in the index either
+    with suppress(VideoError):  # the index ends at the same error
         yield from packets
 
 
 def _seek_to(video: OpenVideo, pts: int) -> Iterator[Packet]:
-    """Read from a key frame on, by way of the container's own index.
+    """Seek to a key frame with the container's own index, and read from there.
 
     Yields:
-        The key frame's packet and all behind it; nothing when it was not found.
+        The key frame's packet and all packets behind it; nothing when the key frame is not found.
     """
-    beginning = next((packet for packet in video.packets() if packet.is_keyframe), None)
-    if beginning is None:
+    first = next((packet for packet in video.packets() if packet.is_keyframe), None)
+    if first is None:
         return
-    _show_beginning(video, beginning, pts)
+    _show_first_packet(video, first, pts)
     for step_s in _STEPS_BACK_S:
-        aim = pts - round(step_s / (video.stream.time_base or 1))
+        target = pts - round(step_s / (video.stream.time_base or 1))
         try:
-            video.container.seek(aim, stream=video.stream, backward=True)
+            video.container.seek(target, stream=video.stream, backward=True)
         except (FFmpegError, ValueError):
             continue
         packets = video.packets()
@@ -131,30 +135,30 @@ def _seek_to(video: OpenVideo, pts: int) -> Iterator[Packet]:
 
 
 def _read_to(video: OpenVideo, pts: int) -> Iterator[Packet]:
-    """Read from a key frame on, having read everything before it.
+    """Read the stream from its start, and skip the packets before a key frame.
 
     Yields:
-        The key frame's packet and all behind it; nothing when it is not there.
+        The key frame's packet and all packets behind it; nothing when there is no such key frame.
     """
     is_found = has_begun = False
     for packet in video.packets():
         if packet.is_keyframe and not has_begun:
             has_begun = True
-            _show_beginning(video, packet, pts)
+            _show_first_packet(video, packet, pts)
         is_found = is_found or (packet.is_keyframe and packet.pts == pts)
         if is_found:
             yield packet
 
 
-def _show_beginning(video: OpenVideo, packet: Packet, pts: int) -> None:
-    """Let the decoder see the stream's first packet, unless it will anyhow.
+def _show_first_packet(video: OpenVideo, packet: Packet, pts: int) -> None:
+    """Let the decoder see the stream's first packet, unless decoding begins there.
 
-    Encoders put their names there, and a decoder goes by them: x264's and Xvid's earlier versions
-    have errors of their own, which it must know of to undo them.
+    Encoders write their names into it. Early versions of x264 and Xvid have errors of their own,
+    which the decoder corrects when it knows the name.
     """
     if packet.pts == pts:
         return
     decoder = Decoder(video.context)
-    decoder.decode(packet)  # damage is reported where the frame is wanted
+    decoder.decode(packet)  # damage is reported by the segment of this frame
     decoder.drain()
     decoder.flush()

@@ -1,4 +1,4 @@
-"""What comes out of decoding: a frame, or word of frames that are lost."""
+"""The results of decoding: frames, and losses."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from av.video.frame import VideoFrame
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One frame, ready to be looked at.
+    """One frame with its pixels.
 
     Attributes:
-        index: its place in the stream, in the order frames are shown, from 0.
-        pts: when it is shown, in ticks of the stream.
-        timestamp_s: the same in seconds; the first frame's need not be 0.
+        index: place in the stream, in the order frames are shown, from 0.
+        pts: when the frame is shown, in ticks of the stream.
+        timestamp_s: when the frame is shown, in seconds; the first frame's need not be 0.
         pixels: height x width x 3, RGB, 8 bits, upright, C-contiguous.
     """
 
@@ -29,14 +29,14 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """Frames of one group of images that cannot be decoded.
+    """Frames of one group (a key frame and those that follow it) that cannot be decoded.
 
     Attributes:
-        first: place of the first of them.
-        last: place of the last; all that are wanted from the first to this one are lost.
-        pts: when the first is shown, in ticks; None if unknown.
-        timestamp_s: the same in seconds.
-        reason: what the decoder said.
+        first: place of the first lost frame.
+        last: place of the last lost frame; all wanted frames between the two are lost too.
+        pts: when the first lost frame is shown, in ticks; None if unknown.
+        timestamp_s: when the first lost frame is shown, in seconds; None if unknown.
+        reason: the decoder's message.
     """
 
     first: int
@@ -48,7 +48,7 @@ class Lost:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """A frame as the decoder gives it, before it has pixels."""
+    """A decoded frame that is not yet converted to pixels."""
 
     index: int
     pts: int
@@ -56,5 +56,5 @@ class Decoded:
 
 
 def seconds(pts: int, time_base: Fraction) -> float:
-    """Turn ticks into seconds, rounded once."""
+    """Convert ticks to seconds, rounded once."""
     return pts * time_base.numerator / time_base.denominator

@@ -1,8 +1,8 @@
-"""Which frames a video has, in the order they are shown, from its packets and without decoding.
+"""The index of a video: its frames in the order they are shown, from packets, without decoding.
 
-A packet is one frame, and says when it is shown. The first few are decoded all the same, to see
-that this is so and how large a frame is. Where it is not so, or packets do not say when, the whole
-stream is decoded once to count: such a video is one segment, and ``reason`` says why.
+A packet is one frame, and has the time when it is shown. The first few are decoded, to check this
+and to learn the size of a frame. Where it is not so, or packets have no times, the whole stream is
+decoded once to count: such a video is one segment, and ``serial_because`` says why.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame
 
 from fcos_core.errors import VideoError
-from jobs.media.video.counting import counted, usual_step
+from jobs.media.video.counting import decode_and_count, usual_step
 from jobs.media.video.decoder import Decoder
 from jobs.media.video.frames import Lost
 from jobs.media.video.keyframes import PacketReader
 from jobs.media.video.rotation import upright_size
-from jobs.media.video.source import OpenVideo, Packet, VideoSource, opened
+from jobs.media.video.source import OpenVideo, Packet, VideoSource, open_video
 
 Ticks = npt.NDArray[np.int64]
 
 _PROBED_PACKETS = 16
-_LARGEST_EMPTY_MPEG4_BYTES = 16  # such a packet may say that nothing has changed: no frame
+_LARGEST_EMPTY_MPEG4_BYTES = 16  # a packet this small may stand for no new frame
 _SEEKABLE = frozenset(("mov", "matroska", "avi"))
-"""Containers in which a seek and a read from there give the packets of a read from the start."""
+"""Containers in which reading after a seek gives the same packets as reading from the start."""
 
 
 class Entry(NamedTuple):
     """Where decoding can begin.
 
     Attributes:
-        frame: the first frame that is right when it begins here.
-        pts: of the key frame, in ticks.
+        frame: place of the first frame that is decoded correctly from here.
+        pts: when the key frame is shown, in ticks.
     """
 
     frame: int
@@ -52,8 +52,8 @@ class VideoIndex:
     Attributes:
         stream: index of the stream in its file.
         time_base: seconds of a tick.
-        width: of the first frame, upright, in pixels.
-        height: the same.
+        width: pixels of the first frame, upright.
+        height: pixels of the first frame, upright.
         timestamps: ticks when each frame is shown, rising; one per frame.
         entries: where decoding can begin, rising, the first for frame 0; none where frames were
             counted by decoding.
@@ -74,13 +74,11 @@ class VideoIndex:
 
     @property
     def num_frames(self) -> int:
-        """Frames in all."""
+        """Number of frames."""
         return len(self.timestamps)
 
 
 class _Packet(NamedTuple):
-    """What is kept of a packet."""
-
     pts: int | None
     is_shown: bool
     is_key: bool
@@ -88,7 +86,7 @@ class _Packet(NamedTuple):
 
 
 class _UntrustedError(Exception):
-    """The packets do not say which frames there are; the message says why."""
+    """The packets do not tell the frames; the message says why."""
 
 
 def index_video(source: VideoSource, *, stream: int | None = None) -> VideoIndex:
@@ -99,10 +97,10 @@ def index_video(source: VideoSource, *, stream: int | None = None) -> VideoIndex
         stream: index of a stream in its file; None takes the best.
 
     Returns:
-        Its frames, and where decoding can begin.
+        The video's frames, and where decoding can begin.
 
     Raises:
-        VideoError: it is no video, or has no frame that could be decoded.
+        VideoError: the file is no video, or no frame can be decoded.
     """
     try:
         return _index(source, stream)
@@ -111,7 +109,7 @@ def index_video(source: VideoSource, *, stream: int | None = None) -> VideoIndex
 
 
 def _index(source: VideoSource, stream: int | None) -> VideoIndex:
-    with opened(source, stream=stream) as video:
+    with open_video(source, stream=stream) as video:
         number, time_base = video.stream.index, video.stream.time_base or Fraction(1)
         codec, container = video.context.name, video.container.format.name
         packets, damage = _read_packets(video)
@@ -119,13 +117,13 @@ def _index(source: VideoSource, stream: int | None) -> VideoIndex:
     entries: Sequence[Entry]
     try:
         timestamps, entries = _in_order(packets, codec)
-        with opened(source, stream=number) as video:
+        with open_video(source, stream=number) as video:
             width, height = _probe(video, timestamps)
         if container.split(",")[0] not in _SEEKABLE:
             entries, serial_because = entries[:1], f"a seek in {container} is not exact"
     except _UntrustedError as error:
         entries, serial_because = (), str(error)
-        with opened(source, stream=number) as video:
+        with open_video(source, stream=number) as video:
             timestamps, width, height = _count(video)
     return VideoIndex(
         stream=number,
@@ -164,8 +162,8 @@ def _in_order(packets: Sequence[_Packet], codec: str) -> tuple[Ticks, list[Entry
     """Sort the frames as they are shown, and find where decoding can begin.
 
     Raises:
-        VideoError: nothing can be decoded.
-        _UntrustedError: the packets do not tell.
+        VideoError: no frame can be decoded.
+        _UntrustedError: the packets do not tell the frames.
     """
     first = next((i for i, packet in enumerate(packets) if packet.is_key), None)
     if first is None:
@@ -179,7 +177,7 @@ def _in_order(packets: Sequence[_Packet], codec: str) -> tuple[Ticks, list[Entry
         if highest is None or (packet.is_entry and packet.pts > highest):
             keys.append(packet.pts)
         highest = packet.pts if highest is None else max(highest, packet.pts)
-        # What is shown before the first key frame lacks what it refers to.
+        # Frames that are shown before the first key frame lack their references.
         if packet.is_shown and packet.pts >= keys[0]:
             shown.append(packet.pts)
     if not shown:
@@ -193,20 +191,20 @@ def _in_order(packets: Sequence[_Packet], codec: str) -> tuple[Ticks, list[Entry
         for (frame, pts), (next_frame, _) in pairwise(
             [*zip(places, keys, strict=True), (len(timestamps), 0)]
         )
-        if frame < next_frame  # otherwise nothing of its own is shown
+        if frame < next_frame  # otherwise no frame of this group is shown
     ]
     return timestamps, entries
 
 
 def _probe(video: OpenVideo, timestamps: Ticks) -> tuple[int, int]:
-    """Decode the first packets, to see that each gives the frame that it is taken for.
+    """Decode the first packets, to check that each gives its one frame.
 
     Returns:
         Width and height of the first frame, upright; the header's where it cannot be decoded.
 
     Raises:
-        VideoError: there is no size to be had.
-        _UntrustedError: packets and frames are not the same.
+        VideoError: neither the first packets nor the header give a size.
+        _UntrustedError: the packets are not one frame each.
     """
     reader = PacketReader(video.context.name, video.context.extradata)
     packets, is_damaged = _first_packets(video)
@@ -249,7 +247,7 @@ def _count(video: OpenVideo) -> tuple[Ticks, int, int]:
     timestamps: list[int] = []
     size: tuple[int, int] | None = None
     step = usual_step(video)
-    for event in counted(video):
+    for event in decode_and_count(video):
         if isinstance(event, Lost):
             start = event.pts or 0
             timestamps.extend(start + i * step for i in range(event.last - event.first + 1))
@@ -257,5 +255,5 @@ def _count(video: OpenVideo) -> tuple[Ticks, int, int]:
             timestamps.append(event.pts)
             size = size or upright_size(event.frame)
     if size is None:
-        raise VideoError("no frame of it can be decoded")
+        raise VideoError("none of its frames can be decoded")
     return np.array(timestamps, np.int64), *size

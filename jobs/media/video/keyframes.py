@@ -1,7 +1,8 @@
-"""What a packet stands for, and whether decoding can begin there: what is called a key need not be.
+"""Whether a packet becomes a frame, and whether decoding can begin there.
 
-In H.264 an image may be flagged that only begins a gradual refresh, and a plain I image may be
-followed by others that look behind it. So the codec's own marks are read, from the first bytes.
+The container's key frame flag is not enough. In H.264 a flagged frame may only begin a gradual
+refresh, and frames after a plain I frame may refer to frames before it. So the codec's own marks
+are read from the packet's first bytes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _TRUSTED_FLAGS = frozenset(
 
 
 class PacketReader:
-    """Reads off a stream's packets what they stand for.
+    """Reads the codec's marks in a stream's packets.
 
     Args:
         codec: the decoder's name.
@@ -44,18 +45,18 @@ class PacketReader:
         return packet.is_keyframe and self._can_begin(memoryview(packet))
 
     def is_shown(self, packet: Packet) -> bool:
-        """Whether it becomes a frame: not if an edit list cuts it, or it is only referred to."""
+        """Whether the packet becomes a frame: an edit list may cut it, the codec may hide it."""
         if packet.is_discard:
             return False
         return self._codec not in _VP9 or not _is_hidden_vp9(memoryview(packet))
 
 
 def _entry_point_test(codec: str, extradata: bytes | None) -> Callable[[memoryview], bool]:
-    """Give the test that tells for a flagged key frame whether decoding can begin there.
+    """Make the test for whether decoding can begin at a flagged key frame.
 
     Args:
         codec: the decoder's name.
-        extradata: the stream's header, which says how units are delimited.
+        extradata: the stream's header, which tells how units are delimited.
 
     Returns:
         A function of a packet's bytes.
@@ -76,7 +77,7 @@ def _entry_point_test(codec: str, extradata: bytes | None) -> Callable[[memoryvi
 
 
 def _is_hidden_vp9(data: memoryview) -> bool:
-    is_superframe = data[-1] & 0xE0 == 0xC0  # noqa: PLR2004 -- its marker; it holds a shown one
+    is_superframe = data[-1] & 0xE0 == 0xC0  # noqa: PLR2004 -- its marker; one of its frames is shown
     return not is_superframe and _vp9_frame_type(data) == "hidden"
 
 
@@ -101,7 +102,7 @@ def _units(data: memoryview, length_size: int | None) -> Iterator[memoryview]:
     """Cut a packet into its NAL units.
 
     Yields:
-        The first ones, without what delimits them.
+        The first units, without their delimiters.
     """
     if length_size is None:
         yield from _units_by_start_code(bytes(data))
@@ -148,7 +149,7 @@ def _is_hevc_entry(units: Iterator[memoryview]) -> bool:
 
 
 def _recovery_frames(sei: bytes) -> int | None:
-    """Read how many frames after this one the image is whole again; None if it does not say."""
+    """Read after how many frames the video is whole again; None without a recovery point."""
     sei = sei.replace(b"\x00\x00\x03", b"\x00\x00")
     place = 0
     while place + 2 < len(sei):

@@ -12,36 +12,36 @@ from av.sidedata.sidedata import SideData, SideDataContainer, Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
-from jobs.media.video.pixel_memory import PixelMemory, Pixels
+from jobs.media.video.pixel_pool import PixelPool, Pixels
 from jobs.media.video.source import check_size
 
 _FLAGS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-"""The same sums on every processor; without them some have short cuts of their own."""
+"""These flags give the same sums on every processor; without them some take short cuts."""
 
 _PLANES = "gbrp"
-"""What swscale makes: it has vector code for planes that keeps to these sums, and none for RGB."""
+"""The format that swscale makes: its vector code for planes keeps to these sums; RGB has none."""
 
 _FLIPS = {(1, -1): 1, (-1, 1): 0, (-1, -1): -1}  # signs of y and x, and OpenCV's names for them
 
 
-class Upright:
-    """Turns frames into pixels; keeps what depends on their format from one to the next.
+class FrameConverter:
+    """Converts frames to upright RGB pixels; it keeps swscale's tables between frames.
 
     Args:
-        threads: that convert one frame together; their number changes no pixel.
+        threads: number of threads that share one frame; it changes no pixel.
     """
 
     def __init__(self, threads: int = 1) -> None:
         self._reformatter = VideoReformatter()
         self._threads = threads
-        self._memory = PixelMemory()
+        self._pool = PixelPool()
         self._last: VideoFrame | None = None
 
-    def __call__(self, frame: VideoFrame) -> Pixels:
+    def convert(self, frame: VideoFrame) -> Pixels:
         """Convert one frame.
 
         Args:
-            frame: as decoded.
+            frame: a decoded frame.
 
         Returns:
             Height x width x 3, RGB, 8 bits, upright, C-contiguous.
@@ -54,9 +54,9 @@ class Upright:
             dst_color_range=ColorRange.JPEG,
             threads=self._threads,
         )
-        self._last = converted  # freed once the next is there: so its memory is not given back
+        self._last = converted  # kept until the next frame, so that its memory is used again
         green, blue, red = _planes(converted)
-        pixels = self._memory.lend((frame.height, frame.width, 3))
+        pixels = self._pool.acquire((frame.height, frame.width, 3))
         cv2.merge((red, green, blue), pixels)
         return _turned(pixels, display_matrix(frame))
 
@@ -65,9 +65,9 @@ def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
     """Read how a frame is to be shown: the signs of a, b, c, d in x' = a x + c y, y' = b x + d y.
 
     Returns:
-        Each -1, 0 or 1, to the nearest quarter turn; None where nothing is to be done.
+        Each -1, 0 or 1, to the nearest quarter turn; None for a frame that is upright.
     """
-    # Its own side_data would stay tied to it in a circle, and keep it until Python looks for those.
+    # frame.side_data would form a reference cycle, which keeps the frame until Python collects it.
     sides = cast("Callable[[VideoFrame], Iterable[SideData]]", SideDataContainer)(frame)
     data = next((side for side in sides if side.type == Type.DISPLAYMATRIX), None)
     if data is None:
@@ -85,14 +85,14 @@ def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
 
 
 def upright_size(frame: VideoFrame) -> tuple[int, int]:
-    """Say how wide and high a frame is once it is upright."""
+    """Give the width and height of a frame once it is upright."""
     matrix = display_matrix(frame)
-    is_on_its_side = matrix is not None and not matrix[0]
-    return (frame.height, frame.width) if is_on_its_side else (frame.width, frame.height)
+    is_sideways = matrix is not None and not matrix[0]
+    return (frame.height, frame.width) if is_sideways else (frame.width, frame.height)
 
 
 def _planes(frame: VideoFrame) -> list[Pixels]:
-    """Look at the planes of a frame where they are; their rows may be longer than it is wide."""
+    """View the planes of a frame without a copy; rows in memory may be longer than the frame."""
     return [
         np.ndarray(
             (frame.height, frame.width), np.uint8, memoryview(plane), strides=(plane.line_size, 1)

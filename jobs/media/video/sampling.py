@@ -1,4 +1,4 @@
-"""Which frames of a video are taken: decided once, from its index."""
+"""Chooses the frames of a video that are taken, once, from its index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Places = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Take every so many frames, or so many per second; by default all.
+    """Takes every n-th frame, or some frames per second; by default all.
 
     Attributes:
         every_n_frames: frames 0, n, 2n and so on.
@@ -38,7 +38,7 @@ class Sampling:
             raise ConfigError(f"--fps {float(self.fps):g} is not above 0")
 
     def __str__(self) -> str:
-        """Say it as a run's record does."""
+        """Spell the choice as ``run.json`` does."""
         if self.fps is not None:
             return f"{self.fps} per second"
         return "all" if self.takes_all else f"every {self.every_n_frames}"
@@ -60,7 +60,7 @@ class Sampling:
         """
         if self.fps is None:
             return np.arange(0, len(timestamps), self.every_n_frames or 1)
-        # In whole numbers, which may be larger than 64 bits: no rounding moves a choice.
+        # Whole numbers, which may be larger than 64 bits: rounding cannot change a choice.
         per_tick = time_base * self.fps
         start = int(timestamps[0])
         slots = [

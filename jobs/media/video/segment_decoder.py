@@ -1,12 +1,12 @@
 """Decodes the frames of one segment of a video whose packets tell which frames there are.
 
-A *group* is what one entry point begins: its key frame and all packets up to the next one. Frames
-that are shown before a group's key frame (its *leading* frames) need the group before as well, so
-they belong to that one, and a decoder that begins here passes over them. Before a group without
-leading frames the decoder is emptied: what happens in one such group cannot be seen in another.
+A *group* is a key frame at which decoding can begin and all packets up to the next such key frame.
+Frames that are shown before the key frame of a group (its *leading* frames) need the group before
+it too, so they belong to that group, and a decoder that begins here skips them. Before a group
+without leading frames the decoder is emptied, so damage in one such group cannot change another.
 
-Damage costs a group's frames from the first on that it may have touched. At the first error the
-group is given up; what was decoded before is kept, and the next group begins afresh.
+At the first error a group is given up: its frames from the first possibly damaged one on are lost.
+Frames that were decoded before are kept, and the next group begins with an empty decoder.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from jobs.media.video.decoder import Decoder
 from jobs.media.video.frames import Decoded, Lost, seconds
 from jobs.media.video.keyframes import PacketReader
 from jobs.media.video.source import OpenVideo, Packet
-from jobs.media.video.wanted_frames import Choice
+from jobs.media.video.wanted_frames import WantedFrames
 
 if TYPE_CHECKING:
     from jobs.media.video.segments import Segment
 
 _HELD_BYTES = 64 * 2**20
-"""Of packets: those of groups that may not be needed, and those to decode again after damage."""
-_MARKED = "the decoder marks the frame as damaged"
-_SILENT = "the decoder gave no frame and no reason"
+"""The most bytes of packets kept to be decoded later, and again after damage to be decoded anew."""
+_MARKED_CORRUPT = "the decoder marks the frame as damaged"
+_NO_FRAME = "the decoder gave no frame and no reason"
 
 
-class _Timed(NamedTuple):
-    """A packet that says when its frame is shown, in ticks."""
+class _TimedPacket(NamedTuple):
+    """A packet, and when its frame is shown, in ticks."""
 
     pts: int
     packet: Packet
@@ -47,10 +47,10 @@ class _Damage:
     """Why a group is given up.
 
     Attributes:
-        reason: what the decoder said.
-        lost_from: when the first frame is shown that may be touched.
-        is_leading: only the group's leading frames are: its key frame begins afresh.
-        held: what was decoded before.
+        reason: the decoder's message.
+        lost_from: ticks when the first possibly damaged frame is shown.
+        is_leading: whether only leading frames are damaged, so that the key frame can be decoded.
+        held: frames that were decoded before the error.
     """
 
     reason: str
@@ -60,154 +60,157 @@ class _Damage:
 
 
 class SegmentDecoder:
-    """Takes a segment's packets in the order of the file, and gives its frames in theirs.
+    """Takes a segment's packets in file order, and gives its frames in the order they are shown.
 
     Args:
-        video: open; its packets are the caller's to read.
-        segment: what is wanted, and where the first packet will be from.
+        video: the open video; the caller reads its packets.
+        segment: the frames to decode, and the key frame that the first packet holds.
     """
 
     def __init__(self, video: OpenVideo, segment: Segment) -> None:
         self._decoder = Decoder(video.context)
         self._reader = PacketReader(video.context.name, video.context.extradata)
         self._time_base = segment.time_base
-        self._choice = Choice(segment)
+        self._wanted = WantedFrames(segment)
         self._num_frames = segment.num_frames
         self._num_read = self._num_out = 0
-        self._pending: list[int] = []  # a heap: wanted, read, and not out yet
+        self._pending: list[int] = []  # a heap: read, wanted and not yet given out
         self._highest: int | None = None
         self._entries: list[int] = []
-        self._opening: _Timed | None = None  # a key frame, until the next packet says what it opens
-        self._opening_wanted: int | None = None
-        self._whole_from = 0  # what is shown before lacks what it refers to
+        # A key frame is held until the next packet tells whether its group has leading frames.
+        self._held_key: _TimedPacket | None = None
+        self._held_next_wanted: int | None = None
+        self._decodable_from = 0  # frames shown before lack their references
         self._damage: _Damage | None = None
-        self._past_damage: list[tuple[int, int, str]] = []  # from when, up to which group, why
-        self._again = _Again()
-        self._waiting: list[_Timed] | None = None  # a sampled group that may not be needed
-        self._waiting_bytes = 0
+        self._past_damage: list[tuple[int, int, str]] = []  # from pts, up to group, reason
+        self._history = _PacketHistory()
+        self._deferred: list[_TimedPacket] | None = (
+            None  # of a sampled group that may not be needed
+        )
+        self._deferred_bytes = 0
 
     @property
     def is_complete(self) -> bool:
-        """Whether no more packets are needed; after damage, the rest of the group is."""
+        """Whether no more packets are needed; after damage, the rest of the group is needed."""
         return self._num_read >= self._num_frames and self._damage is None
 
     def feed(self, packet: Packet) -> Iterator[Decoded | Lost]:
         """Take the next packet.
 
         Yields:
-            What is known because of it.
+            The frames and losses that are known now.
         """
-        if packet.pts is None:  # not so when the video was indexed
+        if packet.pts is None:  # the file has changed since it was indexed
             return
-        wanted = self._choice.next_unread()
+        next_wanted = self._wanted.next_unread()
         begins = self._highest is None or (
             self._reader.is_entry(packet) and packet.pts > self._highest
         )
-        timed = _Timed(packet.pts, packet)
+        timed = _TimedPacket(packet.pts, packet)
         self._highest = timed.pts if begins else max(self._highest or timed.pts, timed.pts)
-        if packet.pts in self._choice and self._reader.is_shown(packet):
+        if packet.pts in self._wanted and self._reader.is_shown(packet):
             heappush(self._pending, packet.pts)
-            self._choice.note_read(packet.pts)
+            self._wanted.mark_read(packet.pts)
             self._num_read += 1
-        if self._opening is not None:
-            leads = not begins and timed.pts < self._opening.pts
-            yield from self._open_group(self._opening, leads=leads)
+        if self._held_key is not None:
+            leads = not begins and timed.pts < self._held_key.pts
+            yield from self._open_group(self._held_key, leads=leads)
         if begins:
-            self._opening, self._opening_wanted = timed, wanted
+            self._held_key, self._held_next_wanted = timed, next_wanted
         else:
-            yield from self._add(timed, wanted)
+            yield from self._add(timed, next_wanted)
 
     def finish(self) -> Iterator[Decoded | Lost]:
-        """Give what the decoder still holds, and say what is lost.
+        """Give the frames that the decoder still holds, and report the lost ones.
 
         Yields:
             The rest of the frames whose packets were read.
         """
-        if self._opening is not None:
-            yield from self._open_group(self._opening, leads=False)
+        if self._held_key is not None:
+            yield from self._open_group(self._held_key, leads=False)
         yield from self._end_group()
         yield from self._report_lost(None)
 
-    def _open_group(self, key: _Timed, *, leads: bool) -> Iterator[Decoded | Lost]:
-        """Begin with a group, afresh unless its leading frames need what is before it.
+    def _open_group(self, key: _TimedPacket, *, leads: bool) -> Iterator[Decoded | Lost]:
+        """Begin a group: with an empty decoder, unless leading frames need the group before.
 
         Yields:
-            What is known of the groups before it.
+            Frames and losses of the groups before.
         """
-        wanted, self._opening = self._opening_wanted, None
-        is_sampled = self._choice.is_sampled
-        needs_last = leads and not (is_sampled and (wanted is None or wanted >= key.pts))
+        next_wanted, self._held_key = self._held_next_wanted, None
+        is_sampled = self._wanted.is_sampled
+        needs_last = leads and not (is_sampled and (next_wanted is None or next_wanted >= key.pts))
         if needs_last and self._damage is None:
-            if self._waiting is not None:
-                yield from self._stop_waiting()
+            if self._deferred is not None:
+                yield from self._decode_deferred()
         else:
             yield from self._end_group()
             self._decoder.flush()
-            self._again.forget()
-            self._whole_from = key.pts
-            self._waiting, self._waiting_bytes = ([], 0) if is_sampled else (None, 0)
+            self._history.forget()
+            self._decodable_from = key.pts
+            self._deferred, self._deferred_bytes = ([], 0) if is_sampled else (None, 0)
         self._entries.append(key.pts)
-        self._again.begin_group()
-        yield from self._add(key, wanted)
+        self._history.begin_group()
+        yield from self._add(key, next_wanted)
 
     def _end_group(self) -> Iterator[Decoded | Lost]:
         if self._damage is not None and self._damage.is_leading:
             yield from self._restart_group()
-        if self._damage is None and self._waiting is None:
+        if self._damage is None and self._deferred is None:
             yield from self._take(self._decoder.drain())
         if self._damage is not None:
             yield from self._recover()
 
-    def _add(self, timed: _Timed, wanted: int | None) -> Iterator[Decoded | Lost]:
-        if self._waiting is None:
+    def _add(self, timed: _TimedPacket, next_wanted: int | None) -> Iterator[Decoded | Lost]:
+        if self._deferred is None:
             yield from self._decode(timed)
             return
-        self._waiting.append(timed)
-        self._waiting_bytes += timed.packet.size
-        is_needed = wanted is not None and timed.pts >= wanted
-        if is_needed or self._waiting_bytes > _HELD_BYTES:
-            yield from self._stop_waiting()
+        self._deferred.append(timed)
+        self._deferred_bytes += timed.packet.size
+        is_needed = next_wanted is not None and timed.pts >= next_wanted
+        if is_needed or self._deferred_bytes > _HELD_BYTES:
+            yield from self._decode_deferred()
 
-    def _stop_waiting(self) -> Iterator[Decoded | Lost]:
-        waiting, self._waiting = self._waiting or [], None
-        for timed in waiting:
+    def _decode_deferred(self) -> Iterator[Decoded | Lost]:
+        deferred, self._deferred = self._deferred or [], None
+        for timed in deferred:
             yield from self._decode(timed)
 
-    def _decode(self, timed: _Timed) -> Iterator[Decoded | Lost]:
+    def _decode(self, timed: _TimedPacket) -> Iterator[Decoded | Lost]:
         pts = timed.pts
         if self._damage is not None and self._damage.is_leading and pts > self._entries[-1]:
             yield from self._restart_group()
         if self._damage is not None:
             self._damage.lost_from = min(self._damage.lost_from, pts)
             return
-        is_wanted = not self._choice.is_sampled or pts in self._choice
+        is_wanted = not self._wanted.is_sampled or pts in self._wanted
         frames, error = self._decoder.decode(timed.packet, is_wanted=is_wanted)
-        if error is None or pts < self._whole_from:  # what lacks its references may well fail
-            self._again.add(timed)
+        if error is None or pts < self._decodable_from:  # a frame without its references may fail
+            self._history.add(timed)
             yield from self._take(frames)
         else:
-            self._fail(pts, error)
+            self._give_up_group(pts, error)
 
     def _take(self, frames: Sequence[VideoFrame]) -> Iterator[Decoded | Lost]:
         for frame in frames:
             if self._damage is not None:
                 self._damage.held.append(frame)
-            elif frame.pts is None or frame.pts < self._whole_from:
+            elif frame.pts is None or frame.pts < self._decodable_from:
                 continue
             elif frame.is_corrupt:
-                self._fail(frame.pts, _MARKED)
+                self._give_up_group(frame.pts, _MARKED_CORRUPT)
             else:
-                yield from self._show(frame)
+                yield from self._emit(frame)
 
-    def _fail(self, pts: int, reason: str) -> None:
+    def _give_up_group(self, pts: int, reason: str) -> None:
         is_leading = pts < self._entries[-1]
         self._damage = _Damage(reason, pts, is_leading, self._decoder.drain())
 
     def _recover(self) -> Iterator[Decoded | Lost]:
-        """Show what was decoded before the damage. An error may swallow a frame that was ready.
+        """Give the frames before the damage; the error may have dropped some that were ready.
 
         Yields:
-            The frames that are right.
+            The undamaged frames.
         """
         assert self._damage is not None
         damage, self._damage = self._damage, None
@@ -221,41 +224,44 @@ class SegmentDecoder:
         missing = {pts for pts in self._pending if pts < damage.lost_from and pts not in whole}
         self._decoder.flush()
         if missing:
-            whole |= self._again.decode(self._decoder, missing)
+            whole |= self._history.decode(self._decoder, missing)
             self._decoder.flush()
         for pts in sorted(pts for pts in whole if pts < damage.lost_from):
-            yield from self._show(whole[pts])
+            yield from self._emit(whole[pts])
 
     def _restart_group(self) -> Iterator[Decoded | Lost]:
-        """Go on after damage to leading frames, as if decoding had begun with this group.
+        """Decode a group anew, after damage to its leading frames only.
 
         Yields:
-            The frames that are right.
+            The undamaged frames.
         """
-        group = self._again.last_group()
-        if group is None:  # too large to keep: given up as a whole
+        group = self._history.last_group()
+        if group is None:  # too large to keep: the whole group is given up
             assert self._damage is not None
             self._damage.is_leading = False
             return
         yield from self._recover()
-        self._whole_from = self._entries[-1]
-        self._again.forget()
-        self._again.begin_group()
+        self._decodable_from = self._entries[-1]
+        self._history.forget()
+        self._history.begin_group()
         for timed in group:
             yield from self._decode(timed)
 
-    def _show(self, frame: VideoFrame) -> Iterator[Decoded | Lost]:
+    def _emit(self, frame: VideoFrame) -> Iterator[Decoded | Lost]:
         pts = frame.pts
-        if pts is None or pts < self._whole_from or pts not in self._choice:
+        if pts is None or pts < self._decodable_from or pts not in self._wanted:
             return
         yield from self._report_lost(pts)
         if self._pending and self._pending[0] == pts:
             heappop(self._pending)
-            yield Decoded(self._choice.place(pts, self._num_out), pts, frame)
+            yield Decoded(self._wanted.place(pts, self._num_out), pts, frame)
             self._num_out += 1
 
     def _report_lost(self, before: int | None) -> Iterator[Lost]:
-        """Say of what was read and is shown before a frame that came out that it is lost.
+        """Report the frames that were read and not decoded.
+
+        Args:
+            before: ticks when the frame after them is shown; None for all that are left.
 
         Yields:
             One loss per group.
@@ -263,9 +269,9 @@ class SegmentDecoder:
         lost: list[tuple[int, int]] = []
         while self._pending and (before is None or self._pending[0] < before):
             pts = heappop(self._pending)
-            lost.append((pts, self._choice.place(pts, self._num_out)))
+            lost.append((pts, self._wanted.place(pts, self._num_out)))
             self._num_out += 1
-        for (_, reason), members in groupby(lost, key=lambda one: self._cause(one[0])):
+        for (_, reason), members in groupby(lost, key=lambda one: self._reason_of_loss(one[0])):
             (first_pts, first), *others = members
             yield Lost(
                 first=first,
@@ -275,34 +281,34 @@ class SegmentDecoder:
                 reason=reason,
             )
 
-    def _cause(self, pts: int) -> tuple[int, str]:
-        """Say in which group a lost frame is, and why it is lost."""
+    def _reason_of_loss(self, pts: int) -> tuple[int, str]:
+        """Give the number of a lost frame's group, and why the frame is lost."""
         group = bisect_right(self._entries, pts)
         for start, last_group, reason in reversed(self._past_damage):
             if start <= pts and group <= last_group:
                 return group, reason
-        return group, _SILENT
+        return group, _NO_FRAME
 
 
-class _Again:
-    """The packets since the decoder began afresh, of two groups at most, to be decoded again."""
+class _PacketHistory:
+    """The packets that the decoder saw since it was emptied, of two groups at most."""
 
     def __init__(self) -> None:
-        self._groups: list[list[_Timed]] | None = []
+        self._groups: list[list[_TimedPacket]] | None = []
         self._size_bytes = 0
 
     def forget(self) -> None:
-        """The decoder begins afresh."""
+        """Drop all packets: the decoder is empty."""
         self._groups, self._size_bytes = [], 0
 
     def begin_group(self) -> None:
-        """The next packet begins a group."""
+        """Begin a group with the next packet."""
         if self._groups is not None:
             self._size_bytes -= sum(t.packet.size for group in self._groups[:-1] for t in group)
             self._groups = [*self._groups[-1:], []]
 
-    def add(self, timed: _Timed) -> None:
-        """Keep a packet that was decoded, unless there are too many."""
+    def add(self, timed: _TimedPacket) -> None:
+        """Keep a packet that was decoded; drop all when they are too large together."""
         if self._groups is None:
             return
         self._groups[-1].append(timed)
@@ -310,20 +316,20 @@ class _Again:
         if self._size_bytes > _HELD_BYTES:
             self._groups = None
 
-    def last_group(self) -> list[_Timed] | None:
-        """Give the packets of the group that was begun last; None if they were not kept."""
+    def last_group(self) -> list[_TimedPacket] | None:
+        """Give the packets of the newest group; None if they were not kept."""
         return None if self._groups is None else self._groups[-1]
 
     def decode(self, decoder: Decoder, wanted: set[int]) -> dict[int, VideoFrame]:
-        """Decode all of it with a fresh decoder, and take some frames by their times."""
-        again = [timed for group in self._groups or [] for timed in group]
+        """Decode all packets again with an empty decoder, and take the frames of some times."""
+        packets = [timed for group in self._groups or [] for timed in group]
         found: list[VideoFrame] = []
-        for timed in again:
+        for timed in packets:
             frames, _ = decoder.decode(timed.packet)
             found += [frame for frame in frames if frame.pts in wanted]
         found += [frame for frame in decoder.drain() if frame.pts in wanted]
         return {
             frame.pts: frame
             for frame in found
-            if frame.pts is not None and frame.pts >= again[0].pts and not frame.is_corrupt
+            if frame.pts is not None and frame.pts >= packets[0].pts and not frame.is_corrupt
         }

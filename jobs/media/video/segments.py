@@ -1,4 +1,4 @@
-"""Cuts a video's index into segments that can be decoded apart from one another."""
+"""Cuts a video's index into segments that are decoded independently of each other."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from jobs.rundir.sampled_frames import EVERY_FRAME, write_sampling
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """Some frames of a video that follow one another, and where to begin to decode them.
+    """Consecutive frames of a video, and where decoding begins.
 
     Attributes:
         stream: index of the stream in its file.
         time_base: seconds of a tick.
         first_frame: place of the first frame, in the order they are shown.
-        num_frames: frames of this segment; with sampling, those taken.
-        start_pts: ticks when the first of them is shown.
-        end_pts: ticks when the last of them is shown.
-        decode_from_pts: of the key frame to begin at; None to begin at the start and to count.
-        sampling: which frames are taken, as ``jobs.rundir.sampled_frames`` writes it.
+        num_frames: number of frames in the segment; with sampling, of those taken.
+        start_pts: ticks when the first frame is shown.
+        end_pts: ticks when the last frame is shown.
+        decode_from_pts: ticks of the key frame to begin at; None to begin at the start and count.
+        sampling: the frames taken, as ``jobs.rundir.sampled_frames`` writes them.
     """
 
     stream: int
@@ -40,12 +40,12 @@ class Segment:
 def split(
     index: VideoIndex, num_segments: int, *, sampling: Sampling | None = None
 ) -> list[Segment]:
-    """Cut a video into so many segments of about the same number of frames, as far as it can be.
+    """Cut a video into segments of about the same number of frames, where key frames allow it.
 
     Args:
         index: of the video.
-        num_segments: how many at most.
-        sampling: which frames to take; None takes all.
+        num_segments: the largest number of segments.
+        sampling: the frames to take; None takes all.
 
     Returns:
         Segments in order, each with at least one frame.
@@ -57,12 +57,12 @@ def split(
 def split_by_length(
     index: VideoIndex, num_rows: int, *, sampling: Sampling | None = None
 ) -> list[Segment]:
-    """Cut a video wherever so many frames have been taken and the next can be decoded alone.
+    """Cut a video into segments of at least some number of frames, at key frames.
 
     Args:
         index: of the video.
-        num_rows: frames taken by a segment, at least, but for the last.
-        sampling: which frames to take; None takes all.
+        num_rows: the least number of frames taken in a segment; the last may have fewer.
+        sampling: the frames to take; None takes all.
 
     Returns:
         Segments in order, each with at least one frame.

@@ -1,4 +1,4 @@
-"""Whether a file begins like a video; for files whose names say nothing."""
+"""Tells a video by the first bytes of its file, for files whose names say nothing."""
 
 SIGNATURE_BYTES = 512
 
@@ -7,7 +7,7 @@ _TS_PACKET_BYTES, _TS_SYNC = 188, 0x47
 
 
 def looks_like_video(head: bytes) -> bool:
-    """Judge by the first ``SIGNATURE_BYTES`` of a file: MP4, Matroska, AVI and others."""
+    """Check the first ``SIGNATURE_BYTES`` of a file for MP4, Matroska, AVI and other formats."""
     if head[4:8] in {b"ftyp", b"moov", b"mdat", b"wide", b"free"}:
         return head[8:12] not in _IMAGES_IN_ISO_BOXES
     if head[:4] == b"RIFF":

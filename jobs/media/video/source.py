@@ -1,7 +1,7 @@
-"""Opens a video: which file, which of its streams, and with which settings of the decoder.
+"""Opens a video file, chooses one of its streams and sets up its decoder.
 
-Everything that could change a frame is fixed here: one thread (a second one would report damage
-late, and so at another frame), the codec's strictest checks, and no guessing of frame order.
+Everything that could change a frame is fixed here: one thread (with two, FFmpeg reports damage at
+a later frame), the codec's strictest checks, and no guessing of frame order.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ else:
 S = TypeVar("S", bound=av.stream.Stream)
 
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
-# What names other files (playlists, concatenations) or is no video is not even tried.
+# Formats that name other files (playlists, concatenations) are refused.
 
-_MAX_STALLS = 16  # damaged places in a row that are passed over
-_BUFFER_BYTES = 2**20  # of a file object: a store far away is asked for a mebibyte at a time
+_MAX_STALLS = 16  # damaged places in a row that are skipped
+_BUFFER_BYTES = 2**20  # of a file object: a remote storage is asked for a mebibyte at a time
 _IS_NO_VIDEO = (
     av.stream.Disposition.attached_pic
     | av.stream.Disposition.timed_thumbnails
@@ -45,8 +45,8 @@ class VideoSource:
     """Where a video's bytes come from.
 
     Attributes:
-        uri: what to call it in errors; the path, when ``opener`` is None.
-        opener: gives a file that can seek; None for a local path.
+        uri: name of the video in errors; its path, when ``opener`` is None.
+        opener: function that opens a file that can seek; None for a local path.
     """
 
     uri: str
@@ -55,7 +55,7 @@ class VideoSource:
 
 @dataclass(frozen=True)
 class OpenVideo:
-    """A file that is open, and the stream that is looked at."""
+    """An open file, and the stream to be decoded."""
 
     container: av.container.InputContainer
     stream: VideoStream
@@ -66,18 +66,18 @@ class OpenVideo:
         return self.stream.codec_context
 
     def packets(self) -> Iterator[Packet]:
-        """Read the stream's packets from where the container is; damage between them is skipped.
+        """Read the stream's packets from the container's position; skip damage between them.
 
         Yields:
-            Each that holds something.
+            Each packet that is not empty.
 
         Raises:
-            VideoError: the container cannot be read on.
+            VideoError: the container cannot be read any further.
         """
         stalls = 0
         while True:
             try:
-                for packet in demuxed(self.container, self.stream):
+                for packet in demux_packets(self.container, self.stream):
                     if packet.size:
                         stalls = 0
                         yield packet
@@ -91,11 +91,11 @@ class OpenVideo:
                 return
 
 
-def demuxed(container: av.container.InputContainer, stream: S) -> Iterator[av.Packet[S]]:
-    """Read a stream's packets to the end, the empty one that ends it included.
+def demux_packets(container: av.container.InputContainer, stream: S) -> Iterator[av.Packet[S]]:
+    """Read a stream's packets to the end, including the empty one that ends the stream.
 
-    PyAV ends each stream, and looks for those that a damaged file brought midway where it has none.
-    By then everything was read.
+    At the end PyAV fails with an ``IndexError`` for streams that a damaged file added midway. All
+    packets were read by then.
 
     Yields:
         Each packet.
@@ -105,18 +105,18 @@ def demuxed(container: av.container.InputContainer, stream: S) -> Iterator[av.Pa
 
 
 @contextmanager
-def opened(source: VideoSource, *, stream: int | None) -> Generator[OpenVideo]:
+def open_video(source: VideoSource, *, stream: int | None) -> Generator[OpenVideo]:
     """Open a video for reading.
 
     Args:
-        source: which one.
+        source: the video.
         stream: index of a stream in its file; None takes the best.
 
     Yields:
         The file and its stream.
 
     Raises:
-        VideoError: it is no video, or has no such stream, or its frames are too large.
+        VideoError: the file is no video, has no such stream, or its frames are too large.
     """
     file = source.opener() if source.opener is not None else None
     try:
@@ -145,7 +145,7 @@ def opened(source: VideoSource, *, stream: int | None) -> Generator[OpenVideo]:
 
 
 def choose_stream(container: av.container.InputContainer, index: int | None) -> VideoStream:
-    """Take the stream that was asked for, otherwise the best; cover images are none.
+    """Take a stream by its index, otherwise the best one; cover images do not count.
 
     Raises:
         VideoError: there is no such video stream.
@@ -155,7 +155,7 @@ def choose_stream(container: av.container.InputContainer, index: int | None) -> 
         for stream in streams:
             if stream.index == index:
                 return stream
-        there = ", ".join(f"{s.index} is {s.type}" for s in container.streams) or "none at all"
+        there = ", ".join(f"{s.index} is {s.type}" for s in container.streams) or "there are none"
         raise VideoError(f"stream {index} is no video stream; of its streams, {there}")
     if not streams:
         there = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
@@ -165,10 +165,10 @@ def choose_stream(container: av.container.InputContainer, index: int | None) -> 
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse what is too large to be decoded.
+    """Refuse frames that are too large to be decoded.
 
     Raises:
-        VideoError: it is.
+        VideoError: the frames are larger than ``MAX_FRAME_PIXELS``.
     """
     if width * height > MAX_FRAME_PIXELS:
         raise VideoError(
@@ -177,7 +177,7 @@ def check_size(width: int, height: int) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """Say what FFmpeg says, without the file's name and numbers in front."""
+    """Give FFmpeg's message without the error number and the file's name."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
@@ -192,7 +192,7 @@ def _set_up(stream: VideoStream) -> None:
         raise VideoError(f"stream {stream.index}: no decoder for its codec")
     context = stream.codec_context
     if stream.time_base is None or not stream.time_base:
-        raise VideoError(f"stream {stream.index}: it has no time base")
+        raise VideoError(f"stream {stream.index}: no time base")
     check_size(context.width, context.height)
     context.thread_count = 1
     options = {
@@ -200,5 +200,5 @@ def _set_up(stream: VideoStream) -> None:
         "max_pixels": str(MAX_FRAME_PIXELS),
     }
     if context.name == "h264":
-        options["strict"] = "1"  # otherwise it guesses how far frames are out of order
+        options["strict"] = "1"  # otherwise FFmpeg guesses how far frames are out of order
     context.options = options

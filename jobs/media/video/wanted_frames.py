@@ -1,4 +1,4 @@
-"""Which frames a segment wants: all from its first to its last, or those that were sampled."""
+"""The frames of a segment to be given out: all from its first to its last, or a sample."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from jobs.media.video.segments import Segment
 
 
-class Choice:
-    """Answers by time and by place; *ordinal* counts the wanted frames of the segment.
+class WantedFrames:
+    """Knows a segment's frames by time and by place; an *ordinal* is a number among them, from 0.
 
     Args:
-        segment: whose.
+        segment: the part of a video.
     """
 
     def __init__(self, segment: Segment) -> None:
@@ -33,7 +33,7 @@ class Choice:
         if self._ticks is not None:
             self._ordinals = {pts: i for i, pts in enumerate(self._ticks.tolist())}
         self._read: set[int] = set()
-        self._num_read = 0  # without a gap
+        self._num_read = 0  # from the first on, without a gap
 
     def __contains__(self, pts: int) -> bool:
         """Whether the frame shown then is wanted."""
@@ -42,24 +42,24 @@ class Choice:
         return self._segment.start_pts <= pts <= self._segment.end_pts
 
     def place(self, pts: int, ordinal: int) -> int:
-        """Say which frame of the stream it is, by its time, or else by its ordinal."""
+        """Give a frame's place in the stream, by its time, or else by its ordinal."""
         ordinal = self._ordinals.get(pts, ordinal)
         return int(self._places[min(ordinal, len(self._places) - 1)])
 
     def within(self, first: int, last: int) -> list[int]:
-        """Give the wanted places from one to another."""
+        """Give the places of the wanted frames from one place to another, both included."""
         start, end = np.searchsorted(self._places, [first, last + 1])
         return self._places[start:end].tolist()
 
     def after(self, place: int) -> tuple[list[int], int | None]:
-        """Give the wanted places behind one, and the time of the first of them if it is known."""
+        """Give the wanted places behind a place, and the first one's time; None if unknown."""
         start = int(np.searchsorted(self._places, place + 1))
         places = self._places[start:].tolist()
         if self._ticks is not None and places:
             return places, int(self._ticks[start])
         return places, None if start else self._segment.start_pts
 
-    def note_read(self, pts: int) -> None:
+    def mark_read(self, pts: int) -> None:
         """Remember that a wanted frame's packet was read."""
         if self._ticks is None:
             return
@@ -69,7 +69,7 @@ class Choice:
             self._num_read += 1
 
     def next_unread(self) -> int | None:
-        """Say when the first frame is shown whose packet was not read; of a sample only."""
+        """Give the time of the first sampled frame whose packet was not read; None without one."""
         if self._ticks is None or self._num_read == len(self._ticks):
             return None
         return int(self._ticks[self._num_read])

@@ -26,8 +26,7 @@ from fcos_core.metrics.bpr.rules import LocationRule, named_rule, rule_names
 from fcos_core.structures import Category
 from fcos_core.target_maps import image_targets
 from jobs.annotations.coco_json import CocoAnnotations, CocoImage, load_annotations
-from jobs.inputs.coco import in_coco_file
-from jobs.inputs.item import Tally
+from jobs.inputs.coco import enumerate_coco_file
 from jobs.media.drawing.colors import Pixels
 from jobs.media.image.decode import decode_image
 from jobs.rendering.targets.index import INDEX_NAME, IndexEntry, index_page
@@ -159,7 +158,7 @@ def _location_rule(name: str) -> LocationRule:
 def _entries(annotations: CocoAnnotations, *, image_root: str | None, limit: int) -> list[_Entry]:
     found = annotations.annotations
     label_of = {category.id: label for label, category in enumerate(annotations.categories)}
-    items = in_coco_file(annotations.uri, image_root, Tally())
+    items = enumerate_coco_file(annotations.uri, image_root)
     entries: list[_Entry] = []
     for image, item in zip(annotations.images, islice(items, limit), strict=False):
         own = np.flatnonzero(found.image_ids == image.id)

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fcos_core.errors import VideoError
-from jobs.inputs.relocated import located
-from jobs.inputs.video_frames import segment_of, source_of
+from jobs.inputs.relocated import relocate
+from jobs.inputs.video_frames import segment_of
+from jobs.inputs.video_source import video_source
 from jobs.media.video import Lost, decode_segment
 from jobs.reporting.examples.selection import Panel
 from jobs.rundir.directory import RunDirectory
@@ -49,7 +50,7 @@ class FrameReader:
         item = self._items[row.item_id]
         if item.stream is None or row.frame_index is None or row.timestamp_s is None:
             raise VideoError(f"{row.uri}: where its frames lie is not known")
-        source = source_of(row.uri if self._root is None else located(row.uri, self._root))
+        source = video_source(row.uri if self._root is None else relocate(row.uri, self._root))
         whole = segment_of(item)
         pts = round(row.timestamp_s / whole.time_base)
         one = (np.array([value], np.int64) for value in (row.frame_index, pts))

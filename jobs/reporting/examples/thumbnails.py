@@ -18,7 +18,7 @@ import numpy as np
 from fcos_core.errors import DataError, StorageError
 from jobs.html import formats
 from jobs.html.thumbnail import Thumbnail
-from jobs.inputs.relocated import Read
+from jobs.inputs.relocated import ReadImage
 from jobs.media.drawing.colors import LOST, PAPER, Pixels
 from jobs.media.drawing.labels import LabelWish
 from jobs.media.drawing.outlines import Outline
@@ -60,7 +60,7 @@ class Drawer:
 
     def __init__(
         self,
-        read: Read,
+        read: ReadImage,
         names: Mapping[int, str],
         score: float,
         frames: FrameReader | None = None,

@@ -1,8 +1,8 @@
-"""What AWS's own environment and configuration cannot say about how we use S3.
+"""The settings of S3 that AWS's own environment and configuration lack.
 
-Endpoint, region, profile, credentials, addressing style and proxies are boto3's to find, where
-every AWS tool finds them. The few knobs here are variables of the environment too, so that they
-reach every process of a run; a job's config file may set them.
+boto3 finds endpoint, region, profile, credentials, addressing style and proxies where every AWS
+tool finds them. The few settings here are environment variables too, so that they reach every
+process of a run; a job's config file may set them.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class S3Access(BaseModel):
     Attributes:
         anonymous: send no credentials, for public buckets.
         requester_pays: agree to pay for reading from buckets that ask for it.
-        unsafe_commit: work on a server that ignores ``If-None-Match``: two drivers, or a worker
-            that was taken for dead, may then replace each other's files.
-        connect_timeout_s: how long to wait for a connection.
-        read_timeout_s: how long to wait for the next bytes of an answer.
+        unsafe_commit: allow a server that ignores ``If-None-Match``: two drivers, or a worker
+            that was wrongly given up, may then replace each other's files.
+        connect_timeout_s: the longest wait for a connection.
+        read_timeout_s: the longest wait for the next bytes of a response.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,9 +43,11 @@ class S3Access(BaseModel):
         """Read the environment of this process.
 
         Raises:
-            ConfigError: a value is not as it must be, or a name is unknown.
+            ConfigError: a value is invalid, or a name is unknown.
         """
-        given = {name.removeprefix(PREFIX).lower(): value for name, value in exported().items()}
+        given = {
+            name.removeprefix(PREFIX).lower(): value for name, value in exported_variables().items()
+        }
         try:
             return cls.model_validate(given)
         except ValidationError as error:
@@ -54,16 +56,16 @@ class S3Access(BaseModel):
             raise ConfigError(f"{name}={first['input']!r}: {first['msg']}") from error
 
     def environment(self) -> Mapping[str, str]:
-        """Say what differs from the default as variables of the environment."""
-        told = self.model_dump(exclude_defaults=True)
-        return {f"{PREFIX}{name.upper()}": str(value) for name, value in told.items()}
+        """Give the settings that differ from their defaults, as environment variables."""
+        changed = self.model_dump(exclude_defaults=True)
+        return {f"{PREFIX}{name.upper()}": str(value) for name, value in changed.items()}
 
 
-def current() -> tuple[str | None, ...]:
-    """The values of our variables now, to notice when they change."""
+def environment_values() -> tuple[str | None, ...]:
+    """Return the current values of our variables, to notice changes."""
     return tuple(os.environ.get(f"{PREFIX}{name.upper()}") for name in S3Access.model_fields)
 
 
-def exported() -> Mapping[str, str]:
-    """Those variables of the environment that processes on other machines must have too."""
+def exported_variables() -> Mapping[str, str]:
+    """Return the environment variables that processes on other machines need too."""
     return {name: value for name, value in os.environ.items() if name.startswith(PREFIX)}

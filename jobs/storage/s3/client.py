@@ -1,4 +1,4 @@
-"""One boto3 client per process: made when first needed, and again in a process that was forked."""
+"""One boto3 client per process, made when first needed; a forked process makes its own."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -15,24 +15,24 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from jobs.storage.s3.access import S3Access, current
+from jobs.storage.s3.access import S3Access, environment_values
 
 RANGE_THREADS = 16
-"""For the parts of large objects; like a worker's fetch threads, they mostly wait."""
+"""Threads for the parts of large objects; like a worker's fetch threads, they mostly wait."""
 
 _POOL_SIZE = 16 + RANGE_THREADS  # a connection for every thread that may ask
 
 
 @dataclass(frozen=True, eq=False)
 class Connection:
-    """What a process needs to ask S3.
+    """What a process needs for requests to S3.
 
     Attributes:
-        client: boto3's, for all threads.
+        client: boto3's client, for all threads.
         access: how S3 is used.
-        made_with: what the environment said about that.
-        parts: fetches parts of large objects.
-        extra: parameters that go with every request but deletions.
+        made_with: values of our environment variables when the client was made.
+        parts: threads that read parts of large objects.
+        extra: parameters of every request but deletions.
     """
 
     client: Any
@@ -47,24 +47,24 @@ _by_process: dict[int, Connection] = {}
 
 
 def connection() -> Connection:
-    """Give this process's connection.
+    """Return this process's connection, and make it when there is none.
 
     Raises:
-        ConfigError: the environment or AWS's configuration cannot be used.
+        ConfigError: the environment or AWS's configuration is invalid.
     """
     found = _by_process.get(os.getpid())
-    if found is None or found.made_with != current():
+    if found is None or found.made_with != environment_values():
         with _lock:
             found = _by_process.get(os.getpid())
-            if found is None or found.made_with != current():
-                # What a parent process had is of no use here: its sockets are shared with it.
+            if found is None or found.made_with != environment_values():
+                # A parent process's connection cannot be used: its sockets are shared.
                 _by_process.clear()
                 found = _by_process[os.getpid()] = _connect()
     return found
 
 
 def disconnect() -> None:
-    """Forget the connection, so that the next request looks at the environment anew."""
+    """Close the connection, so that the next request reads the environment again."""
     with _lock:
         found = _by_process.pop(os.getpid(), None)
     if found is not None:
@@ -81,9 +81,9 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _read_time(value: object) -> datetime:
-    """Read a time as botocore does, but those of listings without dateutil.
+    """Parse a time as botocore does, but the times of listings without dateutil.
 
-    It takes longer than all the rest of a page.
+    dateutil takes longer than the rest of a page.
     """
     from botocore.utils import parse_timestamp
 
@@ -100,7 +100,7 @@ def _connect() -> Connection:
 
     from jobs.storage.s3.errors import s3_errors
 
-    made_with, access = current(), S3Access.from_environment()
+    made_with, access = environment_values(), S3Access.from_environment()
     ours = {"AWS_RETRY_MODE": ("mode", "adaptive"), "AWS_MAX_ATTEMPTS": ("total_max_attempts", 10)}
     retries = dict(setting for name, setting in ours.items() if name not in os.environ)
     settings: dict[str, Any] = {"signature_version": botocore.UNSIGNED} if access.anonymous else {}

@@ -1,4 +1,4 @@
-"""What boto3 and S3 servers say when something is wrong, as our errors with one line each."""
+"""Turns the errors of boto3 and of S3 servers into ours, each with a message of one line."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -23,7 +23,7 @@ from botocore.parsers import ResponseParserError
 from fcos_core.errors import ConfigError, FcosError, StorageError
 from jobs.storage.base import MissingError, UnreadableError
 
-Doing = Literal["read", "listed", "written", "deleted"]
+Operation = Literal["read", "listed", "written", "deleted"]
 
 PRECONDITION_FAILED = 412
 CONFLICT = 409
@@ -38,13 +38,13 @@ _REDIRECTS = {301, 302, 307, 308}
 
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
 _REFUSED = {
-    "InvalidAccessKeyId": "the access key is unknown there",
-    "SignatureDoesNotMatch": "the secret key is not that access key's",
+    "InvalidAccessKeyId": "the server does not know the access key",
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key",
     "InvalidToken": "the session token is malformed",
     "InvalidClientTokenId": "the session token is malformed",
     "RequestTimeTooSkewed": "this machine's clock is wrong",
     "AuthorizationHeaderMalformed": "the region is wrong: set AWS_REGION",
-    "InvalidSecurity": "the credentials are not valid",
+    "InvalidSecurity": "the credentials are invalid",
     "NotSignedUp": "the account has no S3",
     "AccountProblem": "the account has a problem",
     "AllAccessDisabled": "all access is disabled",
@@ -56,74 +56,88 @@ _NO_CREDENTIALS = (
 )
 
 
+class BrokenBodyError(StorageError):
+    """The body of a response broke off or is damaged."""
+
+
+class ConflictError(StorageError):
+    """Two requests to create one object met, and the server refused both."""
+
+
+def body_error(uri: str, reason: str) -> BrokenBodyError:
+    """Make the error for a response whose body is not usable; a retry may help."""
+    return BrokenBodyError(f"{uri!r} cannot be read now: {reason}")
+
+
 @contextlib.contextmanager
-def s3_errors(uri: str, doing: Doing) -> Generator[None]:
-    """Turn what boto3 raises into our errors; botocore has tried again all it could.
+def s3_errors(uri: str, operation: Operation) -> Generator[None]:
+    """Turn what boto3 raises into our errors; botocore has already retried.
 
     Args:
-        uri: what it is about.
-        doing: what was tried.
+        uri: of the object or folder.
+        operation: what was tried.
 
     Yields:
         Once, to the code that asks S3.
 
     Raises:
-        FcosError: one that ``Storage`` names.
+        FcosError: the errors of ``Storage``.
     """
     try:
         yield
     except (ClientError, BotoCoreError, ResponseParserError, ValueError) as error:
-        told: FcosError = translate(error, uri, doing)
-        raise told from error
+        ours: FcosError = translate(error, uri, operation)
+        raise ours from error
 
 
-def translate(error: Exception, uri: str, doing: Doing) -> FcosError:
-    """Choose the error that says what somebody can do about it."""
-    place = f"{uri!r} cannot be {doing}"
+def translate(error: Exception, uri: str, operation: Operation) -> FcosError:
+    """Make our error for one of boto3; the message says what the user can do."""
+    place = f"{uri!r} cannot be {operation}"
     if isinstance(error, ClientError):
-        return _of_answer(error, place, doing)
+        return _from_response(error, place, operation)
     if isinstance(error, NoCredentialsError):
         return ConfigError(f"{place}: {_NO_CREDENTIALS}")
     if isinstance(error, HTTPClientError | NoConnectionError) and not isinstance(error, SSLError):
-        return StorageError(f"{place}: {_one_line(error)}")
+        return StorageError(f"{place}: {one_line(error)}")
     if isinstance(error, ResponseParserError):
-        return ConfigError(f"{place}: what answers there does not speak S3")
-    # The rest is setup: profiles, keys, tokens, certificates, names of buckets.
-    return ConfigError(f"{place}: {_one_line(error)}")
+        return ConfigError(f"{place}: the server there is no S3 server")
+    # The other errors come from the setup: profiles, keys, tokens, certificates, bucket names.
+    return ConfigError(f"{place}: {one_line(error)}")
 
 
 def status_of(error: ClientError) -> int:
-    """The HTTP status of an answer."""
+    """Return the HTTP status of a response."""
     return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def was_retried(answer: object) -> bool:
-    """Say whether botocore sent a request more than once, by its answer or by a ``ClientError``."""
-    response = answer.response if isinstance(answer, ClientError) else answer
-    metadata = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+def was_retried(error: ClientError) -> bool:
+    """Say whether botocore sent the request of an error more than once."""
+    metadata = error.response.get("ResponseMetadata", {})
     return int(metadata.get("RetryAttempts", 0)) > 0
 
 
-def _of_answer(error: ClientError, place: str, doing: Doing) -> FcosError:
+def _from_response(error: ClientError, place: str, operation: Operation) -> FcosError:
     code = str(error.response.get("Error", {}).get("Code", ""))
     status = status_of(error)
-    told = f"{code}, HTTP {status}" if code and code != str(status) else f"HTTP {status}"
+    reply = f"{code}, HTTP {status}" if code and code != str(status) else f"HTTP {status}"
     if code in _EXPIRED:
-        return ConfigError(f"{place}: the credentials have expired ({told}); renew them")
+        return ConfigError(f"{place}: the credentials have expired ({reply}); renew them")
     if code in _REFUSED:
-        return ConfigError(f"{place}: the credentials are refused: {_REFUSED[code]} ({told})")
+        return ConfigError(f"{place}: the credentials are refused: {_REFUSED[code]} ({reply})")
     if code == "NoSuchBucket":
-        return ConfigError(f"{place}: there is no such bucket ({told})")
+        return ConfigError(f"{place}: there is no such bucket ({reply})")
     if (
         (status >= _SERVER_ERROR and status != _NOT_IMPLEMENTED)
         or status in {_TOO_MANY_REQUESTS, _REQUEST_TIMEOUT, CONFLICT}
         or code in _TRANSIENT
     ):
-        return StorageError(f"{place} now: {told}: {_message(error)}")
+        return StorageError(f"{place} now: {reply}: {_message(error)}")
     if status in _REDIRECTS:
-        return ConfigError(f"{place}: the bucket is elsewhere ({told}); check region and endpoint")
-    reason = f"access is denied ({told})" if status == FORBIDDEN else f"{told}: {_message(error)}"
-    if doing != "read":
+        return ConfigError(
+            f"{place}: the bucket has another address ({reply}); check region and endpoint"
+        )
+    reason = f"access is denied ({reply})" if status == FORBIDDEN else f"{reply}: {_message(error)}"
+    if operation != "read":
         return ConfigError(f"{place}: {reason}")
     if status == NOT_FOUND:
         return MissingError(f"{place}: there is no such object")
@@ -134,5 +148,6 @@ def _message(error: ClientError) -> str:
     return " ".join(str(error.response.get("Error", {}).get("Message", "")).split()) or "no reason"
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Join the lines of an error's message."""
     return " ".join(str(error).split())

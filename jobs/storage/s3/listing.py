@@ -1,8 +1,8 @@
 """Lists the objects under a prefix page by page, several folders at once, in bounded memory.
 
 A listing that fits on one page costs one request. A longer one is split at the folders below the
-prefix, where there are some: their listings run side by side, each a bounded number of pages ahead
-of whoever takes them in order.
+prefix, where there are some: the folders are listed in parallel, each a bounded number of pages
+ahead of the caller, who takes them in order.
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
@@ -24,10 +24,11 @@ from fcos_core.errors import FcosError
 from jobs.storage.base import ObjectInfo
 from jobs.storage.s3.client import Connection
 from jobs.storage.s3.errors import s3_errors
+from jobs.storage.s3.uri import s3_uri
 
-PAGE_KEYS = 1000  # the most that S3 gives
+PAGE_KEYS = 1000  # the most keys that S3 gives at once
 LISTERS = 8
-_PAGES_AHEAD = 16  # of 1,000 keys each, some 0.3 MB; for each lister
+_PREFETCHED_PAGES = 16  # per folder; a page of 1,000 keys takes about 0.3 MB
 _ENOUGH_PARTS = 2 * LISTERS
 _MAX_SPLITS = 16  # requests spent on finding folders
 _POLL_S = 0.2
@@ -35,8 +36,8 @@ _POLL_S = 0.2
 Page = list[ObjectInfo]
 
 
-class _Answer(NamedTuple):
-    """One page: objects, folders (when asked for them) and where the next one begins."""
+class _PageReply(NamedTuple):
+    """One page: objects, folders (with a delimiter) and the token of the next page."""
 
     objects: Page
     folders: list[str]
@@ -45,12 +46,12 @@ class _Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class S3Listing:
-    """The objects of a bucket whose keys begin with some text.
+    """The objects of a bucket whose keys begin with a prefix.
 
     Attributes:
         connection: of this process.
-        bucket: which.
-        prefix: what the keys begin with; empty for all.
+        bucket: name of the bucket.
+        prefix: first part of the keys; empty for all objects.
     """
 
     connection: Connection
@@ -58,22 +59,23 @@ class S3Listing:
     prefix: str
 
     def __iter__(self) -> Iterator[ObjectInfo]:
-        """List them, ordered by the bytes of their keys as far as the server keeps to that.
+        """List the objects, ordered by the bytes of their keys if the server orders them so.
 
         Yields:
-            Each but the empty ones that stand for folders in consoles.
+            Each object but the empty ones that stand for folders in consoles.
         """
         first = self._ask(self.prefix)
         if first.next_token is None:
             yield from first.objects
             return
         parts = self._split()
-        pages = self._side_by_side(parts) if len(parts) > 1 else self._after(self.prefix, first)
+        is_split = len(parts) > 1
+        pages = self._list_in_parallel(parts) if is_split else self._pages_from(self.prefix, first)
         for page in pages:
             yield from page
 
-    def begins(self) -> bool:
-        """Say whether there is any."""
+    def has_objects(self) -> bool:
+        """Say whether the listing has an object."""
         answer = self._request(Prefix=self.prefix, MaxKeys=1)
         return bool(answer.get("Contents"))
 
@@ -87,25 +89,26 @@ class S3Listing:
                 break
             here = self._ask(wide[0], Delimiter="/")
             if here.next_token is not None or not here.folders:
-                is_leaf.add(wide[0])  # flat, or too many folders to be worth a request each
+                is_leaf.add(wide[0])  # flat, or too many folders for a request each
                 continue
             at = parts.index(wide[0])
             parts[at : at + 1] = _merge(here, self._uri(""))
         return parts
 
-    def _side_by_side(self, parts: Sequence[str | Page]) -> Iterator[Page]:
+    def _list_in_parallel(self, parts: Sequence[str | Page]) -> Iterator[Page]:
         with (
-            _stopped_at_the_end() as stop,
+            _stop_event() as stop,
             ThreadPoolExecutor(LISTERS, thread_name_prefix="s3-list") as listers,
         ):
-            coming = [
-                part if isinstance(part, list) else _Ahead(self, part, stop) for part in parts
+            sources = [
+                part if isinstance(part, list) else _PagePrefetch(self, part, stop)
+                for part in parts
             ]
             futures: list[Future[None]] = [
-                listers.submit(part.fill) for part in coming if isinstance(part, _Ahead)
+                listers.submit(part.fill) for part in sources if isinstance(part, _PagePrefetch)
             ]
             try:
-                for part in coming:
+                for part in sources:
                     yield from [part] if isinstance(part, list) else part
             finally:
                 stop.set()
@@ -116,17 +119,17 @@ class S3Listing:
         """List one folder, page after page.
 
         Yields:
-            Its objects.
+            The folder's objects, a page at a time.
         """
-        yield from self._after(prefix, self._ask(prefix))
+        yield from self._pages_from(prefix, self._ask(prefix))
 
-    def _after(self, prefix: str, answer: _Answer) -> Iterator[Page]:
+    def _pages_from(self, prefix: str, answer: _PageReply) -> Iterator[Page]:
         yield answer.objects
         while answer.next_token is not None:
             answer = self._ask(prefix, ContinuationToken=answer.next_token)
             yield answer.objects
 
-    def _ask(self, prefix: str, **more: str) -> _Answer:
+    def _ask(self, prefix: str, **more: str) -> _PageReply:
         answer = self._request(Prefix=prefix, MaxKeys=PAGE_KEYS, **more)
         objects = [
             ObjectInfo(
@@ -140,7 +143,7 @@ class S3Listing:
         ]
         folders = [entry["Prefix"] for entry in answer.get("CommonPrefixes", ())]
         is_cut = bool(answer.get("IsTruncated"))
-        return _Answer(objects, folders, answer["NextContinuationToken"] if is_cut else None)
+        return _PageReply(objects, folders, answer["NextContinuationToken"] if is_cut else None)
 
     def _request(self, **parameters: str | int) -> dict[str, Any]:
         with s3_errors(self._uri(str(parameters["Prefix"])), "listed"):
@@ -149,20 +152,20 @@ class S3Listing:
             )
 
     def _uri(self, key: str) -> str:
-        return f"s3://{self.bucket}/{key}"
+        return s3_uri(self.bucket, key)
 
 
-class _Ahead:
-    """The pages of one folder, listed by another thread before they are wanted."""
+class _PagePrefetch:
+    """The pages of one folder, listed by another thread before the caller needs them."""
 
     def __init__(self, listing: S3Listing, prefix: str, stop: threading.Event) -> None:
         self._listing = listing
         self._prefix = prefix
         self._stop = stop
-        self._pages: queue.Queue[Page | FcosError | None] = queue.Queue(_PAGES_AHEAD)
+        self._pages: queue.Queue[Page | FcosError | None] = queue.Queue(_PREFETCHED_PAGES)
 
     def fill(self) -> None:
-        """List, as far ahead as there is room, until all is listed or nobody wants more."""
+        """List the folder, a bounded number of pages ahead, until its end or a stop."""
         try:
             for page in self._listing.pages(self._prefix):
                 if not self._put(page):
@@ -186,7 +189,7 @@ class _Ahead:
 
 
 @contextlib.contextmanager
-def _stopped_at_the_end() -> Generator[threading.Event]:
+def _stop_event() -> Generator[threading.Event]:
     stop = threading.Event()
     try:
         yield stop
@@ -194,8 +197,8 @@ def _stopped_at_the_end() -> Generator[threading.Event]:
         stop.set()
 
 
-def _merge(here: _Answer, start: str) -> list[str | Page]:
-    """Put folders and the objects between them in the order of their keys."""
+def _merge(here: _PageReply, start: str) -> list[str | Page]:
+    """Order folders and the objects between them by the bytes of their keys."""
     named: list[tuple[bytes, str | ObjectInfo]] = [
         *((f"{start}{folder}".encode(), folder) for folder in here.folders),
         *((info.uri.encode(), info) for info in here.objects),

@@ -1,7 +1,7 @@
-"""Reads S3 objects whole or in part, also when connections break in the middle of an answer.
+"""Reads S3 objects whole or in part, even when a connection breaks in the middle of a response.
 
-botocore tries a request again until its answer begins. When the body breaks off, the rest is asked
-for here, with the same etag, so that no two versions of an object are ever mixed.
+botocore retries a request until its response begins. When the body breaks off later, the rest is
+requested here, with the same etag, so that two versions of an object are never mixed.
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
@@ -17,23 +17,34 @@ from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumErro
 from urllib3.exceptions import HTTPError
 
 from fcos_core.errors import ConfigError, StorageError
-from jobs.storage.base import ANY_VERSION, UnreadableError, Version
+from jobs.storage.base import (
+    ANY_VERSION,
+    UnreadableError,
+    Version,
+    changed_message,
+    check_size,
+    check_version,
+)
 from jobs.storage.retrying import RetryPolicy
 from jobs.storage.s3.client import Connection
-from jobs.storage.s3.errors import PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, s3_errors, status_of
+from jobs.storage.s3.errors import (
+    PRECONDITION_FAILED,
+    RANGE_NOT_SATISFIABLE,
+    BrokenBodyError,
+    body_error,
+    one_line,
+    s3_errors,
+    status_of,
+)
 
 PART_BYTES = 16 * 2**20
-"""Longer reads are split into parts of this length, which are fetched side by side."""
+"""Longer reads are split into parts of this length, which are read in parallel."""
 
 _BLOCK_BYTES = 2**18
 _PARTIAL_CONTENT = 206
 
 
-class CutError(StorageError):
-    """The body of an answer broke off."""
-
-
-_BODIES = RetryPolicy(attempts=10, first_delay_s=0.1, max_delay_s=5.0, on=CutError)
+_BODIES = RetryPolicy(attempts=10, first_delay_s=0.1, max_delay_s=5.0, on=BrokenBodyError)
 
 
 @dataclass(frozen=True)
@@ -42,10 +53,10 @@ class S3Object:
 
     Attributes:
         connection: of this process.
-        uri: for messages.
-        bucket: its bucket.
-        key: its key.
-        version: what it must be.
+        uri: of the object, for messages.
+        bucket: name of the object's bucket.
+        key: of the object.
+        version: the version that the object must have.
     """
 
     connection: Connection
@@ -55,10 +66,10 @@ class S3Object:
     version: Version = ANY_VERSION
 
     def read(self, max_bytes: int | None) -> bytes:
-        """Read it whole, in one request unless it turns out to be large.
+        """Read the whole object, in one request unless it is large.
 
         Raises:
-            UnreadableError: it is larger than allowed, missing, forbidden or another version.
+            UnreadableError: the object is too large, missing, forbidden or another version.
         """
         known = self.version.size_bytes
         if known is not None and known > PART_BYTES and (max_bytes is None or known <= max_bytes):
@@ -67,14 +78,14 @@ class S3Object:
         return download.run()
 
     def read_range(self, start: int, length: int) -> bytes:
-        """Read a part, or what there is of it."""
+        """Read a part; fewer bytes where the object ends before."""
         if length <= 0:
             return b""
         if length <= PART_BYTES:
             return _Download(self, start, length).run()
         starts = range(start, start + length, PART_BYTES)
         first = _Download(self, start, PART_BYTES)
-        parts = [first.run()]  # its etag holds the others to the same version
+        parts = [first.run()]  # the other parts must have the same etag
         same = S3Object(self.connection, self.uri, self.bucket, self.key, first.version)
 
         def read_part(at: int) -> bytes:
@@ -86,7 +97,7 @@ class S3Object:
 
 
 class _Download:
-    """One stretch of an object on its way, and how much of it is here."""
+    """The download of one range of an object, and the bytes received so far."""
 
     def __init__(
         self, source: S3Object, start: int, length: int | None, max_bytes: int | None = None
@@ -95,47 +106,45 @@ class _Download:
         self._start = start
         self._length = length
         self._max_bytes = max_bytes
-        self._got = bytearray()
+        self._received = bytearray()
         self.version = source.version
 
     def run(self) -> bytes:
-        """Fetch it; where the body breaks off, go on from there."""
+        """Read the range; where the body breaks off, go on from there."""
         return _BODIES.run(self._fetch)
 
     def _fetch(self) -> bytes:
-        answer = self._ask()
-        if answer is None:
-            return bytes(self._got)
-        body = answer["Body"]
+        response = self._ask()
+        if response is None:
+            return bytes(self._received)
+        body = response["Body"]
         try:
-            total = int(answer["ContentLength"])
-            if not self._got:
-                self._look_at(answer, total)
+            total = int(response["ContentLength"])
+            if not self._received:
+                self._check_object(response, total)
                 if self._length is None and total > PART_BYTES:
                     return self._whole_in_parts(total)
             for block in body.iter_chunks(_BLOCK_BYTES):
-                self._got += block
+                self._received += block
         except FlexibleChecksumError as error:
-            self._got.clear()
-            raise CutError(f"{self._source.uri!r}: the bytes that came are damaged") from error
+            self._received.clear()
+            raise body_error(self._source.uri, "the received bytes fail their checksum") from error
         except (BotoCoreError, HTTPError, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise CutError(
-                f"{self._source.uri!r}: the connection broke after {len(self._got)} bytes: {reason}"
-            ) from error
+            reason = f"the connection broke after {len(self._received)} bytes: {one_line(error)}"
+            raise body_error(self._source.uri, reason) from error
         finally:
             body.close()
-        return bytes(self._got)
+        return bytes(self._received)
 
     def _ask(self) -> dict[str, Any] | None:
-        """Send the request for what is missing; None when the object ends before that.
+        """Request the bytes that are missing; None when the object ends before them.
 
         Raises:
-            UnreadableError: it is another version.
-            ConfigError: the server gives the whole instead of a part.
-            StorageError: it cannot be read now.
+            UnreadableError: the object is another version.
+            ConfigError: the server sends the whole object instead of a part.
+            StorageError: the object cannot be read now.
         """
-        source, at = self._source, self._start + len(self._got)
+        source, at = self._source, self._start + len(self._received)
         end = "" if self._length is None else self._start + self._length - 1
         parameters: dict[str, Any] = dict(source.connection.extra)
         is_part = at > 0 or self._length is not None
@@ -145,7 +154,7 @@ class _Download:
             parameters["IfMatch"] = f'"{self.version.etag}"'
         try:
             with s3_errors(source.uri, "read"):
-                answer = source.connection.client.get_object(
+                response = source.connection.client.get_object(
                     Bucket=source.bucket, Key=source.key, **parameters
                 )
         except StorageError as error:
@@ -154,41 +163,31 @@ class _Download:
             if status == RANGE_NOT_SATISFIABLE and is_part:
                 return None
             if status == PRECONDITION_FAILED:
-                raise UnreadableError(self._changed()) from error
+                raise UnreadableError(self._changed_message()) from error
             raise
-        if is_part and answer["ResponseMetadata"]["HTTPStatusCode"] != _PARTIAL_CONTENT:
-            answer["Body"].close()
-            raise ConfigError(f"{source.uri!r}: the server cannot give parts of objects")
-        return answer
+        if is_part and response["ResponseMetadata"]["HTTPStatusCode"] != _PARTIAL_CONTENT:
+            response["Body"].close()
+            raise ConfigError(f"{source.uri!r} cannot be read: the server does not support ranges")
+        return response
 
-    def _look_at(self, answer: dict[str, Any], total: int) -> None:
-        """Learn from the first answer which version this is.
-
-        Raises:
-            UnreadableError: not the one that is wanted, or too large.
-        """
-        size = answer.get("ContentRange", f"/{total}").rpartition("/")[2]
-        found = Version(size_bytes=int(size), etag=answer["ETag"].strip('"'))
-        if found.differs(self.version):
-            raise UnreadableError(
-                f"{self._source.uri!r} has changed: it was {self.version}, now it is {found}"
-            )
+    def _check_object(self, response: dict[str, Any], total: int) -> None:
+        """Check the version and the size in the first response."""
+        size = response.get("ContentRange", f"/{total}").rpartition("/")[2]
+        found = Version(size_bytes=int(size), etag=response["ETag"].strip('"'))
+        check_version(self._source.uri, self.version, found)
         self.version = found
-        if self._max_bytes is not None and total > self._max_bytes:
-            raise UnreadableError(
-                f"{self._source.uri!r} has {total} bytes, limit {self._max_bytes}"
-            )
+        check_size(self._source.uri, total, self._max_bytes)
 
     def _whole_in_parts(self, total: int) -> bytes:
         source = self._source
         same = S3Object(source.connection, source.uri, source.bucket, source.key, self.version)
         return same.read_range(0, total)
 
-    def _changed(self) -> str:
+    def _changed_message(self) -> str:
         source = self._source
         with s3_errors(source.uri, "read"):
             now = source.connection.client.head_object(
                 Bucket=source.bucket, Key=source.key, **source.connection.extra
             )
         found = Version(size_bytes=int(now["ContentLength"]), etag=now["ETag"].strip('"'))
-        return f"{source.uri!r} has changed: it was {self.version}, now it is {found}"
+        return changed_message(source.uri, self.version, found)

@@ -1,4 +1,4 @@
-"""S3 and what speaks like it: a ``PUT`` that fails when the name is taken creates an object."""
+"""Objects on S3 and compatible servers, created by a ``PUT`` that fails when the name is taken."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -14,13 +14,14 @@ from botocore.exceptions import ClientError
 
 from fcos_core.errors import ConfigError, StorageError
 from jobs.storage.base import ANY_VERSION, TEMPORARY_PREFIX, ObjectInfo, Version
-from jobs.storage.patterns import ANY_DEPTH, fits, is_pattern
+from jobs.storage.patterns import ANY_DEPTH, is_pattern, matches_pattern
 from jobs.storage.retrying import RetryPolicy
 from jobs.storage.s3.client import connection
 from jobs.storage.s3.errors import (
     CONFLICT,
     NOT_FOUND,
     PRECONDITION_FAILED,
+    ConflictError,
     s3_errors,
     status_of,
     translate,
@@ -28,30 +29,26 @@ from jobs.storage.s3.errors import (
 )
 from jobs.storage.s3.listing import S3Listing
 from jobs.storage.s3.reading import S3Object
+from jobs.storage.s3.uri import split_s3_uri
 
 _log = logging.getLogger(__name__)
 
-SCHEME = "s3://"
-_PROBE = b"fcos looks whether If-None-Match is heeded here\n"
-
-
-class ConflictError(StorageError):
-    """Two requests to create one object met, and the server decided for neither."""
+_PROBE = b"fcos checks whether this server supports If-None-Match\n"
 
 
 _CONFLICTS = RetryPolicy(attempts=10, first_delay_s=0.1, max_delay_s=5.0, on=ConflictError)
 
 
 class S3Storage:
-    """Objects in buckets. It holds nothing itself: see ``s3_client`` for the connection."""
+    """Objects in buckets; ``jobs.storage.s3.client`` keeps the connection."""
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """List what lies under a prefix; see ``Storage.list``.
+        """List the objects under a prefix; see ``Storage.list``.
 
         Yields:
-            Each object, by the bytes of its key as far as the server keeps to that.
+            Each object, ordered by the bytes of its key if the server orders them so.
         """
-        bucket, key = split(prefix)
+        bucket, key = split_s3_uri(prefix)
         is_empty = True
         for info in S3Listing(connection(), bucket, _folder(key)):
             is_empty = False
@@ -61,36 +58,38 @@ class S3Storage:
             if info is not None:
                 yield info
 
-    def matching(self, pattern: str) -> Iterator[ObjectInfo]:
-        """List what a pattern stands for; see ``Storage.matching``.
+    def glob(self, pattern: str) -> Iterator[ObjectInfo]:
+        """List the objects that match a pattern; see ``Storage.glob``.
 
         Yields:
             Each object, in the order of the listing.
         """
-        bucket, key = split(pattern)
+        bucket, key = split_s3_uri(pattern)
         parts = key.split("/")
-        plain = next((i for i, part in enumerate(parts) if is_pattern(part)), len(parts))
-        start = "".join(f"{part}/" for part in parts[:plain])
-        literal = parts[plain] if plain < len(parts) else ""
+        num_plain = next((i for i, part in enumerate(parts) if is_pattern(part)), len(parts))
+        start = "".join(f"{part}/" for part in parts[:num_plain])
+        literal = parts[num_plain] if num_plain < len(parts) else ""
         literal = literal[: next((i for i, c in enumerate(literal) if c in "*?["), len(literal))]
         for info in S3Listing(connection(), bucket, f"{start}{literal}"):
-            names = split(info.uri)[1].split("/")
-            if not _is_hidden(names, parts) and fits(names[plain:], tuple(parts[plain:])):
+            names = split_s3_uri(info.uri)[1].split("/")
+            if not _is_hidden(names, parts) and matches_pattern(
+                names[num_plain:], tuple(parts[num_plain:])
+            ):
                 yield info
 
     def is_folder(self, uri: str) -> bool:
-        """Say whether a key begins with this one and a slash; a bucket is one, however empty."""
-        bucket, key = split(uri)
-        return S3Listing(connection(), bucket, _folder(key)).begins() or not key
+        """Say whether keys begin with this one and a slash; a bucket is always a folder."""
+        bucket, key = split_s3_uri(uri)
+        return S3Listing(connection(), bucket, _folder(key)).has_objects() or not key
 
     def stat(self, uri: str) -> ObjectInfo | None:
-        """Describe an object; None where there is none.
+        """Describe an object; None when there is no such object.
 
         Raises:
-            StorageError: nobody can say; see ``Storage``.
+            StorageError: the server fails; see ``Storage``.
             ClientError: never; it is translated.
         """
-        bucket, key = split(uri)
+        bucket, key = split_s3_uri(uri)
         if not key:
             return None
         here = connection()
@@ -100,8 +99,8 @@ class S3Storage:
             except ClientError as error:
                 if status_of(error) == NOT_FOUND:
                     return None
-                told: ClientError = _with_reason(error, bucket, key)
-                raise told from error
+                explained: ClientError = _with_reason(error, bucket, key)
+                raise explained from error
         return ObjectInfo(
             uri=uri,
             size_bytes=int(answer["ContentLength"]),
@@ -112,17 +111,17 @@ class S3Storage:
     def read(
         self, uri: str, version: Version = ANY_VERSION, *, max_bytes: int | None = None
     ) -> bytes:
-        """Read an object whole."""
+        """Read a whole object."""
         return _object(uri, version).read(max_bytes)
 
     def read_range(
         self, uri: str, start: int, length: int, version: Version = ANY_VERSION
     ) -> bytes:
-        """Read a part of an object; fewer bytes where it ends before."""
+        """Read a part of an object; fewer bytes where the object ends before."""
         return _object(uri, version).read_range(start, length)
 
     def create(self, uri: str, data: bytes) -> bool:
-        """Create an object unless the name is taken."""
+        """Create an object, unless the name is taken."""
         if connection().access.unsafe_commit:
             if self.stat(uri) is not None:
                 return False
@@ -131,7 +130,7 @@ class S3Storage:
         return _CONFLICTS.run(lambda: self._create(uri, data))
 
     def _create(self, uri: str, data: bytes) -> bool:
-        bucket, key = split(uri)
+        bucket, key = split_s3_uri(uri)
         with s3_errors(uri, "written"):
             try:
                 _put(bucket, key, data, IfNoneMatch="*")
@@ -140,25 +139,24 @@ class S3Storage:
                     raise ConflictError(str(translate(error, uri, "written"))) from error
                 if status_of(error) != PRECONDITION_FAILED:
                     raise
-                # botocore may have repeated a request whose answer was lost: then it is our own.
+                # botocore may have repeated a request whose response was lost: then it is ours.
                 return was_retried(error) and self.read(uri) == data
         return True
 
     def check_create(self, folder: str) -> None:
-        """Create an object twice: a server that takes the second one would let commits be lost.
+        """Create an object twice: a server that allows this could lose finished files.
 
         Raises:
-            ConfigError: it does, or nothing can be written there.
-            StorageError: it cannot be found out now.
+            ConfigError: the server allows it, or the folder cannot be written to.
+            StorageError: the server cannot be asked now.
         """
         here = connection()
         if here.access.unsafe_commit:
-            _log.warning(
-                "%s: commits are not protected (unsafe commit): let no other driver use it", folder
-            )
+            reason = "finished files may be replaced; run only one driver there"
+            _log.warning("%s: --allow-unsafe-commit: %s", folder, reason)
             return
         uri = f"{folder.rstrip('/')}/{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
-        bucket, key = split(uri)
+        bucket, key = split_s3_uri(uri)
         try:
             self._create(uri, _PROBE)
             with s3_errors(uri, "written"):
@@ -177,41 +175,25 @@ class S3Storage:
         )
 
     def write(self, uri: str, data: bytes) -> None:
-        """Put an object in place, instead of any older one."""
-        bucket, key = split(uri)
+        """Write an object, and replace an older one."""
+        bucket, key = split_s3_uri(uri)
         with s3_errors(uri, "written"):
             _put(bucket, key, data)
 
     def delete(self, uri: str) -> None:
-        """Remove an object if it is there."""
-        bucket, key = split(uri)
+        """Remove an object, if it exists."""
+        bucket, key = split_s3_uri(uri)
         with s3_errors(uri, "deleted"):
             connection().client.delete_object(Bucket=bucket, Key=key)
 
 
-def split(uri: str) -> tuple[str, str]:
-    """Part ``s3://bucket/key`` into bucket and key; the key may be empty.
-
-    Raises:
-        ConfigError: there is no bucket, or the key is no text that S3 can hold.
-    """
-    bucket, _, key = uri[len(SCHEME) :].partition("/")
-    if not bucket:
-        raise ConfigError(f"{uri!r} names no bucket")
-    try:
-        key.encode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"{uri!r} is not UTF-8, as keys of S3 are") from error
-    return bucket, key
-
-
 def _is_hidden(names: Sequence[str], patterns: Sequence[str]) -> bool:
-    """Say whether a name begins with a dot that its pattern does not ask for, as in a shell."""
+    """Say whether a name begins with a dot that its pattern does not have, as in a shell."""
     depth = patterns.index(ANY_DEPTH) if ANY_DEPTH in patterns else len(names)
-    asked = [*patterns[:depth], *([""] * len(names))]
+    expected = [*patterns[:depth], *([""] * len(names))]
     return any(
         name.startswith(".") and not pattern.startswith(".")
-        for name, pattern in zip(names, asked, strict=False)
+        for name, pattern in zip(names, expected, strict=False)
     )
 
 
@@ -220,7 +202,7 @@ def _folder(key: str) -> str:
 
 
 def _object(uri: str, version: Version) -> S3Object:
-    bucket, key = split(uri)
+    bucket, key = split_s3_uri(uri)
     return S3Object(connection(), uri, bucket, key, version)
 
 
@@ -230,11 +212,11 @@ def _put(bucket: str, key: str, data: bytes, **condition: str) -> None:
 
 
 def _with_reason(error: ClientError, bucket: str, key: str) -> ClientError:
-    """Ask again: an answer to HEAD has no body that would say why, an answer to GET has."""
+    """Repeat a HEAD request as GET, whose response has a body with the reason."""
     here = connection()
     try:
         answer = here.client.get_object(Bucket=bucket, Key=key, Range="bytes=0-0", **here.extra)
-    except ClientError as told:
-        return told
+    except ClientError as explained:
+        return explained
     answer["Body"].close()
     return error

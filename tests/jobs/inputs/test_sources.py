@@ -281,7 +281,7 @@ def test_videos_are_found_by_name_and_when_named_by_content(tmp_path: Path):
         assert [item.is_video for item in items] == [True, False, True, True][: len(items)]
 
 
-def test_a_table_of_uris_that_are_no_text_is_refused_in_one_line(tmp_path: Path):
+def test_a_uri_column_that_is_no_utf8_is_refused_in_one_line(tmp_path: Path):
     data = b"a.jpg\xfe.jpg"
     offsets = pa.array([0, 5, len(data)], pa.int32()).buffers()[1]
     column = pa.StringArray.from_buffers(2, offsets, pa.py_buffer(data))

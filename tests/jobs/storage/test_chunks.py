@@ -10,7 +10,7 @@ from jobs.storage.chunks import HashedChunks
 
 
 @pytest.mark.parametrize("size", [0, 1, 6, 7, 8, 14, 15])
-def test_pieces_are_the_object_in_order(tmp_path: Path, size: int):
+def test_chunks_are_the_object_in_order(tmp_path: Path, size: int):
     data = bytes(range(size))
     path = tmp_path / "x#y.json"
     path.write_bytes(data)
@@ -23,7 +23,7 @@ def test_pieces_are_the_object_in_order(tmp_path: Path, size: int):
     assert chunks.sha256 == hashlib.sha256(data).hexdigest()
 
 
-def test_an_object_that_changes_meanwhile_is_no_object(tmp_path: Path):
+def test_an_object_that_changes_while_it_is_read_is_refused(tmp_path: Path):
     path = tmp_path / "x.json"
     path.write_bytes(b"0123456789")
     pieces = iter(HashedChunks(str(path), chunk_bytes=5))
@@ -35,6 +35,6 @@ def test_an_object_that_changes_meanwhile_is_no_object(tmp_path: Path):
         list(pieces)
 
 
-def test_an_object_that_is_not_there_is_named(tmp_path: Path):
+def test_a_missing_object_is_named(tmp_path: Path):
     with pytest.raises(StorageError, match=r"none\.json' cannot be read"):
         list(HashedChunks(str(tmp_path / "none.json")))

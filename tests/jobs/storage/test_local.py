@@ -62,7 +62,7 @@ def test_write_replaces(tmp_path: Path):
     assert names_in(tmp_path / "deep" / "er") == ["metrics.json"]
 
 
-def test_a_range_past_the_end_is_cut(tmp_path: Path):
+def test_a_range_past_the_end_is_shortened(tmp_path: Path):
     uri = str(tmp_path / "x")
     storage.write(uri, b"0123")
     assert storage.read_range(uri, 2, 100) == b"23"
@@ -79,7 +79,7 @@ def test_listing_is_ordered_by_the_bytes_of_the_uri(tmp_path: Path):
     assert uris == sorted(uris, key=os.fsencode)
 
 
-def test_listing_reaches_only_its_own_folder(tmp_path: Path):
+def test_a_listing_holds_only_its_own_folder(tmp_path: Path):
     for name in ["run/x", "run2/x", "run.txt"]:
         storage.write(f"{tmp_path}/{name}", b"")
     assert [info.uri for info in storage.list(f"{tmp_path}/run")] == [f"{tmp_path}/run/x"]
@@ -105,7 +105,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["absent", "folder", "pipe", "bad\0name", "\ud800"])
-def test_what_cannot_be_read_says_so_in_one_line_and_at_once(tmp_path: Path, name: str):
+def test_an_unreadable_path_gives_one_line_without_a_retry(tmp_path: Path, name: str):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StorageError) as caught:
@@ -130,9 +130,7 @@ def test_a_name_that_is_too_long_is_a_config_error(tmp_path: Path):
         storage.create(f"{tmp_path}/{'x' * 300}", b"")
 
 
-def test_a_full_disk_is_worth_another_try_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_full_disk_is_retried_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -167,7 +165,7 @@ def test_without_hard_links_an_exclusive_rename_creates(
     assert names_in(tmp_path) == ["schön"]
 
 
-def test_without_any_atomic_creation_the_place_is_refused(
+def test_a_file_system_without_atomic_creation_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(Path, "hardlink_to", no_links)
@@ -177,9 +175,7 @@ def test_without_any_atomic_creation_the_place_is_refused(
     assert names_in(tmp_path) == []
 
 
-def test_a_link_whose_answer_was_lost_is_still_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_link_whose_reply_was_lost_is_still_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def link_then_repeat(path: Path, target: Path) -> None:
         os.link(target, path)
         os.link(target, path)  # what NFS does when it did not hear that the first one worked

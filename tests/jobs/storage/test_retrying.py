@@ -25,7 +25,7 @@ def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waited
 
 
-def test_a_storage_error_is_tried_again_with_growing_bounded_delays(delays: list[float]) -> None:
+def test_a_storage_error_is_retried_with_growing_bounded_delays(delays: list[float]) -> None:
     action = Flaky(4, StorageError("503"))
     assert RetryPolicy(attempts=5, first_delay_s=1, max_delay_s=3).run(action) == 7
     assert action.calls == 5
@@ -33,7 +33,7 @@ def test_a_storage_error_is_tried_again_with_growing_bounded_delays(delays: list
         assert longest / 2 <= delay <= longest
 
 
-def test_the_last_failure_is_passed_on(delays: list[float]) -> None:
+def test_the_last_error_is_raised(delays: list[float]) -> None:
     action = Flaky(9, StorageError("503"))
     with pytest.raises(StorageError, match="503"):
         RetryPolicy(attempts=3).run(action)
@@ -44,7 +44,7 @@ def test_the_last_failure_is_passed_on(delays: list[float]) -> None:
 @pytest.mark.parametrize(
     "error", [ImageError("no image"), ValueError("a bug"), UnreadableError("gone")]
 )
-def test_other_errors_are_not_tried_again(delays: list[float], error: Exception) -> None:
+def test_other_errors_are_not_retried(delays: list[float], error: Exception) -> None:
     action = Flaky(1, error)
     with pytest.raises(type(error)):
         RetryPolicy().run(action)

@@ -61,7 +61,7 @@ def test_awkward_names_round_trip(s3: str, s3_server: S3Server, name: str):
 
 
 @pytest.mark.parametrize("key", ["a//b", "/a", "a/", "//", "a/ /b", "./a", "a/../b"])
-def test_keys_that_are_no_paths_are_keys_all_the_same(s3: str, s3_server: S3Server, key: str):
+def test_keys_that_are_no_paths_are_kept_as_they_are(s3: str, s3_server: S3Server, key: str):
     if not s3_server.keeps_slashes:
         pytest.skip(f"{s3_server.name} takes keys for paths")
     uri = f"{s3}/{key}"
@@ -143,7 +143,7 @@ def test_a_larger_object_than_allowed_is_not_read(s3: str):
         storage.read(f"{s3}/x", max_bytes=9)
 
 
-def test_what_is_missing_is_told_from_what_is_forbidden(
+def test_missing_and_forbidden_objects_give_different_errors(
     s3: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ):
     storage.write(f"{s3}/x", b"content")
@@ -167,12 +167,12 @@ def test_what_is_missing_is_told_from_what_is_forbidden(
     [
         pytest.param(
             {"AWS_ACCESS_KEY_ID": "nobody"},
-            "the access key is unknown there (InvalidAccessKeyId",
+            "the server does not know the access key (InvalidAccessKeyId",
             id="unknown key",
         ),
         pytest.param(
             {"AWS_SECRET_ACCESS_KEY": "wrong"},
-            "the secret key is not that access key's (SignatureDoesNotMatch",
+            "the secret key does not belong to the access key (SignatureDoesNotMatch",
             id="wrong secret",
         ),
         pytest.param(
@@ -225,7 +225,7 @@ def test_a_missing_bucket_is_named(s3: str):
             ask()
 
 
-def test_a_server_that_is_away_may_come_back(s3: str, monkeypatch: pytest.MonkeyPatch):
+def test_a_server_that_does_not_answer_is_a_storage_error(s3: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_ports(1)[0]}")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     disconnect()
@@ -247,7 +247,7 @@ def test_a_bucket_is_a_folder_and_no_object(s3: str):
     assert f"{s3}/a/b" in [info.uri for info in storage.list(f"s3://{BUCKET}")]
 
 
-def test_the_server_is_seen_to_heed_conditions_and_nothing_is_left(s3: str):
+def test_the_check_of_conditional_writes_passes_and_leaves_nothing(s3: str):
     storage.check_create(f"{s3}/run")
     assert list(storage.list(s3)) == []
 
@@ -298,9 +298,7 @@ def forgetful(s3: str, monkeypatch: pytest.MonkeyPatch) -> Generator[str]:
         thread.join()
 
 
-def test_what_the_settings_say_of_s3_is_what_is_sent(
-    forgetful: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_settings_of_s3_reach_its_requests(forgetful: str, monkeypatch: pytest.MonkeyPatch):
     del forgetful
     assert storage.read("s3://bucket/x") == b""
     assert storage.stat("s3://bucket/x") is not None
@@ -330,7 +328,9 @@ def test_a_server_that_ignores_conditions_is_refused_by_its_address(
     )
 
 
-def test_an_unsafe_commit_still_keeps_what_it_sees(s3: str, monkeypatch: pytest.MonkeyPatch):
+def test_an_unsafe_commit_still_keeps_an_object_that_exists(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setenv("FCOS_S3_UNSAFE_COMMIT", "1")
     disconnect()
     storage.check_create(s3)

@@ -33,7 +33,7 @@ def proxy(s3: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Gene
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_fault_is_overcome(
+def test_a_retry_overcomes_every_kind_of_fault(
     s3: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, kind: str
 ):
     # Adaptive retries, which are ours, would slow this down to what such a server could bear.
@@ -52,14 +52,14 @@ def test_every_kind_of_fault_is_overcome(
     assert proxy.met[kind], "the test met nothing"
 
 
-def test_a_read_that_breaks_off_goes_on_where_it_was(
+def test_a_read_that_breaks_off_goes_on_at_the_same_byte(
     s3: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(
         s3_reading,
         "_BODIES",
         s3_reading.RetryPolicy(
-            attempts=40, on=s3_reading.CutError, first_delay_s=0.01, max_delay_s=0.01
+            attempts=40, on=s3_reading.BrokenBodyError, first_delay_s=0.01, max_delay_s=0.01
         ),
     )
     data = np.random.default_rng(0).bytes(2**20)
@@ -79,21 +79,21 @@ def test_an_object_that_changes_between_two_parts_of_a_read_is_never_mixed(
         proxy.faults = CALM
         storage.write(f"{s3}/x", b"b" * 10_000)
 
-    original = s3_reading.CutError.__init__
+    original = s3_reading.BrokenBodyError.__init__
 
     with pytest.MonkeyPatch.context() as patch:
 
-        def change_after_the_cut(self: s3_reading.CutError, *message: object) -> None:
+        def change_after_the_cut(self: s3_reading.BrokenBodyError, *message: object) -> None:
             original(self, *message)
             patch.undo()
             change()
 
-        patch.setattr(s3_reading.CutError, "__init__", change_after_the_cut)
+        patch.setattr(s3_reading.BrokenBodyError, "__init__", change_after_the_cut)
         with pytest.raises(UnreadableError, match="has changed: it was 10000 bytes"):
             storage.read(f"{s3}/x")
 
 
-def test_a_storm_that_does_not_end_is_a_bounded_wait(
+def test_endless_faults_end_after_a_bounded_wait(
     s3: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ):
     storage.write(f"{s3}/x", b"content")

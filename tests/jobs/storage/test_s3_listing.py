@@ -48,7 +48,7 @@ def test_every_object_is_listed_once_in_the_order_of_its_bytes(s3: str, keys: li
 
 
 @pytest.mark.usefixtures("page_keys")
-def test_a_listing_that_is_given_up_leaves_no_thread_behind(s3: str):
+def test_a_listing_that_is_not_finished_leaves_no_thread_behind(s3: str):
     expected = put(s3, [f"{i % 4}/{i:03d}" for i in range(40)])
     listing = iter(storage.list(s3))
     assert next(listing).uri == expected[0]
@@ -57,7 +57,7 @@ def test_a_listing_that_is_given_up_leaves_no_thread_behind(s3: str):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("s3-list")]
 
 
-def test_a_folder_is_not_one_whose_name_begins_alike(s3: str):
+def test_a_folder_does_not_include_names_with_the_same_beginning(s3: str):
     put(s3, ["a/b/1", "a/bc/2", "a/b.jpg"])
     assert uris(f"{s3}/a/b") == [f"{s3}/a/b/1"]
     assert uris(f"{s3}/a/b.jpg") == [f"{s3}/a/b.jpg"]
@@ -80,7 +80,7 @@ def test_a_folder_is_not_one_whose_name_begins_alike(s3: str):
         ("none*", []),
     ],
 )
-def test_a_pattern_means_what_it_means_on_disk(s3: str, pattern: str, expected: list[str]):
+def test_a_pattern_matches_on_s3_as_on_disk(s3: str, pattern: str, expected: list[str]):
     put(s3, ["1.jpg", "2.jpg", "a/3.jpg", "a/x.txt", "a/deep/5.jpg", "ab/4.jpg", ".hidden.jpg"])
-    found = sorted(info.uri for info in storage.matching(f"{s3}/{pattern}"))
+    found = sorted(info.uri for info in storage.glob(f"{s3}/{pattern}"))
     assert found == [f"{s3}/{key}" for key in expected]

@@ -47,14 +47,14 @@ def test_a_file_uri_is_decoded_and_others_are_kept():
 
 
 @pytest.mark.parametrize("text", ["", "a\0b", "file://elsewhere/x", "file://", "file:///a%00b"])
-def test_what_is_no_path_is_refused(text: str):
+def test_text_that_is_no_path_is_refused(text: str):
     with pytest.raises(ConfigError) as caught:
         absolute(text)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket/key", "hdfs://host/key"])
-def test_a_storage_we_do_not_have_is_refused(uri: str):
+def test_an_unknown_scheme_is_refused(uri: str):
     with pytest.raises(ConfigError, match="local path"):
         storage_for(uri)
 

@@ -71,7 +71,7 @@ def test_coco_is_downloaded_once_and_then_reused(server: str, tmp_path: Path):
     assert [path.name for path in cache.iterdir()] == ["good.pth"]
 
 
-def test_its_address_means_coco(server: str, tmp_path: Path):
+def test_the_address_of_coco_stands_for_coco(server: str, tmp_path: Path):
     one = published(server)
     assert resolve_weights(one.url, published=one, cache=tmp_path).path == tmp_path / "good.pth"
 
@@ -86,12 +86,14 @@ def test_a_damaged_cached_file_is_downloaded_again(server: str, tmp_path: Path):
     ("name", "prefix", "reason"),
     [
         pytest.param("absent.pth", SHA256[:8], "HTTP Error 404", id="not there"),
-        pytest.param("good.pth", "00000000", "the right one begins with 00000000", id="other file"),
+        pytest.param(
+            "good.pth", "00000000", "expected one that begins with 00000000", id="other file"
+        ),
         pytest.param("short.pth", SHA256[:8], "sha256", id="broken off"),
         pytest.param("stall.pth", SHA256[:8], "timed out", id="stalled"),
     ],
 )
-def test_a_download_that_goes_wrong_says_what_to_do_and_leaves_nothing(
+def test_a_failed_download_says_what_to_do_and_leaves_nothing(
     server: str, tmp_path: Path, name: str, prefix: str, reason: str
 ):
     wrong = published(server, name, prefix)
@@ -112,7 +114,7 @@ def test_more_than_the_limit_is_not_kept(server: str, tmp_path: Path):
 
 
 def test_a_download_has_a_deadline(server: str, tmp_path: Path):
-    with pytest.raises(ConfigError, match="too long"):
+    with pytest.raises(ConfigError, match="before the deadline"):
         resolve_weights("coco", published=published(server), cache=tmp_path, deadline_s=0)
 
 
@@ -147,7 +149,7 @@ def test_missing_weights_on_s3_are_refused_in_one_line(s3: str, tmp_path: Path):
         assert "\n" not in str(caught.value)
 
 
-def test_the_default_place_is_torch_hubs(
+def test_the_default_folder_is_torch_hubs(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -181,7 +183,7 @@ def test_a_path_and_a_file_uri_are_taken(tmp_path: Path):
         pytest.param("", "not a path", id="empty"),
     ],
 )
-def test_weights_that_cannot_be_had_are_refused_in_one_line(spec: str, reason: str):
+def test_weights_that_do_not_exist_are_refused_in_one_line(spec: str, reason: str):
     with pytest.raises(ConfigError, match=reason) as caught:
         resolve_weights(spec)
     assert "\n" not in str(caught.value)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fcos_core.errors import ConfigError, ImageError
-from jobs.inputs.item_bytes import fetch
+from jobs.inputs.item_bytes import read_item_bytes
 from jobs.inputs.sources import enumerate_inputs
 from jobs.planning.manifest import make_manifest
 from jobs.rundir.proof import Proof, prove
@@ -119,15 +119,15 @@ def test_an_object_that_changed_or_was_deleted_after_the_plan_is_quarantined(s3:
     storage.delete(f"{s3}/2.jpg")
     now = storage.stat(f"{s3}/1.jpg")
     assert now is not None
-    assert fetch(items[0]) == b"before 0"
+    assert read_item_bytes(items[0]) == b"before 0"
     with pytest.raises(ImageError) as changed:
-        fetch(items[1])
+        read_item_bytes(items[1])
     assert str(changed.value) == (
         f"'{s3}/1.jpg' has changed: it was 8 bytes, etag {items[1].etag}, "
         f"now it is 5 bytes, etag {now.etag}"
     )
     with pytest.raises(ImageError, match=r"2.jpg' cannot be read: there is no such object"):
-        fetch(items[2])
+        read_item_bytes(items[2])
 
 
 def test_an_image_takes_one_request(s3: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch):
@@ -137,7 +137,7 @@ def test_an_image_takes_one_request(s3: str, s3_server: S3Server, monkeypatch: p
     with FaultProxy(s3_server.endpoint, Faults(rate=0.0)) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         disconnect()
-        assert [fetch(item) for item in items] == [b"%d" % i for i in range(5)]
+        assert [read_item_bytes(item) for item in items] == [b"%d" % i for i in range(5)]
         disconnect()
     assert proxy.met == {"ok": 5}
 
@@ -165,7 +165,7 @@ def test_every_kind_of_input_gives_on_s3_what_it_gives_on_disk(s3: str, tmp_path
 
     def described(root: str, name: str) -> list[tuple[str, bytes, int, int]]:
         return [
-            (item.uri.removeprefix(root), fetch(item), item.image_id, item.item_id)
+            (item.uri.removeprefix(root), read_item_bytes(item), item.image_id, item.item_id)
             for item in manifest_of(f"{root}/{name}")
         ]
 
@@ -198,7 +198,7 @@ def test_members_of_an_archive_that_changed_are_quarantined(s3: str, tmp_path: P
     items = manifest_of(uri)
     storage.write(uri, (tmp_path / "a b#.tar").read_bytes() + bytes(10_240))
     with pytest.raises(ImageError, match="the archive has changed: it was etag "):
-        fetch(items[0])
+        read_item_bytes(items[0])
 
 
 def test_nested_names_are_ordered_alike_on_every_server(s3: str, tmp_path: Path):

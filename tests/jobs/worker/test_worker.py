@@ -137,7 +137,7 @@ def test_the_second_file_of_a_shard_is_dropped(
 
 
 def failing_fetch(uri_part: str) -> Callable[[ManifestItem], bytes]:
-    fetch = worker_module.fetch
+    fetch = worker_module.read_item_bytes
 
     def fetch_or_fail(item: ManifestItem) -> bytes:
         if uri_part in item.uri:
@@ -151,7 +151,7 @@ def test_a_storage_error_fails_only_its_shard(
     tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, shards = begin_run(tmp_path / "run", images, shard_size=5)
-    monkeypatch.setattr(worker_module, "fetch", failing_fetch("07.png"))
+    monkeypatch.setattr(worker_module, "read_item_bytes", failing_fetch("07.png"))
     with worker_with(worker_settings(run, tiny_weights)) as worker:
         outcomes = [
             *worker.process(shards[0], shards[1]),
@@ -397,13 +397,13 @@ def test_poison_is_never_fetched_and_changes_no_other_row(
             worker.process(shard)
     other, _ = begin_run(tmp_path / "other", images, shard_size=10)
     fetched: list[int] = []
-    fetch = worker_module.fetch
+    fetch = worker_module.read_item_bytes
 
     def fetch_and_note(item: ManifestItem) -> bytes:
         fetched.append(item.item_id)
         return fetch(item)
 
-    monkeypatch.setattr(worker_module, "fetch", fetch_and_note)
+    monkeypatch.setattr(worker_module, "read_item_bytes", fetch_and_note)
     poisoned = [replace(shard, poison={3: "exit code 3", 14: "SIGSEGV"}) for shard in shards]
     with worker_with(worker_settings(other, tiny_weights, batch_size=4)) as worker:
         worker.process(poisoned[0], poisoned[1])
@@ -423,7 +423,7 @@ def test_a_trial_writes_nothing_and_ignores_storage_and_data_errors(
     tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
-    monkeypatch.setattr(worker_module, "fetch", failing_fetch("07.png"))
+    monkeypatch.setattr(worker_module, "read_item_bytes", failing_fetch("07.png"))
     with worker_with(worker_settings(run, tiny_weights)) as worker:
         worker.warm_up()
         for item in shard.items:

@@ -1,1 +1,1 @@
-"""What the header of each image format says."""
+"""One module per image format: its header, and the checks that its decoder lacks."""

@@ -29,7 +29,7 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def check(data: bytes) -> None:
-    """Check that uncompressed rows are all there.
+    """Check that all uncompressed rows are in the file.
 
     Raises:
         ImageError: the file is truncated.

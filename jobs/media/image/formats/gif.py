@@ -1,4 +1,4 @@
-"""GIF: its header, the first frame's place on the screen, and where a damaged file breaks off."""
+"""GIF: its header, the first frame's place on the screen, and where a truncated file ends."""
 
 import struct
 from typing import NamedTuple
@@ -23,7 +23,7 @@ class _Frame(NamedTuple):
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Read the size of the screen, or of what the first frame stretches it to.
+    """Read the size of the screen, enlarged to hold the first frame.
 
     Raises:
         ImageError: the screen or the first frame has no area, or there is no frame.
@@ -40,11 +40,11 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def check(data: bytes) -> None:
-    """Check that the first frame lies on the screen and that its data is all there.
+    """Check that the first frame lies on the screen and that its data is complete.
 
     Raises:
-        ImageError: it sticks out, which decoders crop or stretch each their own way, or the file
-            is truncated.
+        ImageError: the frame reaches beyond the screen, where decoders differ (they crop or
+            stretch), or the file is truncated.
     """
     width, height = struct.unpack_from("<HH", data, 6)
     frame = _find_frame(data)
@@ -58,7 +58,7 @@ def check(data: bytes) -> None:
 
 
 def explain(data: bytes) -> str:
-    """Say why a GIF whose first frame is all there does not decode."""
+    """Say why a GIF whose first frame is complete does not decode."""
     try:
         position = _skip_blocks(data, _find_frame(data).data + 1)
         while data[position] != _TRAILER:
@@ -97,7 +97,7 @@ def _skip_extensions(data: bytes, position: int) -> int:
 
 
 def _skip_blocks(data: bytes, position: int) -> int:
-    """Go over length-prefixed blocks to behind the empty one that ends them."""
+    """Give the position behind a chain of length-prefixed blocks, which an empty block ends."""
     while data[position]:
         position += 1 + data[position]
     return position + 1

@@ -1,4 +1,4 @@
-"""What every image format's header tells before a pixel is decoded."""
+"""The fields that are read from the header of every image format."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,10 +10,10 @@ _SIDEWAYS = {5, 6, 7, 8}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageHeader:
-    """Size and orientation of an image, read without decoding it.
+    """Format, size and orientation of an image, read without decoding.
 
     Attributes:
-        format: what the content is, whatever the file's name says.
+        format: format of the content; the file's name does not count.
         width: pixels per row as stored, before orientation.
         height: rows as stored, before orientation.
         orientation: EXIF orientation, 1 to 8; 1 is upright.

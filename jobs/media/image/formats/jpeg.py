@@ -1,7 +1,7 @@
-"""JPEG: its header, and a decoder that refuses damaged data instead of painting it grey.
+"""JPEG: its header, and a decoder that refuses damaged data instead of making it grey.
 
-OpenCV returns an image for many corrupt JPEGs and only prints libjpeg's warning. simplejpeg drives
-the same libjpeg-turbo, gives the same pixels (a test compares them) and raises on every warning.
+OpenCV returns pixels for many corrupt JPEGs and only prints libjpeg's warning. simplejpeg calls the
+same libjpeg-turbo, gives the same pixels (a test compares them) and raises on every warning.
 """
 
 import struct
@@ -59,7 +59,7 @@ def decode(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
     """Decode every pixel or none.
 
     Returns:
-        RGB as stored, not turned; equal to ``cv2.imdecode`` bit for bit.
+        RGB as stored, without orientation; equal to ``cv2.imdecode`` bit for bit.
 
     Raises:
         ImageError: libjpeg had to guess a pixel, or cannot decode this kind of JPEG.
@@ -77,7 +77,7 @@ def decode(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
             reason = str(error).removeprefix("Corrupt JPEG data: ")
             raise ImageError(f"corrupt JPEG: {reason}") from error
     if is_cmyk or pixels is None:
-        # TurboJPEG, simplejpeg's door to the library, converts no CMYK and no unusual sampling.
+        # TurboJPEG, which simplejpeg calls, converts neither CMYK nor unusual chroma sampling.
         pixels = opencv.decode(data)
     if pixels is None:
         raise ImageError("corrupt JPEG: the decoder finds no image in it")
@@ -128,9 +128,9 @@ def _decode_strictly(data: bytes, colorspace: str) -> npt.NDArray[np.uint8]:
 
 
 def _mend_header(data: bytes, warning: str) -> bytes | None:
-    """Undo a header oddity that libjpeg warns about and passes over; no pixel depends on it.
+    """Correct a header field that libjpeg warns about and ignores; no pixel depends on it.
 
-    The strict decoder stops at its first warning, which would hide damage after this one.
+    The strict decoder stops at its first warning, which would hide damage behind it.
     """
     mended = bytearray(data)
     frame = 0
@@ -149,6 +149,6 @@ def _mend_header(data: bytes, warning: str) -> bytes | None:
 
 
 def _has_end(data: bytes) -> bool:
-    """Say whether an end-of-image marker follows the first scan; a thumbnail's own does not."""
+    """Say whether an end-of-image marker follows the first scan, unlike a thumbnail's marker."""
     scan = max(start for _, start, _ in _segments(data))
     return data.find(b"\xff\xd9", scan) >= 0

@@ -14,7 +14,7 @@ _FIRST_CHUNK = 8
 _CHUNK_OVERHEAD = 12  # length, type and checksum
 _ANCILLARY = 0x20
 _ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
-"""They say which image is an animation's first."""
+"""Chunks of an animation; they tell which image is its first."""
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _LAST_FILTER = 4
 
@@ -37,10 +37,10 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def check(data: bytes) -> None:
-    """Check that the file is whole and every chunk a decoder needs has its checksum.
+    """Check that the file is complete and that every chunk a decoder needs has the right checksum.
 
     Raises:
-        ImageError: the file is truncated or a checksum disagrees.
+        ImageError: the file is truncated or a checksum is wrong.
     """
     end = _FIRST_CHUNK
     chunk = b""
@@ -61,9 +61,9 @@ def check(data: bytes) -> None:
 
 
 def without_extras(data: bytes) -> bytes:
-    """Leave out what no pixel depends on: profiles, texts, times, transparency.
+    """Leave out the chunks that no pixel depends on: profiles, texts, times, transparency.
 
-    libpng writes on stderr about such chunks, of many sound files too.
+    libpng writes warnings about such chunks to stderr, even for many undamaged files.
     """
     spans = [(start - 8, start + length + 4, kind) for kind, start, length in _chunks(data)]
     kept = [data[a:b] for a, b, kind in spans if not kind[0] & _ANCILLARY or kind in _ANIMATION]
@@ -71,7 +71,7 @@ def without_extras(data: bytes) -> bytes:
 
 
 def explain(data: bytes) -> str:
-    """Say why a PNG whose chunks are whole does not decode."""
+    """Say why a PNG whose chunks are complete does not decode."""
     width, height, depth, color, _, _, interlace = struct.unpack_from(">IIBBBBB", data, 16)
     if color not in _CHANNELS:
         return f"corrupt PNG: colour type {color} does not exist"
@@ -94,7 +94,7 @@ def explain(data: bytes) -> str:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Walk the chunks that are whole, up to the end mark.
+    """Walk the complete chunks, up to the end mark.
 
     Yields:
         Type, offset of the content and its length.

@@ -1,4 +1,4 @@
-"""TIFF: its first directory, whether its pixel data is all there and whether it unpacks."""
+"""TIFF: its first directory, and whether its pixel data is complete and unpacks."""
 
 import io
 import struct
@@ -26,12 +26,12 @@ _NOT_FOR_PILLOW = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError),
     *(struct.error, RuntimeError, Warning),
 )
-"""What Pillow raises for tags it does not understand; such a file is left to OpenCV."""
+"""Errors that Pillow raises for tags it does not support; OpenCV alone decodes such a file."""
 _SAMPLE_KINDS = {1: "unsigned", 2: "signed", 3: "float"}
 
 
 class _Layout(NamedTuple):
-    """Where TIFF and BigTIFF differ."""
+    """The sizes in which TIFF and BigTIFF differ."""
 
     first_directory: int
     offset: str
@@ -73,10 +73,10 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def check(data: bytes) -> None:
-    """Check that every strip or tile is all there and unpacks.
+    """Check that every strip or tile is complete and unpacks.
 
-    OpenCV shows what it could unpack of a damaged strip and goes on, so a compressed file is first
-    unpacked by Pillow, which stops there. TIFF is rare enough for the double work.
+    OpenCV keeps the part of a damaged strip that it could unpack and goes on, so Pillow, which
+    stops at damage, unpacks a compressed file first. TIFF is rare enough for the double work.
 
     Raises:
         ImageError: the file is truncated or its data does not unpack.
@@ -93,7 +93,7 @@ def check(data: bytes) -> None:
 
 
 def explain(data: bytes) -> str:
-    """Say why a TIFF that is all there does not decode."""
+    """Say why a complete TIFF does not decode."""
     directory = _read_directory(data)
     bits, compression = directory.first(_BITS, 1), directory.first(_COMPRESSION, _UNCOMPRESSED)
     kind = _SAMPLE_KINDS.get(directory.first(_SAMPLE_FORMAT, 1), "unknown")
@@ -101,10 +101,10 @@ def explain(data: bytes) -> str:
 
 
 def _unpack(data: bytes) -> None:
-    """Unpack the pixel data and throw it away.
+    """Unpack the pixel data and drop the result.
 
     Raises:
-        ImageError: it does not unpack.
+        ImageError: the data does not unpack.
     """
     try:
         # Not Image.open: its pixel limit is a global of the process; ours was checked before.

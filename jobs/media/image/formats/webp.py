@@ -1,4 +1,4 @@
-"""WebP: its header and the length its container announces."""
+"""WebP: its header, and the file length that its container announces."""
 
 import struct
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from jobs.media.image.orientation import UPRIGHT, read_orientation
 
 CONTAINER = b"RIFF"
 FORM = b"WEBP"
-"""What follows the length of the RIFF container; sound and video have other words there."""
+"""The word behind the length in a RIFF container; sound and video have other words there."""
 
 _FIRST_CHUNK = 12
 _KEY_FRAME_MARK = b"\x9d\x01\x2a"
@@ -34,7 +34,7 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def check(data: bytes) -> None:
-    """Check that the file is as long as it says.
+    """Check that the file is as long as its header announces.
 
     Raises:
         ImageError: the file is truncated.

@@ -63,7 +63,7 @@ def verdict(data: bytes) -> tuple[int, int] | str:
     return height, width
 
 
-def test_every_awkward_file_ends_in_its_true_verdict_without_noise(
+def test_every_awkward_file_gives_its_expected_result_and_no_output(
     shared_data: Path, capfd: pytest.CaptureFixture[str]
 ):
     paths = sorted((shared_data / "hard").iterdir())
@@ -71,7 +71,7 @@ def test_every_awkward_file_ends_in_its_true_verdict_without_noise(
     assert capfd.readouterr() == ("", "")
 
 
-def test_whole_headers_of_damaged_files_still_give_the_upright_size(shared_data: Path):
+def test_a_damaged_file_with_a_whole_header_has_an_upright_size(shared_data: Path):
     sizes = {"corrupt.jpg": (90, 120), "truncated_image.png": (480, 640)}
     for name, size in sizes.items():
         assert image_size((shared_data / "hard" / name).read_bytes(), place=name) == size
@@ -148,7 +148,9 @@ def test_damage_elsewhere_ends_in_pixels_or_an_image_error(
     assert num_refused > (295 if image_format == "PNG" else 10)
 
 
-def test_chunks_of_a_png_that_no_pixel_depends_on_cause_no_noise(capfd: pytest.CaptureFixture[str]):
+def test_chunks_of_a_png_that_no_pixel_depends_on_cause_no_output(
+    capfd: pytest.CaptureFixture[str],
+):
     for mode in ("RGB", "L", "P", "RGBA", "LA", "1"):
         image = photo().convert(mode)
         settings: dict[str, object] = (
@@ -165,7 +167,7 @@ def test_chunks_of_a_png_that_no_pixel_depends_on_cause_no_noise(capfd: pytest.C
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_header_oddity_that_moves_no_pixel_is_passed_over():
+def test_a_header_oddity_that_changes_no_pixel_is_ignored():
     data = bytearray(encode(photo(), "JPEG"))
     expected = decode_image(bytes(data), place="here")
     data[data.index(b"JFIF\0") + 5] = 9
@@ -227,7 +229,7 @@ def test_png_with_good_checksums_and_bad_pixel_data_is_explained(raw: bytes | No
         (b"RIFF\x10\0\0\0WAVEfmt ", "begins with b'RIFF"),
     ],
 )
-def test_what_is_no_image_is_named(data: bytes, reason: str):
+def test_content_that_is_no_image_is_named(data: bytes, reason: str):
     assert reason in str(verdict(data))
 
 

@@ -114,7 +114,7 @@ def test_alpha_is_dropped_without_blending(image_format: str):
     assert np.array_equal(decoded, pixels[..., :3])
 
 
-def test_cmyk_looks_as_pillow_shows_it(shared_data: Path):
+def test_cmyk_looks_as_in_pillow(shared_data: Path):
     for name in ("cmyk_pytorch.jpg", "pil_sample_cmyk.jpg"):
         data = (shared_data / "hard" / name).read_bytes()
         # The two round the product of colour and black differently.
@@ -135,7 +135,7 @@ def test_of_sixteen_bits_the_upper_eight_are_kept(shared_data: Path):
 
 
 @pytest.mark.parametrize("image_format", ["GIF", "PNG", "WebP", "TIFF"])
-def test_of_several_frames_the_first_is_decoded(image_format: str):
+def test_of_an_animation_the_first_frame_is_decoded(image_format: str):
     red, green, blue = (Image.new("RGB", (32, 24), name) for name in ("red", "lime", "blue"))
     settings = {"lossless": True} if image_format == "WebP" else {}
     data = encode(red, image_format, save_all=True, append_images=[green, blue], **settings)

@@ -65,7 +65,7 @@ def assert_plays_alike(path: Path, out: Path, stream: int) -> None:
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_frames_times_turn_and_sound_of_real_videos_are_kept(
+def test_frames_times_orientation_and_sound_of_real_videos_are_kept(
     shared_data: Path, tmp_path: Path, name: str
 ):
     path, out = shared_data / "video" / name, tmp_path / "out.mp4"
@@ -97,7 +97,9 @@ def test_frames_times_turn_and_sound_of_real_videos_are_kept(
         pytest.param(".mp4", {"codec": "mpeg4"}, id="mpeg-4"),
     ],
 )
-def test_frames_times_turn_and_sound_of_a_video_are_kept(tmp_path: Path, suffix: str, settings):
+def test_frames_times_orientation_and_sound_of_a_video_are_kept(
+    tmp_path: Path, suffix: str, settings
+):
     path, out = write_clip(tmp_path / f"clip{suffix}", **settings), tmp_path / "out.mp4"
 
     stream = copy(path, out, num_parts=3)
@@ -106,7 +108,7 @@ def test_frames_times_turn_and_sound_of_a_video_are_kept(tmp_path: Path, suffix:
 
 
 @pytest.mark.parametrize("num_parts", [1, 2, 7])
-def test_the_number_of_parts_changes_nothing_a_player_sees(tmp_path: Path, num_parts: int):
+def test_the_number_of_parts_changes_nothing_in_a_player(tmp_path: Path, num_parts: int):
     path = write_clip(tmp_path / "clip.mp4", sound="aac")
     for parts in (1, num_parts):
         copy(path, tmp_path / f"{parts}.mp4", num_parts=parts)
@@ -114,7 +116,7 @@ def test_the_number_of_parts_changes_nothing_a_player_sees(tmp_path: Path, num_p
     assert seen(tmp_path / f"{num_parts}.mp4") == seen(tmp_path / "1.mp4")
 
 
-def test_pixels_are_those_that_were_drawn_whichever_way_the_source_lies(tmp_path: Path):
+def test_pixels_equal_the_drawn_ones_in_every_orientation_of_the_source(tmp_path: Path):
     path = write_clip(tmp_path / "clip.mp4", matrix=QUARTER_TURN)
     out = tmp_path / "out.mp4"
 
@@ -146,7 +148,7 @@ def test_sound_that_no_browser_plays_in_mp4_becomes_aac_of_the_same_length(
         )
 
 
-def test_a_browser_is_given_h264_in_yuv420p_with_the_index_first(tmp_path: Path):
+def test_a_file_for_browsers_is_h264_in_yuv420p_with_the_index_first(tmp_path: Path):
     path, out = write_clip(tmp_path / "clip.mp4", sound="aac"), tmp_path / "out.mp4"
 
     copy(path, out, num_parts=2)
@@ -159,7 +161,7 @@ def test_a_browser_is_given_h264_in_yuv420p_with_the_index_first(tmp_path: Path)
         assert context.colorspace == context.color_primaries == 1
 
 
-def test_a_last_frame_is_shown_until_the_end_of_what_is_lost_behind_it(tmp_path: Path):
+def test_the_last_frame_is_shown_until_the_end_of_lost_frames_behind_it(tmp_path: Path):
     path, out = write_clip(tmp_path / "clip.mp4"), tmp_path / "out.mp4"
     source = VideoSource(str(path))
     shape = read_shape(source, stream=0)
@@ -173,7 +175,7 @@ def test_a_last_frame_is_shown_until_the_end_of_what_is_lost_behind_it(tmp_path:
     assert seen(out).duration_s == pytest.approx(1.2)
 
 
-def test_no_frames_are_no_part(tmp_path: Path):
+def test_without_frames_there_is_no_part(tmp_path: Path):
     shape = read_shape(VideoSource(str(write_clip(tmp_path / "clip.mp4"))), stream=0)
 
     assert encode(iter(()), shape) is None

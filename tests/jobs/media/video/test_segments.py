@@ -107,7 +107,7 @@ def test_segments_equal_a_serial_decode(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_TIMES))
-def test_without_times_in_its_packets_a_video_is_one_segment_and_says_so(
+def test_a_video_without_packet_times_is_one_segment_and_says_why(
     name: str, tmp_path: Path
 ) -> None:
     path = write_video(tmp_path, RECIPES[name])
@@ -209,12 +209,12 @@ def test_frames_are_sampled_by_their_time_and_not_by_their_number() -> None:
     "settings",
     [{"every_n_frames": 0}, {"fps": Fraction(0)}, {"every_n_frames": 2, "fps": Fraction(1)}],
 )
-def test_a_sampling_that_makes_no_sense_is_refused(settings: dict) -> None:
+def test_a_contradictory_sampling_is_refused(settings: dict) -> None:
     with pytest.raises(ConfigError):
         Sampling(**settings)
 
 
-def test_a_sampled_decode_passes_over_groups_that_nobody_wants(
+def test_a_sampled_decode_skips_groups_without_wanted_frames(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_video(tmp_path, RECIPES["b_frames"])
@@ -239,7 +239,7 @@ def test_a_stream_can_be_chosen_and_a_wrong_one_is_named(derived: dict[str, Path
         index_video(source, stream=5)
 
 
-def test_what_is_no_video_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_a_file_that_is_no_video_is_refused_with_the_reason(tmp_path: Path) -> None:
     for name, content, reason in (
         ("empty.mp4", b"", "cannot be opened as a video"),
         ("text.mp4", b"not a video at all\n" * 50, "cannot be opened as a video"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.inputs.relocated import reader
+from jobs.inputs.relocated import image_reader
 from jobs.media.drawing.colors import LOST
 from jobs.media.drawing.palette import class_color
 from jobs.media.image.decode import decode_image
@@ -42,7 +42,7 @@ def test_detections_are_drawn_in_the_colour_of_their_class(tmp_path: Path):
     path.write_bytes(encoded(np.full((480, 640, 3), 20, np.uint8)))
     row = found(0, str(path), [(1, 0.9, (100, 100, 300, 300))], width=640, height=480)
 
-    thumbnail = Drawer(reader(None), {1: "cat"}, 0.5).draw(Choice(row=row))
+    thumbnail = Drawer(image_reader(None), {1: "cat"}, 0.5).draw(Choice(row=row))
 
     assert thumbnail is not None
     assert (thumbnail.width, thumbnail.height) == (640, 480)
@@ -77,4 +77,4 @@ def test_an_image_in_an_archive_is_found_below_another_folder(tmp_path: Path):
     write_image(tmp_path / "sub/a.jpg")
     row = found(0, "/old/data.tar#sub/a.jpg", [])
 
-    assert reader(str(tmp_path))(row) == (tmp_path / "sub/a.jpg").read_bytes()
+    assert image_reader(str(tmp_path))(row) == (tmp_path / "sub/a.jpg").read_bytes()

@@ -1,4 +1,4 @@
-"""A frame's pixels: FFmpeg's exact sums, whatever the threads and the processor, and upright."""
+"""Pixels of a frame: exact, upright, and the same for any number of threads and any processor."""
 
 import ctypes
 import sys
@@ -12,8 +12,8 @@ import pytest
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation
 
-from jobs.media.video.pixel_memory import PixelMemory
-from jobs.media.video.rotation import Upright, _turned
+from jobs.media.video.pixel_pool import PixelPool
+from jobs.media.video.rotation import FrameConverter, _turned
 from tests.jobs.media.video.making import Recipe, write_video
 
 EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
@@ -23,7 +23,7 @@ MATRICES = [
     (a, b, c, d)
     for a, b, c, d in np.ndindex(3, 3, 3, 3)
     if (a != 1 and d != 1 and b == c == 1) or (b != 1 and c != 1 and a == d == 1)
-]  # of 0, 1, 2 for -1, 0, 1: the eight ways to lay an image down
+]  # 0, 1, 2 stand for -1, 0, 1: the eight orientations of an image
 
 
 def noise(pix_fmt: str, size: tuple[int, int]) -> VideoFrame:
@@ -39,7 +39,7 @@ def noise(pix_fmt: str, size: tuple[int, int]) -> VideoFrame:
 
 @contextmanager
 def plain_processor() -> Generator[None]:
-    """Let FFmpeg forget what vector instructions there are, as on a processor it does not know."""
+    """Hide the vector instructions from FFmpeg, as on a processor that it does not know."""
     libraries = list((Path(av.__file__).parents[1] / "av.libs").glob("libavutil*"))
     if not libraries:
         pytest.skip("this PyAV brings no libavutil of its own")
@@ -59,20 +59,20 @@ def test_pixels_are_those_of_ffmpegs_exact_conversion(pix_fmt: str, size: tuple[
     expected = frame.to_ndarray(
         format="gbrp", interpolation=EXACT, dst_color_range=ColorRange.JPEG, threads=1
     )
-    pixels = Upright()(frame)
+    pixels = FrameConverter().convert(frame)
     assert np.array_equal(pixels, expected)
     assert pixels.shape == (size[1], size[0], 3)
     assert pixels.flags.c_contiguous
 
 
 @pytest.mark.parametrize("pix_fmt", FORMATS)
-def test_neither_threads_nor_processor_change_a_pixel(pix_fmt: str) -> None:
+def test_neither_threads_nor_the_processor_change_a_pixel(pix_fmt: str) -> None:
     frame = noise(pix_fmt, SIZES[0])
-    expected = Upright()(frame)
+    expected = FrameConverter().convert(frame)
     for threads in (2, 3, 8):
-        assert np.array_equal(Upright(threads)(frame), expected)
+        assert np.array_equal(FrameConverter(threads).convert(frame), expected)
     with plain_processor():
-        assert np.array_equal(Upright()(frame), expected)
+        assert np.array_equal(FrameConverter().convert(frame), expected)
 
 
 def test_without_exact_sums_the_processor_does_change_pixels() -> None:
@@ -95,26 +95,26 @@ def test_every_pixel_goes_where_the_display_matrix_sends_it(
     assert np.array_equal(turned[to_y - to_y.min(), to_x - to_x.min()], pixels)
 
 
-def test_memory_is_lent_again_only_when_no_view_of_it_is_left() -> None:
-    memory = PixelMemory()
-    first = memory.lend((48, 64, 3))
+def test_a_buffer_is_used_again_only_when_no_view_of_it_is_left() -> None:
+    pool = PixelPool()
+    first = pool.acquire((48, 64, 3))
     place = first.ctypes.data
     view = first[::2, ::2].transpose(2, 0, 1)  # as a consumer may keep it
     view[:] = 7
     del first
-    other = memory.lend((48, 64, 3))
+    other = pool.acquire((48, 64, 3))
     assert other.ctypes.data != place
     other[:] = 9
     assert (view == 7).all()
     del view
-    assert memory.lend((48, 64, 3)).ctypes.data == place
-    assert memory.lend((32, 64, 3)).shape == (32, 64, 3)
+    assert pool.acquire((48, 64, 3)).ctypes.data == place
+    assert pool.acquire((32, 64, 3)).shape == (32, 64, 3)
 
 
-def test_a_converted_frame_is_tied_into_no_circle_that_keeps_it(tmp_path: Path) -> None:
+def test_a_converted_frame_is_in_no_reference_cycle(tmp_path: Path) -> None:
     path = write_video(tmp_path, Recipe(num_frames=3))
     with av.open(str(path)) as file:
         frame = next(file.decode(video=0))
     num_references = sys.getrefcount(frame)
-    Upright()(frame)
+    FrameConverter().convert(frame)
     assert sys.getrefcount(frame) == num_references
