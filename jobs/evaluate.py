@@ -14,7 +14,7 @@ from typing import Any
 
 from fcos_core.errors import ConfigError
 from fcos_core.metrics.coco import METRIC_NAMES
-from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
+from jobs.annotations.coco_json import CocoAnnotations, load_annotations
 from jobs.parallel.map_blocks import map_blocks
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import Proof
@@ -85,7 +85,7 @@ class EvaluateResult:
 def run(
     config: EvaluateConfig,
     *,
-    truth: BoxAnnotations | None = None,
+    truth: CocoAnnotations | None = None,
     proof: Proof | None = None,
 ) -> EvaluateResult:
     """Score detections and write the metrics.
@@ -98,8 +98,8 @@ def run(
     Returns:
         The metrics and the paths written.
     """
-    truth = truth or read_box_annotations(
-        config.annotations, with_file_names=config.run is not None
+    truth = truth or load_annotations(
+        config.annotations, names="none" if config.run is None else "images and frames"
     )
     say_what_is_filled_in(truth)
     whole = _subjects(config, config.run, truth, proof)
@@ -134,7 +134,7 @@ class _Both:
     frames: Scores | None
 
     @classmethod
-    def of(cls, subjects: RunSubjects, truth: BoxAnnotations, config: EvaluateConfig) -> _Both:
+    def of(cls, subjects: RunSubjects, truth: CocoAnnotations, config: EvaluateConfig) -> _Both:
         images, frames = subjects.images, subjects.frames
         return cls(
             score(images, truth, _spread(config, images)),
@@ -160,7 +160,7 @@ def _spread(config: EvaluateConfig, subject: Subject) -> Spread:
 
 
 def _subjects(
-    config: EvaluateConfig, run: str | None, truth: BoxAnnotations, proof: Proof | None = None
+    config: EvaluateConfig, run: str | None, truth: CocoAnnotations, proof: Proof | None = None
 ) -> RunSubjects:
     if run is None:
         assert config.results is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs import bpr, detect, evaluate, report, verify
-from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
+from jobs.annotations.coco_json import CocoAnnotations, load_annotations
 from jobs.annotations.join import join_items, require_same_categories
 from jobs.bpr import BprConfig, BprResult
 from jobs.detect import DetectConfig, DetectResult, Plan
@@ -62,7 +62,7 @@ class Step:
     """One job of the pipeline, which adds to the result of those before it."""
 
     name: str
-    take: Callable[[PipelineConfig, BoxAnnotations, PipelineResult], None]
+    take: Callable[[PipelineConfig, CocoAnnotations, PipelineResult], None]
 
 
 def run(config: PipelineConfig) -> PipelineResult | Plan:
@@ -82,7 +82,7 @@ def run(config: PipelineConfig) -> PipelineResult | Plan:
 
 
 def _run(config: PipelineConfig) -> PipelineResult | Plan:
-    annotations = read_box_annotations(config.annotations, with_file_names=True)
+    annotations = load_annotations(config.annotations, names="images and frames")
     if config.dry_run:
         plan = _detected(config, annotations)
         assert isinstance(plan, Plan)
@@ -96,21 +96,21 @@ def _run(config: PipelineConfig) -> PipelineResult | Plan:
     return result
 
 
-def _detect(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineResult) -> None:
+def _detect(config: PipelineConfig, annotations: CocoAnnotations, result: PipelineResult) -> None:
     detected = _detected(config, annotations)
     assert not isinstance(detected, Plan)
     result.summary_fields |= detected.summary()
     result.failure = detected.failure
 
 
-def _verify(config: PipelineConfig, _: BoxAnnotations, result: PipelineResult) -> None:
+def _verify(config: PipelineConfig, _: CocoAnnotations, result: PipelineResult) -> None:
     verified = verify.run(VerifyConfig(run=config.out))
     result.summary_fields |= verified.summary()
     result.proof = verified.proof
     result.failure = verified.failure
 
 
-def _evaluate(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineResult) -> None:
+def _evaluate(config: PipelineConfig, annotations: CocoAnnotations, result: PipelineResult) -> None:
     scored = evaluate.run(
         EvaluateConfig(
             run=config.out,
@@ -128,7 +128,7 @@ def _evaluate(config: PipelineConfig, annotations: BoxAnnotations, result: Pipel
     result.evaluation = scored
 
 
-def _bpr(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineResult) -> None:
+def _bpr(config: PipelineConfig, annotations: CocoAnnotations, result: PipelineResult) -> None:
     measured = bpr.run(
         BprConfig(run=config.out, annotations=config.annotations, address=config.address),
         truth=annotations,
@@ -138,7 +138,7 @@ def _bpr(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineRe
     result.recall = measured
 
 
-def _report(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineResult) -> None:
+def _report(config: PipelineConfig, annotations: CocoAnnotations, result: PipelineResult) -> None:
     written = report.run(
         ReportConfig(run=config.out, annotations=config.annotations),
         truth=annotations,
@@ -157,7 +157,7 @@ STEPS = (
 """In this order; each reads what those before it wrote."""
 
 
-def _detected(config: PipelineConfig, annotations: BoxAnnotations) -> DetectResult | Plan:
+def _detected(config: PipelineConfig, annotations: CocoAnnotations) -> DetectResult | Plan:
     """Look at the inputs, unless the annotations are of others: not after hours, but before them.
 
     A run that exists has its manifest, and resuming never lists inputs again.

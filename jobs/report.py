@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fcos_core.errors import AnnotationError, ConfigError
-from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
+from jobs.annotations.coco_json import CocoAnnotations, load_annotations
 from jobs.annotations.join import require_same_categories
 from jobs.html import formats
 from jobs.html.page import MAX_BYTES, Page, render
@@ -69,7 +69,7 @@ class ReportResult:
 def run(
     config: ReportConfig,
     *,
-    truth: BoxAnnotations | None = None,
+    truth: CocoAnnotations | None = None,
     proof: Proof | None = None,
 ) -> ReportResult:
     """Write the page.
@@ -168,14 +168,14 @@ def _within_budget(
         every, num_left_out = without_last(every), num_left_out + 1
 
 
-def _annotations(config: ReportConfig, metrics: Metrics | None) -> BoxAnnotations | None:
+def _annotations(config: ReportConfig, metrics: Metrics | None) -> CocoAnnotations | None:
     """Read the annotations that were asked for, or those that the run was scored against."""
     if config.annotations is not None:
-        return read_box_annotations(config.annotations, with_file_names=True)
+        return load_annotations(config.annotations, names="images and frames")
     if metrics is None:
         return None
     try:
-        annotations = read_box_annotations(metrics.annotations, with_file_names=True)
+        annotations = load_annotations(metrics.annotations, names="images and frames")
     except (AnnotationError, ConfigError) as error:
         _log.warning("images are chosen without ground truth: %s", error)
         return None
@@ -191,7 +191,7 @@ def _annotations(config: ReportConfig, metrics: Metrics | None) -> BoxAnnotation
 def _joined(
     directory: RunDirectory,
     record: RunRecord,
-    annotations: BoxAnnotations,
+    annotations: CocoAnnotations,
     metrics: Metrics | None,
 ) -> Truth:
     """Join the annotations to the run.

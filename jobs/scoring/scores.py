@@ -22,7 +22,7 @@ from fcos_core.metrics.coco import (
     metrics_of,
     unpacked,
 )
-from jobs.annotations.coco_boxes import BoxAnnotations
+from jobs.annotations.coco_json import CocoAnnotations
 from jobs.scoring.explaining import Explanation, explain
 from jobs.scoring.measuring import BlockScores, measure_block
 from jobs.scoring.subjects import Subject
@@ -110,7 +110,7 @@ class Scores:
             resampled=np.concatenate(list(ranges)),
         )
 
-    def document(self, truth: BoxAnnotations, resamples: Resamples | None) -> dict[str, Any]:
+    def document(self, truth: CocoAnnotations, resamples: Resamples | None) -> dict[str, Any]:
         """Write out what ``metrics.json`` holds.
 
         Args:
@@ -173,7 +173,7 @@ class Scores:
         }
 
 
-def score(subject: Subject, truth: BoxAnnotations, spread: Spread) -> Scores:
+def score(subject: Subject, truth: CocoAnnotations, spread: Spread) -> Scores:
     """Measure all blocks.
 
     Args:
