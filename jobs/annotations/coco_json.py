@@ -102,9 +102,6 @@ class CocoAnnotations:
     num_invalid: int = 0
     invalid: tuple[InvalidEntry, ...] = ()
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     @cached_property
     def images(self) -> tuple[CocoImage, ...]:
         """The entries that have a ``file_name``, in the file's order; needs names."""

@@ -124,7 +124,7 @@ def test_a_frame_that_cannot_be_found_again_is_refused(
 @pytest.mark.parametrize("emptied", [["annotations"], ["images", "annotations", "categories"]])
 def test_a_file_without_boxes_is_a_good_file(tmp_path: Path, emptied: list[str]):
     boxes = boxes_of(write(tmp_path, {**GOOD, **{name: [] for name in emptied}}))
-    assert len(boxes) == 0
+    assert len(boxes.ids) == 0
     assert boxes.boxes.shape == (0, 4)
     assert boxes.image_sizes.shape == (2 if len(emptied) == 1 else 0, 2)
     assert boxes.labels.dtype == boxes.image_index.dtype == np.int64
@@ -212,7 +212,7 @@ def test_polygons_are_never_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     finally:
         tracemalloc.stop()
 
-    assert len(boxes) == num_boxes
+    assert len(boxes.ids) == num_boxes
     assert peak_bytes < 1_000_000  # the text alone is over twice as long
 
 
@@ -339,3 +339,8 @@ def test_a_hundred_thousand_boxes_take_seconds_not_minutes(tmp_path: Path):
 
     assert annotations.boxes.tolist() == boxes
     assert seconds < 20  # of one core; about 1 s here, and train2017 has 8.6 times as many
+
+
+def test_a_file_without_boxes_is_not_taken_for_no_file(tmp_path: Path):
+    """Callers write ``annotations or ...`` where a file may be absent."""
+    assert load_annotations(write(tmp_path, {**NAMED, "annotations": []}))

@@ -162,7 +162,7 @@ def test_what_is_invalid_can_be_left_out_with_the_same_line(
     assert first.reason.startswith(f"{first.list_name}[{first.position}]")
     assert boxes.num_invalid == len(boxes.invalid)
     num_entries = sum(len(document[name]) for name in ("images", "annotations", "categories"))
-    num_read = len(boxes) + len(boxes.image_ids) + len(boxes.categories)
+    num_read = len(boxes.ids) + len(boxes.image_ids) + len(boxes.categories)
     assert num_read + boxes.num_invalid == num_entries
 
 
@@ -203,7 +203,7 @@ def test_boxes_of_what_is_left_out_are_left_out(
     tmp_path: Path, document: object, num_boxes: int, expected: list[tuple[str, int, int, str]]
 ):
     boxes = boxes_of(write(tmp_path, document), skip_invalid=True)
-    assert len(boxes) == num_boxes
+    assert len(boxes.ids) == num_boxes
     assert [
         (entry.list_name, entry.position, entry.id, entry.reason) for entry in boxes.invalid
     ] == [
