@@ -24,7 +24,7 @@ from jobs.reporting.examples.panels import DrawnPanel, draw_panels, panels_secti
 from jobs.reporting.examples.scan import Scan, scan
 from jobs.reporting.examples.thumbnails import Drawer
 from jobs.reporting.examples.truth import Truth
-from jobs.reporting.results import Metrics, read_curves, read_metrics, read_recall
+from jobs.reporting.results import read_curves, read_metrics, read_recall
 from jobs.reporting.sections.breakdowns import breakdowns_section
 from jobs.reporting.sections.classes import classes_section, curves_section
 from jobs.reporting.sections.contents import contents_section, quarantine_section
@@ -36,6 +36,7 @@ from jobs.reporting.sections.scores import calibration_section, thresholds_secti
 from jobs.reporting.sections.throughput import pace_of_videos, read_work, throughput_section
 from jobs.reporting.sections.videos import videos_section
 from jobs.rundir.directory import RunDirectory, RunRecord
+from jobs.rundir.metrics_json import Metrics
 from jobs.rundir.proof import Proof, prove
 from jobs.settings.report import ReportConfig
 from jobs.storage import absolute, join, storage_for

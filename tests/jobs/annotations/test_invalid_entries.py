@@ -280,7 +280,9 @@ def test_a_number_beyond_all_floats_is_refused(tmp_path: Path, value: int):
         ({}, "file_name is missing"),
     ],
 )
-def test_an_image_without_a_file_name_is_refused(tmp_path: Path, name: dict[str, str], expected: str):
+def test_an_image_without_a_file_name_is_refused(
+    tmp_path: Path, name: dict[str, str], expected: str
+):
     uri = write(tmp_path, changed("images", 1, **name))
     with pytest.raises(AnnotationError) as caught:
         load_annotations(uri)
