@@ -91,10 +91,10 @@ class _CategoryFacts(Part):
 class CategoryMetrics(_Numbers, _CategoryFacts):
     """The numbers of one category; precision and recall are those at its best threshold."""
 
-    AP: float
-    AP50: float
-    AP75: float
-    AR100: float
+    AP: float = Field(...)
+    AP50: float = Field(...)
+    AP75: float = Field(...)
+    AR100: float = Field(...)
 
 
 class AreaMetrics(Part):
@@ -170,16 +170,16 @@ class LadderStep(Part):
     name: str
     boxes: int
     boxes_by_area: dict[str, int] = Field(default_factory=dict)
-    boxes_by_class: list[int] = Field(default_factory=list)
+    boxes_by_class: list[int] = Field(default_factory=list[int])
     lost: int = 0
     lost_by_area: dict[str, int] = Field(default_factory=dict)
-    lost_by_class: list[int] = Field(default_factory=list)
+    lost_by_class: list[int] = Field(default_factory=list[int])
 
 
 class Ladder(Part):
     """Where recall is lost, step by step; and how many objects are found, by assignability."""
 
-    classes: list[str] = Field(default_factory=list)
+    classes: list[str] = Field(default_factory=list[str])
     steps: list[LadderStep]
     averages: dict[str, float] = Field(default_factory=dict)
     assignable_by_found: dict[str, dict[str, int]] = Field(default_factory=dict)
@@ -201,7 +201,7 @@ class _Subject(Part):
     annotations_sha256: str
     areas_filled: int | None = None
     order: str | None = None
-    max_detections: list[int] = Field(default_factory=list)
+    max_detections: list[int] = Field(default_factory=list[int])
 
 
 class _Findings(Part):
