@@ -29,7 +29,7 @@ from fcos_core.locations import location_grid, map_sizes
 from fcos_core.metrics.bpr import BoxBlock, LocationRule, measure, named_rule, rule_names
 from fcos_core.metrics.bpr.frames import boxes_in_frame, frames_of
 from fcos_core.targets import assign
-from jobs.annotations.coco_boxes import read_box_annotations
+from jobs.annotations.coco_json import load_annotations
 from jobs.bpr import BprConfig
 from jobs.bpr import run as run_bpr
 
@@ -81,7 +81,7 @@ def main() -> int:
 
 def block_of(path: Path, num_images: int | None = None) -> BoxBlock:
     """Read a file's boxes that are no crowd regions, image by image."""
-    truth = read_box_annotations(str(path))
+    truth = load_annotations(str(path), names="none")
     chosen = np.flatnonzero(~truth.is_crowd)
     chosen = chosen[np.argsort(truth.image_index[chosen], kind="stable")]
     if num_images is not None:
@@ -140,7 +140,7 @@ def _grid(height: int, width: int, encoding: EncodingConfig):
 
 def compute(path: Path) -> tuple[int, float]:
     """Boxes, and seconds to measure them with all breakdowns, in this process, file read before."""
-    truth = read_box_annotations(str(path))
+    truth = load_annotations(str(path), names="none")
     config = BprConfig(annotations=str(path), rules=(RULE,), num_actors=1)
     began = time.perf_counter()
     result = run_bpr(config, truth=truth)

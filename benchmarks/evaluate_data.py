@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from coco_like import write_coco_like
 
-from jobs.annotations.coco_boxes import read_box_annotations
+from jobs.annotations.coco_json import load_annotations
 from jobs.rundir.directory import Category, RunDirectory, RunRecord
 from jobs.rundir.rows import ManifestItem, Row, items_to_table
 from jobs.rundir.shard_writing import commit_shard, encode_shard
@@ -128,7 +128,7 @@ def _detections(
         Image id, width and height, categories, boxes and falling scores of each image.
     """
     random = np.random.default_rng(seed)
-    annotations = read_box_annotations(str(truth))
+    annotations = load_annotations(str(truth), names="none")
     sizes = annotations.image_sizes.tolist()
     bounds = np.searchsorted(annotations.image_index, np.arange(len(annotations.image_ids) + 1))
     for i, image_id in enumerate(annotations.image_ids.tolist()):

@@ -41,11 +41,10 @@ def take_turn(name: str, pair: tuple[Path, Path]) -> Turn:
 
 
 def _ours(truth: str, results: str) -> tuple[float, list[float]]:
-    from jobs.annotations.coco_boxes import read_box_annotations
-    from jobs.annotations.coco_json import load_results
+    from jobs.annotations.coco_json import load_annotations, load_results
     from jobs.evaluate import EvaluateConfig, run
 
-    annotations = read_box_annotations(truth)
+    annotations = load_annotations(truth, names="none")
     began = time.perf_counter()
     load_results(results, annotations)
     reading_s = time.perf_counter() - began

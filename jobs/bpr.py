@@ -29,7 +29,7 @@ from fcos_core.metrics.bpr import (
 )
 from fcos_core.metrics.bpr.groups import groupings
 from fcos_core.metrics.bpr.tally import Tally, added, describe, tally
-from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
+from jobs.annotations.coco_json import CocoAnnotations, load_annotations
 from jobs.annotations.join import join_run
 from jobs.annotations.json_columns import Int64Array
 from jobs.annotations.lost_boxes import LostBoxes, encode_lost_boxes
@@ -108,7 +108,7 @@ class _Block:
     index: Int64Array
 
 
-def run(config: BprConfig, *, truth: BoxAnnotations | None = None) -> BprResult:
+def run(config: BprConfig, *, truth: CocoAnnotations | None = None) -> BprResult:
     """Measure every rule and write what came of it.
 
     Args:
@@ -162,15 +162,15 @@ def chosen_rules(config: BprConfig) -> list[Rule]:
     return rules or [named_rule(name) for name in DEFAULT_RULES]
 
 
-def _read(config: BprConfig) -> BoxAnnotations:
-    return read_box_annotations(
+def _read(config: BprConfig) -> CocoAnnotations:
+    return load_annotations(
         config.annotations,
         skip_invalid=config.skip_invalid,
-        with_file_names=config.run is not None,
+        names="none" if config.run is None else "images and frames",
     )
 
 
-def _images_of_run(directory: RunDirectory, truth: BoxAnnotations) -> npt.NDArray[np.bool_]:
+def _images_of_run(directory: RunDirectory, truth: CocoAnnotations) -> npt.NDArray[np.bool_]:
     """Which of the annotated images the run looked at, frames of videos among them."""
     join = join_run(
         directory,
@@ -182,7 +182,7 @@ def _images_of_run(directory: RunDirectory, truth: BoxAnnotations) -> npt.NDArra
 
 
 def _countable(
-    truth: BoxAnnotations, images: npt.NDArray[np.bool_] | None, *, crowd: bool = False
+    truth: CocoAnnotations, images: npt.NDArray[np.bool_] | None, *, crowd: bool = False
 ) -> Int64Array:
     """Index of every box that counts, image by image, in the file's order within each."""
     counts = truth.is_crowd == crowd
@@ -198,7 +198,7 @@ def _num_workers(config: BprConfig, amount: int) -> int | None:
     return 1 if amount < _WORTH_RAY else None
 
 
-def _blocks(truth: BoxAnnotations, order: Int64Array) -> Iterator[_Block]:
+def _blocks(truth: CocoAnnotations, order: Int64Array) -> Iterator[_Block]:
     """Cut the boxes between images.
 
     Yields:
@@ -270,7 +270,7 @@ def _joined(parts: Sequence[LostBoxes]) -> LostBoxes:
 
 def _describe(
     config: BprConfig,
-    truth: BoxAnnotations,
+    truth: CocoAnnotations,
     images: npt.NDArray[np.bool_] | None,
     counts: dict[Rule, Tally],
 ) -> dict[str, Any]:
@@ -291,7 +291,7 @@ def _describe(
 
 
 def _write(
-    config: BprConfig, document: dict[str, Any], lost: Sequence[LostBoxes], truth: BoxAnnotations
+    config: BprConfig, document: dict[str, Any], lost: Sequence[LostBoxes], truth: CocoAnnotations
 ) -> BprResult:
     paths: dict[str, str] = {}
     if config.out is not None:

@@ -7,16 +7,16 @@ images are, and apart from them.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from fcos_core.errors import ConfigError
 from fcos_core.metrics.coco import METRIC_NAMES
-from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
+from jobs.annotations.coco_json import CocoAnnotations, load_annotations
 from jobs.parallel.map_blocks import map_blocks
 from jobs.rundir.directory import RunDirectory
+from jobs.rundir.metrics_json import Metrics
 from jobs.rundir.proof import Proof
 from jobs.scoring.comparing import compare, compare_frames, require_same_images
 from jobs.scoring.evaluation_tables import (
@@ -85,7 +85,7 @@ class EvaluateResult:
 def run(
     config: EvaluateConfig,
     *,
-    truth: BoxAnnotations | None = None,
+    truth: CocoAnnotations | None = None,
     proof: Proof | None = None,
 ) -> EvaluateResult:
     """Score detections and write the metrics.
@@ -98,8 +98,8 @@ def run(
     Returns:
         The metrics and the paths written.
     """
-    truth = truth or read_box_annotations(
-        config.annotations, with_file_names=config.run is not None
+    truth = truth or load_annotations(
+        config.annotations, names="none" if config.run is None else "images and frames"
     )
     say_what_is_filled_in(truth)
     whole = _subjects(config, config.run, truth, proof)
@@ -109,20 +109,22 @@ def run(
     spread = _spread(config, whole.images)
     if num_resamples and scores.images.num_images:
         resamples = scores.images.resample(num_resamples, spread)
-    metrics = scores.images.document(truth, resamples)
-    if scores.frames is not None:
-        # No intervals: frames of one video are no independent samples.
-        metrics["video"] = scores.frames.findings(None)
+    more: dict[str, Any] = {}
+    # No intervals of frames: those of one video are no independent samples.
+    video = None if scores.frames is None else scores.frames.describe(truth, None)
     if config.against is not None:
         others = _Both.of(_subjects(config, config.against, truth), truth, config)
         scores.require_same_images(others)
         if resamples is not None:
             pair = (resamples, others.images.resample(num_resamples, spread))
-            metrics["comparison"] = compare(scores.images, others.images, pair)
+            more["comparison"] = compare(scores.images, others.images, pair)
         if scores.frames is not None and others.frames is not None:
             assert truth.frames is not None
             compared = compare_frames(scores.frames, others.frames, truth.frames)
-            metrics["video"]["comparison"] = compared
+            video = video and video.model_copy(update={"comparison": compared})
+    if video is not None:
+        more["video"] = video
+    metrics = scores.images.describe(truth, resamples).model_copy(update=more)
     return _write(config, metrics, scores)
 
 
@@ -134,7 +136,7 @@ class _Both:
     frames: Scores | None
 
     @classmethod
-    def of(cls, subjects: RunSubjects, truth: BoxAnnotations, config: EvaluateConfig) -> _Both:
+    def of(cls, subjects: RunSubjects, truth: CocoAnnotations, config: EvaluateConfig) -> _Both:
         images, frames = subjects.images, subjects.frames
         return cls(
             score(images, truth, _spread(config, images)),
@@ -160,7 +162,7 @@ def _spread(config: EvaluateConfig, subject: Subject) -> Spread:
 
 
 def _subjects(
-    config: EvaluateConfig, run: str | None, truth: BoxAnnotations, proof: Proof | None = None
+    config: EvaluateConfig, run: str | None, truth: CocoAnnotations, proof: Proof | None = None
 ) -> RunSubjects:
     if run is None:
         assert config.results is not None
@@ -176,23 +178,23 @@ def _num_workers(config: EvaluateConfig, num_images: int) -> int | None:
     return 1 if num_images < _WORTH_RAY else None
 
 
-def _write(config: EvaluateConfig, metrics: dict[str, Any], scores: _Both) -> EvaluateResult:
+def _write(config: EvaluateConfig, metrics: Metrics, scores: _Both) -> EvaluateResult:
+    document = metrics.document()
     paths: dict[str, str] = {}
     if config.out is not None:
         paths["metrics"] = absolute(config.out)
     elif config.run is not None:
         directory = RunDirectory(config.run)
-        tables = _tables("", scores.images, metrics)
+        tables = _tables("", scores.images, document)
         if scores.frames is not None:
-            tables |= _tables("video/", scores.frames, metrics["video"])
+            tables |= _tables("video/", scores.frames, document["video"])
         for name, table in tables.items():
             paths[name] = directory.evaluation_uri(f"{name}.parquet")
             storage_for(directory.uri).write(paths[name], table)
         paths["metrics"] = directory.evaluation_uri("metrics.json")
     if "metrics" in paths:
-        document = json.dumps(metrics, indent=2) + "\n"
-        storage_for(paths["metrics"]).write(paths["metrics"], document.encode())
-    return EvaluateResult(metrics, paths)
+        storage_for(paths["metrics"]).write(paths["metrics"], metrics.encode())
+    return EvaluateResult(document, paths)
 
 
 def _tables(folder: str, scores: Scores, metrics: dict[str, Any]) -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs import bpr, detect, evaluate, report, verify
-from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
+from jobs.annotations.coco_json import CocoAnnotations, load_annotations
 from jobs.annotations.join import join_items, require_same_categories
 from jobs.bpr import BprConfig, BprResult
 from jobs.detect import DetectConfig, DetectResult, DryRun
@@ -61,7 +61,7 @@ class Step:
     """One job of the pipeline, which adds to the result of those before it."""
 
     name: str
-    do: Callable[[PipelineConfig, BoxAnnotations, PipelineResult], None]
+    do: Callable[[PipelineConfig, CocoAnnotations, PipelineResult], None]
 
 
 def run(config: PipelineConfig) -> PipelineResult | DryRun:
@@ -77,17 +77,17 @@ def run(config: PipelineConfig) -> PipelineResult | DryRun:
         The results; for a dry run what ``detect`` would do.
     """
     with environment(config.storage_environment()):
-        annotations = read_box_annotations(config.annotations, with_file_names=True)
+        annotations = load_annotations(config.annotations, names="images and frames")
         return _dry_run(config, annotations) if config.dry_run else _run(config, annotations)
 
 
-def _dry_run(config: PipelineConfig, annotations: BoxAnnotations) -> DryRun:
+def _dry_run(config: PipelineConfig, annotations: CocoAnnotations) -> DryRun:
     plan = _detected(config, annotations)
     assert isinstance(plan, DryRun)
     return plan
 
 
-def _run(config: PipelineConfig, annotations: BoxAnnotations) -> PipelineResult:
+def _run(config: PipelineConfig, annotations: CocoAnnotations) -> PipelineResult:
     result = PipelineResult(RunDirectory(config.out).uri)
     for step in STEPS:
         _log.info("%s", step.name)
@@ -97,21 +97,21 @@ def _run(config: PipelineConfig, annotations: BoxAnnotations) -> PipelineResult:
     return result
 
 
-def _detect(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineResult) -> None:
+def _detect(config: PipelineConfig, annotations: CocoAnnotations, result: PipelineResult) -> None:
     detected = _detected(config, annotations)
     assert isinstance(detected, DetectResult)
     result.summary_fields |= detected.summary()
     result.failure = detected.failure
 
 
-def _verify(config: PipelineConfig, _: BoxAnnotations, result: PipelineResult) -> None:
+def _verify(config: PipelineConfig, _: CocoAnnotations, result: PipelineResult) -> None:
     verified = verify.run(VerifyConfig(run=config.out))
     result.summary_fields |= verified.summary()
     result.proof = verified.proof
     result.failure = verified.failure
 
 
-def _evaluate(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineResult) -> None:
+def _evaluate(config: PipelineConfig, annotations: CocoAnnotations, result: PipelineResult) -> None:
     scored = evaluate.run(
         EvaluateConfig(
             run=config.out,
@@ -129,7 +129,7 @@ def _evaluate(config: PipelineConfig, annotations: BoxAnnotations, result: Pipel
     result.evaluation = scored
 
 
-def _bpr(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineResult) -> None:
+def _bpr(config: PipelineConfig, annotations: CocoAnnotations, result: PipelineResult) -> None:
     measured = bpr.run(
         BprConfig(run=config.out, annotations=config.annotations, address=config.address),
         truth=annotations,
@@ -139,7 +139,7 @@ def _bpr(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineRe
     result.recall = measured
 
 
-def _report(config: PipelineConfig, annotations: BoxAnnotations, result: PipelineResult) -> None:
+def _report(config: PipelineConfig, annotations: CocoAnnotations, result: PipelineResult) -> None:
     written = report.run(
         ReportConfig(run=config.out, annotations=config.annotations),
         truth=annotations,
@@ -158,7 +158,7 @@ STEPS = (
 """In this order; each reads what those before it wrote."""
 
 
-def _detected(config: PipelineConfig, annotations: BoxAnnotations) -> DetectResult | DryRun:
+def _detected(config: PipelineConfig, annotations: CocoAnnotations) -> DetectResult | DryRun:
     """Run ``detect``; annotations of other images or categories are refused before it, not after.
 
     A run that exists has its manifest, and resuming never lists inputs again.

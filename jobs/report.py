@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fcos_core.errors import AnnotationError, ConfigError
-from jobs.annotations.coco_boxes import BoxAnnotations, read_box_annotations
+from jobs.annotations.coco_json import CocoAnnotations, load_annotations
 from jobs.annotations.join import require_same_categories
 from jobs.html import formats
 from jobs.html.page import MAX_BYTES, Page, render
@@ -23,7 +23,7 @@ from jobs.reporting.examples.panels import DrawnPanel, draw_panels, panels_secti
 from jobs.reporting.examples.scan import Scan, scan
 from jobs.reporting.examples.thumbnails import Drawer
 from jobs.reporting.examples.truth import Truth
-from jobs.reporting.results import Metrics, read_curves, read_metrics, read_recall
+from jobs.reporting.results import read_curves, read_metrics, read_recall
 from jobs.reporting.sections.breakdowns import breakdowns_section
 from jobs.reporting.sections.classes import classes_section, curves_section
 from jobs.reporting.sections.contents import contents_section, quarantine_section
@@ -35,6 +35,7 @@ from jobs.reporting.sections.scores import calibration_section, thresholds_secti
 from jobs.reporting.sections.throughput import pace_of_videos, read_work, throughput_section
 from jobs.reporting.sections.videos import videos_section
 from jobs.rundir.directory import RunDirectory, RunRecord
+from jobs.rundir.metrics_json import Metrics
 from jobs.rundir.proof import Proof, prove
 from jobs.settings.report import ReportConfig
 from jobs.storage import absolute, join, storage_for
@@ -67,7 +68,7 @@ class ReportResult:
 def run(
     config: ReportConfig,
     *,
-    truth: BoxAnnotations | None = None,
+    truth: CocoAnnotations | None = None,
     proof: Proof | None = None,
 ) -> ReportResult:
     """Write the page.
@@ -167,14 +168,14 @@ def _within_budget(
         every, num_left_out = without_last(every), num_left_out + 1
 
 
-def _annotations(config: ReportConfig, metrics: Metrics | None) -> BoxAnnotations | None:
+def _annotations(config: ReportConfig, metrics: Metrics | None) -> CocoAnnotations | None:
     """Read the annotations that were asked for, or those that the run was scored against."""
     if config.annotations is not None:
-        return read_box_annotations(config.annotations, with_file_names=True)
+        return load_annotations(config.annotations, names="images and frames")
     if metrics is None:
         return None
     try:
-        annotations = read_box_annotations(metrics.annotations, with_file_names=True)
+        annotations = load_annotations(metrics.annotations, names="images and frames")
     except (AnnotationError, ConfigError) as error:
         _log.warning("images are chosen without ground truth: %s", error)
         return None
@@ -190,7 +191,7 @@ def _annotations(config: ReportConfig, metrics: Metrics | None) -> BoxAnnotation
 def _joined(
     directory: RunDirectory,
     record: RunRecord,
-    annotations: BoxAnnotations,
+    annotations: CocoAnnotations,
     metrics: Metrics | None,
 ) -> Truth:
     """Join the annotations to the run.

@@ -1,17 +1,44 @@
-"""COCO annotation and results files: read whole, checked strictly, kept as columns."""
+"""COCO annotation and results files of any size as columns, checked strictly; the only reader.
 
-import hashlib
-import json
-from collections.abc import Iterable
+Files are read as a stream: in memory are the columns that are wanted, one batch of entries and a
+few megabytes of text, never polygons (``docs/decisions/annotations.md``).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from functools import cached_property, partial
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from fcos_core.errors import AnnotationError, StorageError
+from jobs.annotations.batches import (
+    BoolArray,
+    Columns,
+    InvalidEntries,
+    InvalidEntry,
+    ListReader,
+)
 from jobs.annotations.json_columns import Float64Array, Int64Array, JsonColumns
-from jobs.storage import absolute, storage_for
+from jobs.annotations.json_stream import stream_entries, stream_lists
+from jobs.annotations.references import require_known, with_index, without_repeats
+from jobs.annotations.video_frames import FRAME_KEYS, FrameEntries, frame_entries, read_names
+from jobs.storage import absolute
+from jobs.storage.chunks import HashedChunks
+
+Names = Literal["none", "images", "images and frames"]
+"""Which names the ``images`` of a file must have.
+
+``images``: a ``file_name`` each. ``images and frames``: a ``file_name``, or ``video`` and
+``frame_index``. ``none``: names are not read.
+"""
+
+_IMAGE_KEYS = ("id", "width", "height", "file_name", *FRAME_KEYS)
+_CATEGORY_KEYS = ("id", "name")
+_ANNOTATION_KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "is_crowd")
+_RESULT_KEYS = ("id", "image_id", "category_id", "bbox", "score")
+_REFERENCES = (("image_id", "image_index", "images"), ("category_id", "label", "categories"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,54 +59,64 @@ class CocoCategory:
     name: str
 
 
-@dataclass(frozen=True)
-class CocoBoxes:
-    """The ``annotations`` list as columns, in the file's order.
-
-    ``boxes`` are COCO's ``x, y, width, height`` in pixels. A width or height of zero is kept:
-    COCO's own training file has such boxes.
-    """
-
-    ids: Int64Array
-    image_ids: Int64Array
-    category_ids: Int64Array
-    boxes: Float64Array
-    areas: Float64Array
-    is_crowd: npt.NDArray[np.bool_]
-    num_areas_filled: int
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CocoAnnotations:
-    """A whole annotation file; every image and category that a box names is in the file."""
+    """A COCO annotation file as columns; every image and category that a box names is here.
+
+    With ``I`` images and ``G`` boxes, both in the file's order:
+
+    Attributes:
+        uri: the file.
+        sha256: digest of the file's bytes.
+        image_ids: (I,)
+        image_sizes: (I, 2), width and height in pixels, as the file says them.
+        file_names: (I,), empty for an entry that is only a frame; None when names were not read.
+        frames: the entries that are frames of videos; None when frames were not read.
+        categories: in the file's order.
+        ids: (G,), of crowd regions and other boxes alike.
+        image_index: (G,), into ``image_ids``.
+        labels: (G,), into ``categories``.
+        boxes: (G, 4), COCO's x, y, width, height in pixels; a width or height may be zero, as some
+            are in COCO's own training file.
+        areas: (G,), the file's, which are areas of outlines; the box's area where it has none.
+        is_crowd: (G,)
+        num_areas_filled: number of areas that the file does not have.
+        num_invalid: number of entries of all lists that were left out.
+        invalid: the first 10,000 of these entries.
+    """
 
     uri: str
     sha256: str
-    images: tuple[CocoImage, ...]
+    image_ids: Int64Array
+    image_sizes: Int64Array
+    file_names: tuple[str, ...] | None
+    frames: FrameEntries | None = None
     categories: tuple[CocoCategory, ...]
-    annotations: CocoBoxes
+    ids: Int64Array
+    image_index: Int64Array
+    labels: Int64Array
+    boxes: Float64Array
+    areas: Float64Array
+    is_crowd: BoolArray
+    num_areas_filled: int
+    num_invalid: int = 0
+    invalid: tuple[InvalidEntry, ...] = ()
+
+    @cached_property
+    def images(self) -> tuple[CocoImage, ...]:
+        """The entries that have a ``file_name``, in the file's order; needs names."""
+        assert self.file_names is not None
+        return _named_images(self.image_ids, self.file_names, self.image_sizes)
 
     @property
-    def image_ids(self) -> Int64Array:
-        """Of the images, in the file's order."""
-        return np.array([image.id for image in self.images], np.int64)
-
-
-class KnownImages(Protocol):
-    """What is needed of an annotation file to read results about it."""
+    def box_image_ids(self) -> Int64Array:
+        """The id of each box's image: (G,)."""
+        return self.image_ids[self.image_index]
 
     @property
-    def uri(self) -> str:
-        """The file."""
-        ...
-
-    @property
-    def image_ids(self) -> Int64Array:
-        """Of its images."""
-        ...
+    def box_category_ids(self) -> Int64Array:
+        """The id of each box's category: (G,)."""
+        return np.array([category.id for category in self.categories], np.int64)[self.labels]
 
 
 @dataclass(frozen=True)
@@ -97,23 +134,57 @@ class CocoResults:
         return len(self.scores)
 
 
-def load_annotations(uri: str) -> CocoAnnotations:
+def load_annotations(
+    uri: str, *, names: Names = "images", skip_invalid: bool = False
+) -> CocoAnnotations:
     """Read a COCO detection annotation file.
 
     A missing ``iscrowd`` is 0; a missing ``area`` becomes the box's and is counted.
 
     Args:
         uri: a local path or a storage uri.
+        names: which names the images must have.
+        skip_invalid: leave out invalid entries, and the boxes of images and categories that are
+            left out, instead of refusing the file. A file that is no JSON, or lacks a list, is
+            still refused.
 
     Returns:
         The file's images, categories and boxes, in the file's order.
+
+    Raises:
+        AnnotationError: the file cannot be read, is no JSON or truncated, or has an invalid entry;
+            one line names file, list, position, id and value.
     """
     uri = absolute(uri)
-    document, sha256 = _load_object(uri)
-    images = _read_images(uri, document)
-    categories = _read_categories(uri, document)
-    boxes = _read_boxes(uri, document, images, categories)
-    return CocoAnnotations(uri, sha256, images, categories, boxes)
+    invalid = InvalidEntries(uri, skip=skip_invalid)
+    readers = {
+        "images": ListReader("images", _IMAGE_KEYS, partial(_read_images, names=names), invalid),
+        "annotations": ListReader("annotations", _ANNOTATION_KEYS, _read_annotations, invalid),
+        "categories": ListReader("categories", _CATEGORY_KEYS, _read_categories, invalid),
+    }
+    sha256 = _read_lists(uri, readers)
+    columns = {name: without_repeats(reader, reader.columns()) for name, reader in readers.items()}
+    images, boxes, categories = (columns[name] for name in ("images", "annotations", "categories"))
+    for key, index, name in _REFERENCES:
+        boxes = with_index(readers["annotations"], boxes, key, index, (name, columns[name]))
+    return CocoAnnotations(
+        uri=uri,
+        sha256=sha256,
+        image_ids=images["id"],
+        image_sizes=images["size"],
+        file_names=None if names == "none" else tuple(images["file_name"].tolist()),
+        frames=frame_entries(images) if names == "images and frames" else None,
+        categories=tuple(map(CocoCategory, categories["id"].tolist(), categories["name"].tolist())),
+        ids=boxes["id"],
+        image_index=boxes["image_index"],
+        labels=boxes["label"],
+        boxes=boxes["box"],
+        areas=boxes["area"],
+        is_crowd=boxes["is_crowd"],
+        num_areas_filled=int(boxes["is_area_filled"].sum()),
+        num_invalid=invalid.count,
+        invalid=tuple(invalid.described),
+    )
 
 
 def load_images(uri: str) -> tuple[CocoImage, ...]:
@@ -127,11 +198,13 @@ def load_images(uri: str) -> tuple[CocoImage, ...]:
         ``file_name``, are left out.
     """
     uri = absolute(uri)
-    document, _ = _load_object(uri)
-    return _read_images(uri, document, with_frames=True)
+    reader = ListReader("images", _IMAGE_KEYS, _read_named_images, InvalidEntries(uri, skip=False))
+    _read_lists(uri, {"images": reader})
+    images = without_repeats(reader, reader.columns())
+    return _named_images(images["id"], images["file_name"].tolist(), images["size"])
 
 
-def load_results(uri: str, annotations: KnownImages) -> CocoResults:
+def load_results(uri: str, annotations: CocoAnnotations) -> CocoResults:
     """Read a COCO results file: a list of ``image_id, category_id, bbox, score``.
 
     Categories the annotations do not have are kept; scoring passes over them as pycocotools does.
@@ -144,100 +217,104 @@ def load_results(uri: str, annotations: KnownImages) -> CocoResults:
         The results in the file's order, which decides between equal scores.
     """
     uri = absolute(uri)
-    entries, sha256 = _load_json(uri)
-    table = JsonColumns(uri, "results", entries)
-    image_ids = table.integers("image_id")
-    known = annotations.image_ids.tolist()
-    table.require_known("image_id", image_ids, known, f"images of {annotations.uri}")
+    reader = ListReader("results", _RESULT_KEYS, _read_results, InvalidEntries(uri, skip=False))
+    sha256 = _read(uri, lambda chunks: reader.add(stream_entries(chunks, uri, "results")))
+    results = reader.columns()
+    where = f"images of {annotations.uri}"
+    require_known(reader, results, "image_id", annotations.image_ids, where)
     return CocoResults(
         uri=uri,
         sha256=sha256,
-        image_ids=image_ids,
-        category_ids=table.integers("category_id"),
-        boxes=table.boxes("bbox"),
-        scores=table.numbers("score", table.values("score")),
+        image_ids=results["image_id"],
+        category_ids=results["category_id"],
+        boxes=results["box"],
+        scores=results["score"],
     )
 
 
-def _load_json(uri: str) -> tuple[object, str]:
+def _read(uri: str, read: Callable[[Iterator[bytes]], None]) -> str:
+    """Read a file from its start to its end, and return its sha256.
+
+    Raises:
+        AnnotationError: it cannot be read; at a command's start this is a wrong argument, not an
+            item to try again.
+    """
+    chunks = HashedChunks(uri)
     try:
-        data = storage_for(uri).read(uri)
+        read(iter(chunks))
     except StorageError as error:
-        # At a command's start this is a wrong argument, not an item to try again.
         raise AnnotationError(f"COCO file {error}") from error
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise AnnotationError(f"{uri}: {len(data)} bytes that are not JSON: {reason}") from error
-    return document, hashlib.sha256(data).hexdigest()
+    return chunks.sha256
 
 
-def _load_object(uri: str) -> tuple[dict[str, Any], str]:
-    document, sha256 = _load_json(uri)
-    if not isinstance(document, dict):
-        kind = "a list" if isinstance(document, list) else type(document).__name__
-        raise AnnotationError(
-            f"{uri}: is {kind}, expected an object with images, annotations and categories"
-        )
-    return cast("dict[str, Any]", document), sha256
+def _read_lists(uri: str, readers: dict[str, ListReader]) -> str:
+    def read(chunks: Iterator[bytes]) -> None:
+        for name, entries in stream_lists(chunks, uri, tuple(readers)):
+            readers[name].add(entries)
+
+    return _read(uri, read)
 
 
-def _table(uri: str, document: dict[str, Any], name: str) -> JsonColumns:
-    if name not in document:
-        keys = ", ".join(sorted(document)[:8]) or "nothing"
-        raise AnnotationError(f"{uri}: has no {name}; it has {keys}")
-    return JsonColumns(uri, name, document[name])
-
-
-def _read_images(
-    uri: str, document: dict[str, Any], *, with_frames: bool = False
+def _named_images(
+    ids: Int64Array, file_names: Sequence[str], sizes: Int64Array
 ) -> tuple[CocoImage, ...]:
-    table = _table(uri, document, "images")
-    ids = table.integers("id")
-    table.require_unique("id", ids)
-    is_frame = [video is not None and with_frames for video in table.values("video", default=None)]
-    file_names = table.strings("file_name", may_lack=is_frame if any(is_frame) else None)
-    widths, heights = (table.integers(key, minimum=1).tolist() for key in ("width", "height"))
-    entries = zip(ids.tolist(), file_names, widths, heights, strict=True)
+    entries = zip(ids.tolist(), file_names, *sizes.T.tolist(), strict=True)
     return tuple(CocoImage(i, name, w, h) for i, name, w, h in entries if name)
 
 
-def _read_categories(uri: str, document: dict[str, Any]) -> tuple[CocoCategory, ...]:
-    table = _table(uri, document, "categories")
+def _read_images(table: JsonColumns, *, names: Names) -> Columns:
+    columns = _read_ids_and_sizes(table)
+    if names == "images":
+        columns["file_name"] = _objects(table.strings("file_name"))
+    elif names == "images and frames":
+        columns |= read_names(table)
+    return columns
+
+
+def _read_named_images(table: JsonColumns) -> Columns:
+    is_frame = [video is not None for video in table.values("video", default=None)]
+    file_names = table.strings("file_name", may_lack=is_frame if any(is_frame) else None)
+    return _read_ids_and_sizes(table) | {"file_name": _objects(file_names)}
+
+
+def _read_ids_and_sizes(table: JsonColumns) -> Columns:
     ids = table.integers("id")
-    table.require_unique("id", ids)
-    return tuple(map(CocoCategory, ids.tolist(), table.strings("name")))
+    sizes = [table.integers(key, minimum=1) for key in ("width", "height")]
+    return {"id": ids, "size": np.stack(sizes, axis=1)}
 
 
-def _read_boxes(
-    uri: str,
-    document: dict[str, Any],
-    images: Iterable[CocoImage],
-    categories: Iterable[CocoCategory],
-) -> CocoBoxes:
-    table = _table(uri, document, "annotations")
+def _read_categories(table: JsonColumns) -> Columns:
+    return {"id": table.integers("id"), "name": _objects(table.strings("name"))}
+
+
+def _read_annotations(table: JsonColumns) -> Columns:
     table.refuse_key("is_crowd", "COCO's name is iscrowd")
-    ids = table.integers("id")
-    table.require_unique("id", ids)
-    image_ids = table.integers("image_id")
-    table.require_known("image_id", image_ids, (image.id for image in images), "images")
-    category_ids = table.integers("category_id")
-    known = (category.id for category in categories)
-    table.require_known("category_id", category_ids, known, "categories")
+    ids, image_ids, category_ids = map(table.integers, ("id", "image_id", "category_id"))
     boxes = table.boxes("bbox")
-
     areas = table.values("area", default=None)
     box_areas = (boxes[:, 2] * boxes[:, 3]).tolist()
     filled = [own if own is not None else box for own, box in zip(areas, box_areas, strict=True)]
     crowd = table.values("iscrowd", default=0)
     table.require("iscrowd", crowd, lambda value: value in (0, 1), "0 or 1")
-    return CocoBoxes(
-        ids=ids,
-        image_ids=image_ids,
-        category_ids=category_ids,
-        boxes=boxes,
-        areas=table.numbers("area", filled, minimum=0.0),
-        is_crowd=np.array(crowd, dtype=np.bool_),
-        num_areas_filled=areas.count(None),
-    )
+    return {
+        "id": ids,
+        "image_id": image_ids,
+        "category_id": category_ids,
+        "box": boxes,
+        "area": table.numbers("area", filled, minimum=0.0),
+        "is_crowd": np.array(crowd, dtype=np.bool_),
+        "is_area_filled": np.array([own is None for own in areas], dtype=np.bool_),
+    }
+
+
+def _read_results(table: JsonColumns) -> Columns:
+    return {
+        "image_id": table.integers("image_id"),
+        "category_id": table.integers("category_id"),
+        "box": table.boxes("bbox"),
+        "score": table.numbers("score", table.values("score")),
+    }
+
+
+def _objects(values: list[str]) -> npt.NDArray[np.object_]:
+    return np.array(values, dtype=np.object_)

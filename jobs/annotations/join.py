@@ -18,15 +18,14 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from fcos_core.errors import ConfigError
-from jobs.annotations.coco_boxes import BoxAnnotations
-from jobs.annotations.coco_json import CocoCategory, CocoImage
+from jobs.annotations.coco_json import CocoAnnotations, CocoImage
 from jobs.annotations.join_frames import FrameJoin, join_frames
 from jobs.annotations.json_columns import Int64Array
 from jobs.annotations.name_matching import MAX_EXAMPLES, Misfits, explain, match_suffixes, suffix_of
@@ -35,20 +34,6 @@ from jobs.rundir.rows import ManifestItem, items_to_table, table_to_items
 
 UNUSED_CATEGORY = "N/A"
 """What run.json calls the ids that a head has an output for and nobody a name."""
-
-
-class AnnotatedImages(Protocol):
-    """What is needed of an annotation file to find a run's images in it."""
-
-    @property
-    def uri(self) -> str:
-        """The file."""
-        ...
-
-    @property
-    def images(self) -> Sequence[CocoImage]:
-        """Its images."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +73,7 @@ class RunJoin:
 
 
 def join_run(
-    run: RunDirectory, annotations: BoxAnnotations, *, input_annotations: str | None
+    run: RunDirectory, annotations: CocoAnnotations, *, input_annotations: str | None
 ) -> RunJoin:
     """Find the annotated image of every image and frame of a run.
 
@@ -104,14 +89,14 @@ def join_run(
 
 
 def join_items(
-    items: Sequence[ManifestItem], annotations: BoxAnnotations, *, input_annotations: str | None
+    items: Sequence[ManifestItem], annotations: CocoAnnotations, *, input_annotations: str | None
 ) -> RunJoin:
     """Do what ``join_run`` does, for a manifest that is not written yet."""
     return _join_manifest(items_to_table(items), annotations, input_annotations)
 
 
 def _join_manifest(
-    manifest: pa.Table, annotations: BoxAnnotations, input_annotations: str | None
+    manifest: pa.Table, annotations: CocoAnnotations, input_annotations: str | None
 ) -> RunJoin:
     entries = annotations.frames
     assert entries is not None
@@ -149,7 +134,7 @@ def _join_manifest(
 def join_annotations(
     image_ids: Sequence[int],
     uris: Sequence[str],
-    annotations: AnnotatedImages,
+    annotations: CocoAnnotations,
     *,
     input_annotations: str | None,
 ) -> Join:
@@ -177,22 +162,8 @@ def join_annotations(
     )
 
 
-class AnnotatedCategories(Protocol):
-    """What is needed of an annotation file to compare its categories."""
-
-    @property
-    def uri(self) -> str:
-        """The file."""
-        ...
-
-    @property
-    def categories(self) -> Sequence[CocoCategory]:
-        """Its categories."""
-        ...
-
-
 def require_same_categories(
-    run_categories: Mapping[int, str], annotations: AnnotatedCategories
+    run_categories: Mapping[int, str], annotations: CocoAnnotations
 ) -> None:
     """Refuse annotations whose category ids mean something else than the run's.
 
@@ -224,7 +195,7 @@ def require_same_categories(
 
 
 def _require_same_images(
-    image_ids: Sequence[int], uris: Sequence[str], annotations: AnnotatedImages
+    image_ids: Sequence[int], uris: Sequence[str], annotations: CocoAnnotations
 ) -> None:
     """Refuse a file that was renumbered since the run read it.
 
@@ -244,7 +215,7 @@ def _require_same_images(
         )
 
 
-def _join_by_file_name(uris: Sequence[str], annotations: AnnotatedImages) -> list[int]:
+def _join_by_file_name(uris: Sequence[str], annotations: CocoAnnotations) -> list[int]:
     entries: defaultdict[str, list[CocoImage]] = defaultdict(list)
     for image in annotations.images:
         entries[suffix_of(image.file_name)].append(image)

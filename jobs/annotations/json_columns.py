@@ -1,4 +1,4 @@
-"""A list of JSON objects read column by column; a bad value is named by file, entry and value.
+"""JSON objects of one list read column by column; errors name file, list, position, id and value.
 
 Checking a whole column at once costs about as much as building it; only when that fails is the
 column searched for the first bad entry.
@@ -6,7 +6,7 @@ column searched for the first bad entry.
 
 import math
 import reprlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, cast
 
@@ -25,26 +25,25 @@ _REQUIRED = object()
 
 
 class JsonColumns:
-    """The entries of one list of a COCO file."""
+    """Some entries of one list of a COCO file.
 
-    def __init__(self, uri: str, name: str, entries: object, *, first_position: int = 0) -> None:
-        """Check that ``entries`` is a list of objects.
+    Args:
+        uri: the file, for messages.
+        name: the list's name in the file, for messages.
+        entries: what the file has there, or a part of it.
+        first_position: position of the first entry in the file's list, for messages.
 
-        Args:
-            uri: the file, for messages.
-            name: the list's name in the file, for messages.
-            entries: what the file has there, or a part of it.
-            first_position: where in the file's list ``entries`` begins, for messages.
+    Raises:
+        AnnotationError: an entry is no object.
+    """
 
-        Raises:
-            AnnotationError: it is no list, or an entry is no object.
-        """
+    def __init__(
+        self, uri: str, name: str, entries: Sequence[object], *, first_position: int
+    ) -> None:
         self._uri = uri
         self._name = name
         self._first_position = first_position
-        if not isinstance(entries, list):
-            raise AnnotationError(f"{uri}: {name} is {reprlib.repr(entries)}, expected a list")
-        self._entries = cast("list[dict[str, Any]]", entries)
+        self._entries = cast("Sequence[dict[str, Any]]", entries)
         if not set(map(type, self._entries)) <= {dict}:
             position = next(i for i, entry in enumerate(self._entries) if type(entry) is not dict)
             value = reprlib.repr(self._entries[position])
@@ -52,11 +51,12 @@ class JsonColumns:
             raise AnnotationError(f"{uri}: {place} is {value}, expected an object")
 
     def values(self, key: str, *, default: object = _REQUIRED) -> list[Any]:
-        """One raw column.
+        """Take one raw column.
 
         Args:
             key: the column's name.
-            default: what an entry without the key has; without it a missing key is an error.
+            default: value for an entry without the key; without a default, a missing key is an
+                error.
 
         Returns:
             The values in the file's order, unchecked.
@@ -87,10 +87,10 @@ class JsonColumns:
 
         Args:
             key: the column's name.
-            may_lack: the entries that need no such key; they get an empty string.
+            may_lack: whether each entry may lack the key; it then gets an empty string.
 
         Raises:
-            AnnotationError: an entry has none, or something else.
+            AnnotationError: an entry lacks the key, or has another kind of value.
         """
         if may_lack is not None:
             values = self.values(key, default=None)
@@ -127,13 +127,13 @@ class JsonColumns:
     def require(
         self, key: str, values: Sequence[Any], is_good: Callable[[Any], bool], limit: str
     ) -> None:
-        """Raise for the first value of a column that is not as it must be.
+        """Raise for the first bad value of a column.
 
         Args:
             key: the column's name, for the message.
             values: the column, one value per entry.
-            is_good: tells a good value from a bad one.
-            limit: what a good value is, in words.
+            is_good: says whether a value is good.
+            limit: description of a good value.
 
         Raises:
             AnnotationError: one value is bad.
@@ -143,44 +143,18 @@ class JsonColumns:
                 raise self._error(position, f"{key} is {reprlib.repr(value)}, expected {limit}")
 
     def refuse_key(self, key: str, why: str) -> None:
-        """Raise for the first entry that has a key.
+        """Raise for the first entry that has a forbidden key.
 
         Args:
-            key: the key that no entry may have.
-            why: what to say about it.
+            key: the forbidden key.
+            why: the reason, for the message.
 
         Raises:
-            AnnotationError: an entry has it.
+            AnnotationError: an entry has the key.
         """
         for position, entry in enumerate(self._entries):
             if key in entry:
                 raise self._error(position, f"has {key}, {why}")
-
-    def require_unique(self, key: str, values: Int64Array) -> None:
-        """Raise for the first value that an earlier entry already has.
-
-        Raises:
-            AnnotationError: a value is there twice.
-        """
-        if len(np.unique(values)) == len(values):
-            return
-        first_position: dict[int, int] = {}
-        for position, value in enumerate(values.tolist()):
-            earlier = first_position.setdefault(value, position)
-            if earlier != position:
-                place = f"{self._name}[{self._first_position + earlier}]"
-                raise self._error(position, f"{key} {value} is also that of {place}")
-
-    def require_known(self, key: str, values: Int64Array, known: Iterable[int], where: str) -> None:
-        """Raise for the first value that the file's other list does not have.
-
-        Raises:
-            AnnotationError: a value is unknown.
-        """
-        is_known = np.isin(values, np.fromiter(known, dtype=np.int64))
-        if not is_known.all():
-            position = int(np.argmin(is_known))
-            raise self._error(position, f"{key} {values[position]} is not among the {where}")
 
     def _error(self, position: int, what: str) -> AnnotationError:
         entry = self._entries[position]

@@ -1,9 +1,8 @@
-"""The lists of a JSON object entry by entry, for annotation files larger than memory."""
+"""The lists of a JSON file entry by entry, for annotation files larger than memory."""
 
 import reprlib
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
-from itertools import count
 from typing import cast
 
 from fcos_core.errors import AnnotationError
@@ -18,26 +17,24 @@ def stream_lists(
 ) -> Iterator[tuple[str, Iterator[object]]]:
     """Read the named lists of a JSON object, in the file's order.
 
-    In memory are a few chunks and one entry; other members are passed over, lists among them by
-    entry. The whole file is checked to be JSON, as ``json.loads`` does: ``NaN`` is a number, and
-    of two equal keys in an entry the later counts.
+    In memory are a few chunks and one entry; members that are not named are read and dropped. The
+    whole file is checked to be JSON, as ``json.loads`` does: ``NaN`` is a number, and of two equal
+    keys in an entry the later counts.
 
     Args:
         chunks: the file's bytes.
         uri: the file, for messages.
-        names: members of the object that must be there once, as lists.
+        names: the lists that the object must have, each once.
 
     Yields:
-        Each list's name and its entries. As with ``itertools.groupby``, the entries are to be
-        taken before the next list is asked for; what is left of them then is passed over.
+        Each list's name and its entries. As with ``itertools.groupby``, take the entries before
+        the next list: entries that are left then are dropped.
 
     Raises:
         AnnotationError: the file is not such an object; the line names the place.
     """
     text = JsonText(chunks, uri)
-    if (first := text.peek()) != "{":
-        kind = _KINDS.get(first) or f"not JSON, or a single value ({first!r}...)"
-        raise AnnotationError(f"{uri}: is {kind}, expected an object with {', '.join(names)}")
+    _require_start(text, uri, "{", f"an object with {', '.join(names)}")
     missing, seen = list(names), list[str]()
     for name in _members(text):
         if name in missing:
@@ -46,14 +43,14 @@ def stream_lists(
             if (first := text.peek()) not in {"[", ""}:
                 kind = _KINDS.get(first) or reprlib.repr(text.value())
                 raise AnnotationError(f"{uri}: {name} is {kind}, expected a list")
-            entries = _entries(text)
+            entries = text.entries()
             yield name, entries
             deque(entries, maxlen=0)
         elif name in names:
             raise AnnotationError(f"{uri}: has {name} twice")
         else:
             text.name = reprlib.repr(name)
-            _pass_over(text)
+            _drop(text)
         if len(seen) < _MAX_NAMES:
             seen.append(reprlib.repr(name))
     text.end()
@@ -62,11 +59,38 @@ def stream_lists(
         raise AnnotationError(f"{uri}: has no {missing[0]}; it has {has}")
 
 
-def _members(text: JsonText) -> Iterator[str]:
-    """Take the object around the members; whoever iterates takes each member's value.
+def stream_entries(chunks: Iterable[bytes], uri: str, name: str) -> Iterator[object]:
+    """Read the entries of a file that is one list.
+
+    Args:
+        chunks: the file's bytes.
+        uri: the file, for messages.
+        name: what the entries are, for messages.
 
     Yields:
-        The name of each member, with the text at its value.
+        The entries in the file's order.
+
+    Raises:
+        AnnotationError: the file is no such list; the line names the place.
+    """
+    text = JsonText(chunks, uri)
+    _require_start(text, uri, "[", f"a list of {name}")
+    text.name = name
+    yield from text.entries()
+    text.end()
+
+
+def _require_start(text: JsonText, uri: str, start: str, expected: str) -> None:
+    if (first := text.peek()) != start:
+        kind = _KINDS.get(first) or f"not JSON, or a single value ({first!r}...)"
+        raise AnnotationError(f"{uri}: is {kind}, expected {expected}")
+
+
+def _members(text: JsonText) -> Iterator[str]:
+    """Read an object's members; the caller must take each member's value from the text.
+
+    Yields:
+        The name of each member, with the text at the member's value.
     """
     text.take("{")
     if text.peek() == "}":
@@ -82,21 +106,8 @@ def _members(text: JsonText) -> Iterator[str]:
         separator = text.take(",}")
 
 
-def _entries(text: JsonText) -> Iterator[object]:
-    text.take("[")
-    if text.peek() == "]":
-        text.take("]")
-        return
-    for position in count():
-        text.position = position
-        yield text.value()
-        if text.take(",]") == "]":
-            text.position = None
-            return
-
-
-def _pass_over(text: JsonText) -> None:
+def _drop(text: JsonText) -> None:
     if text.peek() == "[":
-        deque(_entries(text), maxlen=0)
+        deque(text.entries(), maxlen=0)
     else:
         text.value()

@@ -9,7 +9,8 @@ a value of any length is read in time proportional to its length.
 import codecs
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain, count
 
 from fcos_core.errors import AnnotationError
 
@@ -22,6 +23,9 @@ _LOOKAHEAD = 16
 _UNTERMINATED = "Unterminated string"
 """How ``json`` begins to say that a string has no end; it names where the string began."""
 
+_BYTES_THAT_TELL = 4
+"""Bytes that tell the encoding of a JSON text."""
+
 _SPACE = re.compile(r"[ \t\n\r]*")
 _ENDS_A_TOKEN = re.compile(r'[ \t\n\r,:\]}"]')
 _decode = json.JSONDecoder().raw_decode
@@ -31,7 +35,7 @@ class JsonText:
     """The text of a JSON file from the current position on.
 
     Args:
-        chunks: the file's bytes, UTF-8 with or without a byte order mark.
+        chunks: the file's bytes: UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
         uri: the file, for messages.
 
     Attributes:
@@ -42,8 +46,8 @@ class JsonText:
     def __init__(self, chunks: Iterable[bytes], uri: str) -> None:
         self.name: str | None = None
         self.position: int | None = None
-        self._chunks = iter(chunks)
-        self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
+        self._chunks, self._encoding = _with_encoding(iter(chunks))
+        self._decoder = codecs.getincrementaldecoder(self._encoding)()
         self._uri = uri
         self._window = ""
         self._at = 0
@@ -85,13 +89,33 @@ class JsonText:
         self._at += 1
         return char
 
+    def entries(self) -> Iterator[object]:
+        """Take a list entry by entry.
+
+        Yields:
+            The entries, which are to be taken before anything else is.
+        """
+        self.take("[")
+        if self.peek() == "]":
+            self.take("]")
+            return
+        for position in count():
+            self.position = position
+            yield self.value()
+            if self._window.startswith(", {", self._at):  # the usual case, quicker than below
+                self._at += 2
+            elif self.take(",]") == "]":
+                self.position = None
+                return
+
     def value(self) -> object:
         """Take the next value whole.
 
         Raises:
             AnnotationError: there is none, or the file ends in it.
         """
-        self.peek()
+        if not self._window.startswith("{", self._at):
+            self.peek()
         while True:
             try:
                 value, end = _decode(self._window, self._at)
@@ -144,7 +168,8 @@ class JsonText:
             # The decoder may have kept bytes of an earlier chunk, so count from the end.
             offset = self._num_bytes - len(error.object) + error.start
             byte = error.object[error.start]
-            message = f"{self._uri}: is not UTF-8: byte 0x{byte:02x} at offset {offset}"
+            encoding = self._encoding.removesuffix("-sig").upper()
+            message = f"{self._uri}: is not {encoding}: byte 0x{byte:02x} at offset {offset}"
             raise AnnotationError(message) from None
 
     def _refuse_unless_cut(self, error: json.JSONDecodeError) -> None:
@@ -175,3 +200,14 @@ class JsonText:
         if self.name is None:
             return "its outermost object"
         return self.name if self.position is None else f"{self.name}[{self.position}]"
+
+
+def _with_encoding(chunks: Iterator[bytes]) -> tuple[Iterator[bytes], str]:
+    """Find the encoding by the first bytes, as ``json.loads`` does; return all chunks with it."""
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= _BYTES_THAT_TELL:
+            break
+    encoding = json.detect_encoding(head)
+    return chain([head], chunks), "utf-8-sig" if encoding == "utf-8" else encoding

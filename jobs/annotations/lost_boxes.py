@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fcos_core.metrics.bpr.structures import Cause, Shadows
-from jobs.annotations.coco_boxes import BoxAnnotations
+from jobs.annotations.coco_json import CocoAnnotations
 from jobs.annotations.json_columns import Int64Array
 from jobs.rundir.schemas import LOST_BOXES
 
@@ -39,7 +39,7 @@ class LostBoxes:
     shadows: Shadows
 
 
-def encode_lost_boxes(lost: Sequence[LostBoxes], annotations: BoxAnnotations) -> bytes:
+def encode_lost_boxes(lost: Sequence[LostBoxes], annotations: CocoAnnotations) -> bytes:
     """Write one row per rule and lost box as a Parquet file in memory.
 
     Args:
@@ -53,9 +53,8 @@ def encode_lost_boxes(lost: Sequence[LostBoxes], annotations: BoxAnnotations) ->
     return sink.getvalue().to_pybytes()
 
 
-def _table(lost: LostBoxes, annotations: BoxAnnotations) -> pa.Table:
+def _table(lost: LostBoxes, annotations: CocoAnnotations) -> pa.Table:
     index = lost.index
-    category_ids = np.array([category.id for category in annotations.categories], np.int64)
     boxes = annotations.boxes[index]
     names = np.array([cause.name.lower() for cause in Cause])
     # Every pair stands behind those of the lost boxes before it.
@@ -63,9 +62,9 @@ def _table(lost: LostBoxes, annotations: BoxAnnotations) -> pa.Table:
     takers = annotations.ids[lost.shadows.takers]
     columns = {
         "rule": np.full(len(index), lost.rule),
-        "image_id": annotations.image_ids[annotations.image_index[index]],
+        "image_id": annotations.box_image_ids[index],
         "annotation_id": annotations.ids[index],
-        "category_id": category_ids[annotations.labels[index]],
+        "category_id": annotations.box_category_ids[index],
         **{name: boxes[:, i] for i, name in enumerate(("x", "y", "width", "height"))},
         "cause": names[lost.causes],
         "num_candidates": lost.num_candidates,

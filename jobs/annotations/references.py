@@ -1,62 +1,80 @@
-"""Ids that must be unique and references that must lead to one, over whole columns at once."""
+"""Ids that must be unique, and references that must name an id; whole columns at once."""
 
 import numpy as np
 
-from jobs.annotations.batches import POSITION, BoolArray, Columns, GatheredList
+from jobs.annotations.batches import POSITION, BoolArray, Columns, ListReader
 from jobs.annotations.json_columns import Int64Array
 
 
-def without_repeats(gathered: GatheredList, columns: Columns) -> Columns:
-    """Refuse every entry whose ``id`` an earlier one has.
+def without_repeats(reader: ListReader, columns: Columns) -> Columns:
+    """Refuse every entry whose ``id`` an earlier entry has.
 
     Args:
-        gathered: the list.
-        columns: its columns.
+        reader: reader of the list.
+        columns: columns of the list.
 
     Returns:
-        The columns of the entries that are left.
+        The columns of the entries that stay.
     """
     ids, positions = columns["id"], columns[POSITION]
     first, _ = _find(ids, ids)
 
     def reason(row: int) -> str:
-        return f"id {ids[row]} is also that of {gathered.name}[{positions[first[row]]}]"
+        return f"id {ids[row]} is also that of {reader.name}[{positions[first[row]]}]"
 
-    return gathered.keep(columns, first == np.arange(len(ids)), reason)
+    return reader.keep(columns, first == np.arange(len(ids)), reason)
 
 
 def with_index(
-    gathered: GatheredList, columns: Columns, key: str, index: str, others: tuple[str, Columns]
+    reader: ListReader, columns: Columns, key: str, index: str, others: tuple[str, Columns]
 ) -> Columns:
-    """Turn a column of another list's ids into one of indices; refuse ids it does not have.
+    """Turn a column of another list's ids into indices; refuse ids that list does not have.
 
     Args:
-        gathered: the list that refers.
-        columns: its columns.
-        key: the column of ids, which the result has no more.
-        index: the name of the new column.
+        reader: reader of the list that refers.
+        columns: columns of the list that refers.
+        key: the column of ids, which is left out of the result.
+        index: the name of the new column of indices.
         others: name and columns of the list referred to.
 
     Returns:
-        The columns of the entries that are left.
+        The columns of the entries that stay.
     """
     values = columns[key]
     list_name, other_columns = others
     indices, is_known = _find(values, other_columns["id"])
-    refused = gathered.refusals.positions(list_name)
+    invalid = reader.invalid.positions(list_name)
 
     def reason(row: int) -> str:
         value = int(values[row])
-        if value in refused:
-            return f"{key} {value} is that of {list_name}[{refused[value]}], which is invalid"
+        if value in invalid:
+            return f"{key} {value} is that of {list_name}[{invalid[value]}], which is invalid"
         return f"{key} {value} is not among the {list_name}"
 
     rest = {name: column for name, column in columns.items() if name != key}
-    return gathered.keep({**rest, index: indices}, is_known, reason)
+    return reader.keep({**rest, index: indices}, is_known, reason)
+
+
+def require_known(
+    reader: ListReader, columns: Columns, key: str, known: Int64Array, where: str
+) -> None:
+    """Refuse ids that another file does not have.
+
+    Args:
+        reader: reader of the list that refers.
+        columns: columns of the list that refers.
+        key: the column of ids.
+        known: the ids that may be there.
+        where: what has these ids, for messages.
+    """
+    _, is_known = _find(columns[key], known)
+    reader.keep(
+        columns, is_known, lambda row: f"{key} {columns[key][row]} is not among the {where}"
+    )
 
 
 def _find(values: Int64Array, ids: Int64Array) -> tuple[Int64Array, BoolArray]:
-    """The index of each value's first occurrence among the ids, and whether there is one."""
+    """Find the index of each value's first occurrence among the ids, and whether there is one."""
     if not len(ids):
         return np.zeros_like(values), np.zeros(len(values), dtype=np.bool_)
     order = np.argsort(ids, kind="stable")

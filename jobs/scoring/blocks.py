@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from fcos_core.metrics.coco import DetectedBoxes, TrueBoxes, canonical_order
 from fcos_core.metrics.counting import count_up
-from jobs.annotations.coco_boxes import BoxAnnotations
-from jobs.annotations.coco_json import CocoResults
+from jobs.annotations.coco_json import CocoAnnotations, CocoResults
 from jobs.annotations.join import Join
 from jobs.annotations.join_frames import FrameJoin
 from jobs.annotations.json_columns import Int64Array
@@ -63,9 +62,10 @@ class TruthByImage:
         annotations: the whole file.
     """
 
-    def __init__(self, annotations: BoxAnnotations) -> None:
+    def __init__(self, annotations: CocoAnnotations) -> None:
         self._annotations = annotations
-        self._category_ids = np.array([c.id for c in annotations.categories], np.int64)
+        self._image_ids = annotations.box_image_ids
+        self._category_ids = annotations.box_category_ids
         self._order = np.argsort(annotations.image_index, kind="stable")
         self._sorted = annotations.image_index[self._order]
         self._by_id = np.argsort(annotations.image_ids)
@@ -83,8 +83,8 @@ class TruthByImage:
         rows = self._order[chosen]
         whole = self._annotations
         return TrueBoxes(
-            image_ids=whole.image_ids[whole.image_index[rows]],
-            category_ids=self._category_ids[whole.labels[rows]],
+            image_ids=self._image_ids[rows],
+            category_ids=self._category_ids[rows],
             boxes=whole.boxes[rows],
             areas=whole.areas[rows],
             is_crowd=whole.is_crowd[rows],
@@ -95,7 +95,7 @@ def blocks_of_run(
     directory: RunDirectory,
     join: Join | FrameJoin,
     image_shards: Int64Array,
-    annotations: BoxAnnotations,
+    annotations: CocoAnnotations,
 ) -> Iterator[ScoringBlock]:
     """Cut a run's images, or its frames, between shards.
 
@@ -127,7 +127,7 @@ def blocks_of_run(
         first = last
 
 
-def blocks_of_results(results: CocoResults, annotations: BoxAnnotations) -> Iterator[ScoringBlock]:
+def blocks_of_results(results: CocoResults, annotations: CocoAnnotations) -> Iterator[ScoringBlock]:
     """Cut a results file between images; within an image its own order stays.
 
     Args:

@@ -97,4 +97,4 @@ def _changed(first: Scores, second: Scores) -> dict[str, list[dict[str, Any]]]:
 def _threshold(scores: Scores) -> float:
     """Each run is looked at where it is best: its errors at the score of its largest F1."""
     best = scores.explanation.summary["thresholds"]
-    return best["score"] if best else 0.0
+    return best.score if best else 0.0

@@ -31,6 +31,14 @@ from fcos_core.metrics.explain import (
 )
 from fcos_core.metrics.explain import thresholds as score_thresholds
 from jobs.annotations.json_columns import Int64Array
+from jobs.rundir.metrics_json import (
+    AreaMetrics,
+    Calibration,
+    CalibrationBin,
+    Confusion,
+    Errors,
+    Threshold,
+)
 
 _ERROR_NAMES = {
     "class": "cls",
@@ -71,7 +79,7 @@ class Explanation:
 
     summary: dict[str, Any]
     per_category: dict[int, dict[str, float | None]]
-    per_area: list[dict[str, Any]]
+    per_area: list[AreaMetrics]
     confusion: list[dict[str, Any]]
     curves: dict[str, Any]
 
@@ -146,16 +154,16 @@ def explain(
     ]
     confused = sum((block.confusion for block in blocks[1:]), blocks[0].confusion)
     calibrated = sum((block.calibration for block in blocks[1:]), blocks[0].calibration)
-    told = confused.describe(category_ids)
+    described = confused.describe(category_ids)
     num_boxes = np.sum([block.num_boxes for block in matches], axis=0)
     averages = {name: metrics.overall[name] for name in ("AR100", "AP")}
     return Explanation(
         summary={
-            "errors": _describe_errors(gains.describe(mended, category_ids)),
-            "confusions": _describe_confusions(told, names),
-            "confusion_totals": {name: told[name] for name in _CONFUSION_TOTALS},
-            "calibration": _describe_calibration(calibrated.describe(category_ids)),
-            "thresholds": overall and {"score": overall["threshold"], **_without(overall)},
+            "errors": _errors(gains.describe(mended, category_ids)),
+            "confusions": _confusions(described, names),
+            "confusion_totals": {name: described[name] for name in _CONFUSION_TOTALS},
+            "calibration": _calibration(calibrated.describe(category_ids)),
+            "thresholds": overall and _threshold(overall),
             "ladder": ladder.describe(ladder.added(climbed), list(names.values()), averages),
             "recall": recall.describe(metrics.curves, category_ids, settings)["overall"],
         },
@@ -189,16 +197,16 @@ def _assignable(
     return is_assignable
 
 
-def _describe_errors(told: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "iou": told["foreground_iou"],
-        "shares": {name: told["dap"][key] for name, key in _ERROR_NAMES.items()},
-        "counts": {name: told["counts"][key] for name, key in _ERROR_NAMES.items()},
-    }
+def _errors(found: dict[str, Any]) -> Errors:
+    return Errors(
+        iou=found["foreground_iou"],
+        shares={name: found["dap"][key] for name, key in _ERROR_NAMES.items()},
+        counts={name: found["counts"][key] for name, key in _ERROR_NAMES.items()},
+    )
 
 
-def _with_names(rows: list[dict[str, Any]], names: dict[int, str]) -> list[dict[str, Any]]:
-    return [{"name": names.get(row["category_id"]), **row} for row in rows]
+def _with_names(rows: list[dict[str, Any]], names: dict[int, str]) -> list[AreaMetrics]:
+    return [AreaMetrics(name=names.get(row["category_id"]), **row) for row in rows]
 
 
 def _with_conditions(confused: confusion.Confusion, names: dict[int, str]) -> list[dict[str, Any]]:
@@ -217,33 +225,43 @@ def _with_conditions(confused: confusion.Confusion, names: dict[int, str]) -> li
     ]
 
 
-def _describe_confusions(told: dict[str, Any], names: dict[int, str]) -> list[dict[str, Any]]:
+def _confusions(found: dict[str, Any], names: dict[int, str]) -> list[Confusion]:
     return [
-        {**pair, "true": names[pair["true"]], "predicted": names[pair["predicted"]]}
-        for pair in told["top"]
+        Confusion(
+            true=names[pair["true"]],
+            predicted=names[pair["predicted"]],
+            count=pair["count"],
+            share=pair["share"],
+        )
+        for pair in found["top"]
     ]
 
 
-def _describe_calibration(told: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "iou": told["iou"],
-        "ece": told["ece"],
-        "mce": told["mce"],
-        "bins": [
-            {
-                "low": row["from"],
-                "high": row["to"],
-                "count": row["detections"],
-                "mean_score": row["mean_score"],
-                "precision": row["precision"],
-            }
-            for row in told["bins"]
+def _calibration(found: dict[str, Any]) -> Calibration:
+    return Calibration(
+        iou=found["iou"],
+        ece=found["ece"],
+        mce=found["mce"],
+        bins=[
+            CalibrationBin(
+                low=row["from"],
+                high=row["to"],
+                count=row["detections"],
+                mean_score=row["mean_score"],
+                precision=row["precision"],
+            )
+            for row in found["bins"]
         ],
-    }
+    )
 
 
-def _without(best: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in best.items() if name != "threshold"}
+def _threshold(best: dict[str, float]) -> Threshold:
+    return Threshold(
+        score=best["threshold"],
+        precision=best["precision"],
+        recall=best["recall"],
+        f1=best["f1"],
+    )
 
 
 def _best_columns(best: dict[str, float] | None) -> dict[str, float | None]:

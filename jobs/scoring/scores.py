@@ -22,7 +22,8 @@ from fcos_core.metrics.coco import (
     metrics_of,
     unpacked,
 )
-from jobs.annotations.coco_boxes import BoxAnnotations
+from jobs.annotations.coco_json import CocoAnnotations
+from jobs.rundir.metrics_json import Bootstrap, CategoryMetrics, Metrics
 from jobs.scoring.explaining import Explanation, explain
 from jobs.scoring.measuring import BlockScores, measure_block
 from jobs.scoring.subjects import Subject
@@ -110,53 +111,43 @@ class Scores:
             resampled=np.concatenate(list(ranges)),
         )
 
-    def document(self, truth: BoxAnnotations, resamples: Resamples | None) -> dict[str, Any]:
-        """Write out what ``metrics.json`` holds.
+    def describe(self, truth: CocoAnnotations, resamples: Resamples | None) -> Metrics:
+        """Describe the numbers, and why they are what they are, as ``metrics.json`` does.
 
         Args:
-            truth: that was scored against.
-            resamples: for the intervals; None for none.
-        """
-        return {
-            **self.metrics.overall,
-            **self.subject.about,
-            "annotations": truth.uri,
-            "annotations_sha256": truth.sha256,
-            "areas_filled": truth.num_areas_filled,
-            "order": self.subject.order,
-            "max_detections": list(MAX_DETECTIONS),
-            **self.findings(resamples),
-        }
-
-    def findings(self, resamples: Resamples | None) -> dict[str, Any]:
-        """Write out the numbers, and why they are what they are.
-
-        Args:
-            resamples: for the intervals; None for none.
+            truth: the ground truth that was scored against.
+            resamples: the resamples of the intervals; None for no intervals.
         """
         rule = self.subject.rule
         num_objects = sum((part.num_objects for part in self.parts), Counter[int]())
         num_detections = sum((part.num_detections for part in self.parts), Counter[int]())
-        return {
+        intervals = {} if resamples is None else _describe(resamples, self.category_ids)
+        return Metrics(
             **self.metrics.overall,
-            "counts": self._counts(),
-            **({} if resamples is None else _describe(resamples, self.category_ids)),
-            "assignable_by": rule.name,
-            "assignable_at_px": [rule.frame.min_size_px, rule.frame.max_size_px],
+            **self.subject.about,
+            annotations=truth.uri,
+            annotations_sha256=truth.sha256,
+            areas_filled=truth.num_areas_filled,
+            order=self.subject.order,
+            max_detections=list(MAX_DETECTIONS),
+            counts=self._counts(),
+            **intervals,
+            assignable_by=rule.name,
+            assignable_at_px=(rule.frame.min_size_px, rule.frame.max_size_px),
             **self.explanation.summary,
-            "per_area": self.explanation.per_area,
-            "per_category": [
-                {
-                    "category_id": category_id,
-                    "name": self.names[category_id],
-                    "num_objects": num_objects[category_id],
-                    "num_detections": num_detections[category_id],
+            per_area=self.explanation.per_area,
+            per_category=[
+                CategoryMetrics(
+                    category_id=category_id,
+                    name=self.names[category_id],
+                    num_objects=num_objects[category_id],
+                    num_detections=num_detections[category_id],
                     **self.explanation.per_category[category_id],
                     **numbers,
-                }
+                )
                 for category_id, numbers in self.metrics.per_category.items()
             ],
-        }
+        )
 
     def _counts(self) -> dict[str, int]:
         counts = {self.subject.noun: self.num_images, **self.subject.counts}
@@ -173,7 +164,7 @@ class Scores:
         }
 
 
-def score(subject: Subject, truth: BoxAnnotations, spread: Spread) -> Scores:
+def score(subject: Subject, truth: CocoAnnotations, spread: Spread) -> Scores:
     """Measure all blocks.
 
     Args:
@@ -198,17 +189,17 @@ def _resample(rankings: ranking.Rankings, part: tuple[int, int]) -> Floats:
 
 
 def _describe(resamples: Resamples, category_ids: Sequence[int]) -> dict[str, Any]:
-    told = intervals.describe(resamples.observed, resamples.resampled, category_ids)
+    found = intervals.describe(resamples.observed, resamples.resampled, category_ids)
     return {
-        "intervals": {name: [own["low"], own["high"]] for name, own in told["overall"].items()},
+        "intervals": {name: (own["low"], own["high"]) for name, own in found["overall"].items()},
         "intervals_per_category": {
-            category_id: [own["low"], own["high"]]
-            for category_id, own in told["per_category"].items()
+            category_id: (own["low"], own["high"])
+            for category_id, own in found["per_category"].items()
         },
-        "bootstrap": {
-            "resamples": told["resamples"],
-            "seed": RESAMPLES_SEED,
-            "level": told["confidence"],
-            "bias": {name: own["bias"] for name, own in told["overall"].items()},
-        },
+        "bootstrap": Bootstrap(
+            resamples=found["resamples"],
+            seed=RESAMPLES_SEED,
+            level=found["confidence"],
+            bias={name: own["bias"] for name, own in found["overall"].items()},
+        ),
     }

@@ -16,8 +16,7 @@ import numpy as np
 from fcos_core.errors import IncompleteRunError
 from fcos_core.metrics.bpr import DEFAULT_RULES, Rule, named_rule, rule_of_preset
 from fcos_core.metrics.coco import CANONICAL_ORDER
-from jobs.annotations.coco_boxes import BoxAnnotations
-from jobs.annotations.coco_json import load_results
+from jobs.annotations.coco_json import CocoAnnotations, load_results
 from jobs.annotations.join import RunJoin, join_run, require_same_categories
 from jobs.annotations.json_columns import Int64Array
 from jobs.rundir.directory import RunDirectory
@@ -65,7 +64,7 @@ class RunSubjects:
     frames: Subject | None
 
 
-def say_what_is_filled_in(truth: BoxAnnotations) -> None:
+def say_what_is_filled_in(truth: CocoAnnotations) -> None:
     """Log what the annotation file does not say, or says oddly."""
     if (truth.ids == 0).any():
         # pycocotools keeps the id of the box a detection found, and takes 0 for none.
@@ -80,7 +79,7 @@ def say_what_is_filled_in(truth: BoxAnnotations) -> None:
 
 def subjects_of_run(
     directory: RunDirectory,
-    truth: BoxAnnotations,
+    truth: CocoAnnotations,
     *,
     allow_incomplete: bool,
     proof: Proof | None = None,
@@ -132,7 +131,7 @@ def subjects_of_run(
 
 
 def _frames(
-    directory: RunDirectory, join: RunJoin, truth: BoxAnnotations, proof: Proof, images: Subject
+    directory: RunDirectory, join: RunJoin, truth: CocoAnnotations, proof: Proof, images: Subject
 ) -> Subject:
     """Take the frames of a run's videos, which are scored as its images are."""
     frames, counts = join.frames, proof.frames
@@ -156,7 +155,7 @@ def _frames(
     )
 
 
-def subject_of_results(uri: str, truth: BoxAnnotations) -> Subject:
+def subject_of_results(uri: str, truth: CocoAnnotations) -> Subject:
     """Take a COCO results file.
 
     Args:

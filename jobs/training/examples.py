@@ -122,23 +122,20 @@ def ground_truths(annotations: CocoAnnotations, *, skip_invalid: bool) -> Sequen
         annotations: boxes of whatever kind.
         skip_invalid: leave out boxes without area, which are refused otherwise.
     """
-    label_of = {c.id: label for label, c in enumerate(annotations.categories)}
-    found = annotations.annotations
-    is_used = ~found.is_crowd
+    is_used = ~annotations.is_crowd
     if skip_invalid:
-        is_used &= (found.boxes[:, 2:] > 0).all(axis=1)
-    by_image: dict[int, list[int]] = {image.id: [] for image in annotations.images}
-    for i in np.flatnonzero(is_used):
-        by_image[int(found.image_ids[i])].append(int(i))
+        is_used &= (annotations.boxes[:, 2:] > 0).all(axis=1)
+    by_image: list[list[int]] = [[] for _ in annotations.images]
+    for i in np.flatnonzero(is_used).tolist():
+        by_image[int(annotations.image_index[i])].append(i)
     truths: list[GroundTruth] = []
-    for image in annotations.images:
-        chosen = by_image[image.id]
-        boxes = torch.from_numpy(found.boxes[chosen]).float().reshape(-1, 4)
-        labels = [label_of[int(c)] for c in found.category_ids[chosen]]
+    for image, chosen in zip(annotations.images, by_image, strict=True):
+        boxes = torch.from_numpy(annotations.boxes[chosen]).float().reshape(-1, 4)
         truth = GroundTruth(
             torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1),
-            torch.tensor(labels, dtype=torch.int64),
+            torch.from_numpy(annotations.labels[chosen]),
         )
-        truth.check(f"{annotations.uri}, image {image.id} ({image.file_name})", len(label_of))
+        place = f"{annotations.uri}, image {image.id} ({image.file_name})"
+        truth.check(place, len(annotations.categories))
         truths.append(truth)
     return truths

@@ -91,9 +91,9 @@ class Validation:
         return [read_image(self._annotations, image, self._images)[0] for image in batch]
 
     def _score(self, found: DetectedBoxes) -> dict[str, float]:
-        boxes = self._annotations.annotations
+        boxes = self._annotations
         truth = TrueBoxes(
-            boxes.image_ids, boxes.category_ids, boxes.boxes, boxes.areas, boxes.is_crowd
+            boxes.box_image_ids, boxes.box_category_ids, boxes.boxes, boxes.areas, boxes.is_crowd
         )
         ranked = canonical_order(found)
         ordered = DetectedBoxes(

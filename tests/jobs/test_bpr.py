@@ -25,21 +25,18 @@ FILES = {
 
 def dense_counts(path, rule, *, max_images):
     """What the slow loops make of a file: counts by cause, samples, and who lost to whom."""
-    content = load_annotations(str(path))
-    boxes = content.annotations
-    category_ids = [category.id for category in content.categories]
+    boxes = load_annotations(str(path))
     causes = np.zeros(len(Cause), int)
     samples = np.zeros(3, int)
     lost = {}
-    for image in content.images[:max_images]:
-        mine = np.flatnonzero((boxes.image_ids == image.id) & ~boxes.is_crowd)
+    for image in boxes.images[:max_images]:
+        mine = np.flatnonzero((boxes.box_image_ids == image.id) & ~boxes.is_crowd)
         size = (image.height, image.width)
         own = [tuple(box) for box in boxes.boxes[mine].tolist()]
         if isinstance(rule, AnchorRule):
             dense = dense_anchors(own, size, rule)
         else:
-            labels = [category_ids.index(i) for i in boxes.category_ids[mine].tolist()]
-            dense = dense_locations(own, labels, size, rule)
+            dense = dense_locations(own, boxes.labels[mine].tolist(), size, rule)
         causes += np.bincount(dense.causes, minlength=len(Cause))
         samples += [dense.num_kept.sum(), dense.num_ambiguous.sum(), dense.num_cross_class.sum()]
         ids = boxes.ids[mine].tolist()

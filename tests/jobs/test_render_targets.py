@@ -59,17 +59,14 @@ def render(annotations: Path, out: Path, **settings: Any):
 
 
 def block_of(annotations: CocoAnnotations) -> BoxBlock:
-    found = annotations.annotations
-    place = {image.id: i for i, image in enumerate(annotations.images)}
-    label = {category.id: i for i, category in enumerate(annotations.categories)}
-    images = np.array([place[id_] for id_ in found.image_ids.tolist()])
-    kept = np.flatnonzero(~found.is_crowd)
+    images = annotations.image_index
+    kept = np.flatnonzero(~annotations.is_crowd)
     order = kept[np.argsort(images[kept], kind="stable")]
     return BoxBlock(
         image_sizes=np.array([(image.height, image.width) for image in annotations.images]),
         image_index=images[order],
-        boxes=found.boxes[order],
-        labels=np.array([label[id_] for id_ in found.category_ids[order].tolist()]),
+        boxes=annotations.boxes[order],
+        labels=annotations.labels[order],
     )
 
 
@@ -124,14 +121,14 @@ def test_the_first_images_are_drawn_and_the_rest_is_counted(
 
     names = sorted(path.name for path in (tmp_path / "pages").iterdir())
     assert names == [*(f"{i + 1:012d}_{i:06d}.html" for i in range(3)), "index.html"]
-    found = load_annotations(str(generated)).annotations
+    found = load_annotations(str(generated))
     assert result.summary() == {
         "out": str(tmp_path / "pages"),
         "rule": "improved",
         "drawn": 3,
         "skipped": 0,
         "left_out": 9,
-        "boxes": int((found.image_ids <= 3).sum()),
+        "boxes": int((found.box_image_ids <= 3).sum()),
         "recalled": result.num_recalled,
     }
     assert "9 left out by --limit" in caplog.text

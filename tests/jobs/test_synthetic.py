@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from fcos_core.errors import ConfigError
-from jobs.annotations.coco_boxes import read_box_annotations
 from jobs.annotations.coco_json import load_annotations
 from jobs.media.video import VideoSource, decode_segment, index_video, split
 from jobs.synthetic import CATEGORIES, VIDEO_NAME, generate
@@ -121,7 +120,7 @@ def test_the_video_of_a_dataset_has_an_entry_for_every_frame_and_leaves_images_a
         path.parent / "images/000001.jpg"
     ).read_bytes()
 
-    frames = read_box_annotations(str(path), with_file_names=True).frames
+    frames = load_annotations(str(path), names="images and frames").frames
     assert frames.videos == (VIDEO_NAME,)
     assert frames.frame_index.tolist() == list(range(30))
     assert any(one["iscrowd"] for one in images[1]["annotations"])

@@ -156,21 +156,20 @@ def _location_rule(name: str) -> LocationRule:
 
 
 def _entries(annotations: CocoAnnotations, *, image_root: str | None, limit: int) -> list[_Entry]:
-    found = annotations.annotations
-    label_of = {category.id: label for label, category in enumerate(annotations.categories)}
     items = enumerate_coco_file(annotations.uri, image_root)
     entries: list[_Entry] = []
-    for image, item in zip(annotations.images, islice(items, limit), strict=False):
-        own = np.flatnonzero(found.image_ids == image.id)
-        crowds, members = own[found.is_crowd[own]], own[~found.is_crowd[own]]
-        labels = [label_of[id_] for id_ in found.category_ids[members].tolist()]
+    pairs = zip(annotations.images, islice(items, limit), strict=False)
+    for index, (image, item) in enumerate(pairs):
+        own = np.flatnonzero(annotations.image_index == index)
+        is_crowd = annotations.is_crowd[own]
+        crowds, members = own[is_crowd], own[~is_crowd]
         entry = _Entry(
             image=image,
             uri=item.uri,
             page=page_name(image),
-            boxes=found.boxes[members],
-            labels=np.array(labels, np.int64),
-            crowds=found.boxes[crowds],
+            boxes=annotations.boxes[members],
+            labels=annotations.labels[members],
+            crowds=annotations.boxes[crowds],
         )
         entries.append(entry)
     return entries

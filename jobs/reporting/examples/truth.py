@@ -17,7 +17,7 @@ from fcos_core.metrics.coco import (
     canonical_order,
     match,
 )
-from jobs.annotations.coco_boxes import BoxAnnotations
+from jobs.annotations.coco_json import CocoAnnotations
 from jobs.annotations.join import join_run
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import Row
@@ -77,7 +77,7 @@ class Truth:
     """
 
     def __init__(
-        self, run: RunDirectory, annotations: BoxAnnotations, input_annotations: str | None
+        self, run: RunDirectory, annotations: CocoAnnotations, input_annotations: str | None
     ) -> None:
         join = join_run(run, annotations, input_annotations=input_annotations)
         self._annotated: dict[int, int] = {}

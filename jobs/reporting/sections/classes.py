@@ -18,7 +18,8 @@ from jobs.html.tabular import (
 )
 from jobs.media.drawing.colors import hex_color
 from jobs.media.drawing.palette import class_color
-from jobs.reporting.results import CategoryMetrics, Curve, Metrics
+from jobs.reporting.results import Curve
+from jobs.rundir.metrics_json import CategoryMetrics, Metrics
 
 _NUM_CURVES = 8
 _OVERALL = {None: "mean of all IoUs", 0.5: "IoU 0.50", 0.75: "IoU 0.75"}

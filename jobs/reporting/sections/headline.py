@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from jobs.html import formats
 from jobs.html.section import Section
-from jobs.reporting.results import Metrics
+from jobs.rundir.metrics_json import Metrics
 from jobs.rundir.proof import Proof
 
 _PRECISION = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from jobs.html import formats
 from jobs.html.section import Section
 from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, table
-from jobs.reporting.results import Confusion, Errors, Metrics
+from jobs.rundir.metrics_json import Confusion, Errors, Metrics
 
 _KINDS = {
     "class": ("wrong class", "well placed, but named otherwise"),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from jobs.html import formats
 from jobs.html.section import Section
-from jobs.reporting.results import Metrics
 from jobs.rundir.directory import RunDirectory, RunRecord
+from jobs.rundir.metrics_json import Metrics
 from jobs.rundir.proof import Proof
 
 _Facts = list[tuple[str, str]]

@@ -15,7 +15,8 @@ from jobs.html.tabular import (
     percent_cell,
     table,
 )
-from jobs.reporting.results import Metrics, Recall, RecallGroup, RecallRule
+from jobs.reporting.results import Recall, RecallGroup, RecallRule
+from jobs.rundir.metrics_json import Metrics
 
 _CAUSES = {
     "no_location": ("none inside", "no location of any level lies inside"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobs.html import formats
 from jobs.html.charts import reliability
 from jobs.html.section import Section
-from jobs.reporting.results import Metrics
+from jobs.rundir.metrics_json import Metrics
 
 
 def thresholds_section(metrics: Metrics | None) -> Section:

@@ -9,9 +9,9 @@ from jobs.html.section import Section
 from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, table
 from jobs.reporting.examples.panels import DrawnPanel
 from jobs.reporting.examples.scan import Scan
-from jobs.reporting.results import Metrics
 from jobs.reporting.sections.headline import numbers_of
 from jobs.rundir.audit import FrameCounts
+from jobs.rundir.metrics_json import Metrics
 from jobs.rundir.video_pace import VideoPace
 
 NAME, TITLE = "videos", "Videos"

@@ -1,211 +1,277 @@
-"""An annotation file is used whole or refused with one line that names file, entry and value."""
+"""COCO files are read into columns in their own order; what is no such file is refused."""
 
-import copy
+import hashlib
 import json
 import time
+import tracemalloc
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fcos_core.errors import AnnotationError, ConfigError
-from jobs.annotations.coco_json import load_annotations, load_images, load_results
-
-GOOD: dict[str, Any] = {
-    "images": [
-        {"id": 5, "file_name": "a/x.jpg", "width": 64, "height": 48},
-        {"id": 9, "file_name": "y.jpg", "width": 10, "height": 20},
-    ],
-    "categories": [{"id": 3, "name": "cat"}, {"id": 1, "name": "dog"}],
-    "annotations": [
-        {"id": 0, "image_id": 9, "category_id": 3, "bbox": [1, 2.5, 3, 4], "area": 7.5},
-        {"id": 8, "image_id": 5, "category_id": 1, "bbox": [0, 0, 0, 6.5], "iscrowd": 1},
-    ],
-}
+from jobs.annotations import batches
+from jobs.annotations.coco_json import (
+    CocoAnnotations,
+    CocoCategory,
+    load_annotations,
+    load_images,
+    load_results,
+)
+from jobs.storage import chunks
+from tests.jobs.annotations.documents import GOOD, NAMED, boxes_of, changed, write
 
 
-def write(folder: Path, document: object, name: str = "instances.json") -> str:
-    path = folder / name
-    path.write_text(json.dumps(document))
-    return str(path)
+def assert_good(boxes: CocoAnnotations) -> None:
+    assert boxes.image_ids.tolist() == [5, -9]
+    assert boxes.image_sizes.tolist() == [[64, 48], [10, 20]]
+    assert boxes.categories == (CocoCategory(3, "cat"), CocoCategory(1, "dog"))
+    assert boxes.ids.tolist() == [0, 8, 2**63 - 1]
+    assert boxes.image_index.tolist() == [1, 0, 0]
+    assert boxes.labels.tolist() == [0, 1, 0]
+    assert boxes.boxes.tolist() == [[1, 2.5, 3, 4], [0, 0, 0, 6.5], [1, 2, 3, 4]]
+    assert boxes.areas.tolist() == [7.5, 0, 12], "a missing area is the box's"
+    assert boxes.is_crowd.tolist() == [False, True, False]
+    assert boxes.num_areas_filled == 2
 
 
-def changed(where: str, position: int, **values: object) -> dict[str, Any]:
-    document = copy.deepcopy(GOOD)
-    entry = document[where][position]
-    for key, value in values.items():
-        if value is ...:
-            del entry[key]
-        else:
-            entry[key] = value
-    return document
+@pytest.mark.parametrize("skip_invalid", [False, True])
+def test_a_good_file_is_read_in_its_own_order(tmp_path: Path, *, skip_invalid: bool):
+    uri = write(tmp_path, GOOD)
+
+    boxes = boxes_of(uri, skip_invalid=skip_invalid)
+
+    assert_good(boxes)
+    assert (boxes.uri, boxes.file_names, boxes.num_invalid, boxes.invalid) == (uri, None, 0, ())
+    assert boxes.sha256 == hashlib.sha256(Path(uri).read_bytes()).hexdigest()
+    for name in ("ids", "image_ids", "image_sizes", "image_index", "labels"):
+        assert getattr(boxes, name).dtype == np.int64, name
 
 
-def test_a_good_file_is_read_in_its_own_order_with_gaps_filled(tmp_path: Path):
-    annotations = load_annotations(write(tmp_path, GOOD))
+@given(st.permutations(list(GOOD)), st.integers(1, 50), st.integers(1, 4))
+def test_order_of_lists_and_length_of_batches_change_nothing(
+    tmp_path_factory: pytest.TempPathFactory, names: list[str], chunk_bytes: int, batch: int
+):
+    uri = write(tmp_path_factory.mktemp("order"), {name: GOOD[name] for name in names})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks.HashedChunks.__init__, "__defaults__", (chunk_bytes,))
+        patch.setattr(batches, "BATCH_ENTRIES", batch)
+        assert_good(boxes_of(uri))
 
+
+@pytest.mark.parametrize("names", ["images", "images and frames"])
+def test_file_names_are_read_when_asked_for(tmp_path: Path, names: str):
+    annotations = load_annotations(write(tmp_path, NAMED), names=names)
+    assert annotations.file_names == ("a/x.jpg", "y.jpg")
     assert [(i.id, i.file_name, i.width, i.height) for i in annotations.images] == [
         (5, "a/x.jpg", 64, 48),
-        (9, "y.jpg", 10, 20),
+        (-9, "y.jpg", 10, 20),
     ]
-    assert [(c.id, c.name) for c in annotations.categories] == [(3, "cat"), (1, "dog")]
-    boxes = annotations.annotations
-    assert boxes.ids.tolist() == [0, 8]
-    assert boxes.image_ids.tolist() == [9, 5]
-    assert boxes.boxes.tolist() == [[1, 2.5, 3, 4], [0, 0, 0, 6.5]]
-    assert boxes.areas.tolist() == [7.5, 0.0], "a missing area is the box's"
-    assert boxes.num_areas_filled == 1
-    assert boxes.is_crowd.tolist() == [False, True]
-    assert len(annotations.sha256) == 64
+
+    with pytest.raises(AnnotationError, match=r"images\[1\] \(id -9\): file_name is missing"):
+        load_annotations(write(tmp_path, GOOD), names=names)
 
 
-def test_a_file_without_any_box_is_a_good_file(tmp_path: Path):
-    annotations = load_annotations(write(tmp_path, {**GOOD, "annotations": []}))
-    assert annotations.annotations.boxes.shape == (0, 4)
-    assert len(annotations.annotations) == 0
+FRAME = {"id": 5, "width": 4, "height": 3, "video": "a/clip.mp4", "frame_index": 7}
 
 
-def test_images_are_read_from_a_file_that_has_nothing_else(tmp_path: Path):
-    images = load_images(write(tmp_path, {"images": GOOD["images"]}))
-    assert [image.id for image in images] == [5, 9]
+def frames_file(folder: Path, *images: dict) -> str:
+    return write(folder, {"images": list(images), "annotations": [], "categories": []})
 
 
-def test_frames_of_videos_are_no_images(tmp_path):
-    frame = {"id": 1, "width": 4, "height": 3, "video": "clip.mp4", "frame_index": 0}
-    mixed = [frame, *GOOD["images"], {**frame, "id": 2, "file_name": "0.jpg"}]
-    images = load_images(write(tmp_path, {"images": mixed}))
-    assert [image.id for image in images] == [5, 9, 2]
-    bare = {"id": 3, "width": 4, "height": 3}
-    with pytest.raises(AnnotationError, match=r"images\[1\] \(id 3\): file_name is missing"):
-        load_images(write(tmp_path, {"images": [frame, bare]}))
+def test_frames_of_videos_are_told_from_images(tmp_path: Path):
+    still = {"id": 9, "width": 4, "height": 3, "file_name": "x.jpg", "video": None}
+    both = {**FRAME, "id": 6, "file_name": "v/7.jpg", "frame_index": 8}
+    foreign = {**still, "id": 7, "file_name": "y.jpg", "video": {"id": 3}, "frame_index": 1}
+    boxes = load_annotations(
+        frames_file(tmp_path, still, FRAME, both, foreign), names="images and frames"
+    )
+
+    assert boxes.file_names == ("x.jpg", "", "v/7.jpg", "y.jpg")
+    assert [image.id for image in boxes.images] == [9, 6, 7]
+    frames = boxes.frames
+    assert frames is not None
+    assert frames.videos == ("a/clip.mp4",)
+    assert (frames.ids.tolist(), frames.frame_index.tolist()) == ([5, 6], [7, 8])
+    assert (frames.is_image.tolist(), frames.video_index.tolist()) == ([False, True], [0, 0])
+    assert frames.name_of(6) == {"video": "a/clip.mp4", "frame_index": 8}
 
 
 @pytest.mark.parametrize(
-    ("document", "expected"),
+    ("changes", "line"),
     [
-        pytest.param([], "is a list, expected an object", id="a results file"),
-        pytest.param({"images": []}, "has no categories; it has images", id="no categories"),
-        pytest.param({**GOOD, "images": {}}, "images is {}, expected a list", id="no list"),
-        pytest.param({**GOOD, "images": [3]}, "images[0] is 3, expected an object", id="no object"),
-        pytest.param(
-            changed("images", 1, width=...), "images[1] (id 9): width is missing", id="no width"
-        ),
-        pytest.param(
-            changed("images", 0, height=None), "images[0] (id 5): height is None", id="null height"
-        ),
-        pytest.param(changed("images", 0, width=0), "width is 0, expected an integer", id="zero"),
-        pytest.param(changed("images", 0, width=6.5), "width is 6.5", id="half a pixel"),
-        pytest.param(changed("images", 0, file_name=""), "file_name is ''", id="no file name"),
-        pytest.param(changed("images", 0, id="5"), "id is '5', expected a 64-bit", id="string id"),
-        pytest.param(changed("images", 0, id=True), "id is True", id="boolean id"),
-        pytest.param(changed("images", 0, id=2**63), "id is 9223372036854775808", id="huge id"),
-        pytest.param(
-            changed("images", 1, id=5),
-            "images[1] (id 5): id 5 is also that of images[0]",
-            id="twice",
-        ),
-        pytest.param(
-            changed("annotations", 1, id=0), "id 0 is also that of annotations[0]", id="box twice"
-        ),
-        pytest.param(
-            changed("categories", 1, id=3), "id 3 is also that of categories[0]", id="class twice"
-        ),
-        pytest.param(
-            changed("annotations", 0, image_id=7),
-            "annotations[0] (id 0): image_id 7 is not among the images",
-            id="unknown image",
-        ),
-        pytest.param(
-            changed("annotations", 1, category_id=2),
-            "annotations[1] (id 8): category_id 2 is not among the categories",
-            id="unknown category",
-        ),
-        pytest.param(
-            changed("annotations", 0, bbox=...),
-            "annotations[0] (id 0): bbox is missing",
-            id="no box",
-        ),
-        pytest.param(changed("annotations", 0, bbox=[1, 2, 3]), "bbox is [1, 2, 3]", id="three"),
-        pytest.param(
-            changed("annotations", 1, bbox=[1, 2, -3, 4]), "bbox is [1, 2, -3, 4]", id="negative"
-        ),
-        pytest.param(
-            changed("annotations", 0, bbox=[1, float("nan"), 3, 4]),
-            "bbox is [1, nan, 3, 4]",
-            id="nan",
-        ),
-        pytest.param(
-            changed("annotations", 0, bbox=[1, 2, 3, float("inf")]), "[1, 2, 3, inf]", id="infinite"
-        ),
-        pytest.param(changed("annotations", 0, bbox=[1, 2, 3, "4"]), "[1, 2, 3, '4']", id="string"),
-        pytest.param(changed("annotations", 0, bbox=[1, 2, 3, 10**400]), "bbox is", id="no float"),
-        pytest.param(
-            changed("annotations", 0, area=-1), "area is -1, expected", id="negative area"
-        ),
-        pytest.param(changed("annotations", 0, area="big"), "area is 'big'", id="area in words"),
-        pytest.param(
-            changed("annotations", 0, iscrowd=2), "iscrowd is 2, expected 0 or 1", id="crowd"
-        ),
-        pytest.param(
-            changed("annotations", 0, is_crowd=1),
-            "annotations[0] (id 0): has is_crowd, COCO's name is iscrowd",
-            id="misspelt",
-        ),
+        pytest.param({"frame_index": -1}, "frame_index is -1, expected an integer from 0", id="-1"),
+        pytest.param({"frame_index": "7"}, "frame_index is '7', expected an integer", id="text"),
+        pytest.param({"frame_index": 2**31}, "frame_index is 2147483648, expected", id="large"),
+        pytest.param({"frame_index": None}, "frame_index is None, expected an integer", id="none"),
+        pytest.param({"video": ""}, "video is '', expected a non-empty string", id="no name"),
+        pytest.param({"video": 3}, "video is 3, expected a non-empty string", id="a number"),
+        pytest.param({"video": None}, "file_name is missing", id="neither"),
+        pytest.param({"file_name": ""}, "file_name is '', expected a non-empty", id="no file"),
     ],
 )
-def test_what_is_malformed_is_named_in_one_line(tmp_path: Path, document: object, expected: str):
-    uri = write(tmp_path, document)
-
+def test_a_frame_that_cannot_be_found_again_is_refused(
+    tmp_path: Path, changes: dict[str, object], line: str
+):
+    uri = frames_file(tmp_path, {**FRAME, "id": 1}, {**FRAME, **changes})
     with pytest.raises(AnnotationError) as caught:
-        load_annotations(uri)
+        load_annotations(uri, names="images and frames")
+    assert f"{uri}: images[1] (id 5): {line}" in str(caught.value)
 
-    message = str(caught.value)
-    assert message.startswith(f"{uri}: ")
-    assert expected in message
-    assert "\n" not in message
-    assert len(message) < len(uri) + 200
+
+@pytest.mark.parametrize("emptied", [["annotations"], ["images", "annotations", "categories"]])
+def test_a_file_without_boxes_is_a_good_file(tmp_path: Path, emptied: list[str]):
+    boxes = boxes_of(write(tmp_path, {**GOOD, **{name: [] for name in emptied}}))
+    assert len(boxes.ids) == 0
+    assert boxes.boxes.shape == (0, 4)
+    assert boxes.image_sizes.shape == (2 if len(emptied) == 1 else 0, 2)
+    assert boxes.labels.dtype == boxes.image_index.dtype == np.int64
+
+
+def test_a_frame_is_no_image_where_only_images_are_wanted(tmp_path: Path):
+    with pytest.raises(AnnotationError, match=r"images\[0\] \(id 5\): file_name is missing"):
+        load_annotations(frames_file(tmp_path, FRAME))
+    both = load_annotations(frames_file(tmp_path, {**FRAME, "file_name": "7.jpg"}))
+    assert ([image.file_name for image in both.images], both.frames) == (["7.jpg"], None)
 
 
 @pytest.mark.parametrize(
-    "data",
+    "name",
     [
-        pytest.param(json.dumps(GOOD).encode()[:-40], id="truncated"),
-        pytest.param(b"", id="empty"),
-        pytest.param(b"\x89PNG\r\n\x1a\n\0\0", id="an image"),
-        pytest.param(b"[" * 200_000, id="too deep"),
+        "coco_results/instances_val2014_100.json",
+        "coco_tiny/annotations/instances_train2017.json",
+        "coco_tiny/annotations/instances_val2017.json",
     ],
 )
-def test_bytes_that_are_not_json_are_refused_in_one_line(tmp_path: Path, data: bytes):
+def test_real_files_give_what_json_says(shared_data: Path, name: str):
+    path = shared_data / name
+    annotations, whole = load_annotations(str(path)), json.loads(path.read_bytes())
+
+    assert [
+        {"id": image.id, "file_name": image.file_name, "width": image.width, "height": image.height}
+        for image in annotations.images
+    ] == [
+        {key: image[key] for key in ("id", "file_name", "width", "height")}
+        for image in whole["images"]
+    ]
+    assert annotations.categories == tuple(
+        CocoCategory(category["id"], category["name"]) for category in whole["categories"]
+    )
+    for column, key in [
+        (annotations.ids, "id"),
+        (annotations.box_image_ids, "image_id"),
+        (annotations.box_category_ids, "category_id"),
+        (annotations.boxes, "bbox"),
+        (annotations.areas, "area"),
+        (annotations.is_crowd, "iscrowd"),
+    ]:
+        np.testing.assert_array_equal(column, [box[key] for box in whole["annotations"]])
+    assert annotations.num_areas_filled == 0
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "utf-32-le"])
+@pytest.mark.parametrize("chunk_bytes", [1, 5, 1 << 21])
+def test_encodings_that_json_allows_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str, chunk_bytes: int
+):
+    monkeypatch.setattr(chunks.HashedChunks.__init__, "__defaults__", (chunk_bytes,))
     path = tmp_path / "instances.json"
-    path.write_bytes(data)
-
-    with pytest.raises(AnnotationError, match="that are not JSON") as caught:
-        load_annotations(str(path))
-
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    document = changed("categories", 1, name="Hündchen")
+    path.write_text(json.dumps(document, ensure_ascii=False), encoding=encoding)
+    assert [category.name for category in boxes_of(str(path)).categories] == ["cat", "Hündchen"]
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(AnnotationError, match=r"ends in the middle of categories\[1\]"):
+        boxes_of(str(path))
 
 
 def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path: Path):
     for path in (tmp_path / "none.json", tmp_path):
         with pytest.raises(AnnotationError, match=r"COCO file .* cannot be read") as caught:
-            load_annotations(str(path))
+            boxes_of(str(path))
         assert str(path) in str(caught.value)
     with pytest.raises(ConfigError, match="S3"):
-        load_annotations("s3://bucket/instances.json")
+        boxes_of("s3://bucket/instances.json")
+
+
+def test_polygons_are_never_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    num_boxes = 1_500
+    box = {"image_id": 5, "category_id": 3, "bbox": [1, 2, 3, 4], "segmentation": [[0.5] * 300]}
+    document = {**GOOD, "annotations": [{"id": i, **box} for i in range(num_boxes)]}
+    uri = write(tmp_path, document)
+    assert Path(uri).stat().st_size > 2_000_000
+    monkeypatch.setattr(chunks.HashedChunks.__init__, "__defaults__", (1 << 16,))
+    monkeypatch.setattr(batches, "BATCH_ENTRIES", 100)
+    del document
+
+    tracemalloc.start()
+    try:
+        boxes = boxes_of(uri)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert len(boxes.ids) == num_boxes
+    assert peak_bytes < 1_000_000  # the text alone is over twice as long
+
+
+def test_images_are_read_from_a_file_that_has_nothing_else(tmp_path: Path):
+    images = load_images(write(tmp_path, {"images": NAMED["images"]}))
+    assert [image.id for image in images] == [5, -9]
+
+
+def test_frames_of_videos_are_no_images(tmp_path):
+    frame = {"id": 1, "width": 4, "height": 3, "video": "clip.mp4", "frame_index": 0}
+    mixed = [frame, *NAMED["images"], {**frame, "id": 2, "file_name": "0.jpg"}]
+    images = load_images(write(tmp_path, {"images": mixed}))
+    assert [image.id for image in images] == [5, -9, 2]
+    bare = {"id": 3, "width": 4, "height": 3}
+    with pytest.raises(AnnotationError, match=r"images\[1\] \(id 3\): file_name is missing"):
+        load_images(write(tmp_path, {"images": [frame, bare]}))
+
+
+def test_images_that_are_invalid_are_named(tmp_path: Path):
+    uri = write(tmp_path, {"images": [NAMED["images"][0], {**NAMED["images"][1], "id": 5}]})
+    with pytest.raises(AnnotationError) as caught:
+        load_images(uri)
+    assert str(caught.value) == f"{uri}: images[1] (id 5): id 5 is also that of images[0]"
+    with pytest.raises(AnnotationError, match="has no images; it has 'annotations'"):
+        load_images(write(tmp_path, {"annotations": []}))
+
+
+@pytest.mark.parametrize("read", [load_annotations, load_images])
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        pytest.param(json.dumps(NAMED).encode()[:-40], "ends in the middle of", id="truncated"),
+        pytest.param(b"", "is empty, expected an object with images", id="empty"),
+        pytest.param(b"\x89PNG\r\n\x1a\n\0\0", "is not UTF-8: byte 0x89", id="an image"),
+        pytest.param(b"[" * 200_000, "is a list, expected an object with", id="a list"),
+        pytest.param(b'{"images": [' + b"[" * 200_000, "nested too deeply", id="too deep"),
+    ],
+)
+def test_bytes_that_are_not_json_are_refused_in_one_line(
+    tmp_path: Path, read: object, data: bytes, expected: str
+):
+    path = tmp_path / "instances.json"
+    path.write_bytes(data)
+    with pytest.raises(AnnotationError, match=expected) as caught:
+        read(str(path))
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_results_are_kept_in_the_files_order(tmp_path: Path):
-    annotations = load_annotations(write(tmp_path, GOOD))
+    annotations = load_annotations(write(tmp_path, NAMED))
     entries = [
-        {"image_id": 9, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5},
+        {"image_id": -9, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5},
         {"image_id": 5, "category_id": 77, "bbox": [0, 0, 1, 1], "score": 1},
     ]
 
     results = load_results(write(tmp_path, entries, "results.json"), annotations)
 
-    assert results.image_ids.tolist() == [9, 5]
+    assert results.image_ids.tolist() == [-9, 5]
     assert results.category_ids.tolist() == [3, 77]
     assert results.scores.tolist() == [0.5, 1.0]
     assert len(load_results(write(tmp_path, [], "none.json"), annotations)) == 0
@@ -218,13 +284,15 @@ def test_results_are_kept_in_the_files_order(tmp_path: Path):
         ({"score": "0.5"}, "score is '0.5'"),
         ({"image_id": 4}, "image_id 4 is not among the images of"),
         ({"bbox": [1, 2, -1, 3]}, "bbox is [1, 2, -1, 3]"),
+        ({"category_id": None}, "results[0]: category_id is None, expected a 64-bit integer"),
+        ({"id": 7, "score": None}, "results[0] (id 7): score is None"),
     ],
 )
 def test_results_that_are_malformed_are_named(
     tmp_path: Path, entry: dict[str, object], expected: str
 ):
-    annotations = load_annotations(write(tmp_path, GOOD))
-    good = {"image_id": 9, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}
+    annotations = load_annotations(write(tmp_path, NAMED))
+    good = {"image_id": -9, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}
 
     with pytest.raises(AnnotationError) as caught:
         load_results(write(tmp_path, [{**good, **entry}], "results.json"), annotations)
@@ -233,9 +301,23 @@ def test_results_that_are_malformed_are_named(
 
 
 def test_results_that_are_an_annotation_file_are_refused(tmp_path: Path):
-    uri = write(tmp_path, GOOD)
-    with pytest.raises(AnnotationError, match="expected a list"):
+    uri = write(tmp_path, NAMED)
+    with pytest.raises(AnnotationError, match="is an object, expected a list of results"):
         load_results(uri, load_annotations(uri))
+
+
+def test_results_that_are_cut_off_are_refused(tmp_path: Path):
+    annotations = load_annotations(write(tmp_path, NAMED))
+    entry = {"image_id": 5, "category_id": 3, "bbox": [1, 2, 3, 4], "score": 0.5}
+    path = tmp_path / "results.json"
+    for text, expected in [
+        (json.dumps([entry, entry])[:-10], r"ends in the middle of results\[1\]"),
+        (json.dumps([entry]) + "]", "goes on behind its outermost value"),
+        ("", "is empty, expected a list of results"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(AnnotationError, match=expected):
+            load_results(str(path), annotations)
 
 
 def test_a_hundred_thousand_boxes_take_seconds_not_minutes(tmp_path: Path):
@@ -243,7 +325,7 @@ def test_a_hundred_thousand_boxes_take_seconds_not_minutes(tmp_path: Path):
     count = 100_000
     boxes = rng.random((count, 4)).round(3).tolist()
     document = {
-        **GOOD,
+        **NAMED,
         "annotations": [
             {"id": i, "image_id": 5, "category_id": 3, "bbox": box, "area": 1.5, "iscrowd": 0}
             for i, box in enumerate(boxes)
@@ -255,5 +337,10 @@ def test_a_hundred_thousand_boxes_take_seconds_not_minutes(tmp_path: Path):
     annotations = load_annotations(uri)
     seconds = time.process_time() - start
 
-    assert annotations.annotations.boxes.tolist() == boxes
+    assert annotations.boxes.tolist() == boxes
     assert seconds < 20  # of one core; about 1 s here, and train2017 has 8.6 times as many
+
+
+def test_a_file_without_boxes_is_not_taken_for_no_file(tmp_path: Path):
+    """Callers write ``annotations or ...`` where a file may be absent."""
+    assert load_annotations(write(tmp_path, {**NAMED, "annotations": []}))

@@ -6,24 +6,29 @@ import numpy as np
 import pytest
 
 from fcos_core.errors import ConfigError
-from jobs.annotations.coco_json import CocoAnnotations, CocoBoxes, CocoImage
+from jobs.annotations.coco_json import CocoAnnotations
 from jobs.annotations.join import Join, join_annotations
 
 URI = "/data/instances.json"
-NO_BOXES = CocoBoxes(
-    ids=np.zeros(0, np.int64),
-    image_ids=np.zeros(0, np.int64),
-    category_ids=np.zeros(0, np.int64),
-    boxes=np.zeros((0, 4)),
-    areas=np.zeros(0),
-    is_crowd=np.zeros(0, np.bool_),
-    num_areas_filled=0,
-)
 
 
 def annotated(names: dict[int, str]) -> CocoAnnotations:
-    images = tuple(CocoImage(id_, name, 10, 10) for id_, name in names.items())
-    return CocoAnnotations(URI, "0" * 64, images, (), NO_BOXES)
+    none = np.zeros(0, np.int64)
+    return CocoAnnotations(
+        uri=URI,
+        sha256="0" * 64,
+        image_ids=np.array(list(names), np.int64),
+        image_sizes=np.full((len(names), 2), 10),
+        file_names=tuple(names.values()),
+        categories=(),
+        ids=none,
+        image_index=none,
+        labels=none,
+        boxes=np.zeros((0, 4)),
+        areas=np.zeros(0),
+        is_crowd=np.zeros(0, np.bool_),
+        num_areas_filled=0,
+    )
 
 
 def join(uris: list[str], names: dict[int, str]) -> Join:

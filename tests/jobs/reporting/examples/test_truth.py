@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jobs.annotations.coco_boxes import read_box_annotations
+from jobs.annotations.coco_json import load_annotations
 from jobs.reporting.examples.scan import scan
 from jobs.reporting.examples.truth import RIGHT, UNCOUNTED, WRONG, Truth
 from jobs.rundir.rows import Row
@@ -23,7 +23,7 @@ def judged(folder: Path, rows: list[Row], boxes: list, *, crowds: tuple[int, ...
             f'{{"id": {id_}, "image_id"', f'{{"iscrowd": 1, "id": {id_}, "image_id"'
         )
     path.write_text(text)
-    annotations = read_box_annotations(str(path), with_file_names=True)
+    annotations = load_annotations(str(path), names="images and frames")
     return Truth(run, annotations, None).judge(rows)
 
 
@@ -82,8 +82,8 @@ def test_objects_are_sorted_as_bpr_sorts_them(tmp_path: Path):
         (2, DOG, (0, 0, 5, 60)),
     ]
     run = write_run(tmp_path / "RUN", rows, shard_size=1)
-    annotations = read_box_annotations(
-        write_annotations(tmp_path / "a.json", rows, boxes), with_file_names=True
+    annotations = load_annotations(
+        write_annotations(tmp_path / "a.json", rows, boxes), names="images and frames"
     )
 
     groups = scan(run, Truth(run, annotations, None), 0.5).groups
