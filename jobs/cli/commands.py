@@ -22,13 +22,10 @@ from jobs.cli.output import (
     EXIT_DONE,
     JobResult,
     exit_codes,
-    say_bpr,
-    say_error,
-    say_line,
-    say_metrics,
-    say_result,
-    say_videos,
-    write_line,
+    write_error,
+    write_result,
+    write_stderr,
+    write_stdout,
 )
 
 if TYPE_CHECKING:
@@ -81,12 +78,12 @@ class Command:
         Raises:
             Exit: always.
         """
-        with exit_codes(resumable=self.is_resumable):
+        with exit_codes(is_resumable=self.is_resumable):
             from jobs.cli.config_file import load_settings
 
             file = options.pop("config", None)
             result = self.job(load_settings(self.settings_class(), file, options))
-            raise typer.Exit(say_result(result))
+            raise typer.Exit(write_result(result))
 
 
 COMMANDS: list[Command] = []
@@ -109,10 +106,11 @@ def _detect(config: DetectConfig) -> JobResult:
     Writes a directory with a table of detections that is proved complete. The same command again
     resumes.
     """
+    from jobs.cli.tables import show_videos
     from jobs.detect import run
 
     result = run(config)
-    say_videos(result.summary())
+    show_videos(result.summary())
     return result
 
 
@@ -126,7 +124,7 @@ def _verify(config: VerifyConfig) -> JobResult:
 
     result = run(config)
     for problem in result.proof.problems:
-        say_line(problem)
+        write_stderr(problem)
     return result
 
 
@@ -136,10 +134,11 @@ def _evaluate(config: EvaluateConfig) -> JobResult:
 
     Computes the twelve COCO metrics, over all classes and for each class.
     """
+    from jobs.cli.tables import show_metrics
     from jobs.evaluate import run
 
     result = run(config)
-    say_metrics(result)
+    show_metrics(result)
     return result
 
 
@@ -150,9 +149,10 @@ def _bpr(config: BprConfig) -> JobResult:
     Shows which boxes FCOS or RetinaNet could learn at all, and why the others are lost.
     """
     from jobs.bpr import run
+    from jobs.cli.tables import show_recall
 
     result = run(config)
-    say_bpr(result)
+    show_recall(result)
     return result
 
 
@@ -213,13 +213,15 @@ def _train(config: TrainConfig) -> JobResult:
 
 
 def _shown(result: JobResult) -> JobResult:
-    """Show what a pipeline's steps found, as far as they were taken."""
-    say_videos(result.summary())
+    """Show what the steps of a pipeline found; a step that was not taken shows nothing."""
+    from jobs.cli.tables import show_metrics, show_recall, show_videos
+
+    show_videos(result.summary())
     evaluation, recall = getattr(result, "evaluation", None), getattr(result, "recall", None)
     if evaluation is not None:
-        say_metrics(evaluation)
+        show_metrics(evaluation)
     if recall is not None:
-        say_bpr(recall)
+        show_recall(recall)
     return result
 
 
@@ -232,9 +234,9 @@ def _fcos(
     if version:
         from importlib.metadata import version as version_of
 
-        write_line(f"fcos-batch {version_of('fcos-batch')}")
+        write_stdout(f"fcos-batch {version_of('fcos-batch')}")
     elif context.invoked_subcommand is None:
-        write_line(context.get_help())
+        write_stdout(context.get_help())
 
 
 def _application(words: Sequence[str]) -> typer.Typer:
@@ -275,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = _application(words)(words, prog_name="fcos", standalone_mode=False)
     except TyperException as error:
-        say_error(_explain(error))
+        write_error(_explain(error))
         return EXIT_CANNOT_WORK
     return code if isinstance(code, int) else EXIT_DONE
 
