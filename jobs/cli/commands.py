@@ -101,7 +101,7 @@ def _command(
 
 @_command("detect", "jobs.settings.detect:DetectConfig", has_config_file=True, is_resumable=True)
 def _detect(config: DetectConfig) -> JobResult:
-    """Detect objects on every image and frame, each once.
+    """Detect objects in every image and video frame.
 
     Writes a directory with a table of detections that is proved complete. The same command again
     resumes.
@@ -182,7 +182,7 @@ def _demo(config: DemoConfig) -> JobResult:
 def _render(config: RenderConfig) -> JobResult:
     """Draw a run's detections on its images and videos.
 
-    With --targets: draw what every location learns of annotated images, and the lost boxes.
+    With --targets: draw what every location learns from annotated images, and the lost boxes.
     """
     from jobs.render import run
 
@@ -230,7 +230,7 @@ def _fcos(
     *,
     version: Annotated[bool, typer.Option("--version", help="print the version")] = False,
 ) -> None:
-    """FCOS detection over whole datasets: verified Parquet out, COCO metrics scored."""
+    """FCOS detection over whole datasets: verified Parquet tables, COCO metrics."""
     if version:
         from importlib.metadata import version as version_of
 

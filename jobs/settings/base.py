@@ -71,5 +71,5 @@ NumActors = Annotated[
 NumProcesses = Annotated[
     Annotated[int, Field(ge=1)] | Literal["auto"],
     Option("N"),
-    Field(description="number of processes; 1 needs no Ray; auto: more than 1 for large inputs"),
+    Field(description="number of processes; 1 needs no Ray; auto: several for large inputs"),
 ]

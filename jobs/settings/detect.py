@@ -30,7 +30,7 @@ class DetectConfig(JobSettings):
         "Parquet file",
     )
     out: Annotated[str, Option("RUN")] = Field(
-        min_length=1, description="directory of the run; with an earlier part of the run: resume"
+        min_length=1, description="directory of the run; an unfinished run there is resumed"
     )
     weights: Annotated[str, Option("SPEC")] = Field(
         default="coco",
@@ -49,14 +49,14 @@ class DetectConfig(JobSettings):
     engine: Annotated[EngineChoice, Option()] = Field(
         default="auto", description="how the network is run"
     )
-    batch_size: Annotated[int | None, Option("N", default="by device")] = Field(
+    batch_size: Annotated[int | None, Option("N", default="depends on device")] = Field(
         default=None, ge=1, description="images per forward pass"
     )
     num_actors: NumActors = "auto"
-    threads_per_actor: Annotated[int | None, Option("N", default="by machine")] = Field(
+    threads_per_actor: Annotated[int | None, Option("N", default="depends on machine")] = Field(
         default=None, ge=1, description="CPU cores of each worker"
     )
-    shard_size: Annotated[int | None, Option("N", default="by number of inputs")] = Field(
+    shard_size: Annotated[int | None, Option("N", default="depends on number of inputs")] = Field(
         default=None, ge=1, description="images and frames per output file"
     )
     every_n_frames: Annotated[int | None, Option("N", default="1")] = Field(
@@ -73,8 +73,8 @@ class DetectConfig(JobSettings):
     )
     retry_quarantined: Annotated[bool, Option()] = Field(
         default=False,
-        description="look again at images and frames that the run quarantined, at what they "
-        "contain now",
+        description="retry the images and frames that the run quarantined, with their present "
+        "content",
     )
     max_bad: Annotated[str | None, Option("N|P%", default="no limit")] = Field(
         default=None, description="exit with code 3 when more rows than this are quarantined"
@@ -94,8 +94,8 @@ class DetectConfig(JobSettings):
     )
     allow_unsafe_commit: Annotated[bool, Option()] = Field(
         default=False,
-        description="write to an S3 server that ignores If-None-Match; then start no second "
-        "command on the same run",
+        description="write to an S3 server that ignores If-None-Match; start only one command "
+        "on the run at a time",
     )
     s3_anonymous: bool = Field(
         default=False, description="read S3 without credentials, for public buckets"

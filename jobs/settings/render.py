@@ -38,7 +38,7 @@ class RenderConfig(JobSettings):
         "before them, none draws nothing",
     )
     image_root: Annotated[str | None, Option("DIR", default="where the run found them")] = Field(
-        default=None, description="folder of the images and videos now"
+        default=None, description="folder of the images and videos, if moved"
     )
     limit: Annotated[int | None, Option("N", default="all; with --targets 20")] = Field(
         default=None, ge=1, description="draw the first N images and videos only"

@@ -17,7 +17,7 @@ class ReportConfig(JobSettings):
         str | None, Option("FILE", default="the file that scored the run, if unchanged")
     ] = Field(default=None, description="COCO annotation file to choose example images by")
     image_root: Annotated[str | None, Option("DIR", default="where the run found them")] = Field(
-        default=None, description="folder of the images now"
+        default=None, description="folder of the images, if moved"
     )
     out: Annotated[str | None, Option("FILE", default="RUN/report/index.html")] = Field(
         default=None, description="file of the page"

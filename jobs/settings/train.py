@@ -33,8 +33,7 @@ class TrainConfig(JobSettings):
     annotations: Annotated[str, Option("FILE")] = Field(description="COCO annotation file")
     out: Annotated[str, Option("DIR")] = Field(
         min_length=1,
-        description="folder of checkpoint and metrics; with an earlier part of the training: "
-        "resume",
+        description="folder of checkpoint and metrics; an unfinished training there is resumed",
     )
     val_images: str | None = Field(
         default=None, description="folder of the images to evaluate on; by default that of images"
