@@ -80,8 +80,9 @@ class Command:
         """
         with exit_codes(is_resumable=self.is_resumable):
             from jobs.cli.config_file import load_settings
+            from jobs.cli.options import CONFIG_FILE
 
-            file = options.pop("config", None)
+            file = options.pop(CONFIG_FILE, None)
             result = self.job(load_settings(self.settings_class(), file, options))
             raise typer.Exit(write_result(result))
 

@@ -125,12 +125,14 @@ def _explain(
     missing: list[str] = []
     wrong: dict[str, list[ErrorDetails]] = {}
     for problem in error.errors(include_url=False):
-        name = str(problem["loc"][0]) if problem["loc"] else ""
-        if problem["type"] == "missing":
-            missing.append(option_name(model, name))
+        name, *inner = problem["loc"] or ("",)
+        place = places.get(str(name), str(name))
+        if problem["type"] == "missing" and not inner:
+            missing.append(option_name(model, str(name)))
         else:  # a union of types has one problem per type, all about the same value
-            wrong.setdefault(name, []).append(problem)
-    parts = [_wrong_value(places.get(name, name), problems) for name, problems in wrong.items()]
+            place += "".join(f"[{part}]" for part in inner if isinstance(part, int))
+            wrong.setdefault(place, []).append(problem)
+    parts = [_wrong_value(place, problems) for place, problems in wrong.items()]
     return _one_line("; ".join([*_missing(missing), *parts]))
 
 
@@ -141,17 +143,15 @@ def _missing(options: Sequence[str]) -> list[str]:
 
 
 def _wrong_value(place: str, problems: Sequence[ErrorDetails]) -> str:
-    """Say where a value stands, what it must be, and what it is.
+    """Write where a value was given, what it must be, and what it is.
 
     Args:
-        place: option or line of the file; empty where several settings together are wrong.
+        place: option, or line and key of the file; empty where settings contradict each other.
         problems: one for each type that the setting may have.
     """
-    first = problems[0]
     reason = ", or ".join(dict.fromkeys(_reason(problem) for problem in problems))
     reason = reason.replace(", or must be ", ", or ")
-    inner = "".join(f" at {part}" for part in first["loc"][1:] if isinstance(part, int))
-    return f"{place}{inner}: {reason}, not {reprlib.repr(first['input'])}" if place else reason
+    return f"{place}: {reason}, not {reprlib.repr(problems[0]['input'])}" if place else reason
 
 
 def _reason(problem: ErrorDetails) -> str:
@@ -175,9 +175,11 @@ _REASONS = {
     "bool_parsing": _BOOL,
     "bool_type": _BOOL,
     "string_type": "must be text",
-    "string_too_short": "must not be empty",
+    "string_too_short": "must have {min_length} or more characters",
     "tuple_type": "must be a list",
-    "too_short": "must have at least {min_length} item(s)",
+    "too_short": "must have {min_length} or more items",
+    "too_long": "must have at most {max_length} items",
+    "missing": "must be given",
     "literal_error": "must be {expected}",
     "greater_than": "must be above {gt}",
     "greater_than_equal": "must be at least {ge}",

@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 from jobs.settings.base import Argument, mark_of
 
 CONFIG_FILE = "config"
-"""Parameter of ``--config``, which is no setting."""
+"""Name of the parameter for ``--config FILE``, which is no setting."""
 
 _CONFIG_OPTION = typer.Option(
     f"--{CONFIG_FILE}",

@@ -190,6 +190,19 @@ def test_custom_rules_stand_beside_named_ones():
         names(rules=("custom",))
 
 
+def test_the_command_measures_a_custom_rule_of_the_config_file(tmp_path: Path, capfd):
+    path = write_annotations(tmp_path / "a.json", num_images=3)
+    (tmp_path / "rule.yaml").write_text("strides: [16]\nsize_ranges: [[-1, .inf]]\n")
+    (tmp_path / "rule.toml").write_text("strides = [16]\nsize_ranges = [[-1, inf]]\n")
+    recalled = []
+    for options in (["--rule", "paper-p4"], ["--config", "rule.yaml"], ["--config", "rule.toml"]):
+        words = [str(tmp_path / word) if word.startswith("rule.") else word for word in options]
+        assert main(["bpr", str(path), *words]) == 0
+        (numbers,) = json.loads(capfd.readouterr().out)["rules"].values()
+        recalled.append(numbers)
+    assert recalled[0] == recalled[1] == recalled[2]
+
+
 def entry(**changes):
     return {"id": 5, "image_id": 1, "category_id": 3, "bbox": [1, 2, 30, 40], **changes}
 

@@ -10,6 +10,8 @@ from pydantic import Field, field_validator
 from fcos_core.errors import ConfigError
 from jobs.cli.config_file import load_settings
 from jobs.settings.base import Argument, JobSettings, NumActors, Option
+from jobs.settings.bpr import BprConfig
+from jobs.settings.detect import DetectConfig
 from jobs.settings.train import TrainConfig
 
 
@@ -96,7 +98,7 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones(tmp_path: Path):
         pytest.param("fps: 1e6\n", "must be at most 100000, not '1e6'", id="above the limit"),
         pytest.param("num_actors: all\n", "a whole number, or 'auto', not 'all'", id="two types"),
         pytest.param("score_threshold: 1.5\n", "1.5 is not in 0..1", id="own check"),
-        pytest.param("inputs: [a, 7]\n", "inputs at 1: must be text, not 7", id="inside a list"),
+        pytest.param("inputs: [a, 7]\n", "inputs[1]: must be text, not 7", id="inside a list"),
     ],
 )
 def test_a_wrong_value_names_file_line_and_key(tmp_path: Path, text: str, expected: str):
@@ -117,6 +119,43 @@ def test_a_wrong_option_is_named_as_the_option_even_when_the_file_sets_it_too(tm
 
 def test_a_missing_setting_is_named_as_its_option():
     assert message_of(None, {"batch_size": 3}) == "--out is missing"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[8.5, x]", "strides[0]: must be a whole number, not 8.5; "),
+        ("[8.5, x]", "a.yaml:1: strides[1]: must be a whole number, not 'x'"),
+        ("8", "strides: must be a list, not 8"),
+        ("[[8]]", "strides[0]: must be a whole number, not [8]"),
+    ],
+)
+def test_each_wrong_item_of_a_list_is_named(tmp_path: Path, text: str, expected: str):
+    file = write(tmp_path, "a.yaml", f"strides: {text}")
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        load_settings(BprConfig, file, {"annotations": "a.json"})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[[8]]", "size_ranges[0][1]: must be given, not [8]"),
+        ("[[8, 9, 10]]", "size_ranges[0]: must have at most 2 items, not [8, 9, 10]"),
+        ("[[8, far]]", "size_ranges[0][1]: must be a number, not 'far'"),
+    ],
+)
+def test_a_wrong_size_range_is_named(tmp_path: Path, text: str, expected: str):
+    file = write(tmp_path, "a.yaml", f"size_ranges: {text}")
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        load_settings(BprConfig, file, {"annotations": "a.json"})
+
+
+def test_an_empty_path_and_an_empty_list_are_refused():
+    with pytest.raises(ConfigError) as caught:
+        load_settings(DetectConfig, None, {"inputs": [], "out": ""})
+    assert str(caught.value) == (
+        "INPUT: must have 1 or more items, not []; --out: must have 1 or more characters, not ''"
+    )
 
 
 def test_all_missing_settings_are_named():
