@@ -36,7 +36,8 @@ from jobs.rundir.proof import Proof, prove
 from jobs.rundir.retries import RetryResult, plan_retry
 from jobs.rundir.shard import Receipt, Shard
 from jobs.rundir.video_pace import VideoPace
-from jobs.settings.detect import BadBudget, DetectConfig
+from jobs.settings.detect import DetectConfig
+from jobs.settings.max_bad import MaxBad
 from jobs.worker.messages import WorkerSettings
 
 __all__ = ["DetectConfig", "DetectResult", "DryRun", "run"]
@@ -315,7 +316,7 @@ def _too_many_quarantined(proof: Proof, max_bad: str | None) -> str | None:
     if proof.planned and not proof.ok:
         return f"no image could be used: all {proof.quarantined} rows are quarantined"
     if max_bad is not None:
-        limit = BadBudget.parse(max_bad).rows(proof.planned)
+        limit = MaxBad.parse(max_bad).num_rows(proof.planned)
         if proof.quarantined > limit:
             return (
                 f"{proof.quarantined} of {proof.planned} rows are quarantined, "

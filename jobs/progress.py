@@ -1,4 +1,4 @@
-"""How far a run is, on stderr: a live bar on a terminal, plain timed lines elsewhere."""
+"""Progress of a job on stderr: a live bar on a terminal, elsewhere a plain line now and then."""
 
 from __future__ import annotations
 
@@ -21,54 +21,59 @@ _MINUTE_S = 60
 
 
 class Pace:
-    """Counts what is done, and tells from that when the rest will be.
+    """Counts rows, and estimates from their rate when the last one will be done.
 
     Args:
-        total: rows of the whole run.
-        done: rows that were there before.
-        clock: seconds, from any beginning.
+        total: number of rows of the whole run.
+        done: number of rows that were done before.
+        images_per_row: images that one row stands for, such as a training step's batch.
+        clock: function that returns seconds since any fixed moment.
     """
 
-    def __init__(self, total: int, done: int, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, total: int, done: int, *, images_per_row: int = 1, clock: Callable[[], float]
+    ) -> None:
         self.total = total
         self.done = done
         self.quarantined = 0
+        self.note = ""
+        self.details = ""
+        self._images_per_row = images_per_row
         self._done_before = done
         self._clock = clock
         self._began = clock()
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
+        """Seconds since the beginning."""
         return self._clock() - self._began
 
     @property
     def num_new(self) -> int:
-        """Rows done since the beginning."""
+        """Number of rows done since the beginning."""
         return self.done - self._done_before
 
     @property
     def per_second(self) -> float | None:
-        """Rows done per second; None before the first."""
-        return self.num_new / self.seconds if self.num_new and self.seconds > 0 else None
+        """Rows per second since the beginning; None before the first row."""
+        return self.num_new / self.seconds if self.num_new > 0 and self.seconds > 0 else None
 
-    def add(self, *, rows: int, quarantined: int) -> None:
-        """Count what was done now."""
-        self.done += rows
-        self.quarantined += quarantined
-
-    def summary(self) -> str:
-        """Say rate, time left and what could not be used, in few words."""
+    def summary(self, *, has_details: bool = False) -> str:
+        """Return note, rate, time left and the number of quarantined rows, in few words."""
+        parts = [f"{self.note} ({self.details})" if has_details and self.details else self.note]
         if self.per_second is None:
-            text = "starting"
+            parts.append("starting")
         else:
             left_s = (self.total - self.done) / self.per_second
-            text = f"{_rate(self.per_second)} images/s, {_duration(left_s)} left"
-        return f"{text}, {self.quarantined} quarantined" if self.quarantined else text
+            parts.append(f"{_rate(self.per_second * self._images_per_row)} images/s")
+            parts.append(f"{_duration(left_s)} left")
+        if self.quarantined:
+            parts.append(f"{self.quarantined} quarantined")
+        return ", ".join(filter(None, parts))
 
 
 class _Bar:
-    """A pace as one line; on a narrow terminal the bar goes first, then the end of the text."""
+    """One line of a terminal; a narrow one leaves out the bar, then the end of the text."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
@@ -88,15 +93,17 @@ class _Bar:
 
 
 class ProgressReport:
-    """Shows a pace while a ``with`` block runs.
+    """Shows progress while a ``with`` block runs.
 
     Args:
-        total: rows of the whole run.
-        done: rows that were there before.
-        job: whose lines these are.
-        stream: where to; stderr by default.
-        line_every_s: how often a plain line is written, where there is no terminal.
-        clock: seconds, from any beginning.
+        total: number of rows of the whole run.
+        done: number of rows that were done before.
+        job: name of the job, with which plain lines begin.
+        unit: plural noun for the rows.
+        images_per_row: images that one row stands for, such as a training step's batch.
+        stream: text stream to write to; stderr by default.
+        line_every_s: seconds between plain lines, where the stream is no terminal.
+        clock: function that returns seconds since any fixed moment.
     """
 
     def __init__(
@@ -105,15 +112,18 @@ class ProgressReport:
         done: int,
         *,
         job: str = "detect",
+        unit: str = "images",
+        images_per_row: int = 1,
         stream: TextIO | None = None,
         line_every_s: float = LINE_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.pace = Pace(total, done, clock=clock)
+        self.pace = Pace(total, done, images_per_row=images_per_row, clock=clock)
         self._job = job
+        self._unit = unit
         self._stream = sys.stderr if stream is None else stream
         self._line_every_s = line_every_s
-        self._over = threading.Event()
+        self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._write_lines, name="progress", daemon=True)
         self._live = _live(self.pace, self._stream) if self._stream.isatty() else None
 
@@ -126,32 +136,48 @@ class ProgressReport:
 
     def __exit__(self, *_: object) -> None:
         if self._live is None:
-            self._over.set()
+            self._is_over.set()
             self._thread.join()
-            self._write_line()
+            self._write_progress()
         else:
             self._live.stop()
 
-    def add(self, *, rows: int, quarantined: int) -> None:
-        """Count what was done now."""
-        self.pace.add(rows=rows, quarantined=quarantined)
+    def add(self, *, rows: int, quarantined: int = 0, note: str = "", details: str = "") -> None:
+        """Count rows that are done.
+
+        Args:
+            rows: number of rows.
+            quarantined: how many of the rows are quarantined.
+            note: text to show beside the rate, which replaces the note before.
+            details: text to add to the note in plain lines, which have more space.
+        """
+        self.pace.done += rows
+        self.pace.quarantined += quarantined
+        self.pace.note, self.pace.details = note, details
+
+    def write(self, line: str) -> None:
+        """Write a line of its own at once, above the bar."""
+        if self._live is not None:
+            self._live.console.print(line, highlight=False, markup=False)
+        else:
+            self._stream.write(f"{line}\n")
+            self._stream.flush()
 
     def _write_lines(self) -> None:
-        while not self._over.wait(self._line_every_s):
-            self._write_line()
+        while not self._is_over.wait(self._line_every_s):
+            self._write_progress()
 
-    def _write_line(self) -> None:
+    def _write_progress(self) -> None:
         pace = self.pace
         percent = 100 * pace.done // pace.total if pace.total else 100
-        self._stream.write(
-            f"{self._job}: {pace.done}/{pace.total} images ({percent} %), {pace.summary()}, "
-            f"{_duration(pace.seconds)} elapsed\n"
+        self.write(
+            f"{self._job}: {pace.done}/{pace.total} {self._unit} ({percent} %), "
+            f"{pace.summary(has_details=True)}, {_duration(pace.seconds)} elapsed"
         )
-        self._stream.flush()
 
 
 def _live(pace: Pace, stream: TextIO) -> Live:
-    # stdout is for results, and is not to be drawn upon.
+    # stdout is for results, never for the bar.
     console = Console(file=stream)
     return Live(_Bar(pace), console=console, refresh_per_second=4, redirect_stdout=False)
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from jobs.parallel.cores import num_cores
 from jobs.parallel.ray_train import WorkerGroup, run_workers
 from jobs.parallel.resources import probe
 from jobs.parallel.signals import terminate_as_interrupt
+from jobs.progress import ProgressReport
 from jobs.settings.train import TrainConfig
 from jobs.storage import absolute
 from jobs.training.data import TrainingData, load_data
 from jobs.training.loop import train
 from jobs.training.metrics_log import MetricsTail, last_records, report_of
-from jobs.training.progress import TrainingProgress
+from jobs.training.progress import show_step
 from jobs.training.state import saved_step
 from jobs.training.training_json import (
     CHECKPOINT_NAME,
@@ -95,7 +97,13 @@ def run(config: TrainConfig) -> TrainResult:
         out = Path(absolute(config.out))
         num_before = saved_step(str(out))
         if num_before < config.steps:
-            with TrainingProgress(config.steps, num_before, config.batch_size) as progress:
+            with ProgressReport(
+                config.steps,
+                num_before,
+                job="train",
+                unit="steps",
+                images_per_row=config.batch_size,
+            ) as progress:
                 _train(config, data, group, progress)
     seconds = time.perf_counter() - started
     last, evaluated = last_records(out / METRICS_NAME)
@@ -110,12 +118,12 @@ def run(config: TrainConfig) -> TrainResult:
 
 
 def _train(
-    config: TrainConfig, data: TrainingData, group: WorkerGroup, progress: TrainingProgress
+    config: TrainConfig, data: TrainingData, group: WorkerGroup, progress: ProgressReport
 ) -> None:
     """One worker on this machine needs no Ray; the function is the same."""
     if group.count == 1 and config.address is None:
         device = resolve_device(config.device)
-        train(config, data, device, threads=config.threads, on_record=progress.show)
+        train(config, data, device, threads=config.threads, on_record=partial(show_step, progress))
         return
     if group.count > 1 and group.device == "cpu" and config.backbone_norm == "batch":
         _log.warning("batch norm: statistics are each worker's own, %d on the CPU", group.count)
@@ -124,7 +132,7 @@ def _train(
 
     def show_new() -> None:
         for record in tail.new_records():
-            progress.show(record)
+            show_step(progress, record)
 
     run_workers(
         _train_in_worker,

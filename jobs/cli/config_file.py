@@ -1,4 +1,4 @@
-"""Settings from a YAML or TOML file and from flags; flags win, and no key is silently ignored."""
+"""Settings from a YAML or TOML file and from options; options win, no key is silently ignored."""
 
 from __future__ import annotations
 
@@ -6,38 +6,41 @@ import difflib
 import re
 import reprlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from fcos_core.errors import ConfigError, StorageError
+from jobs.cli.options import option_name
 from jobs.storage import absolute, storage_for
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
 _YAML_SUFFIXES = {".yaml", ".yml", ".json"}  # JSON is YAML written with braces
 _LEAST_LIKENESS = 0.5
-_ARGUMENTS = {"inputs": "INPUT", "run": "RUN"}  # on the command line without a flag
 
 
-def load_settings(model: type[Settings], file: str | None, flags: Mapping[str, Any]) -> Settings:
+def load_settings(model: type[Settings], file: str | None, options: Mapping[str, Any]) -> Settings:
     """Build a command's settings.
 
     Args:
-        model: the job's settings class.
-        file: a YAML or TOML file with the class's field names as keys, or None.
-        flags: what the command line says, by field name; None means not given.
+        model: the command's settings class.
+        file: path or URI of a YAML or TOML file with settings as keys, or None.
+        options: values from the command line by setting; None where the option is not given.
 
     Returns:
         The checked settings.
 
     Raises:
-        ConfigError: the file cannot be read, a key is unknown, or a value is not as it must be.
+        ConfigError: the file cannot be read, a key is unknown, or a value is not allowed.
     """
-    given = {name: value for name, value in flags.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
     in_file, lines = ({}, {}) if file is None else _read(file)
     for key in in_file:
         if key not in model.model_fields:
@@ -46,7 +49,9 @@ def load_settings(model: type[Settings], file: str | None, flags: Mapping[str, A
     try:
         return model(**{**in_file, **given})
     except ValidationError as error:
-        raise ConfigError(_explain(error, file, lines, given)) from error
+        in_lines = {key: f"{file}:{lines[key]}: {key}" for key in in_file if key in lines}
+        places = in_lines | {name: option_name(model, name) for name in given}
+        raise ConfigError(_explain(error, model, places)) from error
 
 
 def _read(file: str) -> tuple[dict[str, Any], dict[str, int]]:
@@ -86,7 +91,7 @@ def _parse_yaml(file: str, text: str) -> tuple[dict[str, Any], dict[str, int]]:
         return {}, {}
     if not isinstance(root, yaml.MappingNode) or not isinstance(document, dict):
         kind = type(document).__name__
-        raise ConfigError(f"config file {file}: holds a {kind}, expected keys with values")
+        raise ConfigError(f"config file {file}: holds a {kind}, must hold keys with values")
     lines: dict[str, int] = {}
     pairs = cast("list[tuple[yaml.Node, yaml.Node]]", root.value)
     for key_node, _ in pairs:
@@ -113,29 +118,74 @@ def _suggest(key: str, model: type[BaseModel]) -> str:
 
 def _explain(
     error: ValidationError,
-    file: str | None,
-    lines: Mapping[str, int],
-    flags: Mapping[str, Any],
+    model: type[BaseModel],
+    places: Mapping[str, str],
 ) -> str:
-    problems = error.errors(include_url=False)
-    first = problems[0]
-    name = str(first["loc"][0]) if first["loc"] else ""
-    # A union of types has one problem per type, all about the same value.
-    same = [problem for problem in problems if problem["loc"][:1] == first["loc"][:1]]
-    more = f" (and {len(problems) - len(same)} more)" if len(problems) > len(same) else ""
-    option = _ARGUMENTS.get(name, f"--{name.replace('_', '-')}")
-    if first["type"] == "missing":
-        return f"{option} is missing{more}"
-    if name in flags:
-        place = option
-    elif name in lines:
-        place = f"{file}:{lines[name]}: {name}"
-    else:
-        place = name
-    reason = ", or ".join(problem["msg"].removeprefix("Value error, ") for problem in same)
-    inner = "".join(f" at {part}" for part in first["loc"][1:] if isinstance(part, int))
-    value = f", not {reprlib.repr(first['input'])}" if name else ""
-    return _one_line(f"{place}{inner}: {reason}{value}{more}".removeprefix(": "))
+    """Write all problems on one line: the missing settings, then each wrong value."""
+    missing: list[str] = []
+    wrong: dict[str, list[ErrorDetails]] = {}
+    for problem in error.errors(include_url=False):
+        name, *inner = problem["loc"] or ("",)
+        place = places.get(str(name), str(name))
+        if problem["type"] == "missing" and not inner:
+            missing.append(option_name(model, str(name)))
+        else:  # a union of types has one problem per type, all about the same value
+            place += "".join(f"[{part}]" for part in inner if isinstance(part, int))
+            wrong.setdefault(place, []).append(problem)
+    parts = [_wrong_value(place, problems) for place, problems in wrong.items()]
+    return _one_line("; ".join([*_missing(missing), *parts]))
+
+
+def _missing(options: Sequence[str]) -> list[str]:
+    if len(options) > 1:
+        return [f"{', '.join(options[:-1])} and {options[-1]} are missing"]
+    return [f"{option} is missing" for option in options]
+
+
+def _wrong_value(place: str, problems: Sequence[ErrorDetails]) -> str:
+    """Write where a value was given, what it must be, and what it is.
+
+    Args:
+        place: option, or line and key of the file; empty where settings contradict each other.
+        problems: one for each type that the setting may have.
+    """
+    reason = ", or ".join(dict.fromkeys(_reason(problem) for problem in problems))
+    reason = reason.replace(", or must be ", ", or ")
+    return f"{place}: {reason}, not {reprlib.repr(problems[0]['input'])}" if place else reason
+
+
+def _reason(problem: ErrorDetails) -> str:
+    template = _REASONS.get(problem["type"])
+    if template is None:
+        return problem["msg"].removeprefix("Value error, ")
+    limits = problem.get("ctx", {})
+    whole = {name: int(n) for name, n in limits.items() if isinstance(n, float) and n.is_integer()}
+    return template.format(**{**limits, **whole})
+
+
+_WHOLE_NUMBER = "must be a whole number"
+_NUMBER = "must be a number"
+_BOOL = "must be true or false"
+_REASONS = {
+    "int_parsing": _WHOLE_NUMBER,
+    "int_type": _WHOLE_NUMBER,
+    "int_from_float": _WHOLE_NUMBER,
+    "float_parsing": _NUMBER,
+    "float_type": _NUMBER,
+    "bool_parsing": _BOOL,
+    "bool_type": _BOOL,
+    "string_type": "must be text",
+    "string_too_short": "must have {min_length} or more characters",
+    "tuple_type": "must be a list",
+    "too_short": "must have {min_length} or more items",
+    "too_long": "must have at most {max_length} items",
+    "missing": "must be given",
+    "literal_error": "must be {expected}",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be below {lt}",
+    "less_than_equal": "must be at most {le}",
+}
 
 
 def _one_line(value: object) -> str:

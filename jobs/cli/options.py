@@ -1,87 +1,92 @@
-"""Arguments and options that several commands share. None unless given: see ``commands.py``."""
+"""The options of a command, made from its settings class, so that each is written once.
 
-from typing import Annotated
+An option is None unless it is given: defaults belong to the settings class, and ``--config FILE``
+stands between the two. Values stay text here; the settings class checks them.
+"""
+
+from __future__ import annotations
+
+from inspect import Parameter, Signature
+from typing import Annotated, Literal, get_args, get_origin
 
 import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-Inputs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="INPUT",
-        help="image, folder, pattern, list file, COCO json, WebDataset tar or Parquet file",
+from jobs.settings.base import Argument, mark_of
+
+CONFIG_FILE = "config"
+"""Name of the parameter for ``--config FILE``, which is no setting."""
+
+_CONFIG_OPTION = typer.Option(
+    f"--{CONFIG_FILE}",
+    metavar="FILE",
+    help="YAML or TOML file of settings; options on the command line win",
+)
+
+
+def signature_of(settings: type[BaseModel], *, has_config_file: bool) -> Signature:
+    """Make the signature from which typer reads a command's options.
+
+    Args:
+        settings: class of the command's settings; those without a mark stay off the command line.
+        has_config_file: whether the command takes ``--config FILE`` as well.
+
+    Returns:
+        One parameter per marked setting, the required ones first.
+    """
+    marked = [item for item in settings.model_fields.items() if mark_of(item[1]) is not None]
+    marked.sort(key=lambda item: not item[1].is_required())
+    parameters = [_parameter(name, _option(settings, name)) for name, _ in marked]
+    if has_config_file:
+        parameters.append(_parameter(CONFIG_FILE, Annotated[str | None, _CONFIG_OPTION]))
+    return Signature(parameters)
+
+
+def option_name(settings: type[BaseModel], name: str) -> str:
+    """Return how a user writes a setting: on the command line, or else as key of a file."""
+    field = settings.model_fields.get(name)
+    mark = None if field is None else mark_of(field)
+    if mark is None:
+        return name
+    if isinstance(mark, Argument):
+        return mark.metavar
+    return mark.name or f"--{name.replace('_', '-')}"
+
+
+def _parameter(name: str, annotation: object) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _option(settings: type[BaseModel], name: str) -> object:
+    field = settings.model_fields[name]
+    mark = mark_of(field)
+    if isinstance(mark, Argument):
+        info = typer.Argument(metavar=mark.metavar, help=_help(field, None), show_default=False)
+        return Annotated[_values(field), info]
+    assert mark is not None
+    info = typer.Option(
+        option_name(settings, name),
+        metavar=mark.metavar or _choices(field),
+        help=_help(field, mark.default),
         show_default=False,
-    ),
-]
-Run = Annotated[str | None, typer.Argument(metavar="RUN", help="directory of a run")]
-RunOut = Annotated[str | None, typer.Option("--out", metavar="RUN", help="directory of the run")]
-Annotations = Annotated[
-    str | None, typer.Option(metavar="FILE", help="COCO annotation file to score against")
-]
-ConfigFile = Annotated[
-    str | None,
-    typer.Option("--config", metavar="FILE", help="YAML or TOML file of settings; flags win"),
-]
-Weights = Annotated[
-    str | None,
-    typer.Option(metavar="SPEC", help="coco (torchvision's), demo, or a path or uri  [coco]"),
-]
-ImageRoot = Annotated[
-    str | None, typer.Option(metavar="DIR", help="where the images of a COCO json lie")
-]
-ScoreThreshold = Annotated[
-    float | None, typer.Option(metavar="SCORE", help="detections score above this  [0.05]")
-]
-Precision = Annotated[str | None, typer.Option(metavar="auto|fp32|bf16|fp16", help="  [auto]")]
-Engine = Annotated[str | None, typer.Option(metavar="auto|eager", help="  [auto]")]
-BatchSize = Annotated[int | None, typer.Option(metavar="N", help="images per forward pass")]
-NumActors = Annotated[
-    str | None, typer.Option(metavar="N", help="workers; auto is one per GPU  [auto]")
-]
-Threads = Annotated[int | None, typer.Option(metavar="N", help="cores of each worker")]
-ShardSize = Annotated[
-    int | None, typer.Option(metavar="N", help="images and frames per output file")
-]
-MaxBad = Annotated[
-    str | None,
-    typer.Option(metavar="N|P%", help="exit 3 when more images are quarantined  [no limit]"),
-]
-RetryQuarantined = Annotated[
-    bool | None,
-    typer.Option(
-        "--retry-quarantined",
-        help="try again what the run has quarantined, as it is now",
-        show_default=False,
-    ),
-]
-EveryNFrames = Annotated[
-    int | None, typer.Option(metavar="N", help="of videos, look at every Nth frame  [1]")
-]
-Fps = Annotated[
-    float | None, typer.Option(metavar="F", help="of videos, look at F frames a second  [all]")
-]
-Stream = Annotated[
-    int | None, typer.Option(metavar="N", help="of videos, which stream of the file  [best]")
-]
-Limit = Annotated[
-    int | None, typer.Option(metavar="N", help="look only at the first N images and videos")
-]
-DryRun = Annotated[
-    bool | None, typer.Option("--dry-run", help="print the plan and do nothing", show_default=False)
-]
-Address = Annotated[str | None, typer.Option(metavar="RAY", help="of a running Ray cluster")]
-UnsafeCommit = Annotated[
-    bool | None,
-    typer.Option(
-        "--allow-unsafe-commit",
-        help="write to an S3 server that cannot create without replacing; use one driver only",
-        show_default=False,
-    ),
-]
-MixedDevices = Annotated[
-    bool | None,
-    typer.Option(
-        "--allow-mixed-devices",
-        help="resume on another device; the digest is then no longer exact",
-        show_default=False,
-    ),
-]
+    )
+    return Annotated[bool | None if field.annotation is bool else _values(field), info]
+
+
+def _values(field: FieldInfo) -> object:
+    return list[str] | None if get_origin(field.annotation) is tuple else str | None
+
+
+def _choices(field: FieldInfo) -> str | None:
+    is_choice = get_origin(field.annotation) is Literal
+    return "|".join(get_args(field.annotation)) if is_choice else None
+
+
+def _help(field: FieldInfo, default: str | None) -> str:
+    """Return the description, and in brackets the default or that there is none."""
+    if field.is_required():
+        default = "required"
+    elif default is None and field.annotation is not bool and field.default not in {None, ()}:
+        default = str(field.default)
+    return f"{field.description}  [{default}]" if default else str(field.description)

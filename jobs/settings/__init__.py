@@ -1,1 +1,1 @@
-"""What a user may ask of each command: one class each, from which the command line is made."""
+"""The settings of each command, from which the command line is made."""

@@ -1,10 +1,12 @@
-"""What a user may ask of ``fcos demo``."""
+"""Settings of ``fcos demo``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from jobs.settings.base import JobSettings, NumActors, Option
 
 # Far from the seed of the training images: no image of the demo was ever trained on.
 DEMO_SEED = 2_000_003
@@ -12,22 +14,20 @@ DEMO_SEED = 2_000_003
 DEMO_FRAMES = 120
 
 
-class DemoConfig(BaseModel):
-    """Settings of ``fcos demo``.
+class DemoConfig(JobSettings):
+    """How many images and frames to generate, and where to.
 
-    Attributes:
-        out: the run's directory; the data go beside it, into ``<out>-dataset``, and what is drawn
-            of the detections into ``<out>-drawings``.
-        num_images: images to generate.
-        num_frames: of the video.
-        seed: of both.
-        num_actors: workers; ``auto`` is one per GPU, or what the cores allow.
+    The images and the video go to ``<out>-dataset``, the drawn detections to ``<out>-drawings``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    out: Annotated[str, Field(min_length=1)] = "demo-run"
-    num_images: Annotated[int, Field(ge=1, le=1_000_000)] = 300
-    num_frames: Annotated[int, Field(ge=1, le=100_000)] = DEMO_FRAMES
-    seed: Annotated[int, Field(ge=0)] = DEMO_SEED
-    num_actors: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    out: Annotated[str, Option("RUN")] = Field(
+        default="demo-run", min_length=1, description="directory of the run"
+    )
+    num_images: Annotated[int, Option("N")] = Field(
+        default=300, ge=1, le=1_000_000, description="number of images to generate"
+    )
+    num_frames: int = Field(
+        default=DEMO_FRAMES, ge=1, le=100_000, description="number of frames of the video"
+    )
+    seed: int = Field(default=DEMO_SEED, ge=0, description="seed of the images and the video")
+    num_actors: NumActors = "auto"

@@ -1,38 +1,43 @@
-"""What a user may ask of ``fcos evaluate``."""
+"""Settings of ``fcos evaluate``."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from jobs.settings.base import Address, Argument, JobSettings, NumProcesses, Option
 
 
-class EvaluateConfig(BaseModel):
-    """What to score, and against what.
+class EvaluateConfig(JobSettings):
+    """Which detections to score, and against which annotations."""
 
-    Attributes:
-        run: the run's directory; either this or ``results``.
-        annotations: COCO annotation file.
-        results: COCO results file to score instead of a run.
-        against: another run over the same images, to compare this one to.
-        out: file for the metrics; by default the run's ``evaluation/metrics.json``.
-        allow_incomplete: score a run with missing rows; their images count as without detections.
-        resamples: of the images, for intervals around the numbers; 0 gives none.
-        num_actors: processes; ``auto`` is one unless there is enough to do for Ray to pay.
-        address: of a Ray cluster; None starts one on this machine when one is needed.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: str | None = None
-    annotations: str
-    results: str | None = None
-    against: str | None = None
-    out: str | None = None
-    allow_incomplete: bool = False
-    resamples: Annotated[int, Field(ge=0, le=100_000)] = 0
-    num_actors: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    address: str | None = None
+    run: Annotated[str | None, Argument("RUN")] = Field(
+        default=None, description="directory of a run"
+    )
+    annotations: Annotated[str, Option("FILE")] = Field(
+        description="COCO annotation file to score against"
+    )
+    results: Annotated[str | None, Option("FILE")] = Field(
+        default=None, description="score this COCO results file instead of a run"
+    )
+    against: Annotated[str | None, Option("RUN_B")] = Field(
+        default=None, description="compare with another run on the same images"
+    )
+    out: Annotated[str | None, Option("FILE", default="RUN/evaluation/metrics.json")] = Field(
+        default=None, description="file of the metrics"
+    )
+    allow_incomplete: Annotated[bool, Option()] = Field(
+        default=False, description="score missing images as images without detections"
+    )
+    resamples: Annotated[int, Option("N")] = Field(
+        default=0,
+        ge=0,
+        le=100_000,
+        description="bootstrap intervals from N resamples of the images",
+    )
+    num_actors: NumProcesses = "auto"
+    address: Address = None
 
     @model_validator(mode="after")
     def _has_one_subject(self) -> Self:

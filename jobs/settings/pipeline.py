@@ -1,17 +1,18 @@
-"""What a user may ask of ``fcos run``."""
+"""Settings of ``fcos run``."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
+from jobs.settings.base import Option
 from jobs.settings.detect import DetectConfig
 
 
 class PipelineConfig(DetectConfig):
-    """The settings of ``detect``, and what its result is scored against.
+    """The settings of ``fcos detect``, and the annotations that score its detections."""
 
-    Attributes:
-        annotations: COCO annotation file of the inputs.
-    """
-
-    annotations: str = Field(min_length=1)
+    annotations: Annotated[str, Option("FILE")] = Field(
+        min_length=1, description="COCO annotation file to score against"
+    )

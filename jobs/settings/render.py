@@ -1,48 +1,57 @@
-"""What a user may ask of ``fcos render``."""
+"""Settings of ``fcos render``."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from jobs.settings.base import Address, Argument, JobSettings, NumProcesses, Option
 
 Between = Literal["hold", "none"]
-"""What is drawn on frames that were not taken: what the last one before shows, or nothing."""
+"""What is drawn on a frame that the run did not take: the frame before's detections, or none."""
 
 
-class RenderConfig(BaseModel):
-    """What to draw, and where to.
+class RenderConfig(JobSettings):
+    """Which detections or training targets to draw, and where to."""
 
-    Attributes:
-        run: directory of the run whose detections are drawn.
-        targets: instead of a run, COCO annotation file whose encoding is drawn.
-        out: folder of the drawings, local or ``s3://``.
-        min_score: of detections that are drawn.
-        classes: names or ids of the categories that are drawn; none for all.
-        between: what is drawn on frames of a video that the run did not take.
-        image_root: where the sources lie now; by default where they lay.
-        limit: how many images and videos, the first ones; by default all, of targets 20.
-        rule: for targets, name of the rule that says which location learns which box.
-        num_actors: processes; 1 needs no Ray, ``auto`` decides by how much there is to do.
-        address: of a running Ray cluster.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: Annotated[str, Field(min_length=1)] | None = None
-    targets: Annotated[str, Field(min_length=1)] | None = None
-    out: Annotated[str, Field(min_length=1)]
-    min_score: Annotated[float, Field(ge=0, le=1)] = 0.5
-    classes: tuple[str, ...] = ()
-    between: Between = "hold"
-    image_root: str | None = None
-    limit: Annotated[int, Field(ge=1)] | None = None
-    rule: str = "paper"
-    num_actors: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    address: str | None = None
+    run: Annotated[str | None, Argument("RUN")] = Field(
+        default=None, min_length=1, description="directory of a run"
+    )
+    targets: Annotated[str | None, Option("FILE")] = Field(
+        default=None,
+        min_length=1,
+        description="draw the training targets of this COCO annotation file instead of a run",
+    )
+    out: Annotated[str, Option("DIR")] = Field(
+        min_length=1, description="folder of the drawings, local or s3://"
+    )
+    min_score: Annotated[float, Option("SCORE")] = Field(
+        default=0.5, ge=0, le=1, description="draw detections with at least this score"
+    )
+    classes: Annotated[tuple[str, ...], Option("NAME,ID,...", default="all")] = Field(
+        default=(), description="draw these classes only, given by name or id"
+    )
+    between: Annotated[Between, Option()] = Field(
+        default="hold",
+        description="on frames that the run skipped: hold draws the detections of the last frame "
+        "before them, none draws nothing",
+    )
+    image_root: Annotated[str | None, Option("DIR", default="where the run found them")] = Field(
+        default=None, description="folder of the images and videos, if moved"
+    )
+    limit: Annotated[int | None, Option("N", default="all; with --targets 20")] = Field(
+        default=None, ge=1, description="draw the first N images and videos only"
+    )
+    rule: Annotated[str, Option("NAME")] = Field(
+        default="paper",
+        description="with --targets: rule that assigns boxes to locations, as in fcos bpr",
+    )
+    num_actors: NumProcesses = "auto"
+    address: Address = None
 
     @model_validator(mode="after")
-    def _one_subject(self) -> Self:
+    def _has_one_subject(self) -> Self:
         if (self.run is None) == (self.targets is None):
             raise ValueError("give RUN, or --targets FILE, and not both")
         return self

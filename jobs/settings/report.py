@@ -1,24 +1,24 @@
-"""What a user may ask of ``fcos report``."""
+"""Settings of ``fcos report``."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import Field
+
+from jobs.settings.base import JobSettings, Option, RunArgument
 
 
-class ReportConfig(BaseModel):
-    """What to report on.
+class ReportConfig(JobSettings):
+    """Which run to report on, and from which files."""
 
-    Attributes:
-        run: the run's directory.
-        annotations: COCO annotation file, to choose images by; by default the one that the run
-            was scored against, if it is still there and the same.
-        image_root: folder of the images, where they lie elsewhere than when they were looked at.
-        out: file of the page; by default the run's ``report/index.html``.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: str
-    annotations: str | None = None
-    image_root: str | None = None
-    out: str | None = None
+    run: RunArgument
+    annotations: Annotated[
+        str | None, Option("FILE", default="the file that scored the run, if unchanged")
+    ] = Field(default=None, description="COCO annotation file to choose example images by")
+    image_root: Annotated[str | None, Option("DIR", default="where the run found them")] = Field(
+        default=None, description="folder of the images, if moved"
+    )
+    out: Annotated[str | None, Option("FILE", default="RUN/report/index.html")] = Field(
+        default=None, description="file of the page"
+    )

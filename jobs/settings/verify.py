@@ -1,17 +1,11 @@
-"""What a user may ask of ``fcos verify``."""
+"""Settings of ``fcos verify``."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from jobs.settings.base import JobSettings, RunArgument
 
 
-class VerifyConfig(BaseModel):
-    """What to prove.
+class VerifyConfig(JobSettings):
+    """Which run to prove complete."""
 
-    Attributes:
-        run: the run's directory.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: str
+    run: RunArgument

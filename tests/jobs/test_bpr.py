@@ -1,6 +1,7 @@
 """``fcos bpr`` over whole files: equal to the dense oracle, in any blocks, with and without Ray."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -178,12 +179,25 @@ def test_custom_rules_stand_beside_named_ones():
 
     assert names() == ["paper", "improved", "torchvision"]
     assert names(rules=("paper", "paper-p4", "paper")) == ["paper", "paper-p4"]
-    assert names(strides="8,16") == ["custom"]
+    assert names(strides=(8, 16)) == ["custom"]
     assert names(rules=("improved", "custom"), center_radius=1.0) == ["improved", "custom"]
-    config = BprConfig(annotations="a", strides="16", size_ranges="-1:inf")
+    config = BprConfig(annotations="a", strides=(16,), size_ranges=((-1, math.inf),))
     assert chosen_rules(config)[0].encoding == named_rule("paper-p4").encoding
     with pytest.raises(ConfigError, match="rule 'custom': must be one of"):
         names(rules=("custom",))
+
+
+def test_the_command_measures_a_custom_rule_of_the_config_file(tmp_path: Path, capfd):
+    path = write_annotations(tmp_path / "a.json", num_images=3)
+    (tmp_path / "rule.yaml").write_text("strides: [16]\nsize_ranges: [[-1, .inf]]\n")
+    (tmp_path / "rule.toml").write_text("strides = [16]\nsize_ranges = [[-1, inf]]\n")
+    recalled = []
+    for options in (["--rule", "paper-p4"], ["--config", "rule.yaml"], ["--config", "rule.toml"]):
+        words = [str(tmp_path / word) if word.startswith("rule.") else word for word in options]
+        assert main(["bpr", str(path), *words]) == 0
+        (numbers,) = json.loads(capfd.readouterr().out)["rules"].values()
+        recalled.append(numbers)
+    assert recalled[0] == recalled[1] == recalled[2]
 
 
 def entry(**changes):
@@ -261,10 +275,7 @@ REFUSED = {
     "no file": (["bpr"], "ANNOTATIONS is missing"),
     "unknown rule": (["bpr", "A", "--rule", "papr"], "rule 'papr': must be one of paper, paper-p4"),
     "two places": (["bpr", "A", "--run", "R", "--out", "F"], "give either --run or --out FILE"),
-    "stride": (["bpr", "A", "--strides", "8,x"], "--strides at 1: Input should be a valid integer"),
-    "range": (["bpr", "A", "--size-ranges", "8"], "--size-ranges: '8' must be LOW:HIGH"),
     "no run": (["bpr", "A", "--run", "nowhere"], "is no run directory"),
-    "boxes": (["bpr", "A", "--boxes", "odd"], "--boxes: Input should be 'legacy' or 'plain'"),
 }
 
 

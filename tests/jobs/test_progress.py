@@ -26,21 +26,21 @@ def test_rate_and_time_left_count_only_what_was_done_now() -> None:
     pace = Pace(1000, 500, clock=clock)
     assert pace.summary() == "starting"
     clock.now += 10
-    pace.add(rows=100, quarantined=0)
+    pace.done += 100
     assert pace.per_second == 10
     assert pace.summary() == "10 images/s, 40s left"
-    pace.add(rows=0, quarantined=3)
+    pace.quarantined += 3
     assert pace.summary() == "10 images/s, 40s left, 3 quarantined"
 
 
 @pytest.mark.parametrize(
     ("left", "text"), [(59, "59s"), (61, "1m 01s"), (3599, "59m 59s"), (7260, "2h 01m")]
 )
-def test_time_left_is_written_for_people(left: int, text: str) -> None:
+def test_time_left_is_written_in_hours_minutes_and_seconds(left: int, text: str) -> None:
     clock = Clock()
     pace = Pace(left + 1, 0, clock=clock)
     clock.now += 1
-    pace.add(rows=1, quarantined=0)
+    pace.done += 1
     assert pace.summary() == f"1 images/s, {text} left"
 
 
@@ -62,6 +62,32 @@ def test_a_run_without_items_has_no_division_by_zero() -> None:
     with ProgressReport(0, 0, stream=stream):
         pass
     assert "0/0 images (100 %)" in stream.getvalue()
+
+
+def test_a_row_may_stand_for_several_images_and_carry_a_note() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with ProgressReport(
+        100, 40, job="train", unit="steps", images_per_row=4, stream=stream, clock=clock
+    ) as progress:
+        clock.now += 5
+        progress.add(rows=10, note="loss 1.750", details="box 0.500")
+        assert progress.pace.summary() == "loss 1.750, 8 images/s, 25s left"
+        progress.write("train: a line of its own")
+    assert stream.getvalue().splitlines() == [
+        "train: a line of its own",
+        "train: 50/100 steps (50 %), loss 1.750 (box 0.500), 8 images/s, 25s left, 5s elapsed",
+    ]
+
+
+def test_rows_that_are_done_again_count_once() -> None:
+    clock = Clock()
+    with ProgressReport(100, 40, stream=io.StringIO(), clock=clock) as progress:
+        clock.now += 5
+        progress.add(rows=10)
+        progress.add(rows=-20)
+        assert progress.pace.summary() == "starting"
+        progress.add(rows=20)
+        assert progress.pace.summary() == "2 images/s, 25s left"
 
 
 def read_all(descriptor: int) -> str:

@@ -64,7 +64,7 @@ def test_the_command_shows_both_runs(tmp_path: Path, capfd: pytest.CaptureFixtur
     command = ["evaluate", one, "--annotations", annotations, "--against", two]
     assert main([*command, "--resamples", "20"]) == 0
     _, err = capfd.readouterr()
-    assert "Against the other run" in err
+    assert "Compared with the other run" in err
     assert "+0.5000" in err
     assert (
         main(["evaluate", "--results", "r.json", "--annotations", annotations, "--against", two])

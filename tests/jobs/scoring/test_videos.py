@@ -12,7 +12,7 @@ from fcos_core.metrics.coco import METRIC_NAMES
 from jobs.bpr import BprConfig
 from jobs.bpr import run as bpr
 from jobs.cli.commands import main
-from jobs.cli.output import say_videos
+from jobs.cli.tables import show_videos
 from jobs.evaluate import EvaluateConfig, EvaluateResult
 from jobs.evaluate import run as evaluate
 from jobs.scoring import blocks
@@ -359,11 +359,11 @@ def test_videos_are_listed_with_their_speed_and_steer_no_terminal(
     videos = [{"video": f"/d/{i}\x1b[31m.mp4", **told, "frames_per_s": None} for i in range(12)]
     videos[0]["frames_per_s"] = 41.26
 
-    say_videos({"videos": 60, "per_video": videos})
-    say_videos({"planned": 3})
+    show_videos({"videos": 60, "per_video": videos})
+    show_videos({"planned": 3})
 
     err = capfd.readouterr().err
     assert "41.3" in err
     assert "\x1b[31m" not in err
-    assert "and 50 videos more" in err
+    assert "and 50 more videos" in err
     assert err.count(".mp4") == 10

@@ -1,4 +1,3 @@
-import io
 import json
 import math
 
@@ -10,7 +9,6 @@ from jobs.training.metrics_log import (
     record_of,
     report_of,
 )
-from jobs.training.progress import TrainingProgress
 
 
 def record(step, **evaluation):
@@ -69,30 +67,3 @@ def test_the_last_evaluation_is_found(tmp_path):
     assert last["step"] == 2
     assert evaluated is not None
     assert evaluated["AP"] == 0.5
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_is_a_line_now_and_then_and_every_evaluation():
-    stream, now = io.StringIO(), [0.0]
-    with TrainingProgress(100, 40, 4, stream=stream, clock=lambda: now[0]) as progress:
-        for step in range(41, 101):
-            now[0] += 0.5
-            progress.show(record(step, **({"AP": 0.25} if step == 50 else {})))
-    lines = stream.getvalue().splitlines()
-    assert lines[0].startswith("step 41/100  loss 1.750 (class 1.000, box 0.500, centre 0.250)")
-    assert lines[0].endswith("8.0 images/s  0.5 min left")
-    assert lines[1] == "evaluation at step 50:  AP 0.2500"
-    assert lines[-1].startswith("step 100/100")
-    assert len(lines) == 5
-
-
-def test_progress_is_a_bar_on_a_terminal():
-    stream = Terminal()
-    with TrainingProgress(10, 0, 4, stream=stream) as progress:
-        progress.show(record(5, AP=0.25))
-    assert "5/10" in stream.getvalue()
-    assert "evaluation at step 5:  AP 0.2500" in stream.getvalue()

@@ -1,6 +1,6 @@
 import pytest
 
-from jobs.settings.detect import BadBudget
+from jobs.settings.max_bad import MaxBad
 
 
 @pytest.mark.parametrize(
@@ -15,10 +15,10 @@ from jobs.settings.detect import BadBudget
     ],
 )
 def test_counts_and_percentages_become_rows(text: str, planned: int, rows: int) -> None:
-    assert BadBudget.parse(text).rows(planned) == rows
+    assert MaxBad.parse(text).num_rows(planned) == rows
 
 
 @pytest.mark.parametrize("text", ["", "-1", "1.5", "ten", "%", "101%", "1%%", "nan%"])
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be"):
-        BadBudget.parse(text)
+        MaxBad.parse(text)

@@ -1,0 +1,75 @@
+"""The base of all settings classes, and how a setting says where a user gives it.
+
+A setting marked :class:`Argument` or :class:`Option` is on the command line, which
+``jobs.cli.options`` makes from the classes. A setting without a mark, one that is rarely changed,
+is only in the config file. ``Field(description=...)`` is the text of ``--help``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+
+@dataclass(frozen=True)
+class Argument:
+    """Marks a setting that is given by its position on the command line.
+
+    Attributes:
+        metavar: word that stands for the value in ``--help``.
+    """
+
+    metavar: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """Marks a setting that is an option of the command line; for a ``bool``, a flag.
+
+    Attributes:
+        metavar: word that stands for the value in ``--help``; by default the choices.
+        default: text of the default in ``--help``, where the value itself would not explain it.
+        name: name of the option; by default the setting's, with hyphens.
+    """
+
+    metavar: str | None = None
+    default: str | None = None
+    name: str | None = None
+
+
+class JobSettings(BaseModel):
+    """Settings that are checked when they are built, before any work, and never change.
+
+    The checks are prepared at the first use (``defer_build``), because ``--help`` needs none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+def mark_of(field: FieldInfo) -> Argument | Option | None:
+    """Return how the command line takes a setting; None where only a config file does."""
+    return next((mark for mark in field.metadata if isinstance(mark, Argument | Option)), None)
+
+
+RunArgument = Annotated[str, Argument("RUN"), Field(description="directory of a run")]
+
+Address = Annotated[
+    str | None,
+    Option("RAY", default="this machine"),
+    Field(description="address of a running Ray cluster"),
+]
+
+NumActors = Annotated[
+    Annotated[int, Field(ge=1)] | Literal["auto"],
+    Option("N"),
+    Field(description="number of workers; auto: one per GPU, or as many as the cores allow"),
+]
+
+NumProcesses = Annotated[
+    Annotated[int, Field(ge=1)] | Literal["auto"],
+    Option("N"),
+    Field(description="number of processes; 1 needs no Ray; auto: several for large inputs"),
+]
