@@ -10,9 +10,11 @@ a bare state dict of torchvision's ``fcos_resnet50_fpn`` (safetensors, or ``torc
 
 import json
 import pickle
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,7 +29,7 @@ from fcos_core.config import (
     torchvision,
 )
 from fcos_core.errors import CheckpointError, ConfigError
-from fcos_core.model.detector import FCOS
+from fcos_core.model.detector import FCOS, check_categories
 from fcos_core.structures import Category
 from fcos_core.torchvision_parts import FCOS_ResNet50_FPN_Weights
 
@@ -84,36 +86,92 @@ def load_checkpoint(path: str | Path) -> FCOS:
         CheckpointError: unreadable, of another model, or weights and configuration disagree.
     """
     path = Path(path)
-    try:
-        state, header = _read(path)
-    except OSError as error:
-        raise CheckpointError(f"checkpoint {path}: {error.strerror or error}") from error
-    if header.get("format") == FORMAT:
-        model = _model_from_header(header, path)
-    elif "format" in header and str(header["format"]).startswith("fcos-batch/"):
-        raise CheckpointError(
-            f"checkpoint {path}: format {header['format']}, this version reads {FORMAT}"
-        )
-    else:
-        model, state = _model_from_torchvision(state, path)
-    _load_strictly(model, state, path)
+    content = _read(path, with_tensors=True)
+    header = _header(content, path)
+    with _unusable_header(path):
+        model = FCOS(header.config, header.categories)
+    _load_strictly(model, content.tensors, path)
     return model.eval()
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+class Header(NamedTuple):
+    """What a checkpoint says of its model, besides the weights."""
+
+    config: ModelConfig
+    categories: tuple[Category, ...]
+
+
+def read_header(path: str | Path) -> Header:
+    """Read a file's configuration and categories; no network is built.
+
+    The names and shapes of the head's last convolutions are checked. Only :func:`load_checkpoint`
+    checks the other weights and whether all numbers are finite.
+
+    Args:
+        path: a local file; see the module's first lines for the two kinds.
+
+    Raises:
+        CheckpointError: unreadable, of another model, or weights and configuration disagree.
+    """
+    path = Path(path)
+    return _header(_read(path, with_tensors=False), path)
+
+
+Value = TypeVar("Value")
+
+
+class _Content(NamedTuple):
+    """A file's parts; ``tensors`` are missing where only names and shapes were read."""
+
+    metadata: Mapping[str, str]
+    shapes: Mapping[str, tuple[int, ...]]
+    tensors: Mapping[str, Tensor]
+
+
+def _read(path: Path, *, with_tensors: bool) -> _Content:
     if path.is_dir():
         raise CheckpointError(f"checkpoint {path}: is a folder")
     try:
+        content = _read_safetensors(path, with_tensors=with_tensors) or _read_state_dict(path)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path}: {error.strerror or error}") from error
+    if "format" in content.metadata:
+        return content
+    return _Content(
+        content.metadata, _without_counters(content.shapes), _without_counters(content.tensors)
+    )
+
+
+def _without_counters(values: Mapping[str, Value]) -> dict[str, Value]:
+    return {name: value for name, value in values.items() if not name.endswith(BATCH_COUNTER)}
+
+
+def _read_safetensors(path: Path, *, with_tensors: bool) -> _Content | None:
+    try:
         with safe_open(path, framework="pt") as file:
-            header = cast("dict[str, str] | None", file.metadata())
-            return {name: file.get_tensor(name) for name in file.keys()}, header or {}  # noqa: SIM118 (no mapping)
+            names = cast("list[str]", file.keys())
+            return _Content(
+                cast("dict[str, str] | None", file.metadata()) or {},
+                {
+                    name: tuple(cast("list[int]", file.get_slice(name).get_shape()))
+                    for name in names
+                },
+                {name: file.get_tensor(name) for name in names} if with_tensors else {},
+            )
     except SafetensorError as error:
         if path.suffix == ".safetensors":
             raise CheckpointError(
                 f"checkpoint {path}: no readable safetensors file: {error}"
             ) from error
+        return None
+
+
+def _read_state_dict(path: Path) -> _Content:
     try:
-        loaded: object = torch.load(path, map_location="cpu", weights_only=True)
+        # A mapped file's numbers are read when they are used: for a header, never.
+        loaded: object = torch.load(
+            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+        )
     except (
         pickle.UnpicklingError,
         RuntimeError,
@@ -134,41 +192,78 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             kind = type(value).__name__
             raise CheckpointError(f"checkpoint {path}: {name} is a {kind}, must be a tensor")
         state[str(name)] = value
-    return state, {}
+    return _Content({}, {name: tuple(value.shape) for name, value in state.items()}, state)
 
 
-def _model_from_header(header: Mapping[str, str], path: Path) -> FCOS:
+def _header(content: _Content, path: Path) -> Header:
+    file_format = content.metadata.get("format", "")
+    if file_format == FORMAT:
+        header = _our_header(content.metadata, path)
+    elif file_format.startswith("fcos-batch/"):
+        raise CheckpointError(
+            f"checkpoint {path}: format {file_format}, this version reads {FORMAT}"
+        )
+    else:
+        header = _torchvision_header(content.shapes, path)
+    for name, expected in _predictor_shapes(header.config).items():
+        if name not in content.shapes:
+            raise CheckpointError(f"checkpoint {path}: lacks {name}")
+        _check_shape(name, content.shapes[name], expected, path)
+    return header
+
+
+@contextmanager
+def _unusable_header(path: Path) -> Generator[None]:
     try:
-        config: ModelConfig = config_from_dict(json.loads(header["config"]))
-        categories = [
-            Category(id=int(c["id"]), name=str(c["name"])) for c in json.loads(header["categories"])
-        ]
-        return FCOS(config, categories)
+        yield
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path}: its header cannot be used: {error}") from error
 
 
-def _model_from_torchvision(
-    state: Mapping[str, Tensor], path: Path
-) -> tuple[FCOS, dict[str, Tensor]]:
-    state = {name: value for name, value in state.items() if not name.endswith(BATCH_COUNTER)}
-    if CLASS_LOGITS not in state or len(state) != TORCHVISION_NUM_KEYS:
-        first = next(iter(state), "none")
+def _our_header(metadata: Mapping[str, str], path: Path) -> Header:
+    with _unusable_header(path):
+        config = config_from_dict(json.loads(metadata["config"]))
+        categories = tuple(
+            Category(id=int(c["id"]), name=str(c["name"]))
+            for c in json.loads(metadata["categories"])
+        )
+        check_categories(config, categories)
+        return Header(config, categories)
+
+
+def _torchvision_header(shapes: Mapping[str, tuple[int, ...]], path: Path) -> Header:
+    if CLASS_LOGITS not in shapes or len(shapes) != TORCHVISION_NUM_KEYS:
+        first = next(iter(shapes), "none")
         raise CheckpointError(
-            f"checkpoint {path}: {len(state)} tensors beginning with {first}; a bare state dict "
+            f"checkpoint {path}: {len(shapes)} tensors beginning with {first}; a bare state dict "
             f"must be torchvision's fcos_resnet50_fpn with {TORCHVISION_NUM_KEYS}"
         )
-    num_classes = len(state[CLASS_LOGITS])
-    return FCOS(torchvision(num_classes), torchvision_categories(num_classes)), state
+    num_classes = shapes[CLASS_LOGITS][0]
+    return Header(torchvision(num_classes), torchvision_categories(num_classes))
 
 
-def torchvision_categories(num_classes: int) -> Sequence[Category]:
-    """Labels of a torchvision model are category ids; COCO's names are known for 91 of them."""
+def _predictor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shapes of the head's last convolutions, which need no network to be known."""
+    kernel = (config.backbone.fpn_channels, 3, 3)
+    return {
+        CLASS_LOGITS: (config.num_classes, *kernel),
+        "head.regression_head.bbox_reg.weight": (4, *kernel),
+        f"head.{config.head.centerness_on}_head.bbox_ctrness.weight": (1, *kernel),
+    }
+
+
+def _check_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...], path: Path) -> None:
+    if shape != expected:
+        raise CheckpointError(f"checkpoint {path}: {name} has shape {shape}, must be {expected}")
+
+
+def torchvision_categories(num_classes: int) -> tuple[Category, ...]:
+    """Labels of a torchvision model are category ids; COCO's names are known when it has 91."""
     if num_classes == TORCHVISION_NUM_CLASSES:
         names = cast("Sequence[str]", FCOS_ResNet50_FPN_Weights.COCO_V1.meta["categories"])
     else:
         names = [f"class_{i}" for i in range(num_classes)]
-    return [Category(id=i, name=name) for i, name in enumerate(names)]
+    return tuple(Category(id=i, name=name) for i, name in enumerate(names))
 
 
 def _load_strictly(model: FCOS, state: Mapping[str, Tensor], path: Path) -> None:
@@ -183,10 +278,7 @@ def _load_strictly(model: FCOS, state: Mapping[str, Tensor], path: Path) -> None
                 f"checkpoint {path}: {title} {names[0]} ({len(names)} such of {len(expected)})"
             )
     for name, shape in given.items():
-        if shape != expected[name]:
-            raise CheckpointError(
-                f"checkpoint {path}: {name} has shape {shape}, must be {expected[name]}"
-            )
+        _check_shape(name, shape, expected[name], path)
         if state[name].is_floating_point() and not bool(torch.isfinite(state[name]).all()):
             raise CheckpointError(f"checkpoint {path}: {name} holds a value that is not finite")
     # load_state_dict copies into float32 parameters, whatever the file's precision.

@@ -21,6 +21,7 @@ BackboneName = Literal[
     "mobilenet_v3_small",
     "mobilenet_v3_large",
 ]
+SCALABLE_BACKBONES = ("resnet18", "resnet34", "mobilenet_v3_small", "mobilenet_v3_large")
 Precision = Literal["fp32", "bf16", "fp16"]
 """Of the network's arithmetic; losses and decoding are float32."""
 
@@ -79,7 +80,7 @@ class BackboneConfig:
 
     Args:
         name: one of torchvision's classification networks.
-        width: multiplies the number of channels (``resnet18``, ``resnet34`` and MobileNetV3 only).
+        width: multiplies the number of channels (``SCALABLE_BACKBONES`` only).
         norm: ``frozen`` batch norm (torchvision's detection models) or trainable ``batch`` norm.
         fpn_channels: channels of P3..P7 and of the head.
     """
@@ -96,6 +97,8 @@ class BackboneConfig:
             )
         if not 0 < self.width <= 1:
             raise ConfigError(f"backbone width {self.width}: must be in (0, 1]")
+        if self.width != 1 and self.name not in SCALABLE_BACKBONES:
+            raise ConfigError(f"backbone {self.name}: width {self.width:g}, only 1 is possible")
         _at_least("fpn_channels", self.fpn_channels, 1)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from fcos_core.config import BackboneConfig
-from fcos_core.errors import ConfigError
 from fcos_core.torchvision_parts import (
     BasicBlock,
     FrozenBatchNorm2d,
@@ -31,16 +30,10 @@ class Backbone:
 
 
 def build_backbone(config: BackboneConfig) -> Backbone:
-    """Build the body with random weights.
-
-    Raises:
-        ConfigError: this backbone has no narrower form.
-    """
+    """Build the body with random weights."""
     norm = FrozenBatchNorm2d if config.norm == "frozen" else nn.BatchNorm2d
     if config.name.startswith("mobilenet"):
         return _mobilenet(config, norm)
-    if config.width != 1.0 and config.name not in RESNET_DEPTHS:
-        raise ConfigError(f"backbone {config.name}: width {config.width:g}, only 1 is possible")
     if config.width != 1.0:
         network: nn.Module = NarrowResNet(RESNET_DEPTHS[config.name], config.width, norm)
         top = round(512 * config.width)

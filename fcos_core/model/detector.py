@@ -20,6 +20,18 @@ from fcos_core.structures import Category, GroundTruth, HeadOutputs
 from fcos_core.targets import Targets, encode
 
 
+def check_categories(config: ModelConfig, categories: Sequence[Category]) -> None:
+    """Refuse categories that do not match the classes one to one.
+
+    Raises:
+        ConfigError: another number of categories than of classes.
+    """
+    if len(categories) != config.num_classes:
+        raise ConfigError(
+            f"{len(categories)} categories for {config.num_classes} classes: must be as many"
+        )
+
+
 class FCOS(nn.Module):
     """An FCOS detector on padded, normalised batches; ``fcos_core.Predictor`` takes images.
 
@@ -35,10 +47,7 @@ class FCOS(nn.Module):
         super().__init__()
         if categories is None:
             categories = [Category(id=i, name=f"class_{i}") for i in range(config.num_classes)]
-        if len(categories) != config.num_classes:
-            raise ConfigError(
-                f"{len(categories)} categories for {config.num_classes} classes: must be as many"
-            )
+        check_categories(config, categories)
         self.config = config
         self.categories = tuple(categories)
         self.backbone = PyramidBackbone(config.backbone)

@@ -3,9 +3,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from fcos_core import Category, load_checkpoint, save_checkpoint
+from fcos_core.checkpoint import read_header
 from fcos_core.errors import CheckpointError
 from fcos_core.model.detector import FCOS
 from tests.fcos_core.models import small_config, small_model, torchvision_state_dict
@@ -71,6 +73,10 @@ def test_91_classes_get_cocos_names(tmp_path):
     )
 
 
+def save_in_the_format_before_zip(state, path):
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+
+
 class Attack:
     def __reduce__(self):
         return os.mkdir, ("attacked",)
@@ -103,13 +109,17 @@ def renamed(state):
     return state
 
 
+RENAMED, RESHAPED, NAN = broken(renamed), broken(with_another_shape), broken(with_nan)
+NEED_WEIGHTS = (RENAMED, RESHAPED, NAN)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         pytest.param(broken(without_one), "318 tensors beginning with", id="a tensor is missing"),
-        pytest.param(broken(renamed), "lacks head.regression_head.bbox_reg.bias", id="renamed"),
-        pytest.param(broken(with_another_shape), r"has shape \(5,\), must be \(4,\)", id="shape"),
-        pytest.param(broken(with_nan), "value that is not finite", id="nan"),
+        pytest.param(RENAMED, "lacks head.regression_head.bbox_reg.bias", id="renamed"),
+        pytest.param(RESHAPED, r"has shape \(5,\), must be \(4,\)", id="shape"),
+        pytest.param(NAN, "value that is not finite", id="nan"),
         pytest.param(broken(lambda _: [1, 2]), "a list, must be a state dict", id="list"),
         pytest.param(
             broken(lambda _: {"epoch": 3}), "epoch is a int, must be a tensor", id="not tensors"
@@ -133,6 +143,10 @@ def test_what_is_no_usable_checkpoint_is_refused_in_one_line(
         load_checkpoint(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+    if make not in NEED_WEIGHTS:
+        with pytest.raises(CheckpointError) as header_error:
+            read_header(path)
+        assert str(header_error.value) == str(caught.value)
     assert not (tmp_path / "attacked").exists()
 
 
@@ -140,18 +154,29 @@ def test_a_truncated_checkpoint_of_ours_is_refused(tmp_path):
     path = tmp_path / "m.safetensors"
     save_checkpoint(path, small_model())
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(CheckpointError, match="no readable safetensors file"):
-        load_checkpoint(path)
+    for read in (load_checkpoint, read_header):
+        with pytest.raises(CheckpointError, match="no readable safetensors file"):
+            read(path)
+
+
+def test_a_truncated_state_dict_is_refused(tmp_path, state):
+    path = tmp_path / "w.pth"
+    torch.save(state, path)
+    path.write_bytes(path.read_bytes()[:-1000])
+    for read in (load_checkpoint, read_header):
+        with pytest.raises(CheckpointError, match="cannot be read with weights_only=True"):
+            read(path)
 
 
 def test_a_checkpoint_of_a_later_format_is_refused(tmp_path):
     save_file(
         {"x": torch.zeros(1)}, tmp_path / "m.safetensors", metadata={"format": "fcos-batch/2"}
     )
-    with pytest.raises(
-        CheckpointError, match="format fcos-batch/2, this version reads fcos-batch/1"
-    ):
-        load_checkpoint(tmp_path / "m.safetensors")
+    for read in (load_checkpoint, read_header):
+        with pytest.raises(
+            CheckpointError, match="format fcos-batch/2, this version reads fcos-batch/1"
+        ):
+            read(tmp_path / "m.safetensors")
 
 
 def test_a_checkpoint_whose_header_disagrees_with_its_weights_is_refused(tmp_path):
@@ -160,5 +185,47 @@ def test_a_checkpoint_whose_header_disagrees_with_its_weights_is_refused(tmp_pat
     model.config = small_config("improved", 4)
     model.categories = (*model.categories, Category(3, "extra"))
     save_checkpoint(path, model)
-    with pytest.raises(CheckpointError, match=r"has shape .* must be"):
-        load_checkpoint(path)
+    for read in (load_checkpoint, read_header):
+        with pytest.raises(CheckpointError, match=r"has shape .* must be"):
+            read(path)
+
+
+@pytest.mark.parametrize("preset", ["paper", "improved", "torchvision"])
+def test_a_header_says_the_config_and_categories_of_the_model(tmp_path, preset):
+    save_checkpoint(tmp_path / "m.safetensors", small_model(preset), dtype=torch.float16)
+    model = load_checkpoint(tmp_path / "m.safetensors")
+    assert read_header(tmp_path / "m.safetensors") == (model.config, model.categories)
+
+
+@pytest.mark.parametrize("save", [torch.save, save_file, save_in_the_format_before_zip])
+def test_the_header_of_a_torchvision_state_dict_is_known_from_its_shapes(tmp_path, state, save):
+    path = tmp_path / "w.pth"
+    save(state, path)
+    model = load_checkpoint(path)
+    assert read_header(path) == (model.config, model.categories)
+
+
+def test_a_header_is_read_without_building_a_network(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / "m.safetensors", small_model())
+    monkeypatch.setattr("fcos_core.checkpoint.FCOS", None)
+    assert read_header(tmp_path / "m.safetensors").config == small_config()
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("config", None, "its header cannot be used: 'config'"),
+        ("config", '{"preset": "other", "num_classes": 3}', "preset 'other': must be one of"),
+        ("categories", "[]", "0 categories for 3 classes: must be as many"),
+    ],
+)
+def test_a_header_without_a_usable_config_is_refused(tmp_path, entry, value, message):
+    path = tmp_path / "m.safetensors"
+    save_checkpoint(path, small_model())
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata() | {entry: value}
+    save_file(tensors, path, metadata={k: v for k, v in metadata.items() if v is not None})
+    for read in (load_checkpoint, read_header):
+        with pytest.raises(CheckpointError, match=message):
+            read(path)
