@@ -91,9 +91,18 @@ def name_cell(name: object, *, swatch: str | None = None, longest: int = LONGEST
     return Cell(text=written, value=written.casefold(), swatch=swatch)
 
 
-def count_cell(value: float) -> Cell:
-    """A whole number."""
-    return Cell(text=formats.count(value), value=value)
+def count_cell(value: float | None, *, largest: float | None = None) -> Cell:
+    """A whole number, with a bar of its share of the ``largest``; None is undefined."""
+    if value is None:
+        return Cell(text=formats.UNDEFINED, value=None)
+    bar = None if largest is None else value / largest
+    return Cell(text=formats.count(value), value=value, bar=bar)
+
+
+def rate_cell(value: float | None) -> Cell:
+    """A number per second; None is undefined."""
+    text = formats.UNDEFINED if value is None else formats.rate(value)
+    return Cell(text=text, value=value)
 
 
 def share_cell(value: float | None, *, has_bar: bool = False) -> Cell:
