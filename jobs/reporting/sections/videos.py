@@ -50,7 +50,7 @@ def videos_section(
             "numbers": () if metrics is None else numbers_of(metrics),
             "counts": () if metrics is None else _counts(metrics),
             "table": _table(videos, scan, pace),
-            "examples": example_sets,
+            "example_sets": example_sets,
         },
     )
 
