@@ -24,13 +24,13 @@ _MOST_TICKS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A chart and what it says in words and numbers.
+    """A chart with its title, legend and values.
 
     Attributes:
         title: what it shows.
         image: the SVG.
         legend: name and number of the colour of each line; empty for one line.
-        table: the same values, for those who do not see the chart, or want the numbers.
+        table: the same values, for readers who cannot see the chart or need the numbers.
     """
 
     title: str
@@ -127,9 +127,9 @@ def histogram(title: str, x_title: str, bars: Sequence[Bar], *, y_title: str) ->
 
     Args:
         title: what the chart shows.
-        x_title: what the intervals are of.
-        bars: from left to right.
-        y_title: what is counted.
+        x_title: title of the x axis, whose intervals the columns stand for.
+        bars: the columns from left to right.
+        y_title: title of the y axis.
     """
     width = 1 / max(1, len(bars))
     every = -(-len(bars) // _MOST_TICKS)
@@ -160,12 +160,12 @@ def histogram(title: str, x_title: str, bars: Sequence[Bar], *, y_title: str) ->
 def reliability(
     title: str, bins: Sequence[tuple[float, float, float, int]], *, y_title: str
 ) -> Figure:
-    """Draw how often detections of a score are right, beside how often they should be.
+    """Draw the precision of detections by score, with the line of perfect calibration.
 
     Args:
         title: what the chart shows.
-        bins: low and high end, share that is right, how many; only bins that are not empty.
-        y_title: what being right means.
+        bins: low and high end, precision and number of detections of each bin with detections.
+        y_title: title of the y axis.
     """
     frame = Frame(x=share_axis("score"), y=share_axis(y_title))
     gap = 0.006
@@ -175,8 +175,8 @@ def reliability(
             low + gap,
             high - gap,
             precision,
-            tip=f"score {_interval(low, high)}: {formats.percent(precision)} right "
-            f"of {formats.count(count)}",
+            tip=f"score {_interval(low, high)}: precision {formats.percent(precision)}, "
+            f"{formats.counted(count, 'detection')}",
         )
         for low, high, precision, count in bins
     ]

@@ -1,4 +1,4 @@
-"""What every part of the page is: a title, what it says, or why it says nothing."""
+"""A section of the page: its title and content, or the reason why it has none."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One part of the page, drawn by the template of its name.
+    """One section of the page, drawn by the template of its name.
 
     Attributes:
-        name: of the template, and where links of the page lead.
-        title: its heading.
-        lead: what it shows, in a sentence or two.
-        data: what its template draws, by name.
-        absent: why there is nothing to show, in one sentence; None when there is.
+        name: name of the template, and the target of links.
+        title: the heading.
+        lead: what the section shows, in a sentence or two.
+        data: the values that the template draws, by name.
+        absent: why the section has no content, in one sentence; None if it has content.
     """
 
     name: str

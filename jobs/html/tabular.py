@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from jobs.html import formats
 
 MOST_ROWS = 1500
-"""Of one table; a file of more categories than that is told so."""
+"""Limit of the rows of one table; the page says how many rows are left out."""
 
 LONGEST_NAME = 80
-"""Characters of a cell; with ``MOST_ROWS``, what keeps a table within the page."""
+"""Limit of the characters of a name; with ``MOST_ROWS`` it bounds the size of a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +19,9 @@ class Column:
     """One column.
 
     Attributes:
-        title: its heading.
-        hint: what it means, in a sentence.
-        is_text: flush left and sorted as text; otherwise numbers.
+        title: the heading.
+        hint: what the values mean; shown while the pointer is over the heading.
+        is_text: whether the values are texts, flush left; otherwise they are numbers.
     """
 
     title: str
@@ -35,10 +35,10 @@ class Cell:
 
     Attributes:
         text: what is written.
-        value: what is sorted by; None comes last whichever way.
+        value: the value for sorting; None comes last in both directions.
         bar: length of a bar behind the text, 0..1; None for none.
         swatch: ``#rrggbb`` of a coloured square before the text.
-        tip: said when the pointer rests on the cell.
+        tip: text shown while the pointer is over the cell.
     """
 
     text: str
@@ -53,11 +53,11 @@ class Table:
     """A table that can be sorted.
 
     Attributes:
-        caption: what it shows; for those who hear the page it is its name.
-        columns: its columns.
-        rows: their cells; the first names the row.
-        is_sortable: whether its headings are buttons.
-        num_left_out: rows beyond what a page can bear.
+        caption: what the table shows; a screen reader names the table by it.
+        columns: the columns.
+        rows: the cells of each row; the first cell names the row.
+        is_sortable: whether the headings are buttons that sort.
+        num_left_out: number of rows beyond ``MOST_ROWS``.
     """
 
     caption: str
