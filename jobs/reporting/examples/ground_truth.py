@@ -40,8 +40,8 @@ class MatchedImage:
         row: its row in the run.
         outcomes: outcome of each detection of the row.
         boxes: ground-truth boxes without crowd regions, xyxy.
-        category_ids: of the boxes.
-        areas: of the boxes, as annotated.
+        category_ids: category id of each box.
+        areas: annotated area of each box.
         matched_scores: score of the detection that matches each box; negative without a match.
         crowds: crowd regions, xyxy.
     """
