@@ -25,7 +25,7 @@ from process_tree import Measured
 from process_tree import measure as measure_process
 
 from fcos_core.config import EncodingConfig
-from fcos_core.locations import location_grid, map_sizes
+from fcos_core.locations import level_sizes, location_grid
 from fcos_core.metrics.bpr import BoxBlock, LocationRule, measure, named_rule, rule_names
 from fcos_core.metrics.bpr.frames import boxes_in_frame, frames_of
 from fcos_core.targets import assign
@@ -133,7 +133,7 @@ def dense_kept(block: BoxBlock, rule: LocationRule) -> np.ndarray:
 
 
 def _grid(height: int, width: int, encoding: EncodingConfig):
-    rows, columns = map_sizes(height, encoding.strides), map_sizes(width, encoding.strides)
+    rows, columns = level_sizes(height, encoding.strides), level_sizes(width, encoding.strides)
     shapes = tuple(zip(rows, columns, strict=True))
     return location_grid((height, width), shapes, encoding, torch.device("cpu"))
 

@@ -1,7 +1,7 @@
 """FCOS itself: tensors in, tensors out. Knows no Ray, Parquet, S3, file layout or command line.
 
-The names below are imported when they are first used: what only needs the errors, such as verifying
-a run, does not wait for torch.
+The names below are imported when they are first used, so that code which needs only the errors,
+such as verifying a run, does not import torch.
 """
 
 from importlib import import_module
@@ -40,10 +40,10 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for.
+    """Import a public name when it is first used.
 
     Raises:
-        AttributeError: there is no such name.
+        AttributeError: the package has no such name.
     """
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -46,7 +46,7 @@ def iou_and_giou(
 
     Args:
         boxes: xyxy.
-        others: xyxy, the other box of each pair.
+        others: the other box of each pair, xyxy.
         eps: added to the denominators, so that two boxes without area give 0 and not NaN.
 
     Returns:

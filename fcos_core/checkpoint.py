@@ -1,4 +1,4 @@
-"""Weights together with the configuration that made them: a local file in, a model out.
+"""Checkpoints: a model's weights, configuration and categories in one local file.
 
 Two kinds of file are read: ours (safetensors whose header holds configuration and categories), and
 a bare state dict of torchvision's ``fcos_resnet50_fpn`` (safetensors, or ``torch.save`` read with
@@ -31,7 +31,7 @@ from fcos_core.config import (
 from fcos_core.errors import CheckpointError, ConfigError
 from fcos_core.model.detector import FCOS, check_categories
 from fcos_core.structures import Category
-from fcos_core.torchvision_parts import FCOS_ResNet50_FPN_Weights
+from fcos_core.torchvision_imports import FCOS_ResNet50_FPN_Weights
 
 FORMAT = "fcos-batch/1"
 TORCHVISION_NUM_KEYS = 319
@@ -49,10 +49,10 @@ def save_checkpoint(
     """Write a model with its configuration and categories as safetensors.
 
     Args:
-        path: the file; replaced when it exists.
-        model: what to write.
-        dtype: of the stored floating point numbers; float16 halves the file.
-        extra: more header entries, such as how the model was made.
+        path: the file; replaced if it exists.
+        model: the model to write.
+        dtype: type of the stored floating point numbers; float16 halves the file.
+        extra: further header entries, such as the settings of the training.
     """
     temporary = path.with_name(f".tmp-{path.name}")
     temporary.write_bytes(serialize_checkpoint(model, dtype=dtype, extra=extra))
@@ -62,7 +62,7 @@ def save_checkpoint(
 def serialize_checkpoint(
     model: FCOS, *, dtype: torch.dtype = torch.float32, extra: Mapping[str, str] | None = None
 ) -> bytes:
-    """The content of the file that :func:`save_checkpoint` writes."""
+    """The content of a file of :func:`save_checkpoint`."""
     state = {
         name: (value.to(dtype) if value.is_floating_point() else value).cpu().contiguous()
         for name, value in model.state_dict().items()
@@ -77,13 +77,14 @@ def serialize_checkpoint(
 
 
 def load_checkpoint(path: str | Path) -> FCOS:
-    """Build the model a file describes, load its weights strictly, and put it into evaluation mode.
+    """Build the model of a checkpoint in evaluation mode and load its weights strictly.
 
     Args:
         path: a local file; see the module's first lines for the two kinds.
 
     Raises:
-        CheckpointError: unreadable, of another model, or weights and configuration disagree.
+        CheckpointError: the file cannot be read, holds another model, or its weights do not fit its
+            configuration.
     """
     path = Path(path)
     content = _read(path, with_tensors=True)
@@ -95,23 +96,24 @@ def load_checkpoint(path: str | Path) -> FCOS:
 
 
 class Header(NamedTuple):
-    """What a checkpoint says of its model, besides the weights."""
+    """A checkpoint's configuration and categories."""
 
     config: ModelConfig
     categories: tuple[Category, ...]
 
 
 def read_header(path: str | Path) -> Header:
-    """Read a file's configuration and categories; no network is built.
+    """Read a checkpoint's configuration and categories without building the network.
 
-    The names and shapes of the head's last convolutions are checked. Only :func:`load_checkpoint`
-    checks the other weights and whether all numbers are finite.
+    This checks the names and shapes of the head's last convolutions. Only :func:`load_checkpoint`
+    checks the other weights, and that all numbers are finite.
 
     Args:
         path: a local file; see the module's first lines for the two kinds.
 
     Raises:
-        CheckpointError: unreadable, of another model, or weights and configuration disagree.
+        CheckpointError: the file cannot be read, holds another model, or its weights do not fit its
+            configuration.
     """
     path = Path(path)
     return _header(_read(path, with_tensors=False), path)
@@ -121,7 +123,7 @@ Value = TypeVar("Value")
 
 
 class _Content(NamedTuple):
-    """A file's parts; ``tensors`` are missing where only names and shapes were read."""
+    """A file's content; ``tensors`` may be empty if only the shapes are needed."""
 
     metadata: Mapping[str, str]
     shapes: Mapping[str, tuple[int, ...]]
@@ -168,7 +170,7 @@ def _read_safetensors(path: Path, *, with_tensors: bool) -> _Content | None:
 
 def _read_state_dict(path: Path) -> _Content:
     try:
-        # A mapped file's numbers are read when they are used: for a header, never.
+        # A mapped file is read only where tensors are used: for a header, nowhere.
         loaded: object = torch.load(
             path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
         )
@@ -243,7 +245,7 @@ def _torchvision_header(shapes: Mapping[str, tuple[int, ...]], path: Path) -> He
 
 
 def _predictor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes of the head's last convolutions, which need no network to be known."""
+    """Shapes of the head's last convolutions, which follow from the configuration alone."""
     kernel = (config.backbone.fpn_channels, 3, 3)
     return {
         CLASS_LOGITS: (config.num_classes, *kernel),
@@ -258,7 +260,7 @@ def _check_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...], p
 
 
 def torchvision_categories(num_classes: int) -> tuple[Category, ...]:
-    """Labels of a torchvision model are category ids; COCO's names are known when it has 91."""
+    """The categories of a torchvision model: its labels are the ids; 91 classes are COCO's."""
     if num_classes == TORCHVISION_NUM_CLASSES:
         names = cast("Sequence[str]", FCOS_ResNet50_FPN_Weights.COCO_V1.meta["categories"])
     else:

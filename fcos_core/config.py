@@ -1,4 +1,4 @@
-"""What may differ between FCOS implementations, as settings, and the three named presets.
+"""The settings in which FCOS implementations differ, and three named presets.
 
 Sources of every choice: the papers (arXiv 1904.01355 and 2006.09214), the authors' code
 (tianzhi0549/FCOS), AdelaiDet, and torchvision's ``models/detection/fcos.py``.
@@ -23,10 +23,10 @@ BackboneName = Literal[
 ]
 SCALABLE_BACKBONES = ("resnet18", "resnet34", "mobilenet_v3_small", "mobilenet_v3_large")
 Precision = Literal["fp32", "bf16", "fp16"]
-"""Of the network's arithmetic; losses and decoding are float32."""
+"""Precision of the network's arithmetic; losses and decoding are always float32."""
 
 Engine = Literal["eager"]
-"""How the network is run."""
+"""How the network is executed."""
 
 PresetName = Literal["paper", "improved", "torchvision"]
 
@@ -42,22 +42,22 @@ PAPER_SIZE_RANGES = (
     (256.0, 512.0),
     (512.0, math.inf),
 )
-# COCO ids run to 90 and torchvision spends one logit on each id and one on 0, the background.
+# COCO ids run to 90; torchvision has one logit for each id and one for 0, the background.
 TORCHVISION_NUM_CLASSES = 91
-# Its matcher lets a location learn a box only when 1e8 - area is at least this.
+# torchvision's matcher lets a location learn a box only if 1e8 - area is at least this.
 TORCHVISION_LEAST_QUALITY = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputConfig:
-    """How an image becomes the network's input.
+    """How an image is made the network's input.
 
     Args:
         min_size_px: length the shorter side is resized to.
         max_size_px: length the longer side may not exceed.
         size_divisor: height and width are zero-padded up to a multiple of this.
-        mean: per channel, RGB, of values in 0..1.
-        std: per channel, RGB, of values in 0..1.
+        mean: mean per channel, RGB, for values in 0..1.
+        std: standard deviation per channel, RGB, for values in 0..1.
     """
 
     min_size_px: int = 800
@@ -138,14 +138,14 @@ class EncodingConfig:
 
     Args:
         strides: input pixels per cell, P3 first.
-        size_ranges: smallest and largest max(ltrb) in pixels that a level answers for.
+        size_ranges: smallest and largest max(ltrb) in pixels of the boxes that each level learns.
         range_ends: ``closed`` (authors: a distance of exactly 64 is valid on P3 and P4) or
             ``open`` (torchvision: valid on neither).
         location_offset: ``half_stride`` (paper: ``i * s + s // 2``) or ``zero`` (torchvision).
         location_step: ``stride``, or ``grid``: torchvision's ``padded_size // cells``, which is not
             the stride on P6 and P7 unless the stride divides the padded size.
-        center_radius: a location must be closer than this many strides to the box centre; none:
-            anywhere inside.
+        center_radius: a location must be closer than this many strides to the box centre; None
+            admits every location inside the box.
         area_rule: how the smallest of several boxes is found: ``plain`` area, ``inclusive`` (the
             authors' area of ``(w + 1) * (h + 1)``), or ``float32`` (torchvision's ``1e8 - area``,
             where areas that differ by less than about 8 square pixels tie, and boxes of 1e8 square
@@ -163,7 +163,8 @@ class EncodingConfig:
     def __post_init__(self) -> None:
         if len(self.strides) != len(self.size_ranges) or not self.strides:
             raise ConfigError(
-                f"{len(self.strides)} strides, {len(self.size_ranges)} size ranges: must be as many"
+                f"{len(self.strides)} strides, {len(self.size_ranges)} size ranges: the numbers "
+                "must be equal and at least 1"
             )
         for low, high in self.size_ranges:
             if not low < high:
@@ -194,7 +195,7 @@ class LossConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingConfig:
-    """From head outputs to detections.
+    """How head outputs are made detections.
 
     Args:
         score: ``sqrt`` of classification times centre-ness, or their ``product``.
@@ -202,8 +203,8 @@ class DecodingConfig:
             or the final ``score`` (torchvision).
         score_threshold: candidates must lie strictly above.
         top_k_per_level: candidates kept on each level, over all (location, class) pairs.
-        nms_iou: a box is dropped when it overlaps a better one of its class by more than this.
-        max_detections: per image.
+        nms_iou: a box is dropped if its IoU with a better box of its class is more than this.
+        max_detections: detections kept per image.
     """
 
     score: Literal["sqrt", "product"] = "sqrt"
@@ -224,7 +225,7 @@ class DecodingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """One FCOS: everything that its weights and its numbers depend on."""
+    """The configuration of one FCOS: everything its weights and results depend on."""
 
     preset: PresetName
     num_classes: int
@@ -303,10 +304,10 @@ PRESETS = {"paper": paper, "improved": improved, "torchvision": torchvision}
 
 
 def preset_config(name: str, num_classes: int, backbone: str = "resnet50") -> ModelConfig:
-    """Look a preset up by its name.
+    """Make the configuration of a preset.
 
     Raises:
-        ConfigError: no such preset, or no such backbone.
+        ConfigError: there is no such preset or no such backbone.
     """
     if name not in PRESETS:
         raise ConfigError(f"preset {name!r}: must be one of {', '.join(PRESETS)}")
@@ -314,12 +315,12 @@ def preset_config(name: str, num_classes: int, backbone: str = "resnet50") -> Mo
 
 
 def config_to_dict(config: ModelConfig) -> dict[str, Any]:
-    """Plain lists, numbers and strings, for JSON; infinity becomes the string ``inf``."""
+    """Convert to lists, numbers and strings for JSON; infinity becomes the string ``inf``."""
     return plain_values(asdict(config))
 
 
 def plain_values(values: Mapping[str, object]) -> dict[str, Any]:
-    """Lists for tuples and the string ``inf`` for infinity, at any depth."""
+    """Replace tuples by lists and infinity by the string ``inf``, at any depth."""
     return cast("dict[str, Any]", _plain(dict(values)))
 
 

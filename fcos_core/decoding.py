@@ -16,7 +16,7 @@ from fcos_core.boxes import clip_boxes, ltrb_to_boxes
 from fcos_core.config import DecodingConfig
 from fcos_core.locations import LocationGrid
 from fcos_core.structures import HeadOutputs
-from fcos_core.torchvision_parts import nms
+from fcos_core.torchvision_imports import nms
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class DecodedBatch:
         boxes: xyxy in pixels of the padded input.
         scores: 0..1.
         labels: class indices.
-        counts: how many each image has.
+        counts: number of detections of each image.
     """
 
     boxes: Float[Tensor, "B D 4"]
@@ -38,7 +38,7 @@ class DecodedBatch:
 
 @dataclass(frozen=True)
 class Candidates:
-    """What NMS chooses from; rejected places have ``is_valid`` false and score -1."""
+    """The input of NMS; rejected places have ``is_valid`` false and score -1."""
 
     boxes: Float[Tensor, "B K 4"]
     scores: Float[Tensor, "B K"]
@@ -57,11 +57,11 @@ def decode(
     """Decode a batch.
 
     Args:
-        outputs: of the head, in any precision.
+        outputs: outputs of the head, in any precision.
         grid: the locations.
         config: thresholds and limits.
         sizes: height and width of each image inside its padding; boxes are clipped to them.
-        unit_px: what one unit of ``outputs.distances`` is, in pixels, per location.
+        unit_px: length of one unit of ``outputs.distances`` in pixels, per location.
     """
     found = select_candidates(outputs, grid, config, sizes=sizes, unit_px=unit_px)
     return suppress(found, config)
@@ -135,8 +135,8 @@ def _keep(found: Candidates, image: int, config: DecodingConfig) -> Int64[Tensor
     boxes, labels = found.boxes[image, valid], found.labels[image, valid]
     if len(valid) == 0:
         return valid
-    # Each class is moved to a plane of its own, so one call serves all. In float64 the move is
-    # exact for float32 coordinates; in float32 it would round them to 1/128 px from class 64 on.
+    # The boxes of each class are moved apart, so that one call serves all classes. In float64 the
+    # move is exact for float32 coordinates; float32 would round to 1/128 px from class 64 on.
     plane = labels.double() * (boxes.max().double() + 1)
     order = torch.argsort(found.scores[image, valid], descending=True, stable=True)
     ranked = (boxes.double() + plane[:, None])[order]

@@ -5,11 +5,11 @@ A message carries the value, the limit and the place: ``image 42, box 3: x2 10 <
 
 
 class FcosError(Exception):
-    """The base of all errors that are an answer to somebody's input and not a bug."""
+    """The base of all errors that input or environment cause; other exceptions are bugs."""
 
 
 class ConfigError(FcosError):
-    """The command cannot work as asked; nothing was started. Exit code 2."""
+    """The command cannot work with these settings; nothing was started. Exit code 2."""
 
 
 class CheckpointError(FcosError):
@@ -17,11 +17,11 @@ class CheckpointError(FcosError):
 
 
 class DataError(FcosError):
-    """This one item cannot be used; it is recorded in its row and the run goes on."""
+    """One item cannot be used; its row records the error and the run goes on."""
 
 
 class ImageError(DataError):
-    """The bytes are no image that can be decoded whole and within the caps."""
+    """The bytes are not an image that can be decoded completely and within the limits."""
 
 
 class VideoError(DataError):
@@ -33,23 +33,23 @@ class AnnotationError(DataError):
 
 
 class NotFiniteError(DataError):
-    """The network answers this image with NaN or infinity."""
+    """The network's outputs for this image contain NaN or infinity."""
 
 
 class DeviceMemoryError(DataError):
-    """The image needs more memory than the device has, even alone in its batch."""
+    """The image needs more memory than the device has, even in a batch of one."""
 
 
 class WorkerDiedError(DataError):
-    """Whoever computes this item dies of it: alone, in a fresh process, again and again."""
+    """The process that works on this item dies each time, even a new process with no other item."""
 
 
 class DeviceError(FcosError):
-    """The device or this process can no longer be trusted; a fresh process may do better."""
+    """The device or this process has failed; a new process may succeed."""
 
 
 class StorageError(FcosError):
-    """An object cannot be read or written now; worth another try, a bounded number of times."""
+    """An object cannot be read or written now; it is retried a limited number of times."""
 
 
 class IncompleteRunError(FcosError):

@@ -30,7 +30,7 @@ Uint8Image = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class ImageBatch:
-    """Images ready for the network: ``I`` of them, filled up to ``B`` with zeros.
+    """``I`` images ready for the network, filled up to ``B`` with zeros.
 
     Args:
         pixels: normalised and zero-padded.
@@ -57,13 +57,13 @@ def padded_shape(height: int, width: int, config: InputConfig) -> tuple[int, int
 
 
 def check_image(image: npt.NDArray[np.generic], place: str) -> Uint8Image:
-    """Refuse what is no image.
+    """Refuse an array that is not an RGB image.
 
     Returns:
         The same array.
 
     Raises:
-        ImageError: not height x width x 3 of uint8, or without pixels.
+        ImageError: the array is not height x width x 3 of uint8, or has no pixels.
     """
     if image.dtype != np.uint8 or image.ndim != CHANNELS or image.shape[-1] != CHANNELS:
         raise ImageError(
@@ -84,9 +84,9 @@ def make_batch(
     Args:
         images: RGB uint8, height x width x 3.
         config: sizes and normalisation.
-        device: where the work is done and the batch shall lie.
-        batch_size: the batch is filled up with zeros to this many, so that every batch of a run has
-            one shape.
+        device: device of the computation and of the batch.
+        batch_size: number of images to which zeros fill the batch, so that all batches of a run
+            have the same number.
     """
     resized = [resize(normalize(image, config, device), config) for image in images]
     sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in resized]
@@ -109,7 +109,7 @@ def stack_padded(
     Args:
         images: normalised; at least one.
         size_divisor: the largest height and width are rounded up to a multiple of this.
-        batch_size: images of zeros fill the batch up to this many.
+        batch_size: number of images to which zeros fill the batch.
     """
     rows, columns = (
         -(-max(int(image.shape[axis]) for image in images) // size_divisor) * size_divisor
@@ -134,7 +134,7 @@ def normalize(
 
 
 def resize(image: Float[Tensor, "3 H W"], config: InputConfig) -> Float[Tensor, "3 h w"]:
-    """Bilinear, to the shape :func:`resized_shape` gives."""
+    """Resize bilinearly to the shape of :func:`resized_shape`."""
     height, width = int(image.shape[-2]), int(image.shape[-1])
     shape = resized_shape(height, width, config)
     if shape == (height, width):

@@ -1,4 +1,4 @@
-"""Where each head cell lies in the padded input, and which sizes it answers for; section 3.1.
+"""The location of each head cell in the padded input, and the box sizes it learns; section 3.1.
 
 Letters: ``L`` locations over all levels, P3 first, rows before columns.
 """
@@ -16,13 +16,13 @@ from fcos_core.config import EncodingConfig
 
 @dataclass(frozen=True)
 class LocationGrid:
-    """Every location of one padded input shape.
+    """All locations of one padded input shape.
 
     Args:
         points: x, y in pixels of the padded input.
-        strides: of the location's level, in pixels.
-        size_ranges: smallest and largest max(ltrb) the location answers for, in pixels.
-        num_per_level: locations on each level.
+        strides: stride of each location's level, in pixels.
+        size_ranges: smallest and largest max(ltrb) of the boxes each location learns, in pixels.
+        num_per_level: number of locations on each level.
     """
 
     points: Float[Tensor, "L 2"]
@@ -31,12 +31,12 @@ class LocationGrid:
     num_per_level: tuple[int, ...]
 
 
-def map_sizes(size: int, strides: Sequence[int]) -> tuple[int, ...]:
-    """Cells along one side at each level: stride-2 convolutions with padding 1 round up.
+def level_sizes(size: int, strides: Sequence[int]) -> tuple[int, ...]:
+    """Number of cells along one side of each level; stride-2 convolutions with padding 1 round up.
 
     Args:
         size: height or width of the padded input in pixels.
-        strides: of the levels, rising by powers of two.
+        strides: strides of the levels, rising by powers of two.
     """
     return tuple(-(-size // stride) for stride in strides)
 
@@ -54,7 +54,7 @@ def location_grid(
         padded_shape: height and width of the network's input.
         level_shapes: height and width of each level's map.
         config: offset, step, strides and size ranges.
-        device: where the tensors shall lie.
+        device: device of the tensors.
 
     Returns:
         The grid; the tensors are shared between callers and must not be changed.

@@ -1,4 +1,4 @@
-"""The three losses: focal, box IoU or GIoU, centre-ness; section 3.1 and 3.2.
+"""The three losses: focal, box IoU or GIoU, centre-ness; sections 3.1 and 3.2.
 
 Letters: ``B`` images, ``L`` locations, ``C`` classes, ``P`` positive locations, ``N`` any number.
 """
@@ -21,7 +21,7 @@ _LEAST_CENTERNESS = 1e-6
 
 @dataclass(frozen=True)
 class Losses:
-    """Scalars whose sum is minimised."""
+    """The three losses of a batch; training minimises their sum."""
 
     classification: Float[Tensor, ""]
     box: Float[Tensor, ""]
@@ -38,10 +38,10 @@ def sigmoid_focal_loss(
     """Sum of the focal loss (arXiv 1708.02002, equation 5) over all elements.
 
     Args:
-        logits: before the sigmoid.
+        logits: values before the sigmoid.
         is_positive: 1 where the class is present, else 0.
         alpha: weight of positives; negatives get ``1 - alpha``.
-        gamma: how strongly easy examples are discounted.
+        gamma: focusing parameter; the larger, the less easy examples count.
     """
     probability = torch.sigmoid(logits)
     cross_entropy = F.binary_cross_entropy_with_logits(logits, is_positive, reduction="none")
@@ -56,9 +56,9 @@ def box_loss(
     """``-log IoU`` (with the authors' +1 smoothing) or ``1 - GIoU`` of each predicted box.
 
     Args:
-        predicted: xyxy.
-        boxes: xyxy, the ground truth.
-        config: which of the two.
+        predicted: predicted boxes, xyxy.
+        boxes: ground-truth boxes, xyxy.
+        config: the choice of the loss.
     """
     if config.box_loss == "giou":
         return 1 - iou_and_giou(predicted, boxes)[1]
@@ -73,18 +73,19 @@ def box_loss(
 
 
 def loss_counts(targets: Targets) -> Float[Tensor, "2"]:
-    """Number of positives, and sum of their centre-ness targets: what losses are divided by."""
+    """Number of positives and sum of their centre-ness targets, for :meth:`Normalizers.of`."""
     num_positives = (targets.labels >= 0).sum()
     return torch.stack([num_positives.float(), targets.centerness.sum()])
 
 
 @dataclass(frozen=True)
 class Normalizers:
-    """What the sums over a batch are divided by.
+    """Divisors of the losses, which are sums over a batch.
 
     Args:
-        positives: of the classification and centre-ness losses, and of an unweighted box loss.
-        centerness: of a box loss that is weighted by centre-ness.
+        positives: divisor of the classification and centre-ness losses, and of an unweighted box
+            loss.
+        centerness: divisor of a box loss weighted by centre-ness.
     """
 
     positives: Float[Tensor, ""]
@@ -92,12 +93,12 @@ class Normalizers:
 
     @staticmethod
     def of(counts: Float[Tensor, "2"], *, num_workers: int = 1) -> "Normalizers":
-        """Divide by what all workers have together, and by one where they have nothing.
+        """Make the divisors of one worker's losses, which are never zero.
 
         Args:
-            counts: of :func:`loss_counts`, summed over the workers.
-            num_workers: that average their gradients; each one's normaliser is smaller by this
-                factor, so that the mean of their losses is the loss of the whole batch.
+            counts: the result of :func:`loss_counts`, summed over all workers.
+            num_workers: number of workers that average their gradients; the divisors are smaller by
+                this factor, so that the mean of the workers' losses is the loss of the whole batch.
         """
         return Normalizers(
             positives=counts[0].clamp(min=1) / num_workers,
@@ -117,17 +118,17 @@ def compute_losses(
     """The three losses of a batch, computed in float32.
 
     Args:
-        outputs: of the head.
-        targets: of the same images and grid.
+        outputs: outputs of the head.
+        targets: targets of the same images and grid.
         grid: the locations.
-        config: which losses, with which constants.
-        unit_px: what one unit of ``outputs.distances`` is, in pixels, per location.
-        normalizers: by default of this batch alone; a distributed step counts over all workers
-            (the authors' normalisation).
+        config: the kinds and constants of the losses.
+        unit_px: length of one unit of ``outputs.distances`` in pixels, per location.
+        normalizers: by default those of this batch alone; a distributed step counts over all
+            workers (the authors' normalisation).
 
     Returns:
-        Scalars. On a batch without positives the box and centre-ness losses are exactly zero (and
-        still part of the graph, so that a distributed step finds a gradient for every parameter).
+        Scalars. Without positives the box and centre-ness losses are exactly zero, but still part
+        of the graph, so that a distributed step has a gradient for every parameter.
     """
     if normalizers is None:
         normalizers = Normalizers.of(loss_counts(targets))

@@ -26,27 +26,27 @@ _DEVICE_ERRORS = (
     "CUDNN_STATUS",
     "CUBLAS_STATUS",
     "No CUDA GPUs are available",
-    "DefaultCPUAllocator",  # the machine's own memory has run out
+    "DefaultCPUAllocator",  # the machine's own memory is exhausted
 )
-"""How torch says that a device is lost, where it has no class for it."""
+"""Texts of torch's errors about a failed device that have no class of their own."""
 
 
 class Predictor:
     """Holds a model on a device and finds objects in images.
 
     Only images of the same padded shape share a batch, and a short batch is filled up to full
-    size: so an image's detections do not depend on its batch mates.
+    size, so an image's detections do not depend on the other images of its batch.
 
     Args:
         model: moved to the device and put into evaluation mode.
-        device: ``auto`` takes a CUDA device when there is one.
+        device: name of a device; ``auto`` takes a CUDA device if there is one.
         precision: of backbone, pyramid and head; decoding and NMS are always float32.
-        engine: how the network is run.
+        engine: how the network is executed.
         batch_size: images per forward pass.
-        score_threshold: detections must lie above; by default the model's own.
+        score_threshold: detections must score above this; by default the model's own threshold.
 
     Raises:
-        ConfigError: a setting is out of its limits, or the device is not there.
+        ConfigError: a setting is out of its limits, or the device does not exist.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Predictor:
         self.decoding = _with_threshold(model.config.decoding, score_threshold)
 
     def padded_shape(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of the network's input for an image; equal ones may share a batch."""
+        """Height and width of the network's input; images with equal ones may share a batch."""
         return padded_shape(height, width, self.model.config.input)
 
     def __call__(self, images: Sequence[npt.NDArray[np.generic]]) -> list[Detections]:
@@ -84,10 +84,10 @@ class Predictor:
             images: upright RGB uint8 arrays, height x width x 3.
 
         Returns:
-            One ``Detections`` each, on the CPU, in pixels of the image.
+            One ``Detections`` per image, on the CPU, in pixels of the image.
 
         Raises:
-            ImageError: an array is no RGB image.
+            ImageError: an array is not an RGB image.
         """
         checked = [check_image(image, f"image {i}") for i, image in enumerate(images)]
         groups: dict[tuple[int, int], list[int]] = {}
@@ -108,26 +108,26 @@ class Predictor:
     ) -> list[Detections]:
         """Find objects in at most ``batch_size`` images that share one padded shape.
 
-        Where the device's memory does not suffice, ``torch.OutOfMemoryError`` says so, and a
-        smaller batch may still do.
+        If the device's memory does not suffice, this raises ``torch.OutOfMemoryError``; a smaller
+        batch may still fit.
 
         Args:
             images: upright RGB uint8 arrays, height x width x 3.
-            batch_size: what the batch is filled up to, the predictor's own by default; another one
+            batch_size: size to which the batch is filled, by default the predictor's; another size
                 changes the last bits.
 
         Returns:
-            One ``Detections`` each, on the CPU, in pixels of the image.
+            One ``Detections`` per image, on the CPU, in pixels of the image.
 
         Raises:
-            NotFiniteError: the network gives NaN or infinity for one of them.
+            NotFiniteError: the network's outputs for an image contain NaN or infinity.
             DeviceError: the device has failed.
         """
         with device_errors():
             return self._predict_batch(images, batch_size or self.batch_size)
 
     def free_memory(self) -> None:
-        """Give the device's memory back that is only kept for the next time."""
+        """Release the memory of the device that torch has cached."""
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -148,7 +148,7 @@ class Predictor:
             outputs = self.model(batch.pixels)
         grid = self.model.grid(batch.pixels, outputs)
         outputs = outputs.first(count)
-        is_finite = outputs.is_finite()  # looked at below, when the device is done anyway
+        is_finite = outputs.is_finite()  # read below, where the device is awaited anyway
         decoded = decode(
             outputs,
             grid,
@@ -160,7 +160,7 @@ class Predictor:
         scores, labels = decoded.scores.cpu(), decoded.labels.cpu()
         bad = [i for i, is_good in enumerate(is_finite.tolist()) if not is_good]
         if bad:
-            # Its NaN would pass no threshold: an image without objects, for all that follows.
+            # NaN passes no threshold, so the image would seem to have no objects.
             raise NotFiniteError(
                 f"image {bad[0]} of {count}: the network's outputs are not all finite "
                 f"({self.precision})"
@@ -174,11 +174,11 @@ class Predictor:
 
 @contextmanager
 def device_errors() -> Generator[None]:
-    """Give torch's words for a lost device one name; ``torch.OutOfMemoryError`` stays what it is.
+    """Turn torch's errors about a failed device into ``DeviceError``, except out of memory.
 
     Raises:
         DeviceError: the device or the process has failed.
-        RuntimeError: something else.
+        RuntimeError: any other error, ``torch.OutOfMemoryError`` included.
     """
     try:
         yield
@@ -195,10 +195,10 @@ def _is_device_error(error: RuntimeError) -> bool:
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """Turn ``auto`` or a name into a device that is there.
+    """Turn ``auto`` or a name into a device of this machine.
 
     Raises:
-        ConfigError: no such device on this machine.
+        ConfigError: this machine has no such device.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -214,7 +214,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def _exact_convolutions() -> AbstractContextManager[None]:
-    """On CUDA: TF32 would take half the bits of fp32, other kernels may add in another order."""
+    """On CUDA, TF32 would lose half the bits of fp32; other kernels may add in another order."""
     return torch.backends.cudnn.flags(
         enabled=torch.backends.cudnn.enabled, deterministic=True, allow_tf32=False
     )

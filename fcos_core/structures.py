@@ -1,4 +1,4 @@
-"""What goes in and out of FCOS.
+"""The inputs and outputs of FCOS.
 
 Letters: ``D`` detections, ``G`` ground-truth boxes, ``B`` images, ``L`` locations.
 """
@@ -17,7 +17,7 @@ BACKGROUND = -1
 
 @dataclass(frozen=True)
 class Category:
-    """One class of a model: ``id`` is COCO's ``category_id``, its place the label."""
+    """One class of a model: ``id`` is COCO's ``category_id``, its index in the list the label."""
 
     id: int
     name: str
@@ -25,7 +25,7 @@ class Category:
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one image, by falling score.
+    """The detections of one image, by falling score.
 
     Args:
         boxes: xyxy in pixels of the original upright image.
@@ -46,7 +46,7 @@ class GroundTruth:
     """The boxes of one image.
 
     Args:
-        boxes: xyxy in pixels, in whatever frame the caller says.
+        boxes: xyxy in pixels, of the original image or of the padded input.
         labels: class indices from 0.
     """
 
@@ -54,11 +54,11 @@ class GroundTruth:
     labels: Int64[Tensor, " G"]
 
     def check(self, place: str, num_classes: int) -> None:
-        """Refuse what cannot be learnt from; call it once, on the CPU, where the boxes come in.
+        """Refuse boxes that cannot be learnt; call this once, on the CPU, where boxes are read.
 
         Args:
-            place: names the image in the message.
-            num_classes: labels must lie below.
+            place: name of the image in the message.
+            num_classes: limit of the labels, which must be smaller.
 
         Raises:
             AnnotationError: a box is not finite or has no area, or a label is out of range.
@@ -88,10 +88,10 @@ class HeadOutputs:
     """Raw outputs of the head for a batch, all levels concatenated, P3 first, rows before columns.
 
     Args:
-        cls_logits: one per class.
+        cls_logits: one logit per class.
         distances: l, t, r, b after the activation; in strides when the model normalises them, else
             in pixels.
-        centerness_logits: one per location.
+        centerness_logits: one logit per location.
         level_shapes: height and width of each level's map.
     """
 
@@ -101,7 +101,7 @@ class HeadOutputs:
     level_shapes: tuple[tuple[int, int], ...]
 
     def first(self, count: int) -> "HeadOutputs":
-        """The outputs of the first ``count`` images; the rest filled the batch up."""
+        """The outputs of the first ``count`` images; the others only fill the batch."""
         return HeadOutputs(
             self.cls_logits[:count],
             self.distances[:count],
@@ -110,8 +110,8 @@ class HeadOutputs:
         )
 
     def is_finite(self) -> Bool[Tensor, " B"]:
-        """Whether an image's outputs are all numbers; nothing waits for a device here."""
-        # One sum each: NaN and infinity survive it, and no mask as large as the logits is made.
+        """Whether all outputs of each image are finite; this does not wait for the device."""
+        # NaN and infinity survive a sum, which needs no mask as large as the logits.
         outputs = (self.cls_logits, self.distances, self.centerness_logits)
         sums = [output.flatten(1).sum(dim=1, dtype=torch.float32) for output in outputs]
         return torch.stack(sums).isfinite().all(dim=0)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fcos_core.boxes import boxes_to_ltrb
 from fcos_core.config import EncodingConfig
-from fcos_core.locations import LocationGrid, location_grid, map_sizes
+from fcos_core.locations import LocationGrid, level_sizes, location_grid
 from fcos_core.metrics.bpr.frames import boxes_in_frame, frames_of
 from fcos_core.metrics.bpr.locations import measure_locations
 from fcos_core.metrics.bpr.rules import LocationRule
@@ -146,7 +146,7 @@ def _pair(shapes: Int64[np.ndarray, "1 2"]) -> tuple[int, int]:
 def _levels(
     boxes: Float[np.ndarray, "G 4"], padded: tuple[int, int], encoding: EncodingConfig
 ) -> tuple[LevelTargets, ...]:
-    rows, columns = (map_sizes(side, encoding.strides) for side in padded)
+    rows, columns = (level_sizes(side, encoding.strides) for side in padded)
     shapes = tuple(zip(rows, columns, strict=True))
     grid = location_grid(padded, shapes, encoding, torch.device("cpu"))
     truth = torch.from_numpy(boxes)

@@ -18,12 +18,12 @@ from fcos_core.structures import BACKGROUND, GroundTruth
 
 @dataclass(frozen=True)
 class Targets:
-    """What every location of a batch learns.
+    """The targets of all locations of a batch.
 
     Args:
         labels: class indices; ``BACKGROUND`` where no box qualifies.
-        matched: index of the box in its image; ``BACKGROUND`` where none.
-        boxes: the box to learn, xyxy in pixels of the padded input; zeros where none.
+        matched: index of the box in its image; ``BACKGROUND`` where no box qualifies.
+        boxes: the box to learn, xyxy in pixels of the padded input; zeros where no box qualifies.
         centerness: 0..1; zero where no box qualifies.
     """
 
@@ -39,8 +39,8 @@ def encode(
     """Choose the box each location learns, the smallest when several qualify.
 
     Args:
-        ground_truths: one per image, in pixels of the padded input; may be empty.
-        grid: the locations of that input.
+        ground_truths: one per image, in pixels of the padded input; an image may have no boxes.
+        grid: the locations of the padded input.
         config: centre sampling, interval ends and how areas are compared.
 
     Returns:
@@ -79,8 +79,8 @@ def assign(
         return torch.full(
             (num_locations,), BACKGROUND, dtype=torch.int64, device=grid.points.device
         )
-    # Sorted by area once, the smallest candidate is the first one; a stable sort keeps the file's
-    # order among equals.
+    # The boxes are sorted by area, so the smallest candidate is the first; a stable sort keeps the
+    # file's order among equal areas.
     order = torch.argsort(_area_rank(boxes, config), stable=True)
     is_candidate = candidates(boxes[order], grid, config)
     first = is_candidate.to(torch.uint8).argmax(dim=1)
@@ -92,7 +92,8 @@ def candidates(
 ) -> Bool[Tensor, "L G"]:
     """Which boxes each location could learn.
 
-    It lies inside, near enough to the centre, and the size fits its level.
+    The location lies inside the box and near enough to its centre, and the box's size fits the
+    location's level.
     """
     points = grid.points[:, None, :]
     ltrb = boxes_to_ltrb(points, boxes[None, :, :])
@@ -113,7 +114,7 @@ def candidates(
 
 
 def centerness(ltrb: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N"]:
-    """Equation 3: 1 in the middle of the box, 0 on its sides; 0 as well outside of it.
+    """Equation 3: 1 in the middle of the box, 0 on its sides and outside.
 
     Args:
         ltrb: distances to the four sides, in any unit.
@@ -125,7 +126,7 @@ def centerness(ltrb: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N"]:
 
 
 def _area_rank(boxes: Float[Tensor, "G 4"], config: EncodingConfig) -> Float[Tensor, " G"]:
-    """What is compared to find the smallest box; see ``EncodingConfig.area_rule``."""
+    """The value compared to find the smallest box; see ``EncodingConfig.area_rule``."""
     match config.area_rule:
         case "plain":
             return box_areas(boxes)

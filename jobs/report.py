@@ -1,7 +1,7 @@
-"""One HTML page about a run: how good it is, on what, where it fails and how fast it was.
+"""One HTML page about a run: its accuracy, example images, errors, speed and provenance.
 
 The page is a single file of at most five megabytes, whatever the size of the run: rows are read one
-shard at a time, and only the images that stand out are drawn.
+shard at a time, and only a few example images are drawn.
 """
 
 from __future__ import annotations
@@ -18,21 +18,26 @@ from jobs.html import formats
 from jobs.html.page import MAX_BYTES, Page, render
 from jobs.html.section import Section
 from jobs.inputs.relocated import image_reader
+from jobs.reporting.examples.drawn import (
+    DrawnExampleSet,
+    draw_example_sets,
+    without_last,
+)
 from jobs.reporting.examples.frames import FrameReader
-from jobs.reporting.examples.panels import DrawnPanel, draw_panels, panels_section, without_last
+from jobs.reporting.examples.ground_truth import RunGroundTruth
 from jobs.reporting.examples.scan import Scan, scan
-from jobs.reporting.examples.thumbnails import Drawer
-from jobs.reporting.examples.truth import Truth
+from jobs.reporting.examples.thumbnails import ThumbnailRenderer
 from jobs.reporting.results import read_curves, read_metrics, read_recall
 from jobs.reporting.sections.breakdowns import breakdowns_section
 from jobs.reporting.sections.classes import classes_section, curves_section
 from jobs.reporting.sections.contents import contents_section, quarantine_section
+from jobs.reporting.sections.errors import confusions_section, errors_section
+from jobs.reporting.sections.examples import examples_section
 from jobs.reporting.sections.headline import headline_section
-from jobs.reporting.sections.mistakes import confusions_section, errors_section
 from jobs.reporting.sections.provenance import provenance_section
 from jobs.reporting.sections.recall import ladder_section, recall_section
 from jobs.reporting.sections.scores import calibration_section, thresholds_section
-from jobs.reporting.sections.throughput import pace_of_videos, read_work, throughput_section
+from jobs.reporting.sections.throughput import pace_of_videos, read_events, throughput_section
 from jobs.reporting.sections.videos import videos_section
 from jobs.rundir.directory import RunDirectory, RunRecord
 from jobs.rundir.metrics_json import Metrics
@@ -42,8 +47,8 @@ from jobs.storage import absolute, join, storage_for
 
 _log = logging.getLogger(__name__)
 
-USUAL_SCORE = 0.5
-"""From which on detections count where no better threshold is known."""
+DEFAULT_SCORE = 0.5
+"""Least score of a detection that counts, if the evaluation found no best threshold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +58,7 @@ class ReportResult:
     Attributes:
         run: uri of the run's directory.
         report: uri of the page.
-        num_bytes: of the page.
+        num_bytes: size of the page.
     """
 
     run: str
@@ -61,7 +66,7 @@ class ReportResult:
     num_bytes: int
 
     def summary(self) -> dict[str, Any]:
-        """What the command's last line on stdout says."""
+        """The values of the summary line on stdout."""
         return {"run": self.run, "report": self.report, "bytes": self.num_bytes}
 
 
@@ -74,9 +79,9 @@ def run(
     """Write the page.
 
     Args:
-        config: what to report on.
-        truth: the content of ``config.annotations``, file names included, where the caller has it.
-        proof: of the run, where the caller has it already.
+        config: the run, and where the page goes.
+        truth: the content of ``config.annotations`` with file names; None to read it here.
+        proof: the proof of completeness; None to prove it here.
     """
     directory = RunDirectory(config.run)
     record = directory.read_run_record()
@@ -85,13 +90,15 @@ def run(
     joined = None if annotations is None else _joined(directory, record, annotations, metrics)
     found = scan(directory, joined, _score(metrics))
     names = {category.id: category.name for category in record.categories}
-    frames = FrameReader.of_panels(directory, found.frame_panels, config.image_root)
-    drawer = Drawer(image_reader(config.image_root), names, found.score, frames)
-    panels = draw_panels(found.panels, drawer)
-    frame_panels = draw_panels(found.frame_panels, drawer)
+    frames = FrameReader.of_examples(directory, found.frame_example_sets, config.image_root)
+    renderer = ThumbnailRenderer(image_reader(config.image_root), names, found.score, frames)
+    images = draw_example_sets(found.example_sets, renderer)
+    frame_images = draw_example_sets(found.frame_example_sets, renderer)
     proof = proof or prove(directory)
-    sections = _Sections(directory, record, metrics, proof, found, is_judged=joined is not None)
-    data = _within_budget(sections, panels, frame_panels)
+    sections = _Sections(
+        directory, record, metrics, proof, found, has_ground_truth=joined is not None
+    )
+    data = _within_budget(sections, images, frame_images)
     uri = absolute(config.out) if config.out else join(directory.uri, "report", "index.html")
     storage_for(uri).write(uri, data)
     return ReportResult(run=directory.uri, report=uri, num_bytes=len(data))
@@ -99,36 +106,38 @@ def run(
 
 @dataclass(frozen=True, kw_only=False)
 class _Sections:
-    """Everything that the page is made of, but for its images."""
+    """Everything on the page except the example images."""
 
     directory: RunDirectory
     record: RunRecord
     metrics: Metrics | None
     proof: Proof
     found: Scan
-    is_judged: bool
+    has_ground_truth: bool
 
     def page(
-        self, panels: Sequence[DrawnPanel], frame_panels: Sequence[DrawnPanel], num_left_out: int
+        self,
+        images: Sequence[DrawnExampleSet],
+        frames: Sequence[DrawnExampleSet],
+        num_left_out: int,
     ) -> bytes:
-        """Write the page with these images and frames."""
+        """Write the page with these example images and frames."""
         metrics = None if self.metrics is None else self.metrics.main
         proof, found = self.proof, self.found
-        apart = None if self.metrics is None or metrics is not self.metrics else self.metrics.video
-        work = read_work(self.directory)
-        names = {category.id: category.name for category in self.record.categories}
-        images = panels_section(
-            panels,
-            is_judged=self.is_judged,
-            num_left_out=num_left_out,
+        of_videos = (
+            None if self.metrics is None or metrics is not self.metrics else self.metrics.video
         )
+        events = read_events(self.directory)
+        names = {category.id: category.name for category in self.record.categories}
         sections: list[Section] = [
             headline_section(metrics, proof),
             classes_section(metrics),
             curves_section(read_curves(self.directory, metrics), metrics),
-            images,
+            examples_section(
+                images, has_ground_truth=self.has_ground_truth, num_left_out=num_left_out
+            ),
             videos_section(
-                apart, proof.videos, found, pace_of_videos(work, self.directory), frame_panels
+                of_videos, proof.videos, found, pace_of_videos(events, self.directory), frames
             ),
             breakdowns_section(found),
             errors_section(metrics),
@@ -138,7 +147,7 @@ class _Sections:
             ladder_section(metrics),
             recall_section(read_recall(self.directory)),
             contents_section(found, names),
-            throughput_section(work),
+            throughput_section(events),
             quarantine_section(found),
             provenance_section(self.directory, self.record, proof, metrics),
         ]
@@ -156,20 +165,20 @@ class _Sections:
 
 
 def _within_budget(
-    sections: _Sections, panels: Sequence[DrawnPanel], frame_panels: Sequence[DrawnPanel]
+    sections: _Sections, images: Sequence[DrawnExampleSet], frames: Sequence[DrawnExampleSet]
 ) -> bytes:
-    """Leave out images until the page is small enough."""
-    num_left_out, num_images = 0, len(panels)
-    every = [*panels, *frame_panels]
+    """Leave out example images until the page is small enough."""
+    num_left_out, num_image_sets = 0, len(images)
+    every = [*images, *frames]
     while True:
-        data = sections.page(every[:num_images], every[num_images:], num_left_out)
-        if len(data) <= MAX_BYTES or not any(panel.thumbnails for panel in every):
+        data = sections.page(every[:num_image_sets], every[num_image_sets:], num_left_out)
+        if len(data) <= MAX_BYTES or not any(one.thumbnails for one in every):
             return data
         every, num_left_out = without_last(every), num_left_out + 1
 
 
 def _annotations(config: ReportConfig, metrics: Metrics | None) -> CocoAnnotations | None:
-    """Read the annotations that were asked for, or those that the run was scored against."""
+    """Read the given annotations, by default those that the run was scored against."""
     if config.annotations is not None:
         return load_annotations(config.annotations, names="images and frames")
     if metrics is None:
@@ -177,11 +186,12 @@ def _annotations(config: ReportConfig, metrics: Metrics | None) -> CocoAnnotatio
     try:
         annotations = load_annotations(metrics.annotations, names="images and frames")
     except (AnnotationError, ConfigError) as error:
-        _log.warning("images are chosen without ground truth: %s", error)
+        _log.warning("example images are selected without ground truth: %s", error)
         return None
     if annotations.sha256 != metrics.annotations_sha256:
         _log.warning(
-            "images are chosen without ground truth: %s has changed since the run was scored",
+            "example images are selected without ground truth: %s has changed since the run was "
+            "scored",
             annotations.uri,
         )
         return None
@@ -193,25 +203,25 @@ def _joined(
     record: RunRecord,
     annotations: CocoAnnotations,
     metrics: Metrics | None,
-) -> Truth:
+) -> RunGroundTruth:
     """Join the annotations to the run.
 
     Raises:
-        ConfigError: the run was scored against others.
+        ConfigError: the run was scored against other annotations.
     """
     if metrics is not None and metrics.annotations_sha256 != annotations.sha256:
         raise ConfigError(
             f"{annotations.uri}: {directory.uri} was scored against other annotations "
-            f"({metrics.annotations}); score it against these first: fcos evaluate"
+            f"({metrics.annotations}); run fcos evaluate with these annotations first"
         )
     require_same_categories({c.id: c.name for c in record.categories}, annotations)
-    return Truth(directory, annotations, record.input_annotations)
+    return RunGroundTruth(directory, annotations, record.input_annotations)
 
 
 def _score(metrics: Metrics | None) -> float:
-    """From which on detections count: the best threshold where one was worked out."""
+    """Least score of a detection that counts: the best threshold, if the evaluation found one."""
     if metrics is None or metrics.main.thresholds is None:
-        return USUAL_SCORE
+        return DEFAULT_SCORE
     return metrics.main.thresholds.score
 
 
@@ -219,7 +229,7 @@ def _subtitle(record: RunRecord, metrics: Metrics | None) -> str:
     weights = formats.text(record.config.get("weights", "unknown weights"), 80)
     inputs = record.config.get("inputs") or ()
     data = metrics.annotations if metrics is not None else next(iter(inputs), "unknown images")
-    data = "/".join(str(data).rstrip("/").split("/")[-2:])  # the whole path is said below
+    data = "/".join(str(data).rstrip("/").split("/")[-2:])  # provenance has the whole path
     return (
         f"FCOS ({formats.text(record.preset, 40)}, weights {weights}) on {formats.text(data, 120)}"
     )
@@ -233,7 +243,7 @@ def _state(proof: Proof) -> str:
     if proof.missing:
         return f"Incomplete: {formats.count(proof.missing)} of {planned} {noun} missing"
     if not proof.complete:
-        return "Not proved complete: see what was run"
+        return "Not proved complete: see Provenance"
     if proof.quarantined:
         return f"Complete, {formats.count(proof.quarantined)} of {planned} {noun} quarantined"
-    return f"Complete: {ok} of {planned} {noun} looked at"
+    return f"Complete: {ok} of {planned} {noun} processed"

@@ -1,4 +1,4 @@
-"""Train FCOS on COCO-format data, alone or by several workers; the same command again resumes."""
+"""Train FCOS on COCO-format data with one worker or several; the same command again resumes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from jobs.settings.train import TrainConfig
 from jobs.storage import absolute
 from jobs.training.data import TrainingData, load_data
 from jobs.training.loop import train
-from jobs.training.metrics_log import MetricsTail, last_records, report_of
+from jobs.training.metrics_log import MetricsTail, last_records, to_report
 from jobs.training.progress import show_step
 from jobs.training.state import saved_step
 from jobs.training.training_json import (
     CHECKPOINT_NAME,
     METRICS_NAME,
-    deciding_fields,
-    open_training,
+    begin_or_resume,
+    fingerprint_fields,
 )
 
 __all__ = ["TrainConfig", "TrainResult", "run"]
@@ -45,15 +45,15 @@ _NAMED_WEIGHTS = {"coco", "demo"}
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Where the model is and how the last step went.
+    """The files of a training and the numbers of its last step.
 
     Attributes:
-        checkpoint: the averaged weights, for ``--weights``.
-        metrics: one line of JSON per step.
-        last: the last step.
-        evaluation: the twelve numbers, where there was something to evaluate on.
-        seconds: of this command.
-        images_per_s: of this command; 0 when the training was finished before.
+        checkpoint: file of the averaged weights, for ``--weights``.
+        metrics: file with one line of JSON per step.
+        last: report of the last step.
+        evaluation: COCO's twelve numbers of the last evaluation; None without one.
+        seconds: duration of this command.
+        images_per_s: speed of this command; 0 when an earlier command had finished the training.
     """
 
     checkpoint: str
@@ -64,7 +64,7 @@ class TrainResult:
     images_per_s: float
 
     def summary(self) -> dict[str, Any]:
-        """The command's last line."""
+        """The values of the summary line on stdout."""
         return {
             "checkpoint": self.checkpoint,
             "metrics": self.metrics,
@@ -77,15 +77,15 @@ class TrainResult:
 
 
 def run(config: TrainConfig) -> TrainResult:
-    """Train to the last step, from wherever an earlier command ended.
+    """Train until the last step; resume from the last checkpoint of an earlier command.
 
     Raises:
         ConfigError: the data or the output cannot be used.
-        CheckpointError: the weights to start from are of another model.
+        CheckpointError: the weights to start from belong to another model.
         AnnotationError: the annotation file is malformed, or an image has another size.
         ImageError: an image cannot be decoded.
         DataError: a loss is not finite.
-        IncompleteRunError: workers were lost again and again.
+        IncompleteRunError: workers were lost too many times.
     """
     started = time.perf_counter()
     if "://" in absolute(config.out):
@@ -93,7 +93,7 @@ def run(config: TrainConfig) -> TrainResult:
     with terminate_as_interrupt():
         data = load_data(config)
         group = _worker_group(config)
-        open_training(config.out, deciding_fields(config, data))
+        begin_or_resume(config.out, fingerprint_fields(config, data))
         out = Path(absolute(config.out))
         num_before = saved_step(str(out))
         if num_before < config.steps:
@@ -110,7 +110,7 @@ def run(config: TrainConfig) -> TrainResult:
     return TrainResult(
         checkpoint=str(out / CHECKPOINT_NAME),
         metrics=str(out / METRICS_NAME),
-        last=report_of(last),
+        last=to_report(last),
         evaluation=evaluated and {name: evaluated[name] for name in METRIC_NAMES},
         seconds=seconds,
         images_per_s=(config.steps - num_before) * config.batch_size / seconds,
@@ -120,13 +120,15 @@ def run(config: TrainConfig) -> TrainResult:
 def _train(
     config: TrainConfig, data: TrainingData, group: WorkerGroup, progress: ProgressReport
 ) -> None:
-    """One worker on this machine needs no Ray; the function is the same."""
+    """Train in this process, or under Ray where there are several workers or a cluster."""
     if group.count == 1 and config.address is None:
         device = resolve_device(config.device)
         train(config, data, device, threads=config.threads, on_record=partial(show_step, progress))
         return
     if group.count > 1 and group.device == "cpu" and config.backbone_norm == "batch":
-        _log.warning("batch norm: statistics are each worker's own, %d on the CPU", group.count)
+        _log.warning(
+            "batch norm: each of the %d CPU workers has statistics of its own", group.count
+        )
     out = Path(absolute(config.out))
     tail = MetricsTail(out / METRICS_NAME)
 
@@ -150,7 +152,7 @@ def _train_in_worker(arguments: Mapping[str, Any], device: torch.device) -> None
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
-    """A worker has another current folder."""
+    """Make paths absolute, since a worker has another current folder."""
     names = ("images", "annotations", "out", "val_images", "val_annotations", "weights")
     given = {name: getattr(config, name) for name in names}
     return config.model_copy(
@@ -163,10 +165,10 @@ def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
 
 
 def _worker_group(config: TrainConfig) -> WorkerGroup:
-    """Resolve ``auto``.
+    """Number of workers, their device and threads, with ``auto`` resolved.
 
     Raises:
-        ConfigError: the workers cannot share the batch, or there is no such device.
+        ConfigError: the workers cannot share the batch, or the device does not exist.
     """
     if config.address is None:
         device = resolve_device(config.device).type
@@ -178,7 +180,7 @@ def _worker_group(config: TrainConfig) -> WorkerGroup:
     is_cuda = device == "cuda"
     count = config.num_workers
     if count == "auto":
-        # A named device, such as cuda:1, is one.
+        # A named device, such as cuda:1, serves one worker.
         count = num_gpus if is_cuda and config.device in {"auto", "cuda"} else 1
     if config.batch_size % count:
         raise ConfigError(f"batch_size {config.batch_size}: must be a multiple of {count} workers")

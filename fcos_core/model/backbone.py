@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from fcos_core.config import BackboneConfig
-from fcos_core.torchvision_parts import (
+from fcos_core.torchvision_imports import (
     BasicBlock,
     FrozenBatchNorm2d,
     IntermediateLayerGetter,
@@ -18,11 +18,11 @@ RESNET_DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 
 @dataclass(frozen=True)
 class Backbone:
-    """The network's body, and the channels of its three outputs.
+    """A backbone's body, and the channels of its three outputs.
 
     Args:
-        body: returns ``{"0": C3, "1": C4, "2": C5}`` at strides 8, 16, 32.
-        channels: of C3, C4, C5.
+        body: a network that returns ``{"0": C3, "1": C4, "2": C5}`` at strides 8, 16, 32.
+        channels: number of channels of C3, C4 and C5.
     """
 
     body: nn.Module
@@ -45,9 +45,9 @@ def build_backbone(config: BackboneConfig) -> Backbone:
 
 
 class NarrowResNet(nn.Module):
-    """ResNet-18 or 34 of torchvision's basic blocks, every channel count times ``width``.
+    """ResNet-18 or 34 of torchvision's basic blocks, with every channel count times ``width``.
 
-    The names of the parameters are torchvision's.
+    The parameters have torchvision's names.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class NarrowResNet(nn.Module):
         return nn.Sequential(*blocks)
 
     def forward(self, images: Tensor) -> Tensor:
-        """C5 alone; the body's getter takes C3 and C4 on the way."""
+        """C5; ``IntermediateLayerGetter`` takes C3 and C4 from the layers before."""
         out = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         for i in range(4):
             out = self.get_submodule(f"layer{i + 1}")(out)
@@ -96,8 +96,8 @@ def _mobilenet(config: BackboneConfig, norm: Callable[[int], nn.Module]) -> Back
         weights=None, width_mult=config.width, norm_layer=norm_layer
     )
     features = network.features
-    # The last block of a stride is the one before the next stride-2 block: indices of C3, C4; C5 is
-    # the last of all.
+    # The last block of a stride precedes the next stride-2 block: that gives C3 and C4; C5 is the
+    # last block.
     starts = [i for i, block in enumerate(features) if getattr(block, "_is_cn", False)]
     ends = (starts[-2] - 1, starts[-1] - 1, len(features) - 1)
     channels = tuple(_out_channels(features[i]) for i in ends)

@@ -1,4 +1,4 @@
-"""The whole network, from a padded batch to raw outputs, losses or detections.
+"""The network, from a padded batch to raw outputs, losses or detections.
 
 Letters: ``B`` images, ``L`` locations over all levels, ``H``, ``W`` padded input.
 """
@@ -21,26 +21,26 @@ from fcos_core.targets import Targets, encode
 
 
 def check_categories(config: ModelConfig, categories: Sequence[Category]) -> None:
-    """Refuse categories that do not match the classes one to one.
+    """Check that there is one category per class.
 
     Raises:
-        ConfigError: another number of categories than of classes.
+        ConfigError: the number of categories differs from the number of classes.
     """
     if len(categories) != config.num_classes:
         raise ConfigError(
-            f"{len(categories)} categories for {config.num_classes} classes: must be as many"
+            f"{len(categories)} categories, {config.num_classes} classes: the numbers must be equal"
         )
 
 
 class FCOS(nn.Module):
-    """An FCOS detector on padded, normalised batches; ``fcos_core.Predictor`` takes images.
+    """An FCOS detector for padded, normalised batches; ``fcos_core.Predictor`` takes images.
 
     Args:
-        config: everything the numbers depend on.
-        categories: one per label; by default ids equal the labels.
+        config: everything the results depend on.
+        categories: one per label; by default the ids equal the labels.
 
     Raises:
-        ConfigError: another number of categories than of classes.
+        ConfigError: the number of categories differs from the number of classes.
     """
 
     def __init__(self, config: ModelConfig, categories: Sequence[Category] | None = None) -> None:
@@ -63,7 +63,7 @@ class FCOS(nn.Module):
         return self.head(list(self.backbone(images).values()))
 
     def grid(self, images: Float[Tensor, "B 3 H W"], outputs: HeadOutputs) -> LocationGrid:
-        """The locations that the outputs of this batch stand for."""
+        """The locations of the outputs of this batch."""
         shape = (int(images.shape[-2]), int(images.shape[-1]))
         return location_grid(
             shape, outputs.level_shapes, self.config.encoding, outputs.distances.device
@@ -87,7 +87,7 @@ class FCOS(nn.Module):
         outputs: HeadOutputs,
         ground_truths: Sequence[GroundTruth],
     ) -> Targets:
-        """What each location of these outputs is to learn; see :meth:`losses`."""
+        """The targets of each location of these outputs; see :meth:`losses`."""
         return encode(ground_truths, self.grid(images, outputs), self.config.encoding)
 
     def losses_of(
@@ -100,9 +100,9 @@ class FCOS(nn.Module):
         """The losses of outputs and targets already computed.
 
         Args:
-            images: the batch, for its padded shape only.
-            outputs: of :meth:`forward` on it.
-            targets: of :meth:`targets_of`.
+            images: the batch, of which only the padded shape is used.
+            outputs: the result of :meth:`forward` for the batch.
+            targets: the result of :meth:`targets_of`.
             normalizers: see :func:`fcos_core.losses.compute_losses`.
         """
         grid = self.grid(images, outputs)
@@ -121,8 +121,8 @@ class FCOS(nn.Module):
         """Detections of a batch, in pixels of the padded input.
 
         Args:
-            images: the batch, for its padded shape only.
-            outputs: of :meth:`forward` on it.
+            images: the batch, of which only the padded shape is used.
+            outputs: the result of :meth:`forward` for the batch.
             sizes: height and width of each image inside its padding.
         """
         grid = self.grid(images, outputs)
@@ -131,7 +131,7 @@ class FCOS(nn.Module):
         )
 
     def distance_unit_px(self, grid: LocationGrid) -> Float[Tensor, " L"]:
-        """What one unit of the head's distances is, in pixels, per location."""
+        """Length of one unit of the head's distances in pixels, per location."""
         if self.config.head.are_distances_normalized:
             return grid.strides
         return torch.ones_like(grid.strides)
@@ -147,13 +147,13 @@ def build_model(
     """Build a named FCOS with random weights.
 
     Args:
-        preset: ``paper``, ``improved`` or ``torchvision``; the state dict of the last has
+        preset: ``paper``, ``improved`` or ``torchvision``; with ``torchvision`` the state dict has
             torchvision's 319 names.
         num_classes: logits per location.
         backbone: see ``fcos_core.config.BackboneName``.
         categories: one per label.
 
     Raises:
-        ConfigError: no such preset or backbone.
+        ConfigError: there is no such preset or backbone.
     """
     return FCOS(preset_config(preset, num_classes, backbone), categories)

@@ -4,7 +4,7 @@ from torch import nn
 
 from fcos_core.config import BackboneConfig
 from fcos_core.model.backbone import build_backbone
-from fcos_core.torchvision_parts import BackboneWithFPN, FeaturePyramidNetwork, LastLevelP6P7
+from fcos_core.torchvision_imports import BackboneWithFPN, FeaturePyramidNetwork, LastLevelP6P7
 
 
 class PyramidBackbone(nn.Module):

@@ -71,10 +71,10 @@ class FcosHead(nn.Module):
     """Both branches, run on every level with the same weights.
 
     Args:
-        channels: of every level's map.
-        num_classes: logits per location.
-        num_levels: how many scales are learnt, where distances are scaled per level.
-        config: what differs between implementations.
+        channels: number of channels of every level's map.
+        num_classes: number of logits per location.
+        num_levels: number of scales that are learnt if distances are scaled per level.
+        config: the settings in which implementations differ.
     """
 
     def __init__(

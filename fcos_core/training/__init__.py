@@ -1,16 +1,16 @@
-"""One optimisation step of FCOS, alone or among several workers; section 4 of the paper.
+"""One optimisation step of FCOS, by one worker or several; section 4 of the paper.
 
-A job loops over :meth:`Trainer.step`; nothing here knows files, or who starts the workers.
+A job loops over :meth:`Trainer.step`. Nothing here knows files, or how workers are started.
 """
 
 from fcos_core.training.examples import TrainingBatch, TrainingExample
 from fcos_core.training.optimization import OptimizationConfig, rate_factor
-from fcos_core.training.peers import Peers
+from fcos_core.training.process_group import ProcessGroup
 from fcos_core.training.trainer import StepReport, Trainer
 
 __all__ = [
     "OptimizationConfig",
-    "Peers",
+    "ProcessGroup",
     "StepReport",
     "Trainer",
     "TrainingBatch",

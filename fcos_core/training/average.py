@@ -1,4 +1,4 @@
-"""The exponential moving average of a model's weights, which is what is evaluated and kept."""
+"""The exponential moving average of a model's weights, which is evaluated and saved."""
 
 from copy import deepcopy
 
@@ -8,11 +8,11 @@ from fcos_core.model.detector import FCOS
 
 
 class MovingAverage:
-    """A second model that follows the first.
+    """A second model that holds the average of the first one's weights.
 
     Args:
-        model: to follow; copied as it is now.
-        decay: how much of the average stays at each update; 0 keeps the last weights.
+        model: the model to average; the average starts as a copy.
+        decay: weight of the old average at each update; 0 keeps the last weights.
     """
 
     def __init__(self, model: FCOS, decay: float) -> None:
@@ -21,12 +21,12 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, current: FCOS, num_done: int) -> None:
-        """Take the current weights in.
+        """Move the average towards the current weights.
 
         Args:
-            current: the model that is followed.
-            num_done: updates before this one; early averages would remember the random start, so
-                the decay grows with it.
+            current: the model to average.
+            num_done: number of updates before this one; the decay grows with it, or else the
+                first averages would still contain the random start.
         """
         decay = min(self.decay, (1 + num_done) / (10 + num_done))
         averaged, values = self.model.state_dict(), current.state_dict()

@@ -22,7 +22,7 @@ class TrainingExample:
     Args:
         image: upright RGB uint8, height x width x 3.
         ground_truth: boxes in pixels of the image.
-        place: names the image in messages.
+        place: name of the image in messages.
     """
 
     image: Uint8Image
@@ -32,13 +32,13 @@ class TrainingExample:
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """What one worker learns from in one step.
+    """One worker's share of the batch of one step.
 
     Args:
         examples: at least one.
         input: sizes and normalisation of this step.
-        padded_shape: height and width of the network's input; large enough for every image of
-            the step, those of other workers included, so that it does not depend on their number.
+        padded_shape: height and width of the network's input, which hold every image of the step,
+            those of other workers included; so they do not depend on the number of workers.
     """
 
     examples: tuple[TrainingExample, ...]
@@ -47,7 +47,7 @@ class TrainingBatch:
 
     @staticmethod
     def of(examples: Sequence[TrainingExample], config: InputConfig) -> "TrainingBatch":
-        """Make the batch of a worker that is alone: padded to its own largest image."""
+        """Make the batch of a single worker, padded to its largest image."""
         sizes = [(example.image.shape[0], example.image.shape[1]) for example in examples]
         return TrainingBatch(tuple(examples), config, common_shape(sizes, config))
 
@@ -55,7 +55,7 @@ class TrainingBatch:
         """Resize, normalise and pad.
 
         Args:
-            device: where the work is done and the result lies.
+            device: of the computation and the result.
 
         Returns:
             Pixels, channels last in memory, and boxes in pixels of the padded input.
@@ -78,6 +78,6 @@ class TrainingBatch:
 
 
 def common_shape(sizes: Sequence[tuple[int, int]], config: InputConfig) -> tuple[int, int]:
-    """Height and width that hold all images of these heights and widths, resized and padded."""
+    """Height and width of the padded input that holds images of all these heights and widths."""
     shapes = [padded_shape(height, width, config) for height, width in sizes]
     return max(rows for rows, _ in shapes), max(columns for _, columns in shapes)

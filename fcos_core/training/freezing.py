@@ -1,4 +1,4 @@
-"""Which part of the backbone does not learn: its first stages, as detectron2's ``freeze_at``."""
+"""Freezing the backbone's first stages, as detectron2's ``freeze_at`` does."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ NUM_STAGES = 5
 
 
 def freeze_stages(model: FCOS, count: int) -> None:
-    """Keep the first stages as they are: no gradients, and batch norm with its fixed statistics.
+    """Freeze the first stages: no gradients, and batch norm with fixed statistics.
 
-    Call it after every ``model.train()``.
+    Call this after every ``model.train()``.
 
     Args:
         model: in training mode.
@@ -24,9 +24,9 @@ def freeze_stages(model: FCOS, count: int) -> None:
 
 
 def backbone_stages(model: FCOS) -> list[Sequence[nn.Module]]:
-    """The body's modules by stage; each stage halves the resolution: the stem, then C2 to C5.
+    """The body's modules by stage: the stem, then C2 to C5; each stage halves the resolution.
 
-    A ResNet's pooling belongs to its stem, which so halves it twice.
+    A ResNet's pooling belongs to its stem, which therefore halves the resolution twice.
     """
     named = dict(model.backbone.body.named_children())
     if "layer1" in named:

@@ -1,4 +1,4 @@
-"""How the weights move: optimiser, learning rate, and the optimiser's memory as named tensors."""
+"""Optimiser and learning rate, and the optimiser's state as named tensors."""
 
 import math
 from collections.abc import Mapping
@@ -18,20 +18,20 @@ _STEP_SHARES = (2 / 3, 8 / 9)
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizationConfig:
-    """How the weights move.
+    """How the weights are updated.
 
     Args:
-        num_steps: optimisation steps in all; the schedule ends there.
+        num_steps: number of optimisation steps; the schedule ends with the last one.
         optimizer: ``adamw``, or ``sgd`` with momentum 0.9 (the paper's).
-        learning_rate: at its peak.
+        learning_rate: the peak of the schedule.
         weight_decay: of convolution weights; biases and norms have none.
-        warmup_steps: linear rise from zero.
+        warmup_steps: number of steps in which the rate rises linearly from zero.
         schedule: ``cosine`` to zero, or ``step``: a tenth after 2/3 and after 8/9 of the steps (the
             paper's).
-        max_gradient_norm: larger gradients are scaled down to it.
+        max_gradient_norm: limit to which gradients with a larger norm are scaled down.
         average_decay: of the exponential moving average of the weights; 0 keeps the last weights.
         precision: of backbone, pyramid and head; losses are float32.
-        freeze_stages: so many stages of the backbone do not learn, from the stem on.
+        freeze_stages: number of stages of the backbone that do not learn, counted from the stem.
     """
 
     num_steps: int
@@ -70,7 +70,7 @@ def rate_factor(step: int, config: OptimizationConfig) -> float:
 
 
 def make_optimizer(model: nn.Module, config: OptimizationConfig) -> torch.optim.Optimizer:
-    """The optimiser of all parameters that learn."""
+    """Make the optimiser of all parameters that require gradients."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trainable if p.ndim > 1], "weight_decay": config.weight_decay},
@@ -82,7 +82,7 @@ def make_optimizer(model: nn.Module, config: OptimizationConfig) -> torch.optim.
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """What the optimiser remembers, as ``<parameter>/<slot>``; nothing before its first step."""
+    """The optimiser's state by ``<parameter>/<slot>``; empty before its first step."""
     return {
         f"{name}/{slot}": value
         for name, parameter in model.named_parameters()
@@ -97,15 +97,15 @@ def restore_optimizer(
     """Undo :func:`optimizer_tensors`, bit for bit.
 
     Args:
-        optimizer: new, of this model.
-        model: with the parameters' names.
-        tensors: as they were named.
+        optimizer: a new optimiser of this model.
+        model: the model whose parameters are optimised.
+        tensors: the result of :func:`optimizer_tensors`.
     """
     parameters = dict(model.named_parameters())
     for key, value in tensors.items():
         name, _, slot = key.rpartition("/")
         parameter = parameters[name]
-        if slot != "step":  # which torch keeps on the CPU
+        if slot != "step":  # torch keeps the step on the CPU
             # The strides of the parameter decide which kernels run, and so the last bits.
             value = torch.empty_like(parameter, requires_grad=False).copy_(value)  # noqa: PLW2901
         optimizer.state[parameter][slot] = value

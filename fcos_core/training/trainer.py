@@ -1,4 +1,4 @@
-"""One optimisation step: forward, losses over all workers, backward, one move of the weights."""
+"""One optimisation step: forward, losses over all workers, backward, one update of the weights."""
 
 # torch leaves the type of backward() partly unknown.
 # pyright: reportUnknownMemberType=false
@@ -25,12 +25,12 @@ from fcos_core.training.optimization import (
     rate_factor,
     restore_optimizer,
 )
-from fcos_core.training.peers import Peers
+from fcos_core.training.process_group import ProcessGroup
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step did, over all workers; losses are plain numbers."""
+    """Losses, gradient norm and learning rate of one step, over all workers."""
 
     step: int
     learning_rate: float
@@ -46,16 +46,16 @@ class StepReport:
 
 
 class Trainer:
-    """Moves a model's weights, one batch at a time.
+    """Updates a model's weights, one batch at a time.
 
-    Several workers, each with a trainer, move alike: ``n`` of them with a batch of ``b`` do what
-    one does with ``n * b``, up to rounding.
+    Each worker has a trainer: up to rounding, ``n`` workers with a batch of ``b`` each do the same
+    as one worker with a batch of ``n * b``.
 
     Args:
         model: put into training mode on the device.
         config: optimiser, schedule and precision.
-        device: where the work is done.
-        peers: who else trains the same model.
+        device: of this worker.
+        group: the workers that train the same model; by default this one alone.
     """
 
     def __init__(
@@ -63,23 +63,23 @@ class Trainer:
         model: FCOS,
         config: OptimizationConfig,
         device: torch.device,
-        peers: Peers | None = None,
+        group: ProcessGroup | None = None,
     ) -> None:
-        self.peers = peers or Peers()
+        self.group = group or ProcessGroup()
         self.config = config
         self.device = device
         model = model.to(memory_format=torch.channels_last).to(device)
         self._average = MovingAverage(model, config.average_decay)
-        if self.peers.count > 1 and device.type == "cuda":
-            # Same names of parameters, statistics over all workers.
+        if self.group.size > 1 and device.type == "cuda":
+            # The parameters keep their names; the statistics are those of all workers.
             model = cast("FCOS", nn.SyncBatchNorm.convert_sync_batchnorm(model))
         self.model: FCOS = model.train()
         freeze_stages(self.model, config.freeze_stages)
         self.optimizer = make_optimizer(self.model, config)
         self.num_done = 0
-        # Only float16 needs it: small gradients would vanish.
+        # Only float16 needs it: small gradients would become zero.
         self._scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
-        self._network = self.peers.join(self.model, device)
+        self._network = self.group.wrap(self.model, device)
 
     @property
     def average(self) -> FCOS:
@@ -87,13 +87,13 @@ class Trainer:
         return self._average.model
 
     def step(self, batch: TrainingBatch) -> StepReport:
-        """Forward, backward and one move of the weights.
+        """Forward, backward and one update of the weights.
 
         Args:
             batch: this worker's share.
 
         Returns:
-            The losses before the move, over all workers.
+            The losses before the update, over all workers.
         """
         learning_rate = self.config.learning_rate * rate_factor(self.num_done, self.config)
         for group in self.optimizer.param_groups:
@@ -104,8 +104,8 @@ class Trainer:
         self._scaler.unscale_(self.optimizer)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_gradient_norm)
         parts = torch.stack([losses.classification, losses.box, losses.centerness]).detach()
-        # Fetched together: each look at the device waits for it.
-        means = self.peers.sum(parts) / self.peers.count
+        # Copied from the device together: each copy waits for the device.
+        means = self.group.sum(parts) / self.group.size
         numbers = cast("list[float]", torch.cat([means, norm[None]]).tolist())
         classification, box, centerness, gradient_norm = numbers
         self._check_finite(batch, parts, numbers)
@@ -118,7 +118,7 @@ class Trainer:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """All that a later trainer needs to go on as this one would, bit for bit."""
+        """All tensors from which another trainer continues, bit for bit as this one would."""
         scaler = self._scaler.state_dict()
         return {
             **{f"model/{name}": value for name, value in self.model.state_dict().items()},
@@ -131,11 +131,11 @@ class Trainer:
         }
 
     def load_state(self, state: Mapping[str, Tensor], *, num_done: int) -> None:
-        """Go on from another trainer's state.
+        """Continue from another trainer's state.
 
         Args:
-            state: of a trainer of the same model and configuration.
-            num_done: the steps it had done.
+            state: of a trainer with the same model and configuration.
+            num_done: number of steps that trainer had done.
         """
         parts: dict[str, dict[str, Tensor]] = {"average": {}, "model": {}, "optimizer": {}}
         for key, value in state.items():
@@ -151,7 +151,7 @@ class Trainer:
         self.num_done = num_done
 
     def _losses(self, batch: TrainingBatch) -> Losses:
-        """Losses whose mean over the workers is that of the whole batch."""
+        """Losses whose mean over the workers is the loss of the whole batch."""
         images, ground_truths = batch.tensors(self.device)
         with torch.autocast(
             self.device.type,
@@ -160,12 +160,12 @@ class Trainer:
         ):
             outputs = self._network(images)
         targets = self.model.targets_of(images, outputs, ground_truths)
-        counts = self.peers.sum(loss_counts(targets))
-        normalizers = Normalizers.of(counts, num_workers=self.peers.count)
+        counts = self.group.sum(loss_counts(targets))
+        normalizers = Normalizers.of(counts, num_workers=self.group.size)
         return self.model.losses_of(images, outputs, targets, normalizers)
 
     def _check_finite(self, batch: TrainingBatch, parts: Tensor, numbers: list[float]) -> None:
-        """Stop all workers alike, before the weights are spoilt.
+        """Stop all workers at the same step, before the weights are updated.
 
         Raises:
             DataError: a loss or the gradient is not finite; the message names the images.
@@ -175,6 +175,6 @@ class Trainer:
             return
         is_ours = all(map(math.isfinite, losses)) or not bool(torch.isfinite(parts).all())
         places = [example.place for example in batch.examples] if is_ours else []
-        named = ", ".join(place for found in self.peers.gather(places) for place in found)
+        named = ", ".join(place for found in self.group.gather(places) for place in found)
         what = f"gradient norm {norm}" if all(map(math.isfinite, losses)) else f"losses {losses}"
         raise DataError(f"step {self.num_done}: {what} on {named}")

@@ -24,13 +24,13 @@ _MOST_TICKS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A chart with its title, its legend and the table of its values.
+    """A chart with its title, legend and values.
 
     Attributes:
         title: what the chart shows.
         image: the SVG.
-        legend: name of each line and number of its colour; empty for a single line.
-        table: the same values, for readers who do not see the chart or want the numbers.
+        legend: name and number of the colour of each line; empty for one line.
+        table: the same values, for readers who cannot see the chart or need the numbers.
     """
 
     title: str
@@ -127,9 +127,9 @@ def histogram(title: str, x_title: str, bars: Sequence[Bar], *, y_title: str) ->
 
     Args:
         title: what the chart shows.
-        x_title: quantity of the intervals.
-        bars: columns from left to right.
-        y_title: what is counted.
+        x_title: title of the x axis, whose intervals the columns stand for.
+        bars: the columns from left to right.
+        y_title: title of the y axis.
     """
     width = 1 / max(1, len(bars))
     every = -(-len(bars) // _MOST_TICKS)
@@ -160,13 +160,12 @@ def histogram(title: str, x_title: str, bars: Sequence[Bar], *, y_title: str) ->
 def reliability(
     title: str, bins: Sequence[tuple[float, float, float, int]], *, y_title: str
 ) -> Figure:
-    """Draw the share of right detections by score, beside the diagonal of a calibrated score.
+    """Draw the precision of detections by score, with the line of perfect calibration.
 
     Args:
         title: what the chart shows.
-        bins: low end, high end, share of right detections and number of detections of each bin
-            that is not empty.
-        y_title: what a right detection is.
+        bins: low and high end, precision and number of detections of each bin with detections.
+        y_title: title of the y axis.
     """
     frame = Frame(x=share_axis("score"), y=share_axis(y_title))
     gap = 0.006
@@ -176,8 +175,8 @@ def reliability(
             low + gap,
             high - gap,
             precision,
-            tip=f"score {_interval(low, high)}: {formats.percent(precision)} right "
-            f"of {formats.count(count)}",
+            tip=f"score {_interval(low, high)}: precision {formats.percent(precision)}, "
+            f"{formats.counted(count, 'detection')}",
         )
         for low, high, precision, count in bins
     ]

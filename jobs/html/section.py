@@ -1,4 +1,4 @@
-"""A part of the page: a title with its content, or with the reason why there is none."""
+"""A section of the page: its title and content, or the reason why it has none."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One part of the page, drawn by the template of its name.
+    """One section of the page, drawn by the template of its name.
 
     Attributes:
-        name: name of the template, and anchor of links within the page.
-        title: heading.
+        name: name of the template, and the target of links.
+        title: the heading.
         lead: what the section shows, in a sentence or two.
-        data: values for the template, by name.
-        absent: why there is nothing to show, in one sentence; None when there is something.
+        data: the values that the template draws, by name.
+        absent: why the section has no content, in one sentence; None if it has content.
     """
 
     name: str

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from jobs.html import formats
 
 MOST_ROWS = 1500
-"""Default limit of a table; the page says how many rows are left out."""
+"""Limit of the rows of one table; the page says how many rows are left out."""
 
 LONGEST_NAME = 80
-"""Characters of a cell; with ``MOST_ROWS`` it bounds the size of a table."""
+"""Limit of the characters of a name; with ``MOST_ROWS`` it bounds the size of a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +19,9 @@ class Column:
     """One column.
 
     Attributes:
-        title: heading.
-        hint: meaning, in a sentence.
-        is_text: whether cells are flush left and sorted as text; otherwise they are numbers.
+        title: the heading.
+        hint: what the values mean; shown while the pointer is over the heading.
+        is_text: whether the values are texts, flush left; otherwise they are numbers.
     """
 
     title: str
@@ -34,11 +34,11 @@ class Cell:
     """One cell.
 
     Attributes:
-        text: content.
-        value: key for sorting; None comes last in both directions.
-        bar: length of a bar before the text, 0..1; None for no bar.
-        swatch: colour of a square before the text, as ``#rrggbb``; None for no square.
-        tip: text that is shown when the pointer rests on the cell.
+        text: what is written.
+        value: the value for sorting; None comes last in both directions.
+        bar: length of a bar behind the text, 0..1; None for none.
+        swatch: ``#rrggbb`` of a coloured square before the text.
+        tip: text shown while the pointer is over the cell.
         href: address that the text links to; empty for no link.
     """
 
@@ -55,11 +55,11 @@ class Table:
     """A table that can be sorted.
 
     Attributes:
-        caption: what the table shows; screen readers say it as the name of the table.
-        columns: columns from left to right.
-        rows: cells of each row; the first cell names the row.
+        caption: what the table shows; a screen reader names the table by it.
+        columns: the columns.
+        rows: the cells of each row; the first cell names the row.
         is_sortable: whether the headings are buttons that sort.
-        num_left_out: rows beyond the limit.
+        num_left_out: number of rows beyond ``MOST_ROWS``.
     """
 
     caption: str
@@ -94,9 +94,18 @@ def name_cell(name: object, *, swatch: str | None = None, longest: int = LONGEST
     return Cell(text=written, value=written.casefold(), swatch=swatch)
 
 
-def count_cell(value: float) -> Cell:
-    """Make a cell of a whole number."""
-    return Cell(text=formats.count(value), value=value)
+def count_cell(value: float | None, *, largest: float | None = None) -> Cell:
+    """A whole number, with a bar of its share of the ``largest``; None is undefined."""
+    if value is None:
+        return Cell(text=formats.UNDEFINED, value=None)
+    bar = None if largest is None else value / largest
+    return Cell(text=formats.count(value), value=value, bar=bar)
+
+
+def rate_cell(value: float | None) -> Cell:
+    """A number per second; None is undefined."""
+    text = formats.UNDEFINED if value is None else formats.rate(value)
+    return Cell(text=text, value=value)
 
 
 def share_cell(value: float | None, *, has_bar: bool = False) -> Cell:

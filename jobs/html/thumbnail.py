@@ -1,4 +1,4 @@
-"""An image of the page, shown small, which the reader can enlarge."""
+"""An image of a page, shown small; a click enlarges it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ class Thumbnail:
     """A drawn image, as the macro ``thumbnails`` shows it.
 
     Attributes:
-        jpeg: its bytes.
-        width: pixels.
-        height: pixels.
-        caption: its name.
-        about: what can be seen on it, in words.
+        jpeg: the file's content.
+        width: in pixels.
+        height: in pixels.
+        caption: name of the image, and the frame of a video.
+        description: what the thumbnail shows, in words.
     """
 
     jpeg: bytes
     width: int
     height: int
     caption: str
-    about: str
+    description: str

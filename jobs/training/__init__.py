@@ -1,1 +1,1 @@
-"""What training a model on COCO-format data is made of, from settings to files."""
+"""Training on COCO-format data: the loop, its examples, its checkpoints and its log."""

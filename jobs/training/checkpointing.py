@@ -1,4 +1,4 @@
-"""What a training leaves in its folder, written by one worker, whole at any moment."""
+"""The files a training writes, in an order that leaves them consistent after a crash."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobs.settings.train import TrainConfig
 from jobs.storage import TEMPORARY_PREFIX, absolute, join, storage_for
 from jobs.training.metrics_log import MetricsLog, Record
 from jobs.training.state import save_state
-from jobs.training.tensorboard import Curves
+from jobs.training.tensorboard import TensorBoardWriter
 from jobs.training.training_json import (
     CHECKPOINT_NAME,
     METRICS_NAME,
@@ -23,25 +23,33 @@ from jobs.training.training_json import (
     folder_lock,
 )
 
-_LOCK_WAIT_S = 30.0  # a worker that was killed keeps its lock until the system has cleared it away
+_LOCK_WAIT_S = 30.0  # a killed worker holds its lock until the system has ended the process
 
 
-class Recorder:
-    """Writes metrics and checkpoints, in an order that any moment may be the last."""
+class CheckpointWriter:
+    """Writes metrics and checkpoints, so that a crash at any moment loses no saved step.
+
+    Args:
+        config: the folder, and the steps at which checkpoints are written.
+        trainer: the source of the weights and the state.
+        log: ``metrics.jsonl``.
+        tensorboard: the same numbers for TensorBoard; None for no such files.
+        on_record: called with the record of each step.
+    """
 
     def __init__(
         self,
         config: TrainConfig,
         trainer: Trainer,
         log: MetricsLog,
-        curves: Curves | None,
+        tensorboard: TensorBoardWriter | None,
         on_record: Callable[[Record], None] | None,
     ) -> None:
         self._config = config
         self._out = absolute(config.out)
         self._trainer = trainer
         self._log = log
-        self._curves = curves
+        self._tensorboard = tensorboard
         self._on_record = on_record
 
     @classmethod
@@ -51,13 +59,13 @@ class Recorder:
         config: TrainConfig,
         trainer: Trainer,
         on_record: Callable[[Record], None] | None,
-    ) -> Generator[Recorder | None]:
-        """Become the one who writes; only rank 0 does.
+    ) -> Generator[CheckpointWriter | None]:
+        """Open the files on rank 0, the only worker that writes.
 
         Yields:
-            The recorder, or None for the other workers.
+            The writer on rank 0, None on the other workers.
         """
-        if not trainer.peers.is_first:
+        if not trainer.group.is_first:
             yield None
             return
         out, done = Path(absolute(config.out)), trainer.num_done
@@ -66,23 +74,24 @@ class Recorder:
             for left in out.glob(f"{TEMPORARY_PREFIX}*"):
                 left.unlink(missing_ok=True)
             log = stack.enter_context(MetricsLog(out / METRICS_NAME, num_done=done))
-            curves = Curves(out / TENSORBOARD_NAME, num_done=done) if config.tensorboard else None
-            if curves is not None:
-                stack.callback(curves.close)
-            yield cls(config, trainer, log, curves, on_record)
+            tensorboard = None
+            if config.tensorboard:
+                tensorboard = TensorBoardWriter(out / TENSORBOARD_NAME, num_done=done)
+                stack.callback(tensorboard.close)
+            yield cls(config, trainer, log, tensorboard, on_record)
 
     def add(self, record: Record) -> None:
-        """Write a step, and with it the state where the settings say so."""
+        """Write the record of a step, and a checkpoint where the settings ask for one."""
         self._log.append(record)
-        if self._curves is not None:
-            self._curves.add(record)
+        if self._tensorboard is not None:
+            self._tensorboard.add(record)
         if self._config.is_kept_at(int(record["step"])):
-            self._keep()
+            self._write_checkpoint()
         if self._on_record is not None:
             self._on_record(record)
 
-    def _keep(self) -> None:
-        """Write the state last: once it says that a step is done, all else is there."""
+    def _write_checkpoint(self) -> None:
+        """Write the state last: a step that it counts as done has its other files already."""
         self._log.sync()
         checkpoint = serialize_checkpoint(
             self._trainer.average,

@@ -1,4 +1,4 @@
-"""What a training reads: annotations, and weights to start from."""
+"""The annotations a training reads, and the weights it starts from."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from jobs.storage.weights import ResolvedWeights, resolve_weights
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Everything but the images.
+    """Everything a training reads, except the images.
 
     Attributes:
-        annotations: to learn from.
-        val_annotations: to evaluate on, or None.
-        weights: to start from, or None.
+        annotations: ground truth to train on.
+        val_annotations: ground truth to evaluate on; None to train without evaluation.
+        weights: the weights to start from; None for random ones.
     """
 
     annotations: CocoAnnotations
@@ -27,12 +27,12 @@ class TrainingData:
 
     @property
     def categories(self) -> list[Category]:
-        """One per label."""
+        """The classes to learn, in the order of the labels."""
         return [Category(id=c.id, name=c.name) for c in self.annotations.categories]
 
 
 def load_data(config: TrainConfig) -> TrainingData:
-    """Read what the settings name.
+    """Read the annotation files and find the weights that the settings name.
 
     Raises:
         ConfigError: there are no images, or evaluation has other categories than training.
@@ -48,7 +48,7 @@ def load_data(config: TrainConfig) -> TrainingData:
     if odd:
         example = min(odd, key=lambda category: category.id)
         raise ConfigError(
-            f"{val_annotations.uri}: its categories are not those of {annotations.uri}; only one "
-            f"of them has {example.id} {example.name!r}"
+            f"{val_annotations.uri}: its categories differ from those of {annotations.uri}; only "
+            f"one file has category {example.id} {example.name!r}"
         )
     return TrainingData(annotations, val_annotations, weights)

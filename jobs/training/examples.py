@@ -1,4 +1,4 @@
-"""Annotated images as training examples, decoded ahead of the step that needs them."""
+"""Annotated images as training examples, decoded before the step that needs them."""
 
 # torch leaves the type of from_numpy() partly unknown.
 # pyright: reportUnknownMemberType=false
@@ -18,22 +18,22 @@ from fcos_core.config import InputConfig
 from fcos_core.errors import AnnotationError
 from fcos_core.images import Uint8Image
 from fcos_core.structures import GroundTruth
-from fcos_core.training import Peers, TrainingBatch, TrainingExample
+from fcos_core.training import ProcessGroup, TrainingBatch, TrainingExample
 from jobs.annotations.coco_json import CocoAnnotations, CocoImage
 from jobs.media.image.decode import decode_image
 from jobs.settings.train import TrainConfig
 from jobs.storage import absolute, join, storage_for
 from jobs.training.sampling import BatchPlan, plan_batches
 
-_BATCHES_AHEAD = 4
+_PREFETCHED_BATCHES = 4
 
 
 class ExampleSource:
-    """Batches of decoded images, read ahead in threads.
+    """Batches of decoded images, prefetched by threads.
 
     Args:
-        annotations: of the images.
-        config: where they lie; batch size, number of steps, augmentation, seed.
+        annotations: the images and their ground truth.
+        config: folder of the images, batch size, number of steps, augmentation, seed.
     """
 
     def __init__(self, annotations: CocoAnnotations, config: TrainConfig) -> None:
@@ -42,14 +42,14 @@ class ExampleSource:
         self.ground_truths = ground_truths(annotations, skip_invalid=config.skip_invalid)
 
     def batches(
-        self, input_config: InputConfig, peers: Peers, *, first_step: int = 0
+        self, input_config: InputConfig, group: ProcessGroup, *, first_step: int = 0
     ) -> Generator[TrainingBatch]:
         """Load this worker's share of every step that is left.
 
         Args:
-            input_config: of the model.
-            peers: who shares each batch.
-            first_step: steps before this one are done.
+            input_config: the model's input settings.
+            group: the workers that share each batch.
+            first_step: the first step that is not done yet.
 
         Yields:
             One batch per step.
@@ -59,14 +59,14 @@ class ExampleSource:
         pool = ThreadPoolExecutor(self.config.loader_threads, thread_name_prefix="loader")
 
         def begin(plan: BatchPlan) -> tuple[BatchPlan, list[Future[TrainingExample]]]:
-            choices = list(zip(plan.indices, plan.is_flipped, strict=True))
+            members = list(zip(plan.indices, plan.is_flipped, strict=True))
             return plan, [
                 pool.submit(self.load, index, is_flipped=is_flipped)
-                for index, is_flipped in peers.share(choices)
+                for index, is_flipped in group.share(members)
             ]
 
         try:
-            pending = deque(begin(plan) for plan in islice(plans, _BATCHES_AHEAD))
+            pending = deque(begin(plan) for plan in islice(plans, _PREFETCHED_BATCHES))
             while pending:
                 plan, futures = pending.popleft()
                 examples = tuple(future.result() for future in futures)
@@ -76,7 +76,7 @@ class ExampleSource:
             pool.shutdown(cancel_futures=True)
 
     def load(self, index: int, *, is_flipped: bool = False) -> TrainingExample:
-        """Decode one image, and mirror it with its boxes if it is to be."""
+        """Decode one image; if ``is_flipped``, mirror it and its boxes."""
         described = self.annotations.images[index]
         image, uri = read_image(self.annotations, described, self.config.images)
         truth = self.ground_truths[index]
@@ -94,15 +94,15 @@ def read_image(
     """Decode the image of an annotation entry.
 
     Args:
-        annotations: the file, for messages.
-        described: its entry.
-        folder: that ``file_name`` is relative to.
+        annotations: the annotation file, named in messages.
+        described: the image's entry in that file.
+        folder: the folder that ``file_name`` is relative to.
 
     Returns:
         The image, and its uri.
 
     Raises:
-        AnnotationError: it has another size than its entry, whose boxes would be wrong.
+        AnnotationError: the image has another size than its entry, whose boxes would be wrong.
     """
     uri = join(absolute(folder), described.file_name)
     image = decode_image(storage_for(uri).read(uri), place=uri)
@@ -116,11 +116,11 @@ def read_image(
 
 
 def ground_truths(annotations: CocoAnnotations, *, skip_invalid: bool) -> Sequence[GroundTruth]:
-    """Boxes as xyxy and labels of every image; crowd regions are no examples of one object.
+    """Boxes (xyxy) and labels of every image, without crowd regions.
 
     Args:
-        annotations: boxes of whatever kind.
-        skip_invalid: leave out boxes without area, which are refused otherwise.
+        annotations: the annotation file.
+        skip_invalid: leave out boxes without area instead of refusing them.
     """
     is_used = ~annotations.is_crowd
     if skip_invalid:

@@ -1,4 +1,4 @@
-"""The model a training begins with: new, or with what another model knows."""
+"""The model a training starts from: random weights, or those of a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from jobs.storage.weights import ResolvedWeights
 _CLASS_PREDICTOR = "head.classification_head.cls_logits."
 
 
-def first_model(
+def build_initial_model(
     config: TrainConfig, categories: Sequence[Category], weights: ResolvedWeights | None
 ) -> FCOS:
-    """Build the model, from the random state that torch is in.
+    """Build the model with random weights, or with those of a checkpoint.
 
     Args:
-        config: its shape.
+        config: the model's architecture.
         categories: one per label.
-        weights: of a model of the same shape, or None.
+        weights: a checkpoint of the same architecture; None for random weights, which depend on
+            torch's random state.
     """
     model = FCOS(_model_config(config, len(categories)), categories)
     if weights is not None:
-        _start_from(model, weights)
+        _copy_weights(model, weights)
     return model
 
 
@@ -47,18 +48,18 @@ def _model_config(config: TrainConfig, num_classes: int) -> ModelConfig:
     )
 
 
-def _start_from(model: FCOS, weights: ResolvedWeights) -> None:
-    """Copy another model's weights; a class predictor of other classes is left out.
+def _copy_weights(model: FCOS, weights: ResolvedWeights) -> None:
+    """Copy a checkpoint's weights, without the class predictor where the categories differ.
 
     Raises:
-        CheckpointError: they are of a model of another shape.
+        CheckpointError: the checkpoint's model has another architecture.
     """
     source = load_checkpoint(weights.path)
     given, wanted = source.state_dict(), model.state_dict()
     if source.categories != model.categories:
         for name in [name for name in given if name.startswith(_CLASS_PREDICTOR)]:
             given[name] = wanted[name]
-    # Frozen batch norm has no counter; trainable batch norm begins to count anew.
+    # Frozen batch norm has no counter; trainable batch norm counts from 0 again.
     given = {name: value for name, value in given.items() if not name.endswith(BATCH_COUNTER)}
     given |= {name: value for name, value in wanted.items() if name.endswith(BATCH_COUNTER)}
     for name in sorted(given.keys() ^ wanted.keys()):

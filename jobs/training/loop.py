@@ -1,4 +1,4 @@
-"""One worker's training, from the saved state to the last step: alone, or one of several."""
+"""The training loop of one worker, from the saved state to the last step."""
 
 # torch leaves the type of manual_seed() partly unknown.
 # pyright: reportUnknownMemberType=false
@@ -11,17 +11,17 @@ from collections.abc import Callable
 import torch
 
 from fcos_core.errors import ConfigError
-from fcos_core.training import OptimizationConfig, Peers, StepReport, Trainer, TrainingBatch
+from fcos_core.training import OptimizationConfig, ProcessGroup, StepReport, Trainer, TrainingBatch
 from jobs.rundir.fingerprint import explain_difference
 from jobs.settings.train import TrainConfig
 from jobs.storage import absolute
-from jobs.training.checkpointing import Recorder
+from jobs.training.checkpointing import CheckpointWriter
 from jobs.training.data import TrainingData
 from jobs.training.examples import ExampleSource
-from jobs.training.initial_model import first_model
-from jobs.training.metrics_log import Record, record_of
+from jobs.training.initial_model import build_initial_model
+from jobs.training.metrics_log import Record, to_record
 from jobs.training.state import load_state
-from jobs.training.training_json import deciding_fields, read_record
+from jobs.training.training_json import fingerprint_fields, read_training_json
 from jobs.training.validation import Validation
 
 
@@ -33,49 +33,49 @@ def train(
     threads: int | None = None,
     on_record: Callable[[Record], None] | None = None,
 ) -> None:
-    """Train until the last step; the worker of rank 0 writes what there is to write.
+    """Train until the last step; the worker of rank 0 writes all files.
 
     Args:
-        config: of a training whose record is written.
-        data: that it names.
+        config: settings of a training whose ``training.json`` is written.
+        data: the data that the settings name.
         device: of this worker.
-        threads: for its kernels; None leaves torch's choice.
-        on_record: told of each step, on rank 0.
+        threads: number of threads for torch's kernels; None for torch's default.
+        on_record: called on rank 0 with the record of each step.
     """
-    peers = Peers.of_process_group()
+    group = ProcessGroup.current()
     if threads is not None:
         torch.set_num_threads(threads)
-    _check_same(config.out, deciding_fields(config, data))
+    _check_same(config.out, fingerprint_fields(config, data))
     torch.manual_seed(config.seed)
-    model = first_model(config, data.categories, data.weights)
-    trainer = Trainer(model, _optimization_config(config), device, peers)
+    model = build_initial_model(config, data.categories, data.weights)
+    trainer = Trainer(model, _optimization_config(config), device, group)
     load_state(absolute(config.out), trainer)
     source = ExampleSource(data.annotations, config)
     validation = data.val_annotations and Validation(
         data.val_annotations,
         config.val_images or config.images,
         precision=config.precision,
-        batch_size=config.batch_size // peers.count,
+        batch_size=config.batch_size // group.size,
         device=device,
-        peers=peers,
+        group=group,
     )
-    with Recorder.opened(config, trainer, on_record) as recorder:
-        batches = source.batches(model.config.input, peers, first_step=trainer.num_done)
+    with CheckpointWriter.opened(config, trainer, on_record) as writer:
+        batches = source.batches(model.config.input, group, first_step=trainer.num_done)
         with contextlib.closing(batches):
             for batch in batches:
                 report = _step(trainer, batch)
                 evaluation = None
                 if validation and config.is_evaluated_at(report.step):
                     evaluation = validation.evaluate(trainer.average)
-                if recorder is not None:
-                    recorder.add(record_of(report, evaluation))
+                if writer is not None:
+                    writer.add(to_record(report, evaluation))
 
 
 def _step(trainer: Trainer, batch: TrainingBatch) -> StepReport:
-    """Do a step.
+    """Do one step.
 
     Raises:
-        ConfigError: the device has not enough memory for it.
+        ConfigError: the device has too little memory for the batch.
     """
     try:
         return trainer.step(batch)
@@ -83,12 +83,11 @@ def _step(trainer: Trainer, batch: TrainingBatch) -> StepReport:
         rows, columns = batch.padded_shape
         raise ConfigError(
             f"step {trainer.num_done}: {len(batch.examples)} images of {columns} x {rows} pixels "
-            f"do not fit into the memory of {trainer.device}; a smaller batch_size may"
+            f"do not fit into the memory of {trainer.device}; try a smaller batch_size"
         ) from error
 
 
 def _optimization_config(config: TrainConfig) -> OptimizationConfig:
-    """The part of the settings that says how weights move."""
     return OptimizationConfig(
         num_steps=config.steps,
         optimizer=config.optimizer,
@@ -104,11 +103,13 @@ def _optimization_config(config: TrainConfig) -> OptimizationConfig:
 
 
 def _check_same(out: str, fields: dict[str, object]) -> None:
-    """Make sure that this machine sees what the command saw.
+    """Check that this worker reads the same settings, files and version as the command.
 
     Raises:
-        ConfigError: a file has another content here.
+        ConfigError: a file has another content on this machine.
     """
-    differences = explain_difference(read_record(out), fields)
+    differences = explain_difference(read_training_json(out), fields)
     if differences:
-        raise ConfigError(f"--out {out}: what this worker finds is not the same: {differences}")
+        raise ConfigError(
+            f"--out {out}: this worker sees other settings or files than the command: {differences}"
+        )

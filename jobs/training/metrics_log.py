@@ -14,28 +14,28 @@ from typing import Any, Self
 from fcos_core.training import StepReport
 
 Record = dict[str, Any]
-"""A line: the step's report, and the twelve numbers where the step was evaluated."""
+"""A line: the step's report, and COCO's twelve numbers if the step was evaluated."""
 
 
-def record_of(report: StepReport, evaluation: Mapping[str, float] | None) -> Record:
-    """Make the line of a step; what is not finite becomes null, as JSON has it."""
+def to_record(report: StepReport, evaluation: Mapping[str, float] | None) -> Record:
+    """Make the line of a step; a number that is not finite becomes null, since JSON has none."""
     values = {**asdict(report), "total": report.total, **(evaluation or {})}
     return {k: v if math.isfinite(v) else None for k, v in values.items()}
 
 
-def report_of(record: Record) -> StepReport:
-    """Undo :func:`record_of`."""
+def to_report(record: Record) -> StepReport:
+    """Undo :func:`to_record`."""
     given = {name: record[name] for name in StepReport.__dataclass_fields__}
     filled: dict[str, Any] = {k: math.nan if v is None else v for k, v in given.items()}
     return StepReport(**filled)
 
 
 class MetricsLog:
-    """The file, open for more.
+    """The file, open for appending.
 
     Args:
-        path: of the file.
-        num_done: steps that stay; later lines, which will be written again, are cut off.
+        path: the file.
+        num_done: the last step to keep; later lines are cut off, since they are written again.
     """
 
     def __init__(self, path: Path, *, num_done: int) -> None:
@@ -54,20 +54,20 @@ class MetricsLog:
         self._file.close()
 
     def append(self, record: Record) -> None:
-        """Add a step; readers see it at once."""
+        """Append the record of a step; readers see it at once."""
         self._file.write(json.dumps(record, allow_nan=False).encode() + b"\n")
         self._file.flush()
 
     def sync(self) -> None:
-        """Let what was added survive a power cut."""
+        """Write the appended lines to the disk, so that they survive a power cut."""
         os.fsync(self._file.fileno())
 
 
 class MetricsTail:
-    """Reads what somebody else adds to the file.
+    """Reads the lines that another process appends to the file.
 
     Args:
-        path: of the file, which need not be there yet.
+        path: the file, which may not exist yet.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,11 +75,11 @@ class MetricsTail:
         self._offset = path.stat().st_size if path.is_file() else 0
 
     def new_records(self) -> list[Record]:
-        """The whole lines added since the last call."""
+        """The complete lines appended since the last call."""
         if not self._path.is_file():
             return []
         with self._path.open("rb") as file:
-            # After a worker was lost, the file is cut back to what was saved.
+            # When a worker is restarted, it cuts the file back to the saved step.
             self._offset = min(self._offset, os.fstat(file.fileno()).st_size)
             file.seek(self._offset)
             lines = file.read()
@@ -89,7 +89,7 @@ class MetricsTail:
 
 
 def last_records(path: Path) -> tuple[Record, Record | None]:
-    """The last step's line, and the last line with an evaluation."""
+    """The record of the last step, and the last record with an evaluation."""
     last: Record = {}
     evaluated: Record | None = None
     with path.open("rb") as file:
@@ -101,7 +101,7 @@ def last_records(path: Path) -> tuple[Record, Record | None]:
 
 
 def _end_of(path: Path, num_done: int) -> int:
-    """Where the line of a step ends, in bytes; a step that was cut short does not count."""
+    """Offset in bytes behind the line of a step; an incomplete last line does not count."""
     end = 0
     with path.open("rb") as file:
         for line in file:

@@ -1,7 +1,7 @@
-"""Which images each step sees, how large, and which of them mirrored: decided by the seed alone.
+"""Which images each step trains on, their size and which are mirrored: the seed alone decides.
 
-A plan is that of the whole batch, whatever the number of workers that share it, and any step's can
-be made again: so a training that was interrupted goes on with the very images it would have seen.
+A plan covers the whole batch, whatever the number of workers that share it. The plan of any step
+can be made again, so a resumed training sees the same images as one that was not interrupted.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from fcos_core.config import InputConfig
 from fcos_core.training.examples import common_shape
 from jobs.settings.train import TrainConfig
 
-_ORDER, _AUGMENTATION = 0, 1  # streams of random numbers that must not meet
+_ORDER, _AUGMENTATION = 0, 1  # separate streams of random numbers
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """What one step learns from.
+    """The batch of one step.
 
     Attributes:
-        indices: of the images; one may come twice where an epoch ends.
-        is_flipped: which of them are mirrored.
-        min_size: length of the shorter side.
+        indices: of the images; an image may occur twice where an epoch ends.
+        is_flipped: per image, whether it is mirrored.
+        min_size: length of the shorter side after resizing, in pixels.
         padded_shape: height and width of the network's input, from the annotated sizes.
     """
 
@@ -36,7 +36,7 @@ class BatchPlan:
     padded_shape: tuple[int, int]
 
     def input(self, config: InputConfig) -> InputConfig:
-        """The model's input settings at this step's size."""
+        """The model's input settings with this step's size."""
         return replace(config, min_size_px=self.min_size)
 
 
@@ -47,16 +47,16 @@ def plan_batches(
     *,
     first_step: int = 0,
 ) -> Iterator[BatchPlan]:
-    """Plan the steps of a training.
+    """Plan the batches of a training.
 
     Args:
         sizes: height and width of every image, as annotated.
         config: batch size, number of steps, augmentation, seed.
-        input_config: of the model.
-        first_step: leave out the steps before this one.
+        input_config: the model's input settings.
+        first_step: the first step to plan.
 
     Yields:
-        A plan for each step that is left.
+        A plan for each remaining step.
     """
     batches = enumerate(_batches(sizes, config))
     for step, indices in islice(batches, first_step, config.steps):
@@ -78,8 +78,8 @@ def _batches(sizes: Sequence[tuple[int, int]], config: TrainConfig) -> Iterator[
     """Fill batches without end, each with images of one orientation.
 
     Yields:
-        As many indices as a batch has, once there are enough of an orientation; so every image
-        is seen as often as any other, though not in step with the epochs.
+        The indices of a batch, as soon as one orientation has enough images. Every image is seen
+        equally often, but a batch may span two epochs.
     """
     waiting: dict[bool, list[int]] = {False: [], True: []}
     for index in _shuffled(len(sizes), config.seed):
@@ -92,10 +92,10 @@ def _batches(sizes: Sequence[tuple[int, int]], config: TrainConfig) -> Iterator[
 
 
 def _shuffled(num_images: int, seed: int) -> Iterator[int]:
-    """Shuffle every epoch anew, without end.
+    """Shuffle each epoch, without end.
 
     Yields:
-        Indices, each once in every epoch.
+        Every index once per epoch.
     """
     for epoch in count():
         for index in np.random.default_rng([seed, _ORDER, epoch]).permutation(num_images):

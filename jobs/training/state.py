@@ -1,6 +1,7 @@
-"""``state.safetensors``: all that an interrupted training goes on from, replaced as a whole.
+"""``state.safetensors``: the state from which an interrupted training resumes.
 
-Random numbers need no state: data order and augmentation follow from the seed and the step.
+Each save replaces the whole file. Random numbers need no state: data order and augmentation follow
+from the seed and the step.
 """
 
 # safetensors has no types.
@@ -23,7 +24,7 @@ _FORMAT = "fcos-batch-training/1"
 
 
 def save_state(out: str, trainer: Trainer) -> None:
-    """Write the state; when this returns, it survives whatever happens to the machine."""
+    """Write the state; after the return it survives a crash of the machine."""
     tensors = {name: value.cpu().contiguous() for name, value in trainer.state().items()}
     header = {"format": _FORMAT, "step": str(trainer.num_done), "version": code_version()}
     uri = join(out, STATE_NAME)
@@ -31,7 +32,7 @@ def save_state(out: str, trainer: Trainer) -> None:
 
 
 def saved_step(out: str) -> int:
-    """How many steps the saved state has done; 0 where there is none.
+    """Number of steps done in the saved state; 0 if no state is saved.
 
     Raises:
         CheckpointError: the state is damaged.
@@ -47,10 +48,10 @@ def saved_step(out: str) -> int:
 
 
 def load_state(out: str, trainer: Trainer) -> None:
-    """Put a new trainer where the saved state was; leave it new where there is none.
+    """Restore a new trainer from the saved state; change nothing if no state is saved.
 
     Raises:
-        CheckpointError: the state is damaged or of another model.
+        CheckpointError: the state is damaged or belongs to another model.
     """
     path = Path(join(out, STATE_NAME))
     if not path.is_file():
@@ -66,10 +67,10 @@ def load_state(out: str, trainer: Trainer) -> None:
 
 def _step_of(path: Path, header: dict[str, str] | None) -> int:
     if header is None or header.get("format") != _FORMAT:
-        raise CheckpointError(f"{path}: is no state of a training that this version reads")
+        raise CheckpointError(f"{path}: is not a training state of format {_FORMAT}")
     return int(header["step"])
 
 
 def _unreadable(path: Path, error: Exception) -> str:
     reason = " ".join(str(error).split())
-    return f"{path}: cannot be resumed from: {reason}; choose another --out"
+    return f"{path}: the training cannot be resumed: {reason}; choose another --out"

@@ -1,4 +1,4 @@
-"""The same numbers as ``metrics.jsonl``, for TensorBoard."""
+"""The numbers of ``metrics.jsonl`` as files for TensorBoard."""
 
 # tensorboardX leaves the type of add_scalar() partly unknown.
 # pyright: reportUnknownMemberType=false
@@ -14,19 +14,19 @@ from jobs.training.metrics_log import Record
 _LOSSES = ("total", "classification", "box", "centerness")
 
 
-class Curves:
-    """A folder that TensorBoard reads.
+class TensorBoardWriter:
+    """Writes event files into a folder that TensorBoard reads.
 
     Args:
-        folder: made if need be.
-        num_done: later steps, which will come again, are hidden.
+        folder: created if missing.
+        num_done: the last step to keep; TensorBoard hides later ones, which are written again.
     """
 
     def __init__(self, folder: Path, *, num_done: int) -> None:
         self._writer = SummaryWriter(str(folder), purge_step=num_done + 1)
 
     def add(self, record: Record) -> None:
-        """Add a step."""
+        """Write the numbers of a step."""
         for name, value in record.items():
             if name != "step" and value is not None:
                 group = "loss" if name in _LOSSES else "optimizer"
@@ -34,5 +34,5 @@ class Curves:
                 self._writer.add_scalar(tag, value, record["step"])
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close the event file."""
         self._writer.close()

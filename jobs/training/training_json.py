@@ -1,4 +1,4 @@
-"""``training.json``: what a folder's training is; created once, and the same command resumes it."""
+"""``training.json``: the fingerprint of a training, by which the same command resumes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from jobs.settings.train import TrainConfig
 from jobs.storage import absolute, join, storage_for
 from jobs.training.data import TrainingData
 
-RECORD_NAME = "training.json"
+TRAINING_JSON_NAME = "training.json"
 CHECKPOINT_NAME = "checkpoint.safetensors"
 METRICS_NAME = "metrics.jsonl"
 STATE_NAME = "state.safetensors"
@@ -27,10 +27,10 @@ TENSORBOARD_NAME = "tensorboard"
 _POLL_S = 0.2
 
 
-def deciding_fields(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
-    """All that the result depends on: settings, content of the files they name, our version."""
+def fingerprint_fields(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
+    """All that the result depends on: settings, contents of the files they name, our version."""
     settings = config.deciding()
-    settings.pop("weights")  # their content decides, not where they lie
+    settings.pop("weights")  # the hash of their content stands below
     for name in ("images", "annotations", "val_images", "val_annotations"):
         if settings[name] is not None:
             settings[name] = absolute(settings[name])
@@ -44,29 +44,29 @@ def deciding_fields(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
 
 
 def code_version() -> str:
-    """Of this project."""
+    """The version of this project."""
     return version("fcos-batch")
 
 
-def open_training(out: str, fields: dict[str, Any]) -> None:
-    """Begin a training in a folder, or find the same one there.
+def begin_or_resume(out: str, fields: dict[str, Any]) -> None:
+    """Create ``training.json`` in a folder, or check that the same training is there.
 
-    Another one is only replaced when it has kept nothing, as one that was refused for its data.
+    Another training is replaced only if it has saved no state, as one that stopped at its data.
 
     Args:
-        out: the folder; made if need be.
-        fields: of :func:`deciding_fields`.
+        out: the folder; created if missing.
+        fields: the result of :func:`fingerprint_fields`.
 
     Raises:
-        ConfigError: the folder holds another training, or cannot be used.
+        ConfigError: the folder holds another training, or cannot be written.
     """
-    uri, state_uri = join(absolute(out), RECORD_NAME), join(absolute(out), STATE_NAME)
+    uri, state_uri = join(absolute(out), TRAINING_JSON_NAME), join(absolute(out), STATE_NAME)
     storage = storage_for(uri)
     if storage.stat(uri) is None:
         for name in (CHECKPOINT_NAME, METRICS_NAME, STATE_NAME):
             if storage.stat(join(absolute(out), name)) is not None:
                 raise ConfigError(
-                    f"--out {out}: holds a {name} but no {RECORD_NAME}; choose another --out"
+                    f"--out {out}: holds a {name} but no {TRAINING_JSON_NAME}; choose another --out"
                 )
     document = {"training": fields, "made_with": {"torch": torch.__version__}}
     data = (json.dumps(document, indent=2) + "\n").encode()
@@ -75,7 +75,7 @@ def open_training(out: str, fields: dict[str, Any]) -> None:
             return
     except (ConfigError, StorageError) as error:
         raise ConfigError(f"--out {out}: {error}") from error
-    differences = explain_difference(read_record(out), fields)
+    differences = explain_difference(read_training_json(out), fields)
     if differences and storage.stat(state_uri) is not None:
         raise ConfigError(
             f"--out {out}: holds a training with other settings ({differences}); choose another "
@@ -88,19 +88,21 @@ def open_training(out: str, fields: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def folder_lock(out: Path, *, wait_s: float) -> Generator[None]:
-    """Hold a lock that goes with the process, so that two trainings never write to one folder.
+    """Hold a folder's lock, so that two trainings never write to one folder.
+
+    The system releases the lock when the process ends.
 
     Args:
-        out: a folder with a record.
-        wait_s: for somebody else to let go.
+        out: a folder with a ``training.json``.
+        wait_s: time in which another process may release the lock.
 
     Yields:
-        Once it is held.
+        When the lock is held.
 
     Raises:
-        ConfigError: somebody else keeps it.
+        ConfigError: another process holds the lock.
     """
-    with (out / RECORD_NAME).open("rb") as file:
+    with (out / TRAINING_JSON_NAME).open("rb") as file:
         give_up_at = time.monotonic() + wait_s
         while True:
             try:
@@ -108,23 +110,25 @@ def folder_lock(out: Path, *, wait_s: float) -> Generator[None]:
                 break
             except BlockingIOError as error:
                 if time.monotonic() >= give_up_at:
-                    raise ConfigError(f"--out {out}: another process trains there") from error
+                    raise ConfigError(
+                        f"--out {out}: another process trains in this folder"
+                    ) from error
                 time.sleep(_POLL_S)
         yield
 
 
-def read_record(out: str) -> dict[str, Any]:
-    """The fields of the training in a folder.
+def read_training_json(out: str) -> dict[str, Any]:
+    """The fingerprint of the training in a folder.
 
     Raises:
-        ConfigError: there is none, as seen from this machine.
+        ConfigError: this machine sees no ``training.json``, or cannot read it.
     """
-    uri = join(absolute(out), RECORD_NAME)
+    uri = join(absolute(out), TRAINING_JSON_NAME)
     if storage_for(uri).stat(uri) is None:
         raise ConfigError(
-            f"{uri} is not there; every machine that trains must see --out under the same path"
+            f"{uri}: no such file; every machine that trains must see --out under the same path"
         )
     try:
         return dict(json.loads(storage_for(uri).read(uri))["training"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{uri}: is no record of a training: {error}") from error
+        raise ConfigError(f"{uri}: does not describe a training: {error}") from error

@@ -1,4 +1,4 @@
-"""COCO's twelve numbers of a model in training, by all workers together."""
+"""COCO's twelve numbers of a model in training, computed by all workers together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fcos_core.metrics.coco import DetectedBoxes, TrueBoxes, canonical_order, ev
 from fcos_core.model.detector import FCOS
 from fcos_core.predictor import Predictor
 from fcos_core.structures import Detections
-from fcos_core.training import Peers
+from fcos_core.training import ProcessGroup
 from jobs.annotations.coco_json import CocoAnnotations, CocoImage
 from jobs.training.examples import read_image
 
@@ -24,12 +24,12 @@ class Validation:
     """Images to evaluate on.
 
     Args:
-        annotations: what is to be found.
+        annotations: the ground truth.
         images: folder of the images.
         precision: of the network.
         batch_size: images per forward pass of each worker.
-        device: where the work is done.
-        peers: who shares it.
+        device: of this worker.
+        group: the workers that share the images.
     """
 
     def __init__(
@@ -40,17 +40,17 @@ class Validation:
         precision: str,
         batch_size: int,
         device: torch.device,
-        peers: Peers,
+        group: ProcessGroup,
     ) -> None:
         self._annotations = annotations
         self._images = images
         self._precision = precision
         self._batch_size = batch_size
         self._device = device
-        self._peers = peers
+        self._group = group
 
     def evaluate(self, model: FCOS) -> dict[str, float]:
-        """Score a model; every worker must call this, and all get the numbers.
+        """Score a model; every worker must call this, and every worker gets the numbers.
 
         Args:
             model: in evaluation mode.
@@ -67,23 +67,23 @@ class Validation:
             for batch in self._batches(model)
             for described, detections in zip(batch, predictor(self._read(batch)), strict=True)
         ]
-        gathered = self._peers.gather(_concatenated(found))
-        numbers = self._score(_concatenated(gathered)) if self._peers.is_first else {}
-        return self._peers.gather(numbers)[0]
+        gathered = self._group.gather(_concatenated(found))
+        numbers = self._score(_concatenated(gathered)) if self._group.is_first else {}
+        return self._group.gather(numbers)[0]
 
     def _batches(self, model: FCOS) -> Iterator[list[CocoImage]]:
-        """Share the images out by padded shape.
+        """Batch this worker's share of the images by padded shape.
 
         Yields:
-            Entries of one shape, a batch at most.
+            At most ``batch_size`` entries of one shape.
         """
 
         def shape(image: CocoImage) -> tuple[int, int]:
             return padded_shape(image.height, image.width, model.config.input)
 
-        ours = sorted(self._annotations.images, key=shape)[self._peers.rank :: self._peers.count]
-        for _, group in groupby(ours, key=shape):
-            same = list(group)
+        ours = sorted(self._annotations.images, key=shape)[self._group.rank :: self._group.size]
+        for _, alike in groupby(ours, key=shape):
+            same = list(alike)
             for start in range(0, len(same), self._batch_size):
                 yield same[start : start + self._batch_size]
 

@@ -147,4 +147,4 @@ def test_nothing_sticks_out_at_the_side(opened: Any, size: tuple[int, int], tmp_
 def test_every_section_is_there(page_path: Path):
     sections = parse(page_path.read_text()).sections
 
-    assert sections >= {*OPTIONAL, "headline", "classes", "curves", "panels", "throughput"}
+    assert sections >= {*OPTIONAL, "headline", "classes", "curves", "examples", "throughput"}

@@ -75,7 +75,7 @@ def our_model(state: dict, *, min_size: int = 800, max_size: int = 1333) -> FCOS
 
 
 def small_config(preset: str = "improved", num_classes: int = 3, *, size: int = 64) -> ModelConfig:
-    """A quarter-width ResNet-18 with 32 channels: the same model, quick enough for a test."""
+    """A quarter-width ResNet-18 with 32 channels: small enough for tests."""
     config = preset_config(preset, num_classes, "resnet18")
     return replace(
         config,
@@ -87,7 +87,7 @@ def small_config(preset: str = "improved", num_classes: int = 3, *, size: int = 
 
 @torch.no_grad()
 def small_model(preset: str = "improved", num_classes: int = 3, *, size: int = 64) -> FCOS:
-    """A small random model that finds something nearly everywhere."""
+    """A small random model with detections nearly everywhere."""
     torch.manual_seed(0)
     model = FCOS(small_config(preset, num_classes, size=size))
     nn.init.constant_(model.head.classification_head.cls_logits.bias, -1.0)

@@ -1,4 +1,4 @@
-"""Ground-truth encoding and class-aware NMS as slow loops, from the paper's words."""
+"""Ground-truth encoding and class-aware NMS as slow loops, written from the paper."""
 
 import math
 
@@ -11,7 +11,7 @@ from fcos_core.structures import BACKGROUND
 
 
 def slow_assign(boxes: torch.Tensor, grid: LocationGrid, config: EncodingConfig) -> list[int]:
-    """Index of the box of every location, one location and one box at a time."""
+    """Index of the box that each location learns, one location and one box at a time."""
     chosen: list[int] = []
     for (x, y), stride, (low, high) in zip(
         grid.points.tolist(), grid.strides.tolist(), grid.size_ranges.tolist(), strict=True
@@ -42,7 +42,7 @@ def slow_assign(boxes: torch.Tensor, grid: LocationGrid, config: EncodingConfig)
 def slow_nms(
     boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, iou: float
 ) -> list[int]:
-    """Kept indices, best first: a better box of its class with more than ``iou`` removes a box."""
+    """Kept indices, best first; a better box of the same class with a larger IoU removes a box."""
     overlap = box_iou(boxes, boxes)
     kept: list[int] = []
     for i in torch.argsort(scores, descending=True, stable=True).tolist():

@@ -18,7 +18,7 @@ def state():
     return torchvision_state_dict(num_classes=5, size=64)
 
 
-def test_a_model_survives_being_saved_with_its_config_and_categories(tmp_path):
+def test_a_saved_model_is_loaded_with_its_weights_config_and_categories(tmp_path):
     model = FCOS(small_config("paper", 2), [Category(7, "cat"), Category(9, "Hund ü")])
     save_checkpoint(tmp_path / "m.safetensors", model, extra={"step": "12"})
     loaded = load_checkpoint(tmp_path / "m.safetensors")
@@ -45,7 +45,7 @@ def test_float16_storage_halves_the_file_and_loads_as_float32(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("with_counters", [False, True], ids=["319 keys", "372 keys"])
-def test_a_bare_torchvision_state_dict_means_its_preset(tmp_path, state, suffix, with_counters):
+def test_a_bare_state_dict_of_torchvision_has_its_preset(tmp_path, state, suffix, with_counters):
     if with_counters:
         norms = [n for n in state if n.endswith("running_mean")]
         state = state | {
@@ -133,7 +133,7 @@ NEED_WEIGHTS = (RENAMED, RESHAPED, NAN)
         pytest.param(lambda _p, _s: None, "No such file", id="missing"),
     ],
 )
-def test_what_is_no_usable_checkpoint_is_refused_in_one_line(
+def test_a_file_that_is_not_a_usable_checkpoint_is_refused_in_one_line(
     tmp_path, monkeypatch, state, make, message
 ):
     monkeypatch.chdir(tmp_path)
@@ -191,14 +191,14 @@ def test_a_checkpoint_whose_header_disagrees_with_its_weights_is_refused(tmp_pat
 
 
 @pytest.mark.parametrize("preset", ["paper", "improved", "torchvision"])
-def test_a_header_says_the_config_and_categories_of_the_model(tmp_path, preset):
+def test_a_header_has_the_config_and_categories_of_the_model(tmp_path, preset):
     save_checkpoint(tmp_path / "m.safetensors", small_model(preset), dtype=torch.float16)
     model = load_checkpoint(tmp_path / "m.safetensors")
     assert read_header(tmp_path / "m.safetensors") == (model.config, model.categories)
 
 
 @pytest.mark.parametrize("save", [torch.save, save_file, save_in_the_format_before_zip])
-def test_the_header_of_a_torchvision_state_dict_is_known_from_its_shapes(tmp_path, state, save):
+def test_the_header_of_a_torchvision_state_dict_follows_from_its_shapes(tmp_path, state, save):
     path = tmp_path / "w.pth"
     save(state, path)
     model = load_checkpoint(path)
@@ -216,7 +216,7 @@ def test_a_header_is_read_without_building_a_network(tmp_path, monkeypatch):
     [
         ("config", None, "its header cannot be used: 'config'"),
         ("config", '{"preset": "other", "num_classes": 3}', "preset 'other': must be one of"),
-        ("categories", "[]", "0 categories for 3 classes: must be as many"),
+        ("categories", "[]", "0 categories, 3 classes: the numbers must be equal"),
     ],
 )
 def test_a_header_without_a_usable_config_is_refused(tmp_path, entry, value, message):

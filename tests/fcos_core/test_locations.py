@@ -4,21 +4,21 @@ import pytest
 import torch
 
 from fcos_core.config import EncodingConfig, preset_config
-from fcos_core.locations import location_grid, map_sizes
+from fcos_core.locations import level_sizes, location_grid
 
 CPU = torch.device("cpu")
 STRIDES = (8, 16, 32, 64, 128)
 
 
 def grid_of(height, width, config):
-    rows, columns = map_sizes(height, config.strides), map_sizes(width, config.strides)
+    rows, columns = level_sizes(height, config.strides), level_sizes(width, config.strides)
     return location_grid((height, width), tuple(zip(rows, columns, strict=True)), config, CPU)
 
 
 def test_stride_20_on_160_by_120_gives_an_8_by_6_map():
     config = EncodingConfig(strides=(20,), size_ranges=((-1.0, math.inf),))
-    assert map_sizes(160, (20,)) == (8,)
-    assert map_sizes(120, (20,)) == (6,)
+    assert level_sizes(160, (20,)) == (8,)
+    assert level_sizes(120, (20,)) == (6,)
     grid = grid_of(120, 160, config)
     assert grid.num_per_level == (48,)
     assert grid.points[0].tolist() == [10, 10]
@@ -28,11 +28,11 @@ def test_stride_20_on_160_by_120_gives_an_8_by_6_map():
 
 
 def test_an_800_by_1024_input_has_the_papers_maps():
-    assert map_sizes(800, STRIDES) == (100, 50, 25, 13, 7)
-    assert map_sizes(1024, STRIDES) == (128, 64, 32, 16, 8)
+    assert level_sizes(800, STRIDES) == (100, 50, 25, 13, 7)
+    assert level_sizes(1024, STRIDES) == (128, 64, 32, 16, 8)
 
 
-def test_the_network_makes_maps_of_those_sizes():
+def test_the_maps_of_the_network_have_the_level_sizes():
     from tests.fcos_core.models import small_model
 
     with torch.inference_mode():
@@ -59,7 +59,11 @@ def test_torchvision_locations_equal_its_anchor_centres(shape):
 
     config = preset_config("torchvision", 91).encoding
     shapes = list(
-        zip(map_sizes(shape[0], config.strides), map_sizes(shape[1], config.strides), strict=True)
+        zip(
+            level_sizes(shape[0], config.strides),
+            level_sizes(shape[1], config.strides),
+            strict=True,
+        )
     )
     generator = AnchorGenerator(tuple((s,) for s in config.strides), ((1.0,),) * 5)
     images = ImageList(torch.zeros(1, 3, *shape), [shape])

@@ -89,7 +89,7 @@ def test_presets_differ_where_the_implementations_differ():
 
 
 @pytest.mark.parametrize("preset", ["paper", "improved", "torchvision"])
-def test_a_config_survives_json(preset):
+def test_a_config_is_the_same_after_json(preset):
     import json
 
     config = preset_config(preset, 7, "resnet34")
@@ -106,7 +106,7 @@ def test_a_config_survives_json(preset):
         ({"heads": {}}, "heads"),
     ],
 )
-def test_a_config_that_cannot_be_is_named(change, message):
+def test_a_setting_out_of_its_limits_is_named(change, message):
     values = {**config_to_dict(preset_config("improved", 3)), **change}
     with pytest.raises(ConfigError, match=message):
         config_from_dict(values)
@@ -146,6 +146,6 @@ def test_distances_in_pixels_or_strides_follow_the_config():
     assert math.isclose(grid.strides.max().item(), 128)
 
 
-def test_another_number_of_categories_than_classes_is_refused():
-    with pytest.raises(ConfigError, match="2 categories for 3 classes"):
+def test_a_number_of_categories_other_than_that_of_classes_is_refused():
+    with pytest.raises(ConfigError, match="2 categories, 3 classes"):
         FCOS(small_config(), small_model().categories[:2])

@@ -31,14 +31,14 @@ def assert_same(found, expected):
 
 
 @pytest.mark.parametrize("batch_size", [2, 3, 8])
-def test_detections_do_not_depend_on_batch_mates(model, batch_size):
+def test_detections_do_not_depend_on_the_other_images_of_the_batch(model, batch_size):
     images = [random_image(*shape, seed=i) for i, shape in enumerate(SHAPES)]
     alone = [Predictor(model, device="cpu", batch_size=1)([image])[0] for image in images]
     assert sum(map(len, alone)) > 50
     assert_same(Predictor(model, device="cpu", batch_size=batch_size)(images), alone)
 
 
-def test_the_same_batch_gives_the_same_bits_whoever_fills_it(model):
+def test_a_batch_filled_with_zeros_or_images_gives_the_same_bits(model):
     predictor = Predictor(model, device="cpu", batch_size=4)
     first = random_image(64, 64, seed=1)
     (alone,) = predictor([first])
@@ -86,7 +86,7 @@ def test_read_only_and_strided_arrays_are_accepted(model):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_finds_nearly_the_same(model, precision):
+def test_half_precision_gives_nearly_the_same_detections(model, precision):
     image = random_image(64, 96)
     (full,) = Predictor(model, device="cpu")([image])
     (half,) = Predictor(model, device="cpu", precision=precision)([image])
@@ -107,7 +107,7 @@ def test_half_precision_finds_nearly_the_same(model, precision):
     ],
     ids=["gray", "alpha", "float", "empty"],
 )
-def test_what_is_no_rgb_image_is_refused(model, image):
+def test_an_array_that_is_not_an_rgb_image_is_refused(model, image):
     with pytest.raises(ImageError, match="image 0: "):
         Predictor(model, device="cpu")([image])
 
@@ -143,7 +143,7 @@ def test_a_cuda_device_gives_the_same_detections():
 
 @pytest.mark.parametrize("output", ["cls_logits", "distances", "centerness_logits"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_an_answer_that_is_not_finite_is_an_error_and_never_an_empty_image(
+def test_outputs_that_are_not_finite_are_an_error_and_not_an_empty_image(
     model, monkeypatch, output, value
 ):
     predictor = Predictor(model, device="cpu", batch_size=4)
@@ -161,7 +161,7 @@ def test_an_answer_that_is_not_finite_is_an_error_and_never_an_empty_image(
     assert len(predictor.predict_batch(images[:1])) == 1  # the bad one only fills the batch up
 
 
-def test_what_a_lost_device_says_is_told_from_a_bug():
+def test_errors_of_a_failed_device_are_distinguished_from_bugs():
     for error in (RuntimeError("CUDA error: x"), torch.AcceleratorError("assert")):
         with pytest.raises(DeviceError), device_errors():
             raise error

@@ -93,7 +93,7 @@ def test_the_rate_warms_up_linearly_and_follows_its_schedule():
     )
 
 
-def test_the_average_follows_the_weights_and_forgets_the_start():
+def test_the_average_follows_the_weights_and_loses_the_start():
     loop = trainer(average_decay=0.998)
     for _ in range(30):
         loop.step(batch_of(*EXAMPLES))
@@ -117,7 +117,7 @@ def test_settings_out_of_their_limits_are_named():
 
 
 @pytest.mark.parametrize("settings", [{"optimizer": "adamw"}, {"optimizer": "sgd"}], ids=str)
-def test_a_restored_trainer_goes_on_bit_for_bit(settings):
+def test_a_restored_trainer_continues_bit_for_bit(settings):
     whole = trainer(**settings)
     reports = [whole.step(batch_of(*EXAMPLES)) for _ in range(6)]
     first = trainer(**settings)

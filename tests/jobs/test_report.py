@@ -1,4 +1,4 @@
-"""The page says what the run's files say, and leaves out what is not there."""
+"""The page shows what the run's files hold, and leaves out sections without data."""
 
 import json
 import logging
@@ -14,7 +14,7 @@ from jobs.report import ReportConfig
 from jobs.report import run as report
 from tests.jobs.reporting.runs import (
     found,
-    refused,
+    quarantined,
     write_annotations,
     write_image,
     write_run,
@@ -30,7 +30,7 @@ from tests.jobs.reporting.scored import (
 
 ALWAYS = {"contents", "provenance"}
 
-SCORED = {"headline", "classes", "breakdowns", "panels"}
+SCORED = {"headline", "classes", "breakdowns", "examples"}
 
 
 def test_the_numbers_are_those_of_metrics_json(tmp_path: Path):
@@ -50,7 +50,7 @@ def test_the_numbers_are_those_of_metrics_json(tmp_path: Path):
     assert "5" * 64 in page.text, "the sha256 of the weights"
 
 
-def test_the_page_and_its_size_are_the_last_line_of_the_command(tmp_path: Path):
+def test_the_summary_line_has_the_page_and_its_size(tmp_path: Path):
     run, _ = make_scored_run(tmp_path)
     out = tmp_path / "elsewhere" / "page.html"
 
@@ -60,7 +60,7 @@ def test_the_page_and_its_size_are_the_last_line_of_the_command(tmp_path: Path):
     assert not (tmp_path / "RUN/report").exists()
 
 
-def test_a_scored_run_shows_images_of_four_kinds_with_what_is_on_them(tmp_path: Path):
+def test_a_scored_run_shows_four_sets_of_examples_with_their_descriptions(tmp_path: Path):
     run, _ = make_scored_run(tmp_path)
 
     page = page_of(run)
@@ -68,27 +68,27 @@ def test_a_scored_run_shows_images_of_four_kinds_with_what_is_on_them(tmp_path: 
     assert page.sections == ALWAYS | SCORED | {"quarantine", "absent"}
     images = [one.attributes for one in page.named("img") if "src" in one.attributes]
     assert all(one["src"].startswith("data:image/jpeg;base64,") for one in images)
-    told = [one["alt"] for one in images]
-    assert told == [
-        "a.jpg: F1 1.00: 2 of 2 found, 0 wrong",
-        "b.jpg: F1 0.67: 1 of 1 found, 1 wrong",
-        "c.jpg: F1 0.00: 0 of 1 found, 0 wrong",
-        "c.jpg: F1 0.00: 0 of 1 found, 0 wrong",
-        "b.jpg: F1 0.67: 1 of 1 found, 1 wrong",
-        "b.jpg: dog 0.70 finds no annotated dog",
-        "c.jpg: dog 0.20 finds no annotated dog",
-        "c.jpg: dog missed, 50 by 30 px",
+    shown = [one["alt"] for one in images]
+    assert shown == [
+        "a.jpg: F1 1.00: 2 of 2 objects found, 0 false positives",
+        "b.jpg: F1 0.67: 1 of 1 object found, 1 false positive",
+        "c.jpg: F1 0.00: 0 of 1 object found, 0 false positives",
+        "c.jpg: F1 0.00: 0 of 1 object found, 0 false positives",
+        "b.jpg: F1 0.67: 1 of 1 object found, 1 false positive",
+        "b.jpg: dog 0.70 matches no annotated dog",
+        "c.jpg: dog 0.20 matches no annotated dog",
+        "c.jpg: missed dog, 50 x 30 px",
     ]
 
 
-def test_a_run_that_nobody_scored_still_has_a_page(tmp_path: Path):
+def test_a_run_without_scores_has_a_page(tmp_path: Path):
     path = tmp_path / "a.jpg"
     write_image(path)
     run = write_run(tmp_path / "RUN", [found(0, str(path), [(1, 0.9, (10, 10, 40, 40))])])
 
     page = page_of(run)
 
-    assert page.sections == ALWAYS | {"panels", "absent"}
+    assert page.sections == ALWAYS | {"examples", "absent"}
     assert "fcos evaluate RUN --annotations FILE" in page.text
     assert [one.attributes["alt"] for one in page.named("img") if "src" in one.attributes] == [
         "a.jpg: 1 detection",
@@ -96,7 +96,7 @@ def test_a_run_that_nobody_scored_still_has_a_page(tmp_path: Path):
     ]
 
 
-def test_annotations_alone_choose_images_of_a_run_that_nobody_scored(tmp_path: Path):
+def test_annotations_select_the_examples_of_a_run_without_scores(tmp_path: Path):
     path = tmp_path / "a.jpg"
     write_image(path)
     rows = [found(0, str(path), [(1, 0.9, (10, 10, 40, 40))])]
@@ -105,11 +105,11 @@ def test_annotations_alone_choose_images_of_a_run_that_nobody_scored(tmp_path: P
 
     page = page_of(run, annotations=annotations)
 
-    assert page.sections == ALWAYS | {"panels", "breakdowns", "absent"}
+    assert page.sections == ALWAYS | {"examples", "breakdowns", "absent"}
 
 
-def test_an_empty_image_list_has_a_page(tmp_path: Path):
-    run = write_run(tmp_path / "RUN", [refused(0, "/d/a.jpg")])
+def test_a_run_without_usable_images_has_a_page(tmp_path: Path):
+    run = write_run(tmp_path / "RUN", [quarantined(0, "/d/a.jpg")])
 
     page = page_of(run)
 
@@ -117,7 +117,7 @@ def test_an_empty_image_list_has_a_page(tmp_path: Path):
 
 
 @pytest.mark.parametrize("section", [*OPTIONAL, "recall", "curves", "throughput"])
-def test_a_section_is_there_exactly_when_its_data_is(tmp_path: Path, section: str):
+def test_a_section_exists_exactly_if_its_data_exists(tmp_path: Path, section: str):
     run, annotations = make_scored_run(tmp_path)
     assert section not in page_of(run).sections
 
@@ -147,7 +147,7 @@ def test_intervals_stand_beside_the_numbers(tmp_path: Path):
     assert "bootstrap intervals over images" in text
 
 
-def test_a_part_of_the_metrics_that_cannot_be_understood_is_left_out_with_a_warning(
+def test_a_part_of_the_metrics_that_cannot_be_read_is_left_out_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     run, _ = make_scored_run(tmp_path)
@@ -160,7 +160,7 @@ def test_a_part_of_the_metrics_that_cannot_be_understood_is_left_out_with_a_warn
     assert "thresholds is left out of the report" in caplog.text
 
 
-def test_all_that_evaluate_and_bpr_write_is_understood(
+def test_every_part_that_evaluate_and_bpr_write_is_read(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     run, annotations = make_scored_run(tmp_path)

@@ -27,7 +27,7 @@ def config(dataset, out, **changes):
     return small_training(dataset, out, **changes)
 
 
-def test_training_writes_a_checkpoint_that_knows_its_classes_and_how_it_was_made(dataset, tmp_path):
+def test_training_writes_a_checkpoint_with_its_categories_and_settings(dataset, tmp_path):
     result = run(config(dataset, tmp_path / "out", checkpoint_every=3, store="float16"))
     model = load_checkpoint(result.checkpoint)
     assert model.categories == CATEGORIES
@@ -117,7 +117,7 @@ def test_training_starts_from_given_weights_and_refuses_another_shape(dataset, t
     again = run(config(dataset, tmp_path / "again", steps=1, weights=first.checkpoint))
     fresh = run(config(dataset, tmp_path / "fresh", steps=1))
     assert again.last.total < 0.9 * fresh.last.total
-    # The same weights by another name are the same training.
+    # The same weights under another path make the same training.
     same = run(config(dataset, tmp_path / "again", steps=1, weights=f"file://{first.checkpoint}"))
     assert same.last == again.last
     with pytest.raises(CheckpointError, match=r"first.*has shape .*, the model to train has"):
@@ -153,10 +153,9 @@ def test_evaluation_goes_into_the_metrics_and_the_result(dataset, tmp_path, caps
     assert [path.name[:11] for path in (out / "tensorboard").iterdir()] == ["events.out."]
 
 
-def test_the_evaluation_is_that_of_the_whole_job(dataset, tmp_path):
-    """What is reported in training, ``fcos detect`` and ``fcos evaluate`` find as well."""
+def test_validation_gives_the_numbers_of_detect_and_evaluate(dataset, tmp_path):
     from fcos_core import Predictor
-    from fcos_core.training import Peers
+    from fcos_core.training import ProcessGroup
     from jobs.training.validation import Validation
 
     checkpoint = resolve_weights("demo").path
@@ -166,7 +165,7 @@ def test_the_evaluation_is_that_of_the_whole_job(dataset, tmp_path):
         precision="fp32",
         batch_size=4,
         device=torch.device("cpu"),
-        peers=Peers(),
+        group=ProcessGroup(),
     )
     numbers = validation.evaluate(load_checkpoint(checkpoint))
     assert numbers["AP"] > 0.5
@@ -193,7 +192,7 @@ def test_evaluation_needs_the_same_categories(dataset, tmp_path):
     document = json.loads(dataset.read_text())
     document["categories"][0]["name"] = "blob"
     (tmp_path / "other.json").write_text(json.dumps(document))
-    with pytest.raises(ConfigError, match=r"other.json: its categories are not those of"):
+    with pytest.raises(ConfigError, match=r"other.json: its categories differ from those of"):
         run(config(dataset, tmp_path / "out", val_annotations=str(tmp_path / "other.json")))
     with pytest.raises(ValidationError, match="evaluate_every is given without val_annotations"):
         config(dataset, tmp_path / "out", evaluate_every=3)

@@ -225,7 +225,7 @@ def _centerness_key() -> list[str]:
 def _thumbnail(pixels: Pixels, caption: str, about: str) -> Thumbnail:
     height, width = pixels.shape[:2]
     jpeg = encode_jpeg(pixels, has_full_color=True)
-    return Thumbnail(jpeg=jpeg, width=width, height=height, caption=caption, about=about)
+    return Thumbnail(jpeg=jpeg, width=width, height=height, caption=caption, description=about)
 
 
 def _size(shape: tuple[int, int]) -> str:

@@ -1,1 +1,1 @@
-"""Example images: selected, matched, drawn."""
+"""Example images: selected, matched with their ground truth, drawn."""

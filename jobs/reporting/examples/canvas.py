@@ -1,4 +1,4 @@
-"""An image, or the part of it around a box, at the size of a thumbnail: drawn on, then a JPEG."""
+"""A thumbnail: an image, or its part around a box, to draw on and to write as a JPEG."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from jobs.media.drawing.text import TextStyle
 from jobs.media.drawing.view import View
 
 LONGEST_BYTES = 80_000
-"""Of one JPEG."""
+"""Limit of a thumbnail's JPEG."""
 
 Box = npt.NDArray[np.floating]
 """x_min, y_min, x_max, y_max in pixels of the image."""
 
 _MAX_SHAPE = (480, 640)
 _STYLE = TextStyle(size_px=20, weight=500)
-# A crop shows this many times the box, and at least so many pixels of the image.
+# A crop is this many times as large as its box, and at least this many pixels wide.
 _CROP_FACTOR = 3.0
 _LEAST_CROP_PX = 160
 _ASPECT = _MAX_SHAPE[1] / _MAX_SHAPE[0]
@@ -33,12 +33,12 @@ _QUALITIES = (86, 74, 60, 45, 30)
 
 @dataclass(frozen=True)
 class Canvas:
-    """A view of an image or of a part of it.
+    """An image, or a part of an image, at the size of a thumbnail.
 
     Attributes:
-        view: what is drawn on.
+        view: the pixels to draw on, and their scale.
         x: left side of the part, in pixels of the image.
-        y: its top side.
+        y: top side of the part, in pixels of the image.
     """
 
     view: View
@@ -47,11 +47,11 @@ class Canvas:
 
     @classmethod
     def of(cls, pixels: Pixels, focus: Box | None) -> Canvas:
-        """Cut out what is to be seen.
+        """Crop and scale an image.
 
         Args:
-            pixels: the image.
-            focus: the box to show with its surroundings; None for all of the image.
+            pixels: the image, RGB.
+            focus: the box to show with its surroundings; None for the whole image.
         """
         height, width = pixels.shape[:2]
         x_min, y_min, x_max, y_max = (
@@ -62,24 +62,24 @@ class Canvas:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width in its own pixels."""
+        """Height and width of the thumbnail, in pixels."""
         height, width = self.view.pixels.shape[:2]
         return height, width
 
     def corners(self, box: Box) -> Corners:
-        """Where a box lies on it."""
+        """The corners of a box, in pixels of the thumbnail."""
         return self.view.corners(box - np.array([self.x, self.y, self.x, self.y]))
 
     def outline(self, box: Box, outline: Outline) -> None:
-        """Draw a box."""
+        """Draw a box's outline."""
         draw_outline(self.view.pixels, self.corners(box), outline)
 
     def hatch(self, box: Box) -> None:
-        """Cover a region that does not count."""
+        """Hatch a region."""
         hatch(self.view.pixels, self.corners(box))
 
     def label(self, wishes: Sequence[LabelWish]) -> None:
-        """Write beside the boxes that can be seen, the most important first."""
+        """Label the visible boxes; earlier wishes take precedence."""
         height, width = self.shape
         seen = [wish for wish in wishes if _meets(wish.box, (height, width))]
         inside = [replace(wish, box=_within(wish.box, (height, width))) for wish in seen]
@@ -87,12 +87,12 @@ class Canvas:
             draw_label(self.view.pixels, label, _STYLE)
 
     def jpeg(self) -> bytes:
-        """What was drawn, in at most ``LONGEST_BYTES``."""
+        """The thumbnail as a JPEG of at most ``LONGEST_BYTES``."""
         return encoded(self.view.pixels)
 
 
 def encoded(pixels: Pixels) -> bytes:
-    """Write a JPEG of at most ``LONGEST_BYTES``: less exact first, then smaller.
+    """Write a JPEG of at most ``LONGEST_BYTES``: at lower quality first, then at half the size.
 
     Args:
         pixels: RGB.
@@ -107,7 +107,7 @@ def encoded(pixels: Pixels) -> bytes:
 
 
 def _crop(box: Box, shape: tuple[int, int]) -> tuple[int, int, int, int]:
-    """A region of the view's aspect around a box, moved inside of the image where it fits."""
+    """A region of the thumbnail's aspect ratio around a box, moved into the image."""
     height, width = shape
     box_width, box_height = max(box[2] - box[0], 1.0), max(box[3] - box[1], 1.0)
     wanted = max(box_width / _ASPECT, box_height) * _CROP_FACTOR

@@ -1,4 +1,4 @@
-"""Single frames of videos, decoded where they are: the rest of a video is only read past."""
+"""Decodes single frames of videos, from the key frame before each one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.inputs.relocated import relocate
 from jobs.inputs.video_frames import segment_of
 from jobs.inputs.video_source import video_source
 from jobs.media.video import Lost, decode_segment
-from jobs.reporting.examples.selection import Panel
+from jobs.reporting.examples.selection import ExampleSet
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem, Row
 from jobs.rundir.sampled_frames import write_sampling
@@ -21,11 +21,11 @@ from jobs.storage import absolute
 
 
 class FrameReader:
-    """Decodes frames by their rows: of the segment's groups, none but the frame's own.
+    """Decodes the frame of a row; of its segment, only the frame's own group of pictures.
 
     Args:
-        items: the segments that hold them, by item id.
-        image_root: folder that the videos lie in now; None for where the run found them.
+        items: the video segments of the rows, by item id.
+        image_root: folder that holds the videos now; None for the paths in the run.
     """
 
     def __init__(self, items: Mapping[int, ManifestItem], image_root: str | None) -> None:
@@ -33,11 +33,11 @@ class FrameReader:
         self._root = None if image_root is None else absolute(image_root)
 
     @classmethod
-    def of_panels(
-        cls, run: RunDirectory, panels: Sequence[Panel], image_root: str | None
+    def of_examples(
+        cls, run: RunDirectory, example_sets: Sequence[ExampleSet], image_root: str | None
     ) -> FrameReader:
-        """Look up the segments of the frames that panels show."""
-        wanted = {choice.row.item_id for panel in panels for choice in panel.choices}
+        """Find the video segments of all examples in the manifest."""
+        wanted = {example.row.item_id for one in example_sets for example in one.examples}
         items = (item for _, group in run.iterate_manifest() for item in group) if wanted else ()
         return cls({i.item_id: i for i in items if i.item_id in wanted}, image_root)
 
@@ -45,11 +45,11 @@ class FrameReader:
         """Decode one frame, RGB and upright.
 
         Raises:
-            VideoError: it is not there, or cannot be decoded.
+            VideoError: the frame does not exist, or cannot be decoded.
         """
         item = self._items[row.item_id]
         if item.stream is None or row.frame_index is None or row.timestamp_s is None:
-            raise VideoError(f"{row.uri}: where its frames lie is not known")
+            raise VideoError(f"{row.uri}: the manifest does not say where its frames are")
         source = video_source(row.uri if self._root is None else relocate(row.uri, self._root))
         whole = segment_of(item)
         pts = round(row.timestamp_s / whole.time_base)
@@ -66,4 +66,4 @@ class FrameReader:
             if isinstance(event, Lost):
                 raise VideoError(f"{row.uri}: frame {row.frame_index}: {event.reason}")
             return event.pixels
-        raise VideoError(f"{row.uri}: frame {row.frame_index} is not there")
+        raise VideoError(f"{row.uri}: frame {row.frame_index} does not exist")

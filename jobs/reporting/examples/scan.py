@@ -1,6 +1,6 @@
-"""One pass over a run's rows, a shard at a time: what was found, what failed, what stands out.
+"""One pass over a run's rows, shard by shard: counts of detections and errors, and examples.
 
-Memory holds one shard, some counters and the images that are going to be shown.
+Memory holds one shard, the counters and the rows of the examples.
 """
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -16,30 +16,29 @@ import numpy.typing as npt
 
 from fcos_core.metrics.bpr.groups import groupings
 from fcos_core.metrics.bpr.structures import BoxBlock
-from jobs.reporting.examples.selection import JudgedChoices, Panel, PlainChoices
-from jobs.reporting.examples.truth import JudgedImage, Truth
+from jobs.reporting.examples.ground_truth import MatchedImage, RunGroundTruth
+from jobs.reporting.examples.selection import AnnotatedSelection, ExampleSet, UnannotatedSelection
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import Row, table_to_rows
 from jobs.rundir.shard_reading import iterate_rows
 
 SCORE_EDGES = tuple(i / 20 for i in range(21))
 SIDE_EDGES_PX = (0, 8, 16, 32, 64, 128, 256, 512)
-"""Of a box's longer side; the last interval has no end."""
+"""Edges of the intervals of a box's longer side; the last interval has no upper edge."""
 
 NUM_LISTED = 50
-"""Quarantined images that are named on the page."""
+"""Number of quarantined items that the page names."""
 
 GROUPINGS = ("area", "side", "aspect", "crowding")
-"""What objects are sorted by to say which are found."""
+"""The properties by which annotated objects are grouped."""
 
-
-_FRAME_PANELS = 2  # the first ones: a frame takes longer to read than an image
-_DEEPEST = 1000  # frames between the first of a segment and one that is shown
+_NUM_FRAME_SETS = 2  # only the first ones: a frame takes longer to decode than an image
+_MAX_FRAMES_AHEAD = 1000  # a later frame of a segment takes too long to decode
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refused:
-    """An image that could not be used."""
+class QuarantinedImage:
+    """A quarantined image, frame or video."""
 
     uri: str
     error_class: str
@@ -48,12 +47,12 @@ class Refused:
 
 @dataclass
 class GroupTally:
-    """Annotated objects of one kind.
+    """Counts of the annotated objects of one group.
 
     Attributes:
-        total: how many.
-        found: by a detection of any score.
-        found_at_score: by one of the score from which detections count.
+        total: number of objects.
+        found: number of objects matched by a detection of any score.
+        found_at_score: number of objects matched by a detection that counts.
     """
 
     total: int = 0
@@ -63,24 +62,24 @@ class GroupTally:
 
 @dataclass
 class Scan:
-    """What the rows of a run hold.
+    """Counts and examples of a run.
 
     Attributes:
-        score: from which on detections count.
-        num_ok: images and frames that were looked at.
-        num_empty: of them, those without a detection of that score.
-        num_frames: of them, those of videos.
-        detections: per category id, of any score.
-        counted: per category id, of that score.
-        images: per category id, those with a detection of that score.
-        score_counts: detections by the intervals between ``SCORE_EDGES``.
-        side_counts: detections of that score by ``SIDE_EDGES_PX``.
-        refused_classes: quarantined images by class of error.
-        refused: the first of them.
+        score: least score of a detection that counts.
+        num_ok: number of images and frames with status ok.
+        num_empty: number of images and frames without a detection that counts.
+        num_frames: number of frames with status ok.
+        detections: number of detections of any score, by category id.
+        counted: number of detections that count, by category id.
+        images: number of images and frames with a detection that counts, by category id.
+        score_counts: number of detections in each interval of ``SCORE_EDGES``.
+        side_counts: number of detections that count in each interval of ``SIDE_EDGES_PX``.
+        quarantined_by_class: number of quarantined items by class of error.
+        quarantined: the first ``NUM_LISTED`` quarantined items.
         groups: annotated objects by grouping and group, in order; empty without annotations.
-        panels: the images to show.
-        frame_panels: the frames of videos to show.
-        detections_of_videos: of that score, by uri of the video.
+        example_sets: example images.
+        frame_example_sets: example frames of videos.
+        detections_of_videos: number of detections that count, by uri of the video.
     """
 
     score: float
@@ -96,73 +95,77 @@ class Scan:
     side_counts: npt.NDArray[np.int64] = field(
         default_factory=lambda: np.zeros(len(SIDE_EDGES_PX), np.int64)
     )
-    refused_classes: Counter[str] = field(default_factory=Counter[str])
-    refused: list[Refused] = field(default_factory=list[Refused])
+    quarantined_by_class: Counter[str] = field(default_factory=Counter[str])
+    quarantined: list[QuarantinedImage] = field(default_factory=list[QuarantinedImage])
     groups: dict[str, dict[str, GroupTally]] = field(
         default_factory=dict[str, dict[str, GroupTally]]
     )
-    panels: list[Panel] = field(default_factory=list[Panel])
-    frame_panels: list[Panel] = field(default_factory=list[Panel])
+    example_sets: list[ExampleSet] = field(default_factory=list[ExampleSet])
+    frame_example_sets: list[ExampleSet] = field(default_factory=list[ExampleSet])
     detections_of_videos: Counter[str] = field(default_factory=Counter[str])
 
 
-def scan(run: RunDirectory, truth: Truth | None, score: float) -> Scan:
+def scan(run: RunDirectory, truth: RunGroundTruth | None, score: float) -> Scan:
     """Read all rows of a run once.
 
     Args:
         run: the run.
-        truth: its ground truth; None to do without.
-        score: from which on detections count.
+        truth: its ground truth; None for a run without annotations.
+        score: least score of a detection that counts.
     """
     result = Scan(score=score)
-    kinds = JudgedChoices if truth is not None else PlainChoices
+    kinds = AnnotatedSelection if truth is not None else UnannotatedSelection
     images, frames = kinds(score, "images"), kinds(score, "frames")
     for table in iterate_rows(run):
         rows = table_to_rows(table)
         used = [row for row in rows if row.status == "ok"]
-        _count_refused(result, [row for row in rows if row.status != "ok"])
+        _count_quarantined(result, [row for row in rows if row.status != "ok"])
         _count_found(result, used)
         stills = [row for row in used if row.frame_index is None]
-        _offer(stills, truth, images, result)
-        _offer(_showable(used), truth, frames, None)
-    result.panels, result.frame_panels = images.panels(), frames.panels()[:_FRAME_PANELS]
+        _add_examples(stills, truth, images, result)
+        _add_examples(_showable(used), truth, frames, None)
+    result.example_sets = images.example_sets()
+    result.frame_example_sets = frames.example_sets()[:_NUM_FRAME_SETS]
     return result
 
 
-def _offer(
-    rows: list[Row], truth: Truth | None, choices: JudgedChoices | PlainChoices, groups: Scan | None
+def _add_examples(
+    rows: list[Row],
+    truth: RunGroundTruth | None,
+    selection: AnnotatedSelection | UnannotatedSelection,
+    groups: Scan | None,
 ) -> None:
-    """Let rows be chosen, and sort their objects into groups."""
-    if isinstance(choices, PlainChoices):
+    """Add rows to a selection, and their annotated objects to the groups, if any."""
+    if isinstance(selection, UnannotatedSelection):
         for row in rows:
-            choices.offer(row)
+            selection.add(row)
         return
     assert truth is not None
-    judged = truth.judge([row for row in rows if truth.knows(row)])
+    matched = truth.match([row for row in rows if truth.is_annotated(row)])
     if groups is not None:
-        _count_groups(groups, judged)
-    for image in judged:
-        choices.offer(image)
+        _count_groups(groups, matched)
+    for image in matched:
+        selection.add(image)
 
 
 def _showable(rows: list[Row]) -> list[Row]:
-    """The frames of videos that are soon decoded, even from the start of their segment on."""
+    """Frames of videos that lie near enough to the start of their segment to decode them alone."""
     first: dict[int, int] = {}
     return [
         row
         for row in rows
         if row.frame_index is not None
-        and row.frame_index - first.setdefault(row.item_id, row.frame_index) <= _DEEPEST
+        and row.frame_index - first.setdefault(row.item_id, row.frame_index) <= _MAX_FRAMES_AHEAD
     ]
 
 
-def _count_refused(result: Scan, rows: list[Row]) -> None:
+def _count_quarantined(result: Scan, rows: list[Row]) -> None:
     for row in rows:
         error_class = row.error_class or "unknown"
-        result.refused_classes[error_class] += 1
-        if len(result.refused) < NUM_LISTED:
-            result.refused.append(
-                Refused(uri=row.uri, error_class=error_class, error=row.error or "")
+        result.quarantined_by_class[error_class] += 1
+        if len(result.quarantined) < NUM_LISTED:
+            result.quarantined.append(
+                QuarantinedImage(uri=row.uri, error_class=error_class, error=row.error or "")
             )
 
 
@@ -186,15 +189,15 @@ def _count_found(result: Scan, rows: list[Row]) -> None:
     result.side_counts += np.bincount(np.maximum(interval, 0), minlength=len(SIDE_EDGES_PX))
 
 
-def _count_groups(result: Scan, judged: list[JudgedImage]) -> None:
-    """Sort annotated objects as ``fcos bpr`` does, and count those that are found."""
-    boxes = np.concatenate([np.zeros((0, 4)), *(one.boxes for one in judged)])
-    found_at = np.concatenate([np.zeros(0), *(one.found_at for one in judged)])
-    areas = np.concatenate([np.zeros(0), *(one.areas for one in judged)])
-    lengths = [len(one.boxes) for one in judged]
+def _count_groups(result: Scan, matched: list[MatchedImage]) -> None:
+    """Group annotated objects as ``fcos bpr`` does, and count those that are found."""
+    boxes = np.concatenate([np.zeros((0, 4)), *(one.boxes for one in matched)])
+    matched_scores = np.concatenate([np.zeros(0), *(one.matched_scores for one in matched)])
+    areas = np.concatenate([np.zeros(0), *(one.areas for one in matched)])
+    lengths = [len(one.boxes) for one in matched]
     block = BoxBlock(
-        image_sizes=np.array([_size(one.row) for one in judged], np.int64).reshape(-1, 2),
-        image_index=np.repeat(np.arange(len(judged)), lengths),
+        image_sizes=np.array([_size(one.row) for one in matched], np.int64).reshape(-1, 2),
+        image_index=np.repeat(np.arange(len(matched)), lengths),
         boxes=np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1),
         labels=np.zeros(len(boxes), np.int64),
     )
@@ -205,7 +208,7 @@ def _count_groups(result: Scan, judged: list[JudgedImage]) -> None:
             grouping.name, {name: GroupTally() for name in grouping.names}
         )
         for i, tally in enumerate(tallies.values()):
-            own = found_at[grouping.group == i]
+            own = matched_scores[grouping.group == i]
             tally.total += len(own)
             tally.found += int((own >= 0).sum())
             tally.found_at_score += int((own >= result.score).sum())

@@ -1,4 +1,4 @@
-"""Which images are shown: the few that stand out in some way, whatever a run's size."""
+"""Selects the example images of a report in one pass over the rows, in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,191 +9,196 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.reporting.examples.truth import WRONG, JudgedImage
+from jobs.reporting.examples.ground_truth import FALSE_POSITIVE, MatchedImage
 from jobs.rundir.rows import Row
 
-PER_PANEL = 6
-"""Images of one kind."""
+PER_SET = 6
+"""Images of an example set."""
 
-_ALIKE = 32  # frames: about a second
+_SIMILAR_FRAMES = 32  # about a second
 
 _Key = tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Choice:
-    """An image to show.
+class Example:
+    """An image or frame to show.
 
     Attributes:
-        row: of the run.
-        judged: with ground truth; None where there is none.
-        detection: index of the detection it is shown for, if it is for one.
-        box: index of the ground-truth box it is shown for, if it is for one.
+        row: its row in the run.
+        matched: the row matched with its ground truth; None without annotations.
+        detection: index of the detection to focus on; None for no such focus.
+        box: index of the ground-truth box to focus on; None for no such focus.
     """
 
     row: Row
-    judged: JudgedImage | None = None
+    matched: MatchedImage | None = None
     detection: int | None = None
     box: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Panel:
-    """A row of images.
+class ExampleSet:
+    """Examples selected by one criterion.
 
     Attributes:
-        title: what they have in common.
-        lead: by what they were chosen.
-        empty: what it means that there are none.
-        choices: the images, the most telling first.
+        title: what the examples have in common.
+        lead: the criterion, in a sentence.
+        empty: the text for a set without examples.
+        examples: the best match of the criterion first.
     """
 
     title: str
     lead: str
     empty: str
-    choices: Sequence[Choice]
+    examples: Sequence[Example]
 
 
-class _Largest:
-    """Keeps the few choices of largest key; of equal keys the smaller item ids.
+class _TopK:
+    """Keeps the examples with the largest keys; of equal keys, those with the smaller item ids.
 
-    Of frames that follow one another, and so are much alike, one is kept.
+    Of successive frames, which look alike, one is kept.
     """
 
-    def __init__(self, limit: int = PER_PANEL) -> None:
+    def __init__(self, limit: int = PER_SET) -> None:
         self._limit = limit
-        self._heap: list[tuple[_Key, tuple[int, int], Choice]] = []
+        self._heap: list[tuple[_Key, tuple[int, int], Example]] = []
 
-    def offer(self, key: _Key, row: Row, make: Callable[[], Choice]) -> None:
-        """Keep a choice if it is among the largest; it is made only then."""
-        place = (key, (-row.item_id, -(_frame(row) // _ALIKE)))
-        rival = next((i for i, one in enumerate(self._heap) if one[1] == place[1]), None)
-        if rival is not None:
-            earlier = self._heap[rival][2].row
-            if (key, -_frame(row)) > (self._heap[rival][0], -_frame(earlier)):
-                self._heap[rival] = (*place, make())
+    def add(self, key: _Key, row: Row, make: Callable[[], Example]) -> None:
+        """Keep an example if its key is among the largest; only then it is made."""
+        place = (key, (-row.item_id, -(_frame(row) // _SIMILAR_FRAMES)))
+        similar = next((i for i, one in enumerate(self._heap) if one[1] == place[1]), None)
+        if similar is not None:
+            kept = self._heap[similar][2].row
+            if (key, -_frame(row)) > (self._heap[similar][0], -_frame(kept)):
+                self._heap[similar] = (*place, make())
                 heapq.heapify(self._heap)
         elif len(self._heap) < self._limit:
             heapq.heappush(self._heap, (*place, make()))
         elif place > self._heap[0][:2]:
             heapq.heapreplace(self._heap, (*place, make()))
 
-    def choices(self) -> list[Choice]:
-        """What was kept, the largest first."""
-        return [choice for *_, choice in sorted(self._heap, key=lambda one: one[:2], reverse=True)]
+    def examples(self) -> list[Example]:
+        """The kept examples, the largest key first."""
+        ranked = sorted(self._heap, key=lambda one: one[:2], reverse=True)
+        return [example for *_, example in ranked]
 
 
 def _frame(row: Row) -> int:
     return row.frame_index or 0
 
 
-class JudgedChoices:
-    """Panels of a run with ground truth.
+class AnnotatedSelection:
+    """Selects examples of a run with ground truth: best, worst, false positives, missed objects.
 
     Args:
-        score: from which on detections count.
-        noun: what is offered: ``images``, or ``frames`` of videos.
+        score: least score of a detection that counts.
+        noun: the kind of the rows: ``images``, or ``frames`` of videos.
     """
 
     def __init__(self, score: float, noun: str = "images") -> None:
         self._score, self._noun = score, noun
-        self._best, self._worst, self._wrong, self._missed = (_Largest() for _ in range(4))
+        self._best, self._worst, self._false_positives, self._missed = (_TopK() for _ in range(4))
 
-    def offer(self, judged: JudgedImage) -> None:
-        """Look at one image."""
-        row, score = judged.row, self._score
-        num_found, num_wrong, num_missed = judged.counts_at(score)
-        f1 = judged.f1_at(score)
-        if len(judged.boxes):
-            self._best.offer((f1, num_found), row, lambda: Choice(row=row, judged=judged))
-        if num_wrong or num_missed:
-            key = (-f1, num_wrong + num_missed)
-            self._worst.offer(key, row, lambda: Choice(row=row, judged=judged))
-        wrong = np.flatnonzero(judged.verdicts == WRONG)
-        if len(wrong):
-            first = int(wrong[np.argmax(row.scores[wrong])])
-            self._wrong.offer(
+    def add(self, matched: MatchedImage) -> None:
+        """Consider one image or frame."""
+        row, score = matched.row, self._score
+        num_true, num_false, num_missed = matched.counts_at(score)
+        f1 = matched.f1_at(score)
+        if len(matched.boxes):
+            self._best.add((f1, num_true), row, lambda: Example(row=row, matched=matched))
+        if num_false or num_missed:
+            key = (-f1, num_false + num_missed)
+            self._worst.add(key, row, lambda: Example(row=row, matched=matched))
+        false_positives = np.flatnonzero(matched.outcomes == FALSE_POSITIVE)
+        if len(false_positives):
+            first = int(false_positives[np.argmax(row.scores[false_positives])])
+            self._false_positives.add(
                 (float(row.scores[first]),),
                 row,
-                lambda: Choice(row=row, judged=judged, detection=first),
+                lambda: Example(row=row, matched=matched, detection=first),
             )
-        missed = np.flatnonzero(judged.found_at < score)
+        missed = np.flatnonzero(matched.matched_scores < score)
         if len(missed):
-            largest = int(missed[np.argmax(judged.areas[missed])])
-            self._missed.offer(
-                (float(judged.areas[largest]),),
+            largest = int(missed[np.argmax(matched.areas[missed])])
+            self._missed.add(
+                (float(matched.areas[largest]),),
                 row,
-                lambda: Choice(row=row, judged=judged, box=largest),
+                lambda: Example(row=row, matched=matched, box=largest),
             )
 
-    def panels(self) -> list[Panel]:
-        """What stands out among all that were offered."""
+    def example_sets(self) -> list[ExampleSet]:
+        """The examples selected from all rows added so far."""
         at = f"at scores from {self._score:.2f} on"
         return [
-            Panel(
+            ExampleSet(
                 title=f"Best {self._noun}",
-                lead=f"Highest F1 {at}; of equal ones those with most objects.",
+                lead=f"Highest F1 {at}; of equal ones, those with most objects found.",
                 empty=f"None of the {self._noun} has an annotated object.",
-                choices=self._best.choices(),
+                examples=self._best.examples(),
             ),
-            Panel(
+            ExampleSet(
                 title=f"Worst {self._noun}",
-                lead=f"Lowest F1 {at}; of equal ones those with most mistakes.",
-                empty=f"None of the {self._noun} has a mistake.",
-                choices=self._worst.choices(),
+                lead=f"Lowest F1 {at}; of equal ones, those with most false positives and missed "
+                "objects.",
+                empty=f"None of the {self._noun} has a false positive or a missed object.",
+                examples=self._worst.examples(),
             ),
-            Panel(
+            ExampleSet(
                 title="Most confident false positives",
-                lead="The detection of highest score that finds no annotated object, one per "
-                "image. Some are objects that nobody annotated. Only boxes beside it are drawn.",
-                empty="Every detection finds an annotated object.",
-                choices=self._wrong.choices(),
+                lead="The detection of highest score that matches no annotated object, one per "
+                "image. Some show real objects without an annotation. Only boxes near the "
+                "detection are drawn.",
+                empty="Every detection matches an annotated object.",
+                examples=self._false_positives.examples(),
             ),
-            Panel(
+            ExampleSet(
                 title="Missed objects",
-                lead=f"The largest annotated object that no detection finds {at}, one per "
-                "image. Only boxes beside it are drawn.",
+                lead=f"The largest annotated object that no detection matches {at}, one per "
+                "image. Only boxes near the object are drawn.",
                 empty="No annotated object is missed.",
-                choices=self._missed.choices(),
+                examples=self._missed.examples(),
             ),
         ]
 
 
-class PlainChoices:
-    """Panels of a run without ground truth.
+class UnannotatedSelection:
+    """Selects examples of a run without ground truth: a sample, and the most detections.
 
     Args:
-        score: from which on detections are counted and drawn.
-        noun: what is offered: ``images``, or ``frames`` of videos.
+        score: least score of a detection that counts.
+        noun: the kind of the rows: ``images``, or ``frames`` of videos.
     """
 
     def __init__(self, score: float, noun: str = "images") -> None:
         self._score, self._noun = score, noun
-        self._sample, self._fullest = _Largest(), _Largest()
+        self._sample, self._fullest = _TopK(), _TopK()
 
-    def offer(self, row: Row) -> None:
-        """Look at one image."""
+    def add(self, row: Row) -> None:
+        """Consider one image or frame."""
         frame = "" if row.frame_index is None else f"#{row.frame_index}"
         digest = hashlib.sha256(f"{row.uri}{frame}".encode(errors="surrogatepass")).digest()
         number = int.from_bytes(digest[:6], "big")
-        self._sample.offer((number,), row, lambda: Choice(row=row))
-        num_found = int((row.scores >= self._score).sum())
-        if num_found:
-            self._fullest.offer((num_found,), row, lambda: Choice(row=row))
+        self._sample.add((number,), row, lambda: Example(row=row))
+        num_detections = int((row.scores >= self._score).sum())
+        if num_detections:
+            self._fullest.add((num_detections,), row, lambda: Example(row=row))
 
-    def panels(self) -> list[Panel]:
-        """A sample, and what stands out among all that were offered."""
+    def example_sets(self) -> list[ExampleSet]:
+        """The examples selected from all rows added so far."""
+        at = f"at scores from {self._score:.2f} on"
         return [
-            Panel(
-                title=f"A sample of {self._noun}",
-                lead="Chosen by a hash of their names: as good as by chance, and the same again.",
-                empty=f"None of the {self._noun} could be looked at.",
-                choices=self._sample.choices(),
+            ExampleSet(
+                title=f"Sample of {self._noun}",
+                lead="Selected by a hash of the file names: as good as random, and the same every "
+                "time.",
+                empty=f"None of the {self._noun} could be used.",
+                examples=self._sample.examples(),
             ),
-            Panel(
-                title=f"Most objects, {self._noun}",
-                lead=f"Those with most detections at scores from {self._score:.2f} on.",
-                empty=f"None of the {self._noun} has a detection of that score.",
-                choices=self._fullest.choices(),
+            ExampleSet(
+                title=f"{self._noun.capitalize()} with most detections",
+                lead=f"Most detections {at}.",
+                empty=f"None of the {self._noun} has a detection {at}.",
+                examples=self._fullest.examples(),
             ),
         ]

@@ -1,8 +1,7 @@
-"""Images of a run as small JPEGs, with what was found and what is there drawn on them.
+"""Examples as small JPEGs, with detections and ground truth drawn on them.
 
-Solid boxes are detections, in the colour of their class when they find an object and red when they
-find none; dashed boxes are annotated objects, red when they are missed. Regions that do not count
-are hatched.
+Solid boxes are detections: true positives in the colour of their class, false positives red. Dashed
+boxes are annotated objects, red if they are missed. Crowd regions are hatched.
 """
 
 from __future__ import annotations
@@ -26,21 +25,21 @@ from jobs.media.drawing.palette import class_color
 from jobs.media.image.decode import decode_image
 from jobs.reporting.examples.canvas import Box, Canvas
 from jobs.reporting.examples.frames import FrameReader
-from jobs.reporting.examples.selection import Choice
-from jobs.reporting.examples.truth import RIGHT, UNCOUNTED, JudgedImage
+from jobs.reporting.examples.ground_truth import IGNORED, TRUE_POSITIVE, MatchedImage
+from jobs.reporting.examples.selection import Example
 from jobs.rundir.rows import Row
 
 _log = logging.getLogger(__name__)
 
 _LONGEST_NAME = 24
 _WIDTH_PX, _FOCUS_WIDTH_PX = 2, 4
-# An image that is shown for one box shows the boxes that overlap it so much.
+# An example with a focus shows only boxes that overlap the focused box by at least this.
 _LEAST_IOU = 0.1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Mark:
-    """A box to draw; ``texts`` are what may stand beside it, from long to short."""
+    """A box to draw; ``texts`` are alternative labels, the longest first."""
 
     box: Box
     outline: Outline
@@ -48,14 +47,14 @@ class _Mark:
     is_focus: bool = False
 
 
-class Drawer:
-    """Draws chosen images.
+class ThumbnailRenderer:
+    """Draws examples as thumbnails.
 
     Args:
-        read: gives an image's file.
-        names: of the categories, by id.
-        score: from which on detections are drawn.
-        frames: decodes frames of videos, where there are any.
+        read: reads an image's file.
+        names: names of the categories, by id.
+        score: least score of a detection that is drawn.
+        frames: decodes frames of videos; None for a run without videos.
     """
 
     def __init__(
@@ -70,23 +69,23 @@ class Drawer:
         self._names = names
         self._score = score
 
-    def draw(self, choice: Choice) -> Thumbnail | None:
-        """Draw one image; None when it cannot be read here, or is not what it was."""
-        row = choice.row
+    def draw(self, example: Example) -> Thumbnail | None:
+        """Draw one example; None if it cannot be read or its size has changed since the run."""
+        row = example.row
         try:
             pixels = self._pixels(row)
         except (DataError, StorageError) as error:
             _log.warning("not shown in the report: %s", error)
             return None
         if pixels.shape[:2] != (row.height, row.width):
-            _log.warning("not shown in the report: %s: its size has changed since", row.uri)
+            _log.warning("not shown in the report: %s: its size has changed since the run", row.uri)
             return None
-        marks = [*self._objects(choice), *self._detections(choice)]
+        marks = [*self._objects(example), *self._detections(example)]
         focus = next((mark.box for mark in marks if mark.is_focus), None)
         if focus is not None:
             marks = [mark for mark in marks if _iou(mark.box, focus) >= _LEAST_IOU]
         canvas = Canvas.of(pixels, focus)
-        for crowd in () if choice.judged is None else choice.judged.crowds:
+        for crowd in () if example.matched is None else example.matched.crowds:
             canvas.hatch(crowd)
         for mark in marks:
             canvas.outline(mark.box, mark.outline)
@@ -97,7 +96,7 @@ class Drawer:
             width=width,
             height=height,
             caption=formats.text(posixpath.basename(row.uri), 60) + _place(row),
-            about=self._about(choice),
+            description=self._description(example),
         )
 
     def _pixels(self, row: Row) -> Pixels:
@@ -106,22 +105,22 @@ class Drawer:
         assert self._frames is not None
         return self._frames.read(row)
 
-    def _objects(self, choice: Choice) -> Iterator[_Mark]:
-        """What is annotated.
+    def _objects(self, example: Example) -> Iterator[_Mark]:
+        """Mark the annotated objects.
 
         Yields:
             A dashed box for each object.
         """
-        judged = choice.judged
-        if judged is None:
+        matched = example.matched
+        if matched is None:
             return
-        for i, box in enumerate(judged.boxes):
-            if judged.found_at[i] >= self._score:
+        for i, box in enumerate(matched.boxes):
+            if matched.matched_scores[i] >= self._score:
                 outline = Outline(color=PAPER, is_dashed=True, has_shadow=True)
                 yield _Mark(box=box, outline=outline)
                 continue
-            is_focus = i == choice.box
-            name = self._name(judged.category_ids[i])
+            is_focus = i == example.box
+            name = self._name(matched.category_ids[i])
             yield _Mark(
                 box=box,
                 outline=Outline(
@@ -134,26 +133,26 @@ class Drawer:
                 is_focus=is_focus,
             )
 
-    def _detections(self, choice: Choice) -> Iterator[_Mark]:
-        """What was found, the least confident first: the others lie on top of them.
+    def _detections(self, example: Example) -> Iterator[_Mark]:
+        """Mark the detections by rising score, so that the best one is drawn on top.
 
         Yields:
             A solid box for each detection that counts.
         """
-        row, verdicts = choice.row, None if choice.judged is None else choice.judged.verdicts
+        row, outcomes = example.row, None if example.matched is None else example.matched.outcomes
         is_shown = row.scores >= self._score
-        if verdicts is not None:
-            is_shown &= verdicts != UNCOUNTED
-        if choice.detection is not None:
-            is_shown[choice.detection] = True
+        if outcomes is not None:
+            is_shown &= outcomes != IGNORED
+        if example.detection is not None:
+            is_shown[example.detection] = True
         for i in np.flatnonzero(is_shown)[::-1].tolist():
-            is_right = verdicts is None or verdicts[i] == RIGHT
-            is_focus = i == choice.detection
+            has_class_color = outcomes is None or outcomes[i] == TRUE_POSITIVE
+            is_focus = i == example.detection
             score = f"{row.scores[i]:.2f}"
             yield _Mark(
                 box=row.boxes[i],
                 outline=Outline(
-                    color=class_color(int(row.category_ids[i])) if is_right else LOST,
+                    color=class_color(int(row.category_ids[i])) if has_class_color else LOST,
                     width_px=_FOCUS_WIDTH_PX if is_focus else _WIDTH_PX,
                     has_shadow=True,
                 ),
@@ -165,28 +164,31 @@ class Drawer:
         name = self._names.get(int(category_id), f"category {category_id}")
         return formats.text(name, _LONGEST_NAME)
 
-    def _about(self, choice: Choice) -> str:
-        row, judged = choice.row, choice.judged
-        if judged is None:
+    def _description(self, example: Example) -> str:
+        row, matched = example.row, example.matched
+        if matched is None:
             num_found = int((row.scores >= self._score).sum())
             return formats.counted(num_found, "detection")
-        if choice.detection is not None:
-            name = self._name(row.category_ids[choice.detection])
-            return f"{name} {row.scores[choice.detection]:.2f} finds no annotated {name}"
-        if choice.box is not None:
-            name = self._name(judged.category_ids[choice.box])
-            x_min, y_min, x_max, y_max = judged.boxes[choice.box]
-            return f"{name} missed, {x_max - x_min:.0f} by {y_max - y_min:.0f} px"
-        return self._counted(judged)
+        if example.detection is not None:
+            name = self._name(row.category_ids[example.detection])
+            return f"{name} {row.scores[example.detection]:.2f} matches no annotated {name}"
+        if example.box is not None:
+            name = self._name(matched.category_ids[example.box])
+            x_min, y_min, x_max, y_max = matched.boxes[example.box]
+            return f"missed {name}, {x_max - x_min:.0f} x {y_max - y_min:.0f} px"
+        return self._counted(matched)
 
-    def _counted(self, judged: JudgedImage) -> str:
-        num_found, num_wrong, num_missed = judged.counts_at(self._score)
-        found = f"{num_found} of {num_found + num_missed} found, {num_wrong} wrong"
-        return f"F1 {judged.f1_at(self._score):.2f}: {found}"
+    def _counted(self, matched: MatchedImage) -> str:
+        num_true, num_false, num_missed = matched.counts_at(self._score)
+        return (
+            f"F1 {matched.f1_at(self._score):.2f}: {num_true} of "
+            f"{formats.counted(num_true + num_missed, 'object')} found, "
+            f"{formats.counted(num_false, 'false positive')}"
+        )
 
 
 def _place(row: Row) -> str:
-    """Which frame of a video it is; nothing for an image."""
+    """Number and time of a frame; empty for an image."""
     if row.frame_index is None:
         return ""
     time = "" if row.timestamp_s is None else f" ({row.timestamp_s:.2f} s)"
@@ -194,16 +196,16 @@ def _place(row: Row) -> str:
 
 
 def _wishes(canvas: Canvas, marks: Sequence[_Mark]) -> list[LabelWish]:
-    """What to write beside the boxes: first of all what the image is shown for."""
-    told = sorted((mark for mark in marks if mark.texts), key=lambda mark: not mark.is_focus)
+    """The labels of the boxes, that of the focused box first."""
+    labelled = sorted((mark for mark in marks if mark.texts), key=lambda mark: not mark.is_focus)
     return [
         LabelWish(box=canvas.corners(mark.box), texts=mark.texts, color=mark.outline.color)
-        for mark in told
+        for mark in labelled
     ]
 
 
 def _iou(box: Box, other: Box) -> float:
-    """How much two boxes overlap, 0 for two without area."""
+    """IoU of two boxes; without area 1 for the same box, 0 for two."""
     low, high = np.maximum(box[:2], other[:2]), np.minimum(box[2:], other[2:])
     shared = float(np.prod(np.maximum(high - low, 0)))
     whole = float(np.prod(box[2:] - box[:2]) + np.prod(other[2:] - other[:2])) - shared

@@ -1,1 +1,1 @@
-"""The sections of the page, one file each or a few that belong together."""
+"""The sections of the page, by subject."""

@@ -1,42 +1,35 @@
-"""What makes objects hard to find: their size, shape and neighbours."""
+"""The share of annotated objects that is found, by their size, shape and crowding."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jobs.html import formats
 from jobs.html.section import Section
-from jobs.html.tabular import Column, Table, count_cell, name_cell, percent_cell, table
+from jobs.html.tabular import Cell, Column, Table, percent_cell
 from jobs.reporting.examples.scan import GroupTally, Scan
-
-_TITLES = {
-    "area": "By area",
-    "crowding": "By crowding",
-    "side": "By longer side",
-    "aspect": "By aspect ratio",
-}
+from jobs.reporting.sections.groups import TITLES, group_table
 
 
 def breakdowns_section(scan: Scan) -> Section:
-    """Which share of the annotated objects is found, by what sets them apart."""
-    name, title = "breakdowns", "By size and crowding"
+    """Recall by area, crowding, longer side and aspect ratio."""
+    name, title = "breakdowns", "Recall by size and crowding"
     if not scan.groups:
         return Section(
             name=name,
             title=title,
-            absent="Which objects are found cannot be said without their annotations.",
+            absent="Recall by size and crowding needs annotations: give --annotations FILE.",
         )
     return Section(
         name=name,
         title=title,
-        lead="The share of annotated objects that a detection of their class overlaps by an IoU of "
-        f"0.50 or more: at any score, and at scores from {scan.score:.2f} on. Areas are COCO's: "
+        lead="The share of annotated objects that a detection of their class matches at IoU 0.50: "
+        f"at any score, and at scores from {scan.score:.2f} on. Areas are COCO's: "
         "small below 32² px, large from 96² px on. Crowding is the largest IoU with another "
         "object of the image.",
         data={
             "tables": [
                 _table(title, scan.groups[key])
-                for key, title in _TITLES.items()
+                for key, title in TITLES.items()
                 if key in scan.groups
             ]
         },
@@ -44,20 +37,13 @@ def breakdowns_section(scan: Scan) -> Section:
 
 
 def _table(title: str, groups: Mapping[str, GroupTally]) -> Table:
-    rows = [
-        (
-            name_cell(name.replace("-", formats.DASH)),
-            count_cell(tally.total),
-            percent_cell(tally.found / tally.total),
-            percent_cell(tally.found_at_score / tally.total, has_bar=True),
-        )
-        for name, tally in groups.items()
-        if tally.total
-    ]
-    columns = (
-        Column(title="objects are", is_text=True),
-        Column(title="objects"),
-        Column(title="at any score"),
-        Column(title="counted"),
+    columns = (Column(title="found at any score"), Column(title="found at those scores"))
+    return group_table(title, columns, ((name, t.total, _cells(t)) for name, t in groups.items()))
+
+
+def _cells(tally: GroupTally) -> tuple[Cell, ...]:
+    total = max(tally.total, 1)
+    return (
+        percent_cell(tally.found / total),
+        percent_cell(tally.found_at_score / total, has_bar=True),
     )
-    return table(title, columns, rows, is_sortable=False)

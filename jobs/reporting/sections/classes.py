@@ -1,4 +1,4 @@
-"""Every class's numbers in one table, and precision by recall."""
+"""Accuracy by class, and precision-recall curves."""
 
 from __future__ import annotations
 
@@ -27,68 +27,69 @@ _SAME_IOU = 1e-6
 
 
 def swatch(category_id: int) -> str:
-    """The colour of a class, as it is drawn on images too."""
+    """The colour of a class, the same as on drawn images."""
     return hex_color(class_color(category_id))
 
 
 def classes_section(metrics: Metrics | None) -> Section:
-    """The numbers of every class."""
-    name, title = "classes", "By class"
+    """AP, AR and the best threshold of each class."""
+    name, title = "classes", "Accuracy by class"
     if metrics is None or not metrics.per_category:
         return Section(
-            name=name, title=title, absent="There are no numbers by class: the run was not scored."
+            name=name, title=title, absent="Accuracy by class is not known: the run was not scored."
         )
-    has_advice = any(one.best_threshold is not None for one in metrics.per_category)
-    lead = "Sort by any column. A dash is a class without annotated objects here."
-    if has_advice:
+    has_thresholds = any(one.best_threshold is not None for one in metrics.per_category)
+    lead = "Select a heading to sort. A class without annotated objects has dashes."
+    if has_thresholds:
         lead += (
-            " The best threshold is the score from which on the class's F1 at IoU 0.50 is highest."
+            " The best threshold is the score threshold at which F1 of the class at IoU 0.50 is "
+            "highest."
         )
     return Section(
         name=name,
         title=title,
         lead=lead,
-        data={"table": _table(metrics.per_category, has_advice=has_advice)},
+        data={"table": _table(metrics.per_category, has_thresholds=has_thresholds)},
     )
 
 
 def curves_section(curves: Sequence[Curve], metrics: Metrics | None) -> Section:
-    """Precision by recall, of all classes and of those with most objects."""
+    """Precision-recall curves of all classes, and of the classes with most objects."""
     name, title = "curves", "Precision and recall"
     if not curves:
         reason = "the run was not scored" if metrics is None else "the evaluation did not keep them"
-        return Section(name=name, title=title, absent=f"There are no curves: {reason}.")
+        return Section(name=name, title=title, absent=f"The curves are missing: {reason}.")
     per_category = metrics.per_category if metrics is not None else ()
     names = {one.category_id: one.name for one in per_category}
     figures = [_overall(curves), _largest_classes(curves, per_category, names)]
     return Section(
         name=name,
         title=title,
-        lead="How precise detections are when the score threshold is lowered until a share of all "
-        "objects is found. A curve that ends early never finds the rest.",
+        lead="The precision of the detections when the score threshold is so low that this share "
+        "of all objects is found. Where a curve ends early, the remaining objects are never found.",
         data={"figures": [figure for figure in figures if figure is not None]},
     )
 
 
-def _table(rows: Sequence[CategoryMetrics], *, has_advice: bool) -> Table:
+def _table(rows: Sequence[CategoryMetrics], *, has_thresholds: bool) -> Table:
     columns = [
         Column(title="class", is_text=True),
         Column(title="AP", hint="mean over IoU 0.50 to 0.95"),
-        Column(title="AP50", hint="IoU 0.50 is enough"),
-        Column(title="AP75", hint="IoU 0.75 is needed"),
-        Column(title="AR100", hint="with a hundred detections per image"),
+        Column(title="AP50", hint="at IoU 0.50"),
+        Column(title="AP75", hint="at IoU 0.75"),
+        Column(title="AR100", hint="with 100 detections per image"),
         Column(title="objects"),
         Column(title="detections"),
     ]
-    if has_advice:
+    if has_thresholds:
         columns += [
-            Column(title="threshold", hint="score from which on F1 is highest"),
-            Column(title="F1", hint="at that threshold"),
+            Column(title="best threshold", hint="score threshold at which F1 is highest"),
+            Column(title="F1", hint="at the best threshold"),
         ]
-    return table("Numbers of every class", columns, [_row(row, has_advice) for row in rows])
+    return table("Accuracy by class", columns, [_row(row, has_thresholds) for row in rows])
 
 
-def _row(row: CategoryMetrics, has_advice: bool) -> list[Cell]:  # noqa: FBT001
+def _row(row: CategoryMetrics, has_thresholds: bool) -> list[Cell]:  # noqa: FBT001
     cells = [
         name_cell(row.name, swatch=swatch(row.category_id)),
         share_cell(row.AP, has_bar=True),
@@ -99,7 +100,9 @@ def _row(row: CategoryMetrics, has_advice: bool) -> list[Cell]:  # noqa: FBT001
         count_cell(row.num_detections),
     ]
     return (
-        [*cells, share_cell(row.best_threshold), share_cell(row.best_f1)] if has_advice else cells
+        [*cells, share_cell(row.best_threshold), share_cell(row.best_f1)]
+        if has_thresholds
+        else cells
     )
 
 
@@ -143,7 +146,7 @@ def _figure(title: str, series: Sequence[Series]) -> Figure | None:
 
 
 def _points(curve: Curve) -> list[tuple[float, float]]:
-    """The points up to the largest recall that is reached; COCO's precision is 0 from there on."""
+    """The points up to the largest recall reached; behind it COCO's precision is 0."""
     pairs = zip(curve.recall, curve.precision, strict=True)
     return [(recall, precision) for recall, precision in pairs if precision > 0]
 

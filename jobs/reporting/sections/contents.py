@@ -1,4 +1,4 @@
-"""What a run found: counts by class, scores and sizes. It needs no annotations."""
+"""Detections of a run by class, score and size, and quarantined items; without annotations."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from itertools import pairwise
 from jobs.html import formats
 from jobs.html.charts import Bar, histogram
 from jobs.html.section import Section
-from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, table
+from jobs.html.tabular import Column, Table, count_cell, name_cell, table
 from jobs.reporting.examples.scan import NUM_LISTED, SCORE_EDGES, SIDE_EDGES_PX, Scan
 from jobs.reporting.sections.classes import swatch
 
 
 def contents_section(scan: Scan, names: Mapping[int, str]) -> Section:
-    """What was found, whether or not it is right."""
-    name, title = "contents", "What was found"
+    """Number of detections by class, score and size."""
+    name, title = "contents", "Detections"
     if not scan.num_ok:
-        return Section(name=name, title=title, absent="No image was looked at.")
+        return Section(name=name, title=title, absent="No image could be processed.")
     num_counted = sum(scan.counted.values())
     lead = (
         f"{formats.counted(sum(scan.detections.values()), 'detection')} on "
-        f"{formats.counted(scan.num_ok, 'image')}, {formats.count(num_counted)} of them with a "
-        f"score of {scan.score:.2f} or more. Without any of that score: "
-        f"{formats.counted(scan.num_empty, 'image')}."
+        f"{formats.counted(scan.num_ok, 'image')}; {formats.count(num_counted)} have a score of "
+        f"{scan.score:.2f} or more. {formats.counted(scan.num_empty, 'image')} without such a "
+        "detection."
     )
     scores = [
         Bar(low=f"{low:.2g}", high=f"{high:.2g}", count=count)
@@ -57,15 +57,15 @@ def contents_section(scan: Scan, names: Mapping[int, str]) -> Section:
 
 
 def quarantine_section(scan: Scan) -> Section:
-    """Images that could not be used, and why."""
+    """The images, frames and videos that could not be used, with their errors."""
     name, title = "quarantine", "Quarantined images"
-    num_refused = sum(scan.refused_classes.values())
-    if not num_refused:
-        return Section(name=name, title=title, absent="None: every image could be used.")
-    share = formats.percent(num_refused / (num_refused + scan.num_ok), 2)
+    num_quarantined = sum(scan.quarantined_by_class.values())
+    if not num_quarantined:
+        return Section(name=name, title=title, absent="Every image could be used.")
+    share = formats.percent(num_quarantined / (num_quarantined + scan.num_ok), 2)
     classes = [
         (name_cell(error_class), count_cell(count))
-        for error_class, count in scan.refused_classes.most_common()
+        for error_class, count in scan.quarantined_by_class.most_common()
     ]
     listed = [
         (
@@ -73,14 +73,14 @@ def quarantine_section(scan: Scan) -> Section:
             name_cell(one.error_class),
             name_cell(one.error, longest=formats.LONGEST_TEXT),
         )
-        for one in scan.refused
+        for one in scan.quarantined
     ]
-    more = f" The first {NUM_LISTED} are listed." if num_refused > NUM_LISTED else ""
+    more = f" The first {NUM_LISTED} are listed." if num_quarantined > NUM_LISTED else ""
     return Section(
         name=name,
         title=title,
-        lead=f"{formats.counted(num_refused, 'image')} ({share}) could not be used.{more} All "
-        "are in the run's tables, as rows of status quarantined.",
+        lead=f"{formats.counted(num_quarantined, 'image')} ({share}) could not be used.{more} The "
+        "run's tables have all of them, as rows of status quarantined.",
         data={
             "classes": table(
                 "By class of error",
@@ -108,11 +108,7 @@ def _classes(scan: Scan, names: Mapping[int, str]) -> Table:
     rows = [
         (
             name_cell(names.get(id_, f"category {id_}"), swatch=swatch(id_)),
-            Cell(
-                text=formats.count(scan.counted[id_]),
-                value=scan.counted[id_],
-                bar=scan.counted[id_] / largest,
-            ),
+            count_cell(scan.counted[id_], largest=largest),
             count_cell(scan.images[id_]),
             count_cell(scan.detections[id_]),
         )
@@ -122,7 +118,7 @@ def _classes(scan: Scan, names: Mapping[int, str]) -> Table:
     columns = (
         Column(title="class", is_text=True),
         Column(title="detections", hint=at),
-        Column(title="images", hint=f"with one of them, {at}"),
-        Column(title="at any score"),
+        Column(title="images", hint=f"images with a detection of the class {at}"),
+        Column(title="detections at any score"),
     )
-    return table("Found of every class", columns, rows)
+    return table("Detections by class", columns, rows)

@@ -1,4 +1,4 @@
-"""The twelve numbers, and what stands beside them so that they are not misread."""
+"""COCO's twelve numbers with their intervals, counts and caveats."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from jobs.rundir.proof import Proof
 
 _PRECISION = {
     "AP": "mean over IoU 0.50 to 0.95",
-    "AP50": "IoU 0.50 is enough",
-    "AP75": "IoU 0.75 is needed",
+    "AP50": "at IoU 0.50",
+    "AP75": "at IoU 0.75",
     "APs": "objects below 32² px",
     "APm": "32² to 96² px",
     "APl": "above 96² px",
 }
 _RECALL = {
-    "AR1": "one per class",
-    "AR10": "ten",
-    "AR100": "a hundred",
+    "AR1": "1 detection per class",
+    "AR10": "10 detections per class",
+    "AR100": "100 detections per class",
     "ARs": "objects below 32² px",
     "ARm": "32² to 96² px",
     "ARl": "above 96² px",
@@ -29,13 +29,13 @@ _RECALL = {
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """One of the twelve.
+    """One of COCO's twelve numbers.
 
     Attributes:
-        name: COCO's.
-        hint: what it means.
-        value: 0..1; negative where undefined.
-        interval: within which it likely lies; None where that was not measured.
+        name: COCO's name.
+        hint: what the number means.
+        value: 0..1; negative if undefined.
+        interval: its bootstrap interval; None if the evaluation measured none.
     """
 
     name: str
@@ -45,25 +45,25 @@ class Number:
 
     @property
     def text(self) -> str:
-        """The number as it is written."""
+        """The number as text."""
         return formats.share(self.value)
 
     @property
     def interval_text(self) -> str:
-        """The interval as it is written; empty without one."""
+        """The interval as text; empty if there is none."""
         if self.interval is None or self.value < 0:
             return ""
         return f"{self.interval[0]:.3f} to {self.interval[1]:.3f}"
 
 
 def headline_section(metrics: Metrics | None, proof: Proof) -> Section:
-    """The numbers, the counts behind them and every reason to doubt them."""
+    """The twelve numbers, the counts behind them and their caveats."""
     name, title = "headline", "Accuracy"
     if metrics is None:
         return Section(
             name=name,
             title=title,
-            absent="The run was not scored: fcos evaluate RUN --annotations FILE does it.",
+            absent="The run was not scored. Command: fcos evaluate RUN --annotations FILE.",
         )
     (_, precision), (_, recall) = numbers_of(metrics)
     return Section(
@@ -73,14 +73,14 @@ def headline_section(metrics: Metrics | None, proof: Proof) -> Section:
             "precision": precision,
             "recall": recall,
             "counts": _counts(metrics, proof),
-            "doubts": _doubts(metrics, proof),
+            "caveats": _caveats(metrics, proof),
             "interval": _about_intervals(metrics),
         },
     )
 
 
 def numbers_of(metrics: Metrics) -> list[tuple[str, list[Number]]]:
-    """The twelve, as they are written: precision and recall, each under its title."""
+    """COCO's twelve numbers: precision and recall, each under its title."""
     intervals = metrics.intervals or {}
     return [
         (
@@ -111,7 +111,7 @@ def _counts(metrics: Metrics, proof: Proof) -> list[tuple[str, str]]:
 
 
 def _quarantined(metrics: Metrics, proof: Proof) -> int:
-    """As they are now: of what the numbers are about."""
+    """Quarantined images, or frames if the numbers are about frames, as of now."""
     frames = proof.frames.quarantined
     return frames if metrics.is_about_frames else proof.quarantined - frames
 
@@ -121,63 +121,63 @@ def _missing(metrics: Metrics, proof: Proof) -> int:
     return frames if metrics.is_about_frames else proof.missing - frames
 
 
-def _doubts(metrics: Metrics, proof: Proof) -> list[str]:
-    """What a reader must know before quoting the numbers."""
-    doubts: list[str] = []
+def _caveats(metrics: Metrics, proof: Proof) -> list[str]:
+    """What a reader must know before citing the numbers."""
+    caveats: list[str] = []
     if proof.digest is None or metrics.digest != proof.digest:
-        doubts.append(
-            "The rows were incomplete, or have changed, when they were scored: their digest is not "
-            "that of the run as it is now."
+        caveats.append(
+            "The run was incomplete when it was scored, or its rows have changed since: the scored "
+            "digest differs from the present one."
         )
     noun, missing, quarantined = (
         metrics.noun, _missing(metrics, proof), _quarantined(metrics, proof)
     )  # fmt: skip
     if missing:
-        doubts.append(f"Missing from the run: {formats.counted(missing, noun)}.")
+        caveats.append(f"Missing from the run: {formats.counted(missing, noun)}.")
     if quarantined:
-        doubts.append(
-            f"{formats.counted(quarantined, noun)} could not be used and counted as "
-            "without detections."
+        caveats.append(
+            f"{formats.counted(quarantined, noun)} could not be used and counted as having no "
+            "detections."
         )
     counts = metrics.counts
     if counts.get("size_mismatches"):
-        doubts.append(
-            "Of another size than their annotations say: "
+        caveats.append(
+            "The size differs from the annotation file: "
             f"{formats.counted(counts['size_mismatches'], noun)}."
         )
     if counts.get("not_in_run"):
-        doubts.append(
-            f"{formats.counted(counts['not_in_run'], f'annotated {noun}')} not in this run and not "
-            "scored."
+        caveats.append(
+            f"{formats.counted(counts['not_in_run'], f'annotated {noun}')} not in this run, and "
+            "therefore not scored."
         )
     for key, why in _LEFT_OUT.items():
         if counts.get(key):
-            doubts.append(f"{formats.count(counts[key])} {why}")
-    if metrics.score_threshold is not None and metrics.score_threshold > _LATE_CUT:
-        doubts.append(
-            f"Detections below a score of {metrics.score_threshold:g} were never kept, which cuts "
-            "the precision-recall curves short."
+            caveats.append(f"{formats.count(counts[key])} {why}")
+    if metrics.score_threshold is not None and metrics.score_threshold > _MAX_SCORE_THRESHOLD:
+        caveats.append(
+            f"Detections with a score below {metrics.score_threshold:g} were not kept, so the "
+            "precision-recall curves end early."
         )
-    return doubts
+    return caveats
 
 
-_LATE_CUT = 0.1
+_MAX_SCORE_THRESHOLD = 0.1
 _LEFT_OUT = {
-    "sampled_away": "annotated frames of these videos were not asked for, and are not scored.",
+    "sampled_away": "annotated frames of these videos were not sampled, and are not scored.",
     "beyond_end": "annotated frames lie behind the end of their videos, and are not scored.",
     "frames_not_annotated": "frames of videos are not scored: the annotations have images only.",
     "images_not_annotated": "images are not scored: the annotations have frames only.",
 }
-"""What was counted, and why it does not count."""
+"""Why annotated or detected images and frames are not scored, by the name of their count."""
 
 
 def _about_intervals(metrics: Metrics) -> str:
     if metrics.intervals is None:
         return ""
     if metrics.bootstrap is None:
-        return "Ranges below the numbers say how far they would move with other images."
+        return "The ranges below the numbers are bootstrap intervals over images."
     bootstrap = metrics.bootstrap
     return (
-        f"Ranges below the numbers are {formats.percent(bootstrap.level, 0)} bootstrap intervals "
-        f"over images ({formats.count(bootstrap.resamples)} resamples)."
+        f"The ranges below the numbers are {formats.percent(bootstrap.level, 0)} bootstrap "
+        f"intervals over images ({formats.count(bootstrap.resamples)} resamples)."
     )

@@ -1,4 +1,4 @@
-"""What was run on what, and the proof that all of it was."""
+"""Model, data, settings and software of a run, and whether the run is complete."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from jobs.rundir.metrics_json import Metrics
 from jobs.rundir.proof import Proof
 
 _Facts = list[tuple[str, str]]
-_MOST_PROBLEMS = 20
+_MAX_PROBLEMS = 20
 
 
 def provenance_section(
     run: RunDirectory, record: RunRecord, proof: Proof, metrics: Metrics | None
 ) -> Section:
-    """The model, the data, the machine and the state of the run."""
+    """Model, data, settings, completeness, software and device."""
     return Section(
         name="provenance",
-        title="What was run",
-        lead="All that decides these results. The same model, settings and data give the same "
+        title="Provenance",
+        lead="Everything the results depend on. The same model, settings and data give the same "
         "digest on the same kind of device.",
         data={
             "groups": [
@@ -27,10 +27,10 @@ def provenance_section(
                 ("Data", _data(run, record, metrics)),
                 ("Settings", _settings(record)),
                 ("Completeness", _completeness(proof)),
-                ("Software and device", _surroundings(record)),
+                ("Software and device", _software(record)),
             ],
-            "problems": [formats.text(problem) for problem in proof.problems[:_MOST_PROBLEMS]],
-            "num_more_problems": max(0, len(proof.problems) - _MOST_PROBLEMS),
+            "problems": [formats.text(problem) for problem in proof.problems[:_MAX_PROBLEMS]],
+            "num_more_problems": max(0, len(proof.problems) - _MAX_PROBLEMS),
         },
     )
 
@@ -40,7 +40,7 @@ def _model(record: RunRecord) -> _Facts:
     return [
         ("preset", record.preset),
         ("weights", formats.text(record.config.get("weights", ""))),
-        ("sha256 of the weights", record.weights_sha256),
+        ("SHA-256 of the weights", record.weights_sha256),
         ("classes", formats.count(len(named))),
     ]
 
@@ -50,10 +50,10 @@ def _data(run: RunDirectory, record: RunRecord, metrics: Metrics | None) -> _Fac
     facts = [("run", formats.text(run.uri))]
     facts += [("input", formats.text(uri)) for uri in list(inputs)[:3]]
     if len(inputs) > 3:  # noqa: PLR2004
-        facts.append(("inputs in all", formats.count(len(inputs))))
+        facts.append(("number of inputs", formats.count(len(inputs))))
     if metrics is not None:
         facts.append(("annotations", formats.text(metrics.annotations)))
-        facts.append(("sha256 of the annotations", metrics.annotations_sha256))
+        facts.append(("SHA-256 of the annotations", metrics.annotations_sha256))
     return facts
 
 
@@ -66,10 +66,10 @@ def _settings(record: RunRecord) -> _Facts:
     ]
 
 
-def _surroundings(record: RunRecord) -> _Facts:
+def _software(record: RunRecord) -> _Facts:
     facts = [
         ("device", formats.text(record.device)),
-        ("begun", f"{record.created_at:%Y-%m-%d %H:%M} UTC"),
+        ("started", f"{record.created_at:%Y-%m-%d %H:%M} UTC"),
         ("run id", formats.text(record.run_id)),
     ]
     return facts + [(name, formats.text(version)) for name, version in record.versions.items()]
@@ -78,10 +78,10 @@ def _surroundings(record: RunRecord) -> _Facts:
 def _completeness(proof: Proof) -> _Facts:
     return [
         ("planned", formats.count(proof.planned)),
-        ("looked at", formats.count(proof.ok)),
+        ("processed", formats.count(proof.ok)),
         ("quarantined", formats.count(proof.quarantined)),
         ("missing", formats.count(proof.missing)),
-        ("there twice", formats.count(proof.duplicated)),
+        ("duplicated", formats.count(proof.duplicated)),
         ("digest", proof.digest or "none: the run is not complete"),
         ("digest class", proof.digest_class),
     ]

@@ -1,4 +1,4 @@
-"""What training could recall at best, and where recall is lost on the way to the result."""
+"""Best possible recall in training, and the steps at which recall is lost."""
 
 from __future__ import annotations
 
@@ -16,41 +16,36 @@ from jobs.html.tabular import (
     table,
 )
 from jobs.reporting.results import Recall, RecallGroup, RecallRule
+from jobs.reporting.sections.groups import TITLES, group_table
 from jobs.rundir.metrics_json import Metrics
 
 _CAUSES = {
-    "no_location": ("none inside", "no location of any level lies inside"),
-    "out_of_range": ("out of range", "no level with a location inside answers for its size"),
-    "center_empty": ("none near centre", "no location is near enough to its centre"),
-    "shadowed": ("taken by others", "smaller objects take all its locations"),
-    "low_iou": ("low IoU", "no anchor overlaps it enough"),
+    "no_location": ("no location inside", "no location of any level lies inside the object"),
+    "out_of_range": ("out of range", "no level with a location inside has the object's size range"),
+    "center_empty": ("none near centre", "no location is near enough to the object's centre"),
+    "shadowed": ("shadowed", "smaller objects take all locations of the object"),
+    "low_iou": ("low IoU", "no anchor overlaps the object enough"),
 }
 _STEPS = {
     "ground_truth": "annotated",
     "assignable": "assignable in training",
     "found": "overlapped by a detection of any class",
-    "right_class": "by one of its class",
-    "over_threshold": "by one over the score threshold",
-    "top_100": "among an image's hundred best",
+    "right_class": "matched by a detection of its class",
+    "over_threshold": "matched at a score above the threshold",
+    "top_100": "matched by one of the image's 100 best detections",
 }
-_LADDER = "From all annotated objects down to those that end up found: what each step loses."
-_GROUPS = {
-    "by_area": "By area",
-    "by_crowding": "By crowding",
-    "by_side": "By longer side",
-    "by_aspect": "By aspect ratio",
-}
+_LADDER = "How many annotated objects each step loses, from the ground truth to the result."
 
 
 def ladder_section(metrics: Metrics | None) -> Section:
-    """Boxes left after every step from the ground truth to what is scored."""
+    """Objects left after each step from the ground truth to the scored detections."""
     name, title = "ladder", "Where recall is lost"
     ladder = metrics.ladder if metrics is not None else None
     if metrics is None or ladder is None or not ladder.steps:
         return Section(
             name=name,
             title=title,
-            absent="The steps at which objects are lost were not measured.",
+            absent="The evaluation did not measure the steps at which objects are lost.",
         )
     whole = ladder.steps[0].boxes or 1
     areas = list(dict.fromkeys(area for step in ladder.steps for area in step.lost_by_area))
@@ -69,7 +64,7 @@ def ladder_section(metrics: Metrics | None) -> Section:
         Column(title="objects left"),
         Column(title="share"),
         Column(title="lost here"),
-        *(Column(title=area, hint=f"lost here, of {area} objects") for area in areas),
+        *(Column(title=area, hint=f"{area} objects lost here") for area in areas),
     ]
     return Section(
         name=name,
@@ -83,37 +78,38 @@ def ladder_section(metrics: Metrics | None) -> Section:
 
 
 def _assignable(metrics: Metrics) -> str:
-    """By which rule, and how large the network sees images."""
+    """The rule and the input size for which objects are assignable."""
     if metrics.assignable_by is None or metrics.assignable_at_px is None:
         return ""
     shorter, longer = metrics.assignable_at_px
     return (
-        f" Assignable is what the rule {formats.text(metrics.assignable_by)} can teach, with"
-        f" images of {shorter} px on the shorter side and {longer} px at most on the longer."
+        f" An object is assignable if the rule {formats.text(metrics.assignable_by)} gives it at"
+        f" least one location, with images resized to {shorter} px on the shorter side and at most"
+        f" {longer} px on the longer."
     )
 
 
 def recall_section(recall: Recall | None) -> Section:
-    """Best possible recall by rule, with the causes of loss."""
+    """Best possible recall by assignment rule, with the causes of loss."""
     name, title = "recall", "Best possible recall"
     if recall is None or not recall.rules:
         return Section(
             name=name,
             title=title,
-            absent="It was not measured: fcos bpr ANNOTATIONS --run RUN does it.",
+            absent="It was not measured. Command: fcos bpr ANNOTATIONS --run RUN.",
         )
     first_name, first = next(iter(recall.rules.items()))
     groups: list[Table] = []
-    for key, heading in _GROUPS.items():
-        own: tuple[RecallGroup, ...] = getattr(first, key)
+    for key, heading in TITLES.items():
+        own: tuple[RecallGroup, ...] = getattr(first, f"by_{key}")
         if own:
             groups.append(_groups(f"{heading}, rule {first_name}", own))
     return Section(
         name=name,
         title=title,
-        lead=f"The share of {formats.count(first.total)} objects that training could assign to at "
-        "least one location, whatever the model learns. A rule says which location learns which "
-        "object.",
+        lead=f"The share of {formats.count(first.total)} annotated objects that training could "
+        "assign to at least one location, whatever the model learns. A rule decides which location "
+        "learns which object.",
         data={"table": _rules(recall), "groups": groups},
     )
 
@@ -124,10 +120,10 @@ def _step_cell(name: str) -> Cell:
 
 
 def _crossed(counts: Mapping[str, Mapping[str, int]]) -> Table | None:
-    """Whether objects are found, by whether training could assign them: neither implies the other.
+    """Found and missed objects, each by whether training could assign them.
 
     Args:
-        counts: by assignable or not, then by found or not.
+        counts: numbers of objects, by assignable or not, then by found or not.
     """
     if not counts:
         return None
@@ -144,7 +140,7 @@ def _crossed(counts: Mapping[str, Mapping[str, int]]) -> Table | None:
         Column(title="found"),
         Column(title="not found"),
     )
-    return table("Found at all, by what training can assign", columns, rows, is_sortable=False)
+    return table("Found objects by assignability", columns, rows, is_sortable=False)
 
 
 def _rules(recall: Recall) -> Table:
@@ -153,13 +149,15 @@ def _rules(recall: Recall) -> Table:
     ]
     columns = [
         Column(title="rule", is_text=True),
-        Column(title="recalled"),
+        Column(title="assignable"),
         Column(title="lost"),
         *(Column(title=_CAUSES[cause][0], hint=_CAUSES[cause][1]) for cause in causes),
-        Column(title="ambiguous", hint="share of positive locations that several objects want"),
+        Column(
+            title="ambiguous", hint="share of positive locations that several objects qualify for"
+        ),
     ]
     rows = [_rule(name, rule, causes) for name, rule in recall.rules.items()]
-    return table("By rule, and why objects are lost", columns, rows)
+    return table("Best possible recall by rule, and causes of loss", columns, rows)
 
 
 def _rule(name: str, rule: RecallRule, causes: list[str]) -> list[Cell]:
@@ -167,31 +165,22 @@ def _rule(name: str, rule: RecallRule, causes: list[str]) -> list[Cell]:
         name_cell(name),
         percent_cell(rule.bpr, has_bar=True, digits=2),
         count_cell(rule.total - rule.recalled),
-        *(
-            count_cell(rule.lost[cause])
-            if cause in rule.lost
-            else Cell(text=formats.UNDEFINED, value=None)
-            for cause in causes
-        ),
+        *(count_cell(rule.lost.get(cause)) for cause in causes),
         percent_cell(rule.ambiguous_ratio, digits=2),
     ]
 
 
 def _groups(title: str, groups: tuple[RecallGroup, ...]) -> Table:
-    rows = [
+    columns = (Column(title="lost"), Column(title="assignable"))
+    cells = (
         (
-            name_cell(group.name.replace("-", formats.DASH)),
-            count_cell(group.total),
-            count_cell(group.total - group.recalled),
-            percent_cell(group.bpr, has_bar=True, digits=2),
+            group.name,
+            group.total,
+            (
+                count_cell(group.total - group.recalled),
+                percent_cell(group.bpr, has_bar=True, digits=2),
+            ),
         )
         for group in groups
-        if group.total
-    ]
-    columns = (
-        Column(title="objects are", is_text=True),
-        Column(title="objects"),
-        Column(title="lost"),
-        Column(title="recalled"),
     )
-    return table(title, columns, rows, is_sortable=False)
+    return group_table(title, columns, cells)

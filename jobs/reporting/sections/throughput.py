@@ -1,4 +1,4 @@
-"""How fast a run was, over time and on which devices, from the events it left."""
+"""Throughput of a run, over time and by device, from its event files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from jobs.html import formats
 from jobs.html.charts import Series, line_chart
 from jobs.html.section import Section
 from jobs.html.svg import Axis, axis_from_zero
-from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, table
+from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, rate_cell, table
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.video_pace import VideoPace
 from jobs.storage import storage_for
@@ -29,15 +29,15 @@ _LEAST_UNITS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """A shard that was finished.
+    """A committed shard.
 
     Attributes:
-        at_s: seconds of work before it; pauses between invocations do not count.
-        num_rows: images and frames in it.
-        seconds: it was worked on, from its first image to its last row.
-        device: model of what computed it.
-        shard: its number.
-        is_first: whether it is the shard itself, and no later attempt at what was quarantined.
+        at_s: time of the commit in seconds since the start, without pauses between invocations.
+        num_rows: number of images and frames in the shard.
+        seconds: time from the shard's first image to its last row.
+        device: model of the device that computed the shard.
+        shard: number of the shard.
+        is_first: whether this is the shard itself; false for a retry of its quarantined items.
     """
 
     at_s: float
@@ -49,14 +49,14 @@ class Commit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """All that was done for a run.
+class RunEvents:
+    """The events of all invocations of a run.
 
     Attributes:
-        commits: by rising time.
-        seconds: of all invocations together.
-        num_invocations: of ``fcos detect`` or ``fcos run``.
-        num_dropped: shards that another attempt had finished first.
+        commits: committed shards, by time.
+        seconds: duration of all invocations together.
+        num_invocations: number of times ``fcos detect`` or ``fcos run`` was started.
+        num_dropped: number of shards dropped because another worker had committed them first.
     """
 
     commits: Sequence[Commit]
@@ -65,23 +65,23 @@ class Work:
     num_dropped: int
 
 
-def read_work(run: RunDirectory) -> Work:
-    """Read every file of ``events/``; what is none of ours is passed over with a warning."""
+def read_events(run: RunDirectory) -> RunEvents:
+    """Read the files of ``events/``; a file that cannot be read is left out with a warning."""
     commits: list[Commit] = []
     seconds, num_invocations, num_dropped = 0.0, 0, 0
     folder = run.event_uri("").rstrip("/")
     storage = storage_for(folder)
     for info in storage.list(folder):
         try:
-            work = _read_invocation(storage.read(info.uri), seconds)
+            events = _read_invocation(storage.read(info.uri), seconds)
         except (StorageError, ValueError, KeyError, TypeError) as error:
             _log.warning("%s is left out of the report: %s", info.uri, error)
             continue
-        commits += work.commits
-        seconds += work.seconds
+        commits += events.commits
+        seconds += events.seconds
         num_invocations += 1
-        num_dropped += work.num_dropped
-    return Work(
+        num_dropped += events.num_dropped
+    return RunEvents(
         commits=commits,
         seconds=seconds,
         num_invocations=num_invocations,
@@ -89,9 +89,9 @@ def read_work(run: RunDirectory) -> Work:
     )
 
 
-def pace_of_videos(work: Work, run: RunDirectory) -> VideoPace:
-    """How fast each video was, as far as the events tell."""
-    seconds = {commit.shard: commit.seconds for commit in work.commits if commit.is_first}
+def pace_of_videos(events: RunEvents, run: RunDirectory) -> VideoPace:
+    """The speed of each video, from the times of its shards."""
+    seconds = {commit.shard: commit.seconds for commit in events.commits if commit.is_first}
     pace = VideoPace()
     for shard, items in run.iterate_manifest():
         if shard in seconds:
@@ -99,22 +99,22 @@ def pace_of_videos(work: Work, run: RunDirectory) -> VideoPace:
     return pace
 
 
-def throughput_section(work: Work) -> Section:
-    """How fast the run was."""
+def throughput_section(events: RunEvents) -> Section:
+    """Images per second, over time and by device."""
     name, title = "throughput", "Throughput"
-    if not work.commits:
+    if not events.commits:
         return Section(
             name=name,
             title=title,
-            absent="The run left no events, so nothing is known of its speed.",
+            absent="The run has no event files, so its speed is not known.",
         )
-    num_rows = sum(commit.num_rows for commit in work.commits)
-    starts = formats.count(work.num_invocations)
-    per_second = formats.rate(num_rows / work.seconds) if work.seconds else formats.UNDEFINED
+    num_rows = sum(commit.num_rows for commit in events.commits)
+    starts = formats.count(events.num_invocations)
+    per_second = formats.rate(num_rows / events.seconds) if events.seconds else formats.UNDEFINED
     lead = (
-        f"{formats.counted(num_rows, 'image')} in {formats.seconds(work.seconds)}, start of the "
-        f"workers included: {per_second} per second. "
-        + (f"The run was started {starts} times; the pauses are left out." if starts != "1" else "")
+        f"{formats.counted(num_rows, 'image')} in {formats.seconds(events.seconds)}, including the "
+        f"start of the workers: {per_second} per second. "
+        + (f"The run was started {starts} times; the pauses do not count." if starts != "1" else "")
     )
     return Section(
         name=name,
@@ -122,35 +122,35 @@ def throughput_section(work: Work) -> Section:
         lead=lead.strip(),
         data={
             "figure": line_chart(
-                "Images finished per second",
-                *_rates(work),
+                "Images per second",
+                *_rates(events),
             ),
-            "devices": _devices(work.commits),
-            "num_dropped": work.num_dropped,
+            "devices": _devices(events.commits),
+            "num_dropped": events.num_dropped,
         },
     )
 
 
-def _read_invocation(data: bytes, begin_s: float) -> Work:
+def _read_invocation(data: bytes, begin_s: float) -> RunEvents:
     """Read the events of one invocation.
 
     Args:
-        data: a file of lines of JSON.
-        begin_s: seconds of work before it.
+        data: content of the file, one line of JSON per event.
+        begin_s: duration of the invocations before this one.
 
     Raises:
-        ValueError: it holds no events.
+        ValueError: the file holds no events.
     """
     events: list[dict[str, Any]] = [json.loads(line) for line in data.splitlines()]
     if not events:
-        raise ValueError("it is empty")
+        raise ValueError("the file is empty")
     times = [datetime.fromisoformat(event["time"]) for event in events]
     shards = [
         (begin_s + (time - times[0]).total_seconds(), event)
         for time, event in zip(times, events, strict=True)
         if event["event"] == "shard"
     ]
-    return Work(
+    return RunEvents(
         commits=[
             _commit(at_s, event, is_first=events[0].get("attempt") is None)
             for at_s, event in shards
@@ -174,16 +174,16 @@ def _commit(at_s: float, event: dict[str, Any], *, is_first: bool) -> Commit:
 
 
 def _unit(total_s: float) -> tuple[str, float]:
-    """The largest unit of which there are some, and its seconds."""
+    """A time unit in which the total is at least ``_LEAST_UNITS``, and its length in seconds."""
     return next((unit for unit in _UNITS if total_s >= _LEAST_UNITS * unit[1]), _UNITS[-1])
 
 
-def _rates(work: Work) -> tuple[Axis, Axis, list[Series]]:
-    """Bin what was finished, device by device: the axes below and at the left, and the lines."""
-    unit, in_s = _unit(work.seconds)
-    width_s = work.seconds / _NUM_BINS or 1.0
+def _rates(events: RunEvents) -> tuple[Axis, Axis, list[Series]]:
+    """Images per second of each device over time: the x axis, the y axis and the lines."""
+    unit, in_s = _unit(events.seconds)
+    width_s = events.seconds / _NUM_BINS or 1.0
     per_device: defaultdict[str, Counter[int]] = defaultdict(Counter)
-    for commit in work.commits:
+    for commit in events.commits:
         per_device[commit.device][min(int(commit.at_s / width_s), _NUM_BINS - 1)] += commit.num_rows
     series = [
         Series(
@@ -193,7 +193,7 @@ def _rates(work: Work) -> tuple[Axis, Axis, list[Series]]:
         for device, counts in sorted(per_device.items())
     ]
     largest = max(y for one in series for _, y in one.points)
-    time_axis = axis_from_zero(f"{unit} of work", work.seconds / in_s)
+    time_axis = axis_from_zero(f"running time, {unit}", events.seconds / in_s)
     return time_axis, axis_from_zero("images per second", largest), series
 
 
@@ -207,7 +207,7 @@ def _devices(commits: Iterable[Commit]) -> Table:
             count_cell(len(own)),
             count_cell(sum(commit.num_rows for commit in own)),
             _seconds_cell(sum(commit.seconds for commit in own)),
-            _rate_cell(own),
+            rate_cell(_rate(own)),
         )
         for device, own in sorted(by_device.items())
     ]
@@ -217,8 +217,11 @@ def _devices(commits: Iterable[Commit]) -> Table:
             Column(title="device", is_text=True),
             Column(title="shards"),
             Column(title="images"),
-            Column(title="busy", hint="from the first image of a shard to its last row, summed"),
-            Column(title="images/s busy", hint="of one worker while it was busy"),
+            Column(
+                title="busy",
+                hint="time from the first image of a shard to its last row, summed over shards",
+            ),
+            Column(title="images/s while busy", hint="of one worker"),
         ),
         rows,
     )
@@ -228,9 +231,6 @@ def _seconds_cell(value: float) -> Cell:
     return Cell(text=formats.seconds(value), value=value)
 
 
-def _rate_cell(commits: Sequence[Commit]) -> Cell:
+def _rate(commits: Sequence[Commit]) -> float | None:
     busy_s = sum(commit.seconds for commit in commits)
-    if not busy_s:
-        return Cell(text=formats.UNDEFINED, value=None)
-    value = sum(commit.num_rows for commit in commits) / busy_s
-    return Cell(text=formats.rate(value), value=value)
+    return sum(commit.num_rows for commit in commits) / busy_s if busy_s else None

@@ -1,4 +1,4 @@
-"""The videos of a run: how well their frames are detected, and a line for each of them."""
+"""The videos of a run: accuracy of their frames, and counts and speed of each video."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from jobs.html import formats
 from jobs.html.section import Section
-from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, table
-from jobs.reporting.examples.panels import DrawnPanel
+from jobs.html.tabular import Column, Table, count_cell, name_cell, rate_cell, table
+from jobs.reporting.examples.drawn import DrawnExampleSet
 from jobs.reporting.examples.scan import Scan
 from jobs.reporting.sections.headline import numbers_of
 from jobs.rundir.audit import FrameCounts
@@ -22,25 +22,25 @@ def videos_section(
     videos: Mapping[str, FrameCounts],
     scan: Scan,
     pace: VideoPace,
-    panels: Sequence[DrawnPanel],
+    example_sets: Sequence[DrawnExampleSet],
 ) -> Section:
-    """What became of every video, and the numbers of their frames, apart from those of images.
+    """Accuracy of the frames, apart from that of images, and a table of the videos.
 
     Args:
-        metrics: of the frames; None where they were not scored, or are what the page is about.
-        videos: of the run, by uri.
-        scan: of its rows.
-        pace: how fast each was.
-        panels: of frames, drawn.
+        metrics: of the frames; None if they were not scored, or if the whole page is about them.
+        videos: the frames of each video of the run, by uri.
+        scan: counts of the run's rows.
+        pace: the speed of each video.
+        example_sets: example frames, drawn.
     """
     if not videos:
-        return Section(name=NAME, title=TITLE, absent="There are none in this run.")
+        return Section(name=NAME, title=TITLE, absent="This run has no videos.")
     num_frames = sum(counts.planned for counts in videos.values())
     lead = f"{formats.counted(len(videos), 'video')} with {formats.counted(num_frames, 'frame')}."
     if metrics is not None:
         lead += (
-            " Their frames are scored as images are, and apart from them. There are no "
-            "intervals: frames of one video are much alike."
+            " Their frames are scored like images, but separately. There are no intervals, "
+            "since the frames of one video are similar."
         )
     return Section(
         name=NAME,
@@ -50,7 +50,7 @@ def videos_section(
             "numbers": () if metrics is None else numbers_of(metrics),
             "counts": () if metrics is None else _counts(metrics),
             "table": _table(videos, scan, pace),
-            "panels": panels,
+            "example_sets": example_sets,
         },
     )
 
@@ -63,7 +63,7 @@ def _counts(metrics: Metrics) -> list[tuple[str, str]]:
         "crowds": "crowd regions",
         "quarantined": "frames quarantined",
         "missing": "frames missing",
-        "sampled_away": "annotated frames not asked for",
+        "sampled_away": "annotated frames not sampled",
         "beyond_end": "annotated frames behind the end",
         "not_in_run": "annotated frames of other videos",
     }
@@ -80,11 +80,13 @@ def _table(videos: Mapping[str, FrameCounts], scan: Scan, pace: VideoPace) -> Ta
     at = f"at scores from {scan.score:.2f} on"
     columns = (
         Column(title="video", is_text=True),
-        Column(title="frames", hint="that the run was to look at"),
+        Column(title="frames", hint="frames of the video in the run"),
         Column(title="quarantined", hint="frames that could not be decoded"),
         Column(title="missing"),
         Column(title="detections", hint=at),
-        Column(title="frames/s", hint="of one worker; several at once make a video faster"),
+        Column(
+            title="frames/s", hint="of one worker; several workers at once process a video faster"
+        ),
     )
     rows = [
         (
@@ -93,13 +95,8 @@ def _table(videos: Mapping[str, FrameCounts], scan: Scan, pace: VideoPace) -> Ta
             count_cell(counts.quarantined),
             count_cell(counts.missing),
             count_cell(scan.detections_of_videos[uri]),
-            _rate(pace.frames_per_s(uri) if counts.ok else None),
+            rate_cell(pace.frames_per_s(uri) if counts.ok else None),
         )
         for uri, counts in videos.items()
     ]
-    return table("Every video", columns, rows)
-
-
-def _rate(value: float | None) -> Cell:
-    text = formats.UNDEFINED if value is None else formats.rate(value)
-    return Cell(text=text, value=value)
+    return table("Videos", columns, rows)

@@ -1,4 +1,4 @@
-"""What a browser would make of a page: its elements, their attributes, its text."""
+"""Parses a page as a browser does: its elements, their attributes, its text."""
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -51,7 +51,7 @@ class _Parser(HTMLParser):
 
 
 def parse(page: str) -> Document:
-    """Read a page as a browser does, character references and all."""
+    """Read a page as a browser does, with character references resolved."""
     parser = _Parser()
     parser.feed(page)
     parser.close()

@@ -83,9 +83,9 @@ def test_columns_are_as_high_as_their_counts(counts: list[int]):
 
 
 def test_reliability_leaves_the_ideal_to_compare_with():
-    page = parse(str(reliability("t", [(0.0, 0.5, 0.25, 8)], y_title="right").image))
+    page = parse(str(reliability("t", [(0.0, 0.5, 0.25, 8)], y_title="precision").image))
 
-    assert page.named("rect")[0].attributes["data-tip"].endswith("right of 8")
+    assert page.named("rect")[0].attributes["data-tip"].endswith(", 8 detections")
     assert [one for one in page.named("line") if one.attributes["class"] == "ideal"]
 
 

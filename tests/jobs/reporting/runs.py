@@ -1,4 +1,4 @@
-"""Runs written directly, as ``detect`` leaves them, for tests of what is said about them."""
+"""Runs written without ``detect``, for tests of their report."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ Detection = tuple[int, float, tuple[float, float, float, float]]  # category id,
 
 
 def found(item: int, uri: str, detections: Sequence[Detection], **others: Any) -> Row:
-    """The row of an image that was looked at."""
+    """The row of an image with status ok."""
     return Row.ok(
         item_id=item,
         image_id=item + 1,
@@ -34,7 +34,9 @@ def found(item: int, uri: str, detections: Sequence[Detection], **others: Any) -
     )
 
 
-def refused(item: int, uri: str, error: str = "truncated", error_class: str = "ImageError") -> Row:
+def quarantined(
+    item: int, uri: str, error: str = "truncated", error_class: str = "ImageError"
+) -> Row:
     """The row of an image that could not be used."""
     return Row.quarantined(
         item_id=item, image_id=item + 1, uri=uri, error_class=error_class, error=error
@@ -49,7 +51,7 @@ def write_run(
     shard_size: int = 2,
     without: Sequence[int] = (),
 ) -> RunDirectory:
-    """Write a run of these rows, ``without`` some shards."""
+    """Write a run of these rows; leave out the shards ``without``."""
     run = RunDirectory(str(folder))
     items = [
         ManifestItem(

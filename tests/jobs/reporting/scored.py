@@ -1,4 +1,4 @@
-"""A scored run, its page, and the optional parts that evaluation may leave beside it."""
+"""A scored run, its page, and the optional parts of its metrics."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from jobs.rundir.directory import RunDirectory
 from tests.jobs.html.pages import Document, parse
 from tests.jobs.reporting.runs import (
     found,
-    refused,
+    quarantined,
     write_annotations,
     write_image,
     write_run,
@@ -55,18 +55,18 @@ def make_scored_run(folder: Path) -> tuple[RunDirectory, str]:
         found(0, uris[0], [(1, 0.9, (10, 10, 40, 40)), (3, 0.8, (50, 10, 90, 60))]),
         found(1, uris[1], [(1, 0.9, (10, 10, 40, 40)), (3, 0.7, (60, 40, 70, 50))]),
         found(2, uris[2], [(3, 0.2, (0, 0, 5, 5))]),
-        refused(3, uris[3]),
+        quarantined(3, uris[3]),
     ]
     run = write_run(folder / "RUN", rows)
     boxes = [(1, 1, (10, 10, 30, 30)), (1, 3, (50, 10, 40, 50)), (2, 1, (10, 10, 30, 30))]
     boxes += [(3, 3, (20, 20, 50, 30))]
     annotations = write_annotations(folder / "instances.json", rows, boxes)
     evaluate(EvaluateConfig(run=run.uri, annotations=annotations))
-    _leave_out_what_is_optional(run)
+    _remove_optional_parts(run)
     return run, annotations
 
 
-def _leave_out_what_is_optional(run: RunDirectory) -> None:
+def _remove_optional_parts(run: RunDirectory) -> None:
     path = Path(run.evaluation_uri("metrics.json"))
     metrics = json.loads(path.read_text())
     for part in ("intervals", "bootstrap", *(key for one in OPTIONAL.values() for key in one)):

@@ -1,4 +1,4 @@
-"""What has changed, moved, gone or is missing since a run was scored is told, not guessed."""
+"""The page reports what has changed, moved or disappeared since a run was scored."""
 
 import logging
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.jobs.reporting.runs import (
     HEIGHT,
     WIDTH,
     found,
-    refused,
+    quarantined,
     write_annotations,
     write_image,
     write_run,
@@ -26,14 +26,14 @@ from tests.jobs.reporting.scored import (
 )
 
 
-def test_images_are_found_below_another_folder(tmp_path: Path):
+def test_moved_images_are_read_from_the_image_root(tmp_path: Path):
     run, _ = make_scored_run(tmp_path)
     (tmp_path / "images").rename(tmp_path / "moved")
 
     without = page_of(run)
     page = page_of(run, image_root=str(tmp_path / "moved"))
 
-    assert "panels" not in without.sections
+    assert "examples" not in without.sections
     assert "give --image-root DIR" in without.text
     assert len([one for one in page.named("img") if "src" in one.attributes]) == 8
 
@@ -59,7 +59,7 @@ def test_annotations_that_the_run_was_not_scored_against_are_refused(tmp_path: P
 
 
 @pytest.mark.parametrize("fate", ["changed", "gone"])
-def test_annotations_that_have_changed_or_gone_are_done_without(
+def test_changed_or_missing_annotations_are_not_used(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, fate: str
 ):
     run, annotations = make_scored_run(tmp_path)
@@ -70,11 +70,11 @@ def test_annotations_that_have_changed_or_gone_are_done_without(
         page = page_of(run)
 
     assert "without ground truth" in caplog.text
-    assert page.sections >= {"headline", "classes", "panels"}
+    assert page.sections >= {"headline", "classes", "examples"}
     assert "breakdowns" not in page.sections
 
 
-def test_an_incomplete_run_says_so_before_its_numbers(tmp_path: Path):
+def test_the_page_says_that_a_run_is_incomplete(tmp_path: Path):
     rows = [found(i, f"/d/{i}.jpg", [(1, 0.9, (10, 10, 40, 40))]) for i in range(6)]
     run = write_run(tmp_path / "RUN", rows, without=(1,))
     annotations = write_annotations(tmp_path / "a.json", rows, [(1, 1, (10, 10, 30, 30))])
@@ -87,25 +87,25 @@ def test_an_incomplete_run_says_so_before_its_numbers(tmp_path: Path):
     assert "none: the run is not complete" in text
 
 
-def test_rows_that_changed_since_they_were_scored_are_told(tmp_path: Path):
+def test_rows_that_changed_since_they_were_scored_are_a_caveat(tmp_path: Path):
     run, _ = make_scored_run(tmp_path)
-    assert "their digest is not that of the run" not in page_of(run).text
+    assert "the scored digest differs from the present one" not in page_of(run).text
     amend_metrics(run, digest="0" * 64)
 
-    assert "their digest is not that of the run" in page_of(run).text
+    assert "the scored digest differs from the present one" in page_of(run).text
 
 
-def test_frames_of_a_video_that_is_not_there_are_counted_but_not_shown(tmp_path: Path):
+def test_frames_of_a_missing_video_are_counted_but_not_shown(tmp_path: Path):
     rows = [found(0, "/d/v.mp4", [(1, 0.9, (1, 1, 9, 9))], frame_index=0, timestamp_s=0.0)]
     run = write_run(tmp_path / "RUN", rows)
 
     page = page_of(run)
 
     assert "contents" in page.sections
-    assert "panels" not in page.sections
+    assert "examples" not in page.sections
 
 
-def test_images_are_judged_beside_videos(tmp_path: Path):
+def test_images_are_matched_in_a_run_with_videos(tmp_path: Path):
     path = tmp_path / "a.jpg"
     write_image(path)
     rows = [
@@ -119,14 +119,14 @@ def test_images_are_judged_beside_videos(tmp_path: Path):
 
     assert "frames of videos are not scored" not in page.text, "nothing was scored yet"
     assert "1 video with 1 frame" in page.text
-    assert "a.jpg: F1 1.00: 1 of 1 found, 0 wrong" in [
+    assert "a.jpg: F1 1.00: 1 of 1 object found, 0 false positives" in [
         one.attributes["alt"] for one in page.named("img")
     ]
 
 
 def test_the_first_quarantined_images_are_listed_and_all_are_counted(tmp_path: Path):
-    rows = [refused(i, f"/d/{i}.jpg", error_class="ImageError") for i in range(70)]
-    rows += [refused(70, "/d/v", error_class="VideoError")]
+    rows = [quarantined(i, f"/d/{i}.jpg", error_class="ImageError") for i in range(70)]
+    rows += [quarantined(70, "/d/v", error_class="VideoError")]
 
     page = page_of(write_run(tmp_path / "RUN", rows, shard_size=30))
 

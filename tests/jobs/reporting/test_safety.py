@@ -1,4 +1,4 @@
-"""Whatever names say, the page stays small, runs nothing but itself and loads nothing."""
+"""The page stays small, runs only its own script and loads nothing, whatever names contain."""
 
 import hashlib
 from base64 import b64encode
@@ -16,7 +16,7 @@ from jobs.report import run as report
 from tests.jobs.html.pages import parse
 from tests.jobs.reporting.runs import (
     found,
-    refused,
+    quarantined,
     write_annotations,
     write_image,
     write_run,
@@ -29,7 +29,7 @@ from tests.jobs.reporting.scored import (
 )
 
 
-def test_nothing_in_names_or_messages_becomes_markup(tmp_path: Path):
+def test_names_and_messages_never_become_markup(tmp_path: Path):
     hostile = "<img src=x onerror=alert(1)>"
     quoting = "'\" onmouseover=alert(1) x="
     path = tmp_path / 'a"b<c>.jpg'
@@ -37,7 +37,7 @@ def test_nothing_in_names_or_messages_becomes_markup(tmp_path: Path):
     categories = {1: hostile, 3: f"</style></script><script>{quoting}"}
     rows = [
         found(0, str(path), [(1, 0.9, (10, 10, 40, 40)), (3, 0.8, (50, 10, 90, 60))]),
-        refused(1, f"/d/{hostile}.jpg", error=f"{quoting} {hostile}", error_class=hostile),
+        quarantined(1, f"/d/{hostile}.jpg", error=f"{quoting} {hostile}", error_class=hostile),
     ]
     run = write_run(tmp_path / f"{hostile.replace('/', '')}", rows, categories=categories)
     annotations = write_annotations(
@@ -69,7 +69,7 @@ KNOWN_ATTRIBUTES = {
 }  # fmt: skip
 
 
-def test_the_page_loads_and_runs_nothing_but_itself(tmp_path: Path):
+def test_the_page_runs_only_its_own_script_and_loads_nothing(tmp_path: Path):
     run, _ = make_scored_run(tmp_path)
     data = Path(report(ReportConfig(run=run.uri)).report).read_text()
     page = parse(data)
@@ -86,7 +86,7 @@ def test_the_page_loads_and_runs_nothing_but_itself(tmp_path: Path):
         assert f"{name}-src 'sha256-{b64encode(digest).decode()}'" in policy
 
 
-def test_a_hundred_thousand_images_give_a_small_page_soon(tmp_path: Path):
+def test_a_hundred_thousand_images_give_a_small_page(tmp_path: Path):
     random = np.random.default_rng(5)
     folder = tmp_path / "images"
     for i in range(40):
@@ -105,7 +105,7 @@ def test_a_hundred_thousand_images_give_a_small_page_soon(tmp_path: Path):
     assert 100_000 < result.num_bytes <= MAX_BYTES
 
 
-def test_images_are_left_out_before_the_page_is_too_large(
+def test_example_images_are_left_out_of_a_page_that_is_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     run, _ = make_scored_run(tmp_path)
@@ -118,6 +118,6 @@ def test_images_are_left_out_before_the_page_is_too_large(
     assert Path(run.uri, "report/index.html").stat().st_size < whole
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path):
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="is no run directory"):
         report(ReportConfig(run=str(tmp_path)))

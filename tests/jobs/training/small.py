@@ -1,4 +1,4 @@
-"""A training that is quick enough for a test."""
+"""Settings of a training that is small enough for tests."""
 
 from pathlib import Path
 
@@ -27,5 +27,5 @@ def small_settings(dataset: Path, out: Path, **changes) -> dict:
 
 
 def small_training(dataset: Path, out: Path, **changes) -> TrainConfig:
-    """The same, checked."""
+    """The settings as a checked ``TrainConfig``."""
     return TrainConfig(**small_settings(dataset, out, **changes))

@@ -6,13 +6,13 @@ from jobs.training.metrics_log import (
     MetricsLog,
     MetricsTail,
     last_records,
-    record_of,
-    report_of,
+    to_record,
+    to_report,
 )
 
 
 def record(step, **evaluation):
-    return record_of(StepReport(step, 0.1, 1.0, 0.5, 0.25, 2.0), evaluation)
+    return to_record(StepReport(step, 0.1, 1.0, 0.5, 0.25, 2.0), evaluation)
 
 
 def steps(path):
@@ -52,10 +52,10 @@ def test_a_reader_follows_the_log_and_its_cuts(tmp_path):
 
 def test_what_is_not_finite_is_null_in_the_file():
     report = StepReport(1, 0.1, 1.0, 0.5, 0.25, math.inf)
-    line = record_of(report, None)
+    line = to_record(report, None)
     assert line["gradient_norm"] is None
-    assert math.isnan(report_of(line).gradient_norm)
-    assert report_of(line).total == report.total
+    assert math.isnan(to_report(line).gradient_norm)
+    assert to_report(line).total == report.total
 
 
 def test_the_last_evaluation_is_found(tmp_path):

@@ -1,4 +1,4 @@
-"""Trainings that are killed, interrupted and given again, in processes of their own."""
+"""Trainings that are killed, interrupted and resumed, in processes of their own."""
 
 import os
 import random
@@ -48,7 +48,7 @@ def wait_for_step(training: subprocess.Popen[str], out: Path, step: int) -> None
 
 @pytest.fixture(scope="module")
 def settings(dataset, tmp_path_factory) -> dict:
-    """Several scales and flips, trainable batch norm, evaluation: whatever could lose its state."""
+    """Several scales, flips, trainable batch norm, evaluation: all that could lose its state."""
     return small_settings(
         dataset,
         tmp_path_factory.mktemp("whole") / "out",
@@ -64,12 +64,12 @@ def settings(dataset, tmp_path_factory) -> dict:
 
 @pytest.fixture(scope="module")
 def whole(settings) -> Path:
-    """The folder of a training that nothing disturbed."""
+    """The folder of a training without interruption."""
     assert run(TrainConfig(**settings)).last.step == 40
     return Path(settings["out"])
 
 
-def test_a_kill_changes_no_bit(settings, whole, tmp_path):
+def test_a_training_resumed_after_a_kill_ends_with_the_same_bits(settings, whole, tmp_path):
     out, again = tmp_path / "out", settings | {"out": str(tmp_path / "out")}
     training = start(again, tmp_path)
     wait_for_step(training, out, random.randint(1, 30))  # noqa: S311
@@ -108,32 +108,32 @@ def test_a_finished_training_is_reported_and_other_settings_are_refused(dataset,
     assert (tmp_path / "out" / "checkpoint.safetensors").stat().st_mtime_ns == written
     with pytest.raises(ConfigError, match=r"other settings \(seed: 0 in the run, 5 now\)"):
         run(config.model_copy(update={"seed": 5}))
-    # Where it is computed, and how often it is kept, are no settings of the result.
+    # The result does not depend on the number of threads or on the checkpoints.
     run(config.model_copy(update={"threads": 2, "checkpoint_every": 1}))
 
 
-def test_a_training_that_runs_already_is_not_joined(dataset, tmp_path, monkeypatch):
+def test_a_second_training_in_the_same_folder_is_refused(dataset, tmp_path, monkeypatch):
     import fcntl
 
-    from jobs.training import recorder
+    from jobs.training import checkpointing
 
     config = small_training(dataset, tmp_path / "out", steps=2)
     run(config)
     (tmp_path / "out" / "state.safetensors").unlink()
-    monkeypatch.setattr(recorder, "_LOCK_WAIT_S", 0.0)
+    monkeypatch.setattr(checkpointing, "_LOCK_WAIT_S", 0.0)
     with (tmp_path / "out" / "training.json").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ConfigError, match="another process trains there"):
+        with pytest.raises(ConfigError, match="another process trains in this folder"):
             run(config)
 
 
-def test_a_folder_with_something_else_in_it_is_refused(dataset, tmp_path):
+def test_a_folder_with_metrics_but_no_training_json_is_refused(dataset, tmp_path):
     (tmp_path / "metrics.jsonl").write_text("")
     with pytest.raises(ConfigError, match=r"holds a metrics.jsonl but no training.json"):
         run(small_training(dataset, tmp_path))
 
 
-def test_a_training_that_kept_nothing_gives_way(dataset, tmp_path):
+def test_a_training_without_a_saved_state_is_replaced(dataset, tmp_path):
     config = small_training(dataset, tmp_path / "out", steps=2)
     with pytest.raises(ConfigError, match="num_groups 7"):
         run(config.model_copy(update={"head_groups": 7}))
@@ -145,5 +145,5 @@ def test_a_damaged_state_is_named(dataset, tmp_path):
     run(config)
     state = tmp_path / "out" / "state.safetensors"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match=r"state.safetensors: cannot be resumed from"):
+    with pytest.raises(CheckpointError, match=r"state.safetensors: the training cannot be resumed"):
         run(config)

@@ -8,8 +8,8 @@ from jobs.settings.train import TrainConfig
 from jobs.training.sampling import plan_batches
 
 INPUT = InputConfig(min_size_px=96, max_size_px=192)
-LYING, UPRIGHT = (60, 100), (100, 60)
-SIZES = [LYING, UPRIGHT, LYING, LYING, (80, 80), LYING, UPRIGHT]
+LANDSCAPE, PORTRAIT = (60, 100), (100, 60)
+SIZES = [LANDSCAPE, PORTRAIT, LANDSCAPE, LANDSCAPE, (80, 80), LANDSCAPE, PORTRAIT]
 
 
 def config(**changes) -> TrainConfig:
@@ -31,7 +31,7 @@ def test_any_step_can_be_planned_again():
 def test_a_batch_has_one_orientation_and_no_image_is_favoured():
     seen = Counter()
     for plan in plans():
-        assert len({SIZES[i] == UPRIGHT for i in plan.indices}) == 1
+        assert len({SIZES[i] == PORTRAIT for i in plan.indices}) == 1
         seen.update(plan.indices)
     # Seven images, 140 places: twenty each, but for what waits for company at the end.
     assert all(abs(seen[i] - 20) <= 1 for i in range(7))
@@ -54,9 +54,9 @@ def test_sizes_and_flips_are_drawn_anew_for_each_step():
 
 def test_the_padded_shape_holds_every_image_of_the_whole_batch():
     # 60 x 100 becomes 96 x 160, 80 x 80 becomes 96 x 96.
-    (plan,) = plans([LYING, (80, 80)], steps=1)
+    (plan,) = plans([LANDSCAPE, (80, 80)], steps=1)
     assert plan.padded_shape == (96, 160)
-    (plan,) = plans([UPRIGHT, UPRIGHT], steps=1, min_sizes=(64,))
+    (plan,) = plans([PORTRAIT, PORTRAIT], steps=1, min_sizes=(64,))
     assert plan.padded_shape == (128, 64)  # 106 x 64 before padding
 
 

@@ -1,4 +1,4 @@
-"""Several workers under Ray Train do what one does alone."""
+"""Several workers under Ray Train give the result of one."""
 
 import json
 import os
@@ -94,7 +94,7 @@ def late_seed(odd_sizes):
 
 @pytest.fixture(scope="module")
 def alone(odd_sizes, settings, tmp_path_factory):
-    """What one worker leaves: five steps, and then a loss that is not finite."""
+    """The folder of one worker: five steps, and then a loss that is not finite."""
     out = tmp_path_factory.mktemp("alone") / "out"
     with pytest.raises(DataError, match=r"step 5: losses .* on .*huge.png"):
         run(small_training(odd_sizes, out, **settings))
@@ -123,7 +123,7 @@ def test_two_workers_do_what_one_does_with_the_whole_batch(odd_sizes, settings, 
 
 
 @pytest.mark.slow
-def test_a_killed_worker_changes_nothing(odd_sizes, settings, alone, tmp_path):
+def test_a_killed_worker_does_not_change_the_result(odd_sizes, settings, alone, tmp_path):
     out, over = tmp_path / "out", threading.Event()
     killed: list[int] = []
 
@@ -148,7 +148,9 @@ def test_a_killed_worker_changes_nothing(odd_sizes, settings, alone, tmp_path):
 
 
 @pytest.mark.slow
-def test_one_worker_under_ray_train_is_the_one_without(odd_sizes, settings, alone, tmp_path):
+def test_one_worker_under_ray_train_gives_the_result_of_one_without(
+    odd_sizes, settings, alone, tmp_path
+):
     out = tmp_path / "out"
     with pytest.raises(DataError, match=r"step 5: losses .* on .*huge.png"):
         run(small_training(odd_sizes, out, num_workers=1, address="auto", **settings))
@@ -156,7 +158,7 @@ def test_one_worker_under_ray_train_is_the_one_without(odd_sizes, settings, alon
 
 
 @pytest.mark.slow
-def test_what_one_worker_cannot_use_ends_all_with_its_own_error(dataset, tmp_path):
+def test_the_error_of_one_worker_ends_the_training_of_all(dataset, tmp_path):
     document = json.loads(dataset.read_text())
     document["images"][3]["width"] += 2
     path = tmp_path / "wrong.json"

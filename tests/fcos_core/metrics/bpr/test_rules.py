@@ -127,7 +127,7 @@ def test_presets_and_rules_encode_alike():
             {"min_size_px": 800, "max_size_px": 700},
             "max size 700: must be at least the min size, 800",
         ),
-        ({"size_ranges": [(0.0, 64.0)]}, "5 strides, 1 size ranges: must be as many"),
+        ({"size_ranges": [(0.0, 64.0)]}, "5 strides, 1 size ranges: the numbers must be equal"),
         ({"strides": [8], "size_ranges": [(64.0, 64.0)]}, "size range (64.0, 64.0): the lower end"),
         ({"center_radius": 0.0}, "center_radius 0.0: must be > 0"),
     ],

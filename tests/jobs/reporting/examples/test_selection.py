@@ -1,56 +1,60 @@
-"""The same few images stand out, in whatever order a run is read."""
+"""The selected examples do not depend on the order of the rows."""
 
 import random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.reporting.examples.selection import PER_PANEL, PlainChoices
+from jobs.reporting.examples.selection import PER_SET, UnannotatedSelection
 from tests.jobs.reporting.runs import found
 
 BOX = (1.0, 1.0, 9.0, 9.0)
 
 
 @given(st.lists(st.integers(0, 6), max_size=40), st.randoms())
-def test_the_fullest_are_those_of_a_whole_sort(counts: list[int], order: random.Random):
+def test_the_images_with_most_detections_are_those_of_a_full_sort(
+    counts: list[int], order: random.Random
+):
     rows = [found(i, f"/d/{i}.jpg", [(1, 0.9, BOX)] * count) for i, count in enumerate(counts)]
     shuffled = order.sample(rows, len(rows))
-    choices = PlainChoices(0.5)
+    selection = UnannotatedSelection(0.5)
     for row in shuffled:
-        choices.offer(row)
+        selection.add(row)
 
-    sample, fullest = choices.panels()
+    sample, fullest = selection.example_sets()
 
     full = [row for row in rows if len(row.scores)]
-    expected = sorted(full, key=lambda row: (-len(row.scores), row.item_id))[:PER_PANEL]
-    assert [choice.row.item_id for choice in fullest.choices] == [row.item_id for row in expected]
-    assert len(sample.choices) == min(PER_PANEL, len(rows))
+    expected = sorted(full, key=lambda row: (-len(row.scores), row.item_id))[:PER_SET]
+    assert [example.row.item_id for example in fullest.examples] == [
+        row.item_id for row in expected
+    ]
+    assert len(sample.examples) == min(PER_SET, len(rows))
 
 
-def test_a_sample_depends_on_names_alone():
+def test_a_sample_depends_only_on_file_names():
     rows = [found(i, f"/d/{i}.jpg", []) for i in range(50)]
 
     def sample(offered: list) -> list[str]:
-        choices = PlainChoices(0.5)
+        selection = UnannotatedSelection(0.5)
         for row in offered:
-            choices.offer(row)
-        return [choice.row.uri for choice in choices.panels()[0].choices]
+            selection.add(row)
+        return [example.row.uri for example in selection.example_sets()[0].examples]
 
     assert sample(rows) == sample(rows[::-1])
-    assert sample(rows) != [row.uri for row in rows[:PER_PANEL]]
+    assert sample(rows) != [row.uri for row in rows[:PER_SET]]
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=120), st.randoms())
-def test_of_frames_that_follow_one_another_one_is_shown(counts: list[int], order: random.Random):
+def test_one_of_successive_frames_is_shown(counts: list[int], order: random.Random):
     rows = [
         found(0, "/d/v.mp4", [(1, 0.9, BOX)] * count, frame_index=i, timestamp_s=i / 25)
         for i, count in enumerate(counts)
     ]
-    choices = PlainChoices(0.5, "frames")
+    selection = UnannotatedSelection(0.5, "frames")
     for row in order.sample(rows, len(rows)):
-        choices.offer(row)
+        selection.add(row)
 
-    _, fullest = choices.panels()
+    _, fullest = selection.example_sets()
 
     seconds = [rows[i : i + 32] for i in range(0, len(rows), 32)]
     best = [
@@ -59,5 +63,5 @@ def test_of_frames_that_follow_one_another_one_is_shown(counts: list[int], order
     expected = sorted(
         (r for r in best if len(r.scores)), key=lambda r: (-len(r.scores), r.frame_index or 0)
     )
-    assert [c.row.frame_index for c in fullest.choices] == [r.frame_index for r in expected]
-    assert fullest.title == "Most objects, frames"
+    assert [c.row.frame_index for c in fullest.examples] == [r.frame_index for r in expected]
+    assert fullest.title == "Frames with most detections"

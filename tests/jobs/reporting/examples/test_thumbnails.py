@@ -1,4 +1,4 @@
-"""What is drawn on a thumbnail, what it shows of its image, and how large it may become."""
+"""What a thumbnail shows of its image, what is drawn on it, and its size in bytes."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from jobs.media.drawing.colors import LOST
 from jobs.media.drawing.palette import class_color
 from jobs.media.image.decode import decode_image
 from jobs.reporting.examples.canvas import LONGEST_BYTES, Canvas, encoded
-from jobs.reporting.examples.selection import Choice
-from jobs.reporting.examples.thumbnails import Drawer
+from jobs.reporting.examples.selection import Example
+from jobs.reporting.examples.thumbnails import ThumbnailRenderer
 from tests.jobs.reporting.runs import found, write_image
 
 
@@ -31,7 +31,7 @@ def test_a_thumbnail_of_noise_is_small_enough(shape: tuple[int, int]):
     assert max(decode_image(data, place="x").shape) <= 640
 
 
-def test_what_cannot_be_less_exact_becomes_smaller():
+def test_an_image_too_large_at_the_lowest_quality_is_made_smaller():
     pixels = np.random.default_rng(0).integers(0, 256, (1500, 1500, 3), np.uint8)
 
     assert decode_image(encoded(pixels), place="x").shape[0] in (750, 375, 188)
@@ -42,7 +42,7 @@ def test_detections_are_drawn_in_the_colour_of_their_class(tmp_path: Path):
     path.write_bytes(encoded(np.full((480, 640, 3), 20, np.uint8)))
     row = found(0, str(path), [(1, 0.9, (100, 100, 300, 300))], width=640, height=480)
 
-    thumbnail = Drawer(image_reader(None), {1: "cat"}, 0.5).draw(Choice(row=row))
+    thumbnail = ThumbnailRenderer(image_reader(None), {1: "cat"}, 0.5).draw(Example(row=row))
 
     assert thumbnail is not None
     assert (thumbnail.width, thumbnail.height) == (640, 480)
@@ -60,7 +60,7 @@ def test_detections_are_drawn_in_the_colour_of_their_class(tmp_path: Path):
         pytest.param((960, 970, 1000, 1000), (840, 880), id="in the other corner"),
     ],
 )
-def test_a_crop_lies_around_its_box_and_inside_of_the_image(
+def test_a_crop_lies_around_its_box_and_inside_the_image(
     box: tuple[float, ...], expected: tuple[int, int]
 ):
     canvas = Canvas.of(np.zeros((1000, 1000, 3), np.uint8), np.array(box))
@@ -73,7 +73,7 @@ def test_a_crop_lies_around_its_box_and_inside_of_the_image(
     assert y_max < height
 
 
-def test_an_image_in_an_archive_is_found_below_another_folder(tmp_path: Path):
+def test_a_moved_image_of_an_archive_is_read_from_the_image_root(tmp_path: Path):
     write_image(tmp_path / "sub/a.jpg")
     row = found(0, "/old/data.tar#sub/a.jpg", [])
 

@@ -1,4 +1,4 @@
-"""Speed is of the work that was done: pauses between invocations do not count."""
+"""Throughput does not count the pauses between invocations."""
 
 import json
 import logging
@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from jobs.reporting.sections.throughput import read_work, throughput_section
+from jobs.reporting.sections.throughput import read_events, throughput_section
 from jobs.rundir.directory import RunDirectory
 
 SHARD: dict[str, Any] = {"num_ok": 9, "num_quarantined": 1, "seconds": 4.0, "created": True}
 
 
 def write(run: RunDirectory, name: str, hour: int, *shards: tuple[int, str, bool]) -> None:
-    """Events of one minute: shards by second, device and whether they are ours."""
+    """Events of one minute: shards by second, device and whether they were committed."""
     events: list[dict[str, Any]] = [{"event": "begin"}]
     times = [0, *(second for second, _, _ in shards), 60]
     for _, device, created in shards:
@@ -31,16 +31,16 @@ def write(run: RunDirectory, name: str, hour: int, *shards: tuple[int, str, bool
     )
 
 
-def test_two_invocations_are_laid_end_to_end(tmp_path: Path):
+def test_the_times_of_two_invocations_are_joined_without_the_pause(tmp_path: Path):
     run = RunDirectory(str(tmp_path))
     write(run, "a.jsonl", 1, (10, "H100", True), (30, "L4", True))
     write(run, "b.jsonl", 9, (20, "H100", True), (40, "H100", False))
 
-    work = read_work(run)
-    section = throughput_section(work)
+    events = read_events(run)
+    section = throughput_section(events)
 
-    assert [commit.at_s for commit in work.commits] == [10, 30, 80]
-    assert (work.seconds, work.num_invocations, work.num_dropped) == (120, 2, 1)
+    assert [commit.at_s for commit in events.commits] == [10, 30, 80]
+    assert (events.seconds, events.num_invocations, events.num_dropped) == (120, 2, 1)
     assert "30 images in 2 min 0 s" in section.lead
     assert "started 2 times" in section.lead
     table = section.data["devices"]
@@ -58,7 +58,7 @@ def test_two_invocations_are_laid_end_to_end(tmp_path: Path):
     )
 
 
-def test_a_file_that_holds_no_events_is_passed_over_with_a_warning(
+def test_a_file_without_events_is_left_out_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
     run = RunDirectory(str(tmp_path))
@@ -67,13 +67,13 @@ def test_a_file_that_holds_no_events_is_passed_over_with_a_warning(
         Path(run.event_uri(name)).write_text(content)
 
     with caplog.at_level(logging.WARNING):
-        work = read_work(run)
+        events = read_events(run)
 
-    assert len(work.commits) == 1
+    assert len(events.commits) == 1
     assert [name for name in "bcd" if f"{name}.jsonl is left out" in caplog.text] == list("bcd")
 
 
-def test_a_run_without_events_says_so(tmp_path: Path):
-    section = throughput_section(read_work(RunDirectory(str(tmp_path))))
+def test_a_run_without_events_has_no_throughput(tmp_path: Path):
+    section = throughput_section(read_events(RunDirectory(str(tmp_path))))
 
     assert section.absent is not None

@@ -1,4 +1,4 @@
-"""Videos on the page: numbers apart from those of images, a line for each, and true frames."""
+"""Videos on the page: accuracy of their frames, a row for each video, and exact frames."""
 
 import json
 from dataclasses import replace
@@ -108,7 +108,7 @@ def write_mixed_run(folder: Path, *, num_images: int = 1, **clip: Any) -> RunDir
     return run
 
 
-def write_work(run: RunDirectory, seconds: dict[int, float]) -> None:
+def write_events(run: RunDirectory, seconds: dict[int, float]) -> None:
     stamp = "2025-01-01T00:00:0{}+00:00"
     events: list[dict[str, Any]] = [{"time": stamp.format(0), "event": "begin", "attempt": None}]
     shard = {"event": "shard", "num_ok": 1, "num_quarantined": 0, "created": True, "device": "cpu"}
@@ -119,9 +119,9 @@ def write_work(run: RunDirectory, seconds: dict[int, float]) -> None:
     path.write_text("".join(json.dumps(event) + "\n" for event in events))
 
 
-def test_numbers_of_frames_stand_apart_and_every_video_has_a_line(tmp_path: Path):
+def test_frames_are_scored_separately_and_every_video_has_a_row(tmp_path: Path):
     run = write_mixed_run(tmp_path)
-    write_work(run, {1: 2.0, 2: 1.0})
+    write_events(run, {1: 2.0, 2: 1.0})
 
     page = page_of(run)
 
@@ -135,19 +135,20 @@ def test_numbers_of_frames_stand_apart_and_every_video_has_a_line(tmp_path: Path
         one.attributes["data-value"] for one in page.named("td") if "data-value" in one.attributes
     ]
     assert ["60", "0", "0", "30", "20.0"] in [cells[i : i + 5] for i in range(len(cells))]
-    assert "61 of 61 images and frames looked at" in page.text
+    assert "61 of 61 images and frames processed" in page.text
 
 
-def test_the_best_and_worst_frames_are_shown_with_their_places(tmp_path: Path):
+def test_the_best_and_worst_frames_are_shown_with_their_numbers_and_times(tmp_path: Path):
     page = page_of(write_mixed_run(tmp_path))
 
-    told = [one.attributes["alt"] for one in page.named("img") if "src" in one.attributes]
-    hit, miss = "F1 1.00: 1 of 1 found, 0 wrong", "F1 0.00: 0 of 1 found, 0 wrong"
+    shown = [one.attributes["alt"] for one in page.named("img") if "src" in one.attributes]
+    hit = "F1 1.00: 1 of 1 object found, 0 false positives"
+    miss = "F1 0.00: 0 of 1 object found, 0 false positives"
     # One of each segment and each 32 frames: of equal ones the first.
     best = [("0 (0.00 s)", hit), ("32 (1.28 s)", miss), ("36 (1.44 s)", miss)]
     worst = [("30 (1.20 s)", miss), *best[1:]]
     expected = [f"clip.mp4, frame {place}: {about}" for place, about in [*best, *worst]]
-    assert [text for text in told if "clip.mp4" in text] == expected
+    assert [text for text in shown if "clip.mp4" in text] == expected
 
 
 def test_a_page_of_videos_alone_is_about_their_frames(tmp_path: Path):
@@ -160,13 +161,11 @@ def test_a_page_of_videos_alone_is_about_their_frames(tmp_path: Path):
     assert shown == [metrics["video"][n] for n in metrics["video"] if n.startswith(("AP", "AR"))]
     assert page.sections >= {"headline", "classes", "curves", "videos", "thresholds", "ladder"}
     assert "60 frames scored" in " ".join(page.text.split())
-    assert "60 of 60 frames looked at" in page.text
+    assert "60 of 60 frames processed" in page.text
 
 
 @pytest.mark.parametrize("options", [{"bf": "2"}, {"bf": "2", "x264-params": "open-gop=1"}])
-def test_a_frame_that_is_read_alone_is_that_of_a_serial_decode(
-    tmp_path: Path, options: dict[str, str]
-):
+def test_a_frame_read_alone_equals_that_of_a_serial_decode(tmp_path: Path, options: dict[str, str]):
     path = write_video(tmp_path, Recipe(options=options))
     items = items_of(path)
     (whole,) = split(index_video(VideoSource(str(path))), 1)
@@ -181,7 +180,7 @@ def test_a_frame_that_is_read_alone_is_that_of_a_serial_decode(
         )
 
 
-def test_a_frame_that_is_gone_is_an_error_and_not_another_frame(tmp_path: Path):
+def test_a_missing_frame_is_an_error_and_not_another_frame(tmp_path: Path):
     path = write_video(tmp_path, Recipe(options={"bf": "2"}))
     items = items_of(path)
     row = rows_of(items, hits=range(0))[50]

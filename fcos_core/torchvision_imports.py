@@ -1,8 +1,9 @@
-"""What FCOS takes from torchvision, imported without torch's compiler.
+"""The names FCOS imports from torchvision, imported without torch's compiler.
 
-One of torchvision's operators, RoIAlign, imports ``torch._dynamo`` to ask it something when it is
-called. FCOS never calls it, yet every process would pay 5 s and 140 MB for that import: so it waits
-until somebody does call it.
+torchvision's operator RoIAlign imports ``torch._dynamo`` for a function that it uses when it is
+called. FCOS never calls RoIAlign, but the import would cost every process 5 s and 140 MB. So a
+stand-in takes the place of ``torch._dynamo`` while torchvision is imported; it imports the real
+module when one of its functions is called.
 """
 
 # pyright: reportMissingModuleSource=false
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Callable, Generator
 from types import ModuleType
 
-import torch  # noqa: F401  # pyright: ignore[reportUnusedImport] -- before its compiler has a stand-in
+import torch  # noqa: F401  # pyright: ignore[reportUnusedImport] -- before the stand-in is in place
 
 __all__ = [
     "BackboneWithFPN",
@@ -31,7 +32,7 @@ _PACKAGE, _MODULE = "torch._dynamo", "torch._dynamo.utils"
 
 
 class _StandIn(ModuleType):
-    """A module whose functions are looked up in the real one when they are called."""
+    """A module whose functions import the real module when they are called."""
 
     def __getattr__(self, name: str) -> Callable[..., object]:
         if name.startswith("__"):
@@ -44,8 +45,8 @@ class _StandIn(ModuleType):
 
 
 @contextlib.contextmanager
-def _compiler_put_off() -> Generator[None]:
-    if _PACKAGE in sys.modules:  # somebody has paid already
+def _without_compiler() -> Generator[None]:
+    if _PACKAGE in sys.modules:  # already imported
         yield
         return
     sys.modules[_PACKAGE] = ModuleType(_PACKAGE)
@@ -56,7 +57,7 @@ def _compiler_put_off() -> Generator[None]:
         del sys.modules[_PACKAGE], sys.modules[_MODULE]
 
 
-with _compiler_put_off():
+with _without_compiler():
     from torchvision import models
     from torchvision.models._utils import IntermediateLayerGetter
     from torchvision.models.detection import FCOS_ResNet50_FPN_Weights

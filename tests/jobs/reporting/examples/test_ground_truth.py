@@ -1,4 +1,4 @@
-"""Which detections are right and which objects are missed, on an image small enough to check."""
+"""True positives, false positives and missed objects of images small enough to check by hand."""
 
 from pathlib import Path
 
@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 
 from jobs.annotations.coco_json import load_annotations
+from jobs.reporting.examples.ground_truth import (
+    FALSE_POSITIVE,
+    IGNORED,
+    TRUE_POSITIVE,
+    RunGroundTruth,
+)
 from jobs.reporting.examples.scan import scan
-from jobs.reporting.examples.truth import RIGHT, UNCOUNTED, WRONG, Truth
 from jobs.rundir.rows import Row
 from tests.jobs.reporting.runs import found, write_annotations, write_run
 
 CAT, DOG = 1, 3
 
 
-def judged(folder: Path, rows: list[Row], boxes: list, *, crowds: tuple[int, ...] = ()) -> list:
+def matched(folder: Path, rows: list[Row], boxes: list, *, crowds: tuple[int, ...] = ()) -> list:
     run = write_run(folder / "RUN", rows)
     path = Path(write_annotations(folder / "a.json", rows, boxes))
     text = path.read_text()
@@ -24,10 +29,10 @@ def judged(folder: Path, rows: list[Row], boxes: list, *, crowds: tuple[int, ...
         )
     path.write_text(text)
     annotations = load_annotations(str(path), names="images and frames")
-    return Truth(run, annotations, None).judge(rows)
+    return RunGroundTruth(run, annotations, None).match(rows)
 
 
-def test_worked_example(tmp_path: Path):
+def test_outcomes_of_a_worked_example(tmp_path: Path):
     row = found(
         0,
         "/d/a.jpg",
@@ -45,10 +50,16 @@ def test_worked_example(tmp_path: Path):
         (1, DOG, (60, 30, 30, 30)),
     ]
 
-    (image,) = judged(tmp_path, [row], boxes, crowds=(3,))
+    (image,) = matched(tmp_path, [row], boxes, crowds=(3,))
 
-    assert image.verdicts.tolist() == [RIGHT, WRONG, WRONG, UNCOUNTED, UNCOUNTED]
-    assert image.found_at == pytest.approx([0.9, -1.0])
+    assert image.outcomes.tolist() == [
+        TRUE_POSITIVE,
+        FALSE_POSITIVE,
+        FALSE_POSITIVE,
+        IGNORED,
+        IGNORED,
+    ]
+    assert image.matched_scores == pytest.approx([0.9, -1.0])
     assert image.crowds.tolist() == [[60, 30, 90, 60]]
     assert image.counts_at(0.0) == (1, 2, 1)
     assert image.counts_at(0.75) == (1, 1, 1)
@@ -56,21 +67,21 @@ def test_worked_example(tmp_path: Path):
     assert image.f1_at(0.75) == 0.5
 
 
-def test_images_are_judged_apart_and_those_without_anything_are_perfect(tmp_path: Path):
+def test_each_image_is_matched_alone_and_an_empty_image_has_f1_1(tmp_path: Path):
     rows = [
         found(0, "/d/a.jpg", [(CAT, 0.9, (10, 10, 30, 30))]),
         found(1, "/d/b.jpg", []),
         found(2, "/d/c.jpg", [(CAT, 0.4, (10, 10, 30, 30))]),
     ]
 
-    first, second, third = judged(tmp_path, rows, [(3, CAT, (10, 10, 20, 20))])
+    first, second, third = matched(tmp_path, rows, [(3, CAT, (10, 10, 20, 20))])
 
-    assert first.verdicts.tolist() == [WRONG]
+    assert first.outcomes.tolist() == [FALSE_POSITIVE]
     assert (second.f1_at(0.5), third.f1_at(0.5), third.f1_at(0.3)) == (1.0, 0.0, 1.0)
-    assert third.found_at == pytest.approx([0.4])
+    assert third.matched_scores == pytest.approx([0.4])
 
 
-def test_objects_are_sorted_as_bpr_sorts_them(tmp_path: Path):
+def test_objects_are_grouped_as_bpr_groups_them(tmp_path: Path):
     rows = [
         found(0, "/d/a.jpg", [(CAT, 0.9, (10, 10, 30, 30)), (CAT, 0.3, (40, 10, 90, 60))]),
         found(1, "/d/b.jpg", []),
@@ -86,7 +97,7 @@ def test_objects_are_sorted_as_bpr_sorts_them(tmp_path: Path):
         write_annotations(tmp_path / "a.json", rows, boxes), names="images and frames"
     )
 
-    groups = scan(run, Truth(run, annotations, None), 0.5).groups
+    groups = scan(run, RunGroundTruth(run, annotations, None), 0.5).groups
 
     def counts(name: str) -> dict[str, tuple[int, int, int]]:
         return {
@@ -100,8 +111,8 @@ def test_objects_are_sorted_as_bpr_sorts_them(tmp_path: Path):
     assert counts("aspect") == {"1-1.5": (3, 2, 1), "12+": (1, 0, 0)}
 
 
-def test_no_detection_is_looked_at_when_there_are_none(tmp_path: Path):
-    (image,) = judged(tmp_path, [found(0, "/d/a.jpg", [])], [(1, CAT, (1, 1, 5, 5))])
+def test_an_image_without_detections_misses_its_objects(tmp_path: Path):
+    (image,) = matched(tmp_path, [found(0, "/d/a.jpg", [])], [(1, CAT, (1, 1, 5, 5))])
 
-    assert image.verdicts.dtype == np.int8
+    assert image.outcomes.dtype == np.int8
     assert image.counts_at(0.5) == (0, 0, 1)

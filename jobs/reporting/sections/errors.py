@@ -1,4 +1,4 @@
-"""What is wrong with detections: what each kind of error costs, and which classes are confused."""
+"""Kinds of detection errors with their cost in AP50, and confused classes."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, table
 from jobs.rundir.metrics_json import Confusion, Errors, Metrics
 
 _KINDS = {
-    "class": ("wrong class", "well placed, but named otherwise"),
-    "localisation": ("badly placed", "right class, but overlapping too little"),
-    "both": ("both", "wrong class and overlapping too little"),
-    "duplicate": ("found twice", "another detection has found the object already"),
-    "background": ("nothing there", "no annotated object anywhere near"),
-    "missed": ("missed", "annotated objects without any detection near them"),
+    "class": ("classification", "the box fits an object of another class"),
+    "localisation": ("localisation", "the right class, but the IoU is too low"),
+    "both": ("both", "the wrong class, and the IoU is too low"),
+    "duplicate": ("duplicate", "a better detection matches the object already"),
+    "background": ("background", "no annotated object is near"),
+    "missed": ("missed", "an annotated object without any detection near it"),
 }
-_MOST_CONFUSIONS = 20
+_MAX_CONFUSIONS = 20
 
 
 def errors_section(metrics: Metrics | None) -> Section:
-    """AP50 that would be gained if one kind of error were gone."""
-    name, title = "errors", "What costs accuracy"
+    """How much AP50 each kind of error costs."""
+    name, title = "errors", "Errors by kind"
     errors = metrics.errors if metrics is not None else None
     if errors is None or not errors.shares:
-        return Section(name=name, title=title, absent="The kinds of errors were not told apart.")
+        return Section(name=name, title=title, absent="The evaluation did not classify errors.")
     return Section(
         name=name,
         title=title,
-        lead="How much AP50 would rise if all errors of one kind, and no others, were mended. The "
-        "rises do not add up: mending one kind uncovers another.",
+        lead="How much AP50 would rise if all errors of one kind were corrected. The gains do not "
+        "add up: correcting one kind can reveal another.",
         data={"table": _errors(errors)},
     )
 
 
 def confusions_section(metrics: Metrics | None, names: Mapping[int, str]) -> Section:
-    """The classes that are most often taken for others."""
+    """The most frequent confusions of two classes."""
     name, title = "confusions", "Confused classes"
     confusions = metrics.confusions if metrics is not None else None
     if confusions is None:
         return Section(
-            name=name, title=title, absent="Which classes are confused was not measured."
+            name=name, title=title, absent="The evaluation did not measure confusions of classes."
         )
     if not confusions:
-        return Section(name=name, title=title, absent="No class was taken for another.")
-    most = sorted(confusions, key=lambda one: -one.count)[:_MOST_CONFUSIONS]
+        return Section(name=name, title=title, absent="No class was confused with another.")
+    most = sorted(confusions, key=lambda one: -one.count)[:_MAX_CONFUSIONS]
     return Section(
         name=name,
         title=title,
-        lead="Objects whose place was found but whose class was not, most frequent first.",
+        lead="Objects that a detection of another class matches, most frequent first.",
         data={"table": _confusions(most, names)},
     )
 
@@ -61,12 +61,11 @@ def _errors(errors: Errors) -> Table:
         label, hint = _KINDS.get(key, (key.replace("_", " "), ""))
         count = errors.counts.get(key)
         bar = Cell(text=f"+{formats.share(value)}", value=value, bar=max(value, 0) / largest)
-        counted = Cell(text=formats.UNDEFINED, value=None) if count is None else count_cell(count)
-        rows.append((name_cell(label), bar, counted, Cell(text=hint, value=hint)))
+        rows.append((name_cell(label), bar, count_cell(count), Cell(text=hint, value=hint)))
     columns = (
         Column(title="error", is_text=True),
-        Column(title="AP50 to gain"),
-        Column(title="how many"),
+        Column(title="AP50 gain"),
+        Column(title="errors"),
         Column(title="meaning", is_text=True),
     )
     return table("Errors by kind", columns, rows)
@@ -81,13 +80,13 @@ def _confusions(confusions: list[Confusion], names: Mapping[int, str]) -> Table:
         (
             named(one.true),
             named(one.predicted),
-            Cell(text=formats.count(one.count), value=one.count, bar=one.count / largest),
+            count_cell(one.count, largest=largest),
         )
         for one in confusions
     ]
     columns = (
-        Column(title="is", is_text=True),
-        Column(title="taken for", is_text=True),
+        Column(title="annotated class", is_text=True),
+        Column(title="detected class", is_text=True),
         Column(title="objects"),
     )
     return table("Most frequent confusions", columns, rows)

@@ -1,4 +1,4 @@
-"""The ground truth of a run's images, and what became of it: judged one shard at a time."""
+"""Ground truth of a run's images and frames, matched with their detections shard by shard."""
 
 from __future__ import annotations
 
@@ -27,53 +27,53 @@ IOU = 0.5
 
 _SETTINGS = Settings(iou_thresholds=(IOU,), area_ranges=Settings().area_ranges[:1])
 
-RIGHT, WRONG, UNCOUNTED = 1, 0, -1
-"""What a detection is: it found a box, it found none, or it does not count: in a crowd, beyond the
-hundredth of its class and image, or of a class that is not annotated."""
+TRUE_POSITIVE, FALSE_POSITIVE, IGNORED = 1, 0, -1
+"""Outcome of a detection. Ignored is a detection in a crowd region, beyond the hundredth of its
+class and image, or of a class that is not annotated."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class JudgedImage:
-    """One image with its ground truth, and what became of both.
+class MatchedImage:
+    """One image or frame, its detections matched with its ground truth.
 
     Attributes:
-        row: of the run.
-        verdicts: of each detection of the row.
-        boxes: xyxy of the ground truth, without crowds.
-        category_ids: of the ground truth.
-        areas: of the ground truth, as annotated.
-        found_at: score of the detection that found each box; negative for a box that none found.
-        crowds: xyxy of crowd regions.
+        row: its row in the run.
+        outcomes: outcome of each detection of the row.
+        boxes: ground-truth boxes without crowd regions, xyxy.
+        category_ids: category id of each box.
+        areas: annotated area of each box.
+        matched_scores: score of the detection that matches each box; negative without a match.
+        crowds: crowd regions, xyxy.
     """
 
     row: Row
-    verdicts: npt.NDArray[np.int8]
+    outcomes: npt.NDArray[np.int8]
     boxes: npt.NDArray[np.float64]
     category_ids: npt.NDArray[np.int64]
     areas: npt.NDArray[np.float64]
-    found_at: npt.NDArray[np.float64]
+    matched_scores: npt.NDArray[np.float64]
     crowds: npt.NDArray[np.float64]
 
     def counts_at(self, score: float) -> tuple[int, int, int]:
-        """Boxes found, detections that found nothing, and boxes missed, from a score on."""
-        num_found = int((self.found_at >= score).sum())
-        is_wrong = (self.verdicts == WRONG) & (self.row.scores >= score)
-        return num_found, int(is_wrong.sum()), len(self.boxes) - num_found
+        """Numbers of true positives, false positives and missed boxes, from a score on."""
+        num_true = int((self.matched_scores >= score).sum())
+        is_false = (self.outcomes == FALSE_POSITIVE) & (self.row.scores >= score)
+        return num_true, int(is_false.sum()), len(self.boxes) - num_true
 
     def f1_at(self, score: float) -> float:
-        """Harmonic mean of precision and recall on this image; 1 where nothing is to be found."""
-        num_found, num_wrong, num_missed = self.counts_at(score)
-        whole = 2 * num_found + num_wrong + num_missed
-        return 2 * num_found / whole if whole else 1.0
+        """F1 of this image, from a score on; 1 without any boxes and detections."""
+        num_true, num_false, num_missed = self.counts_at(score)
+        whole = 2 * num_true + num_false + num_missed
+        return 2 * num_true / whole if whole else 1.0
 
 
-class Truth:
-    """Annotations, by the images and frames of a run.
+class RunGroundTruth:
+    """Annotations, joined to the images and frames of a run.
 
     Args:
         run: the run.
-        annotations: the file, with its file names.
-        input_annotations: uri of the COCO file that was the run's input, if it was one.
+        annotations: the annotations, with file names.
+        input_annotations: uri of the COCO file that was the run's input; None for other inputs.
     """
 
     def __init__(
@@ -97,15 +97,15 @@ class Truth:
         self._sorted_ids = image_ids[self._by_image]
         self._category_ids = np.sort(ids_by_label)
 
-    def knows(self, row: Row) -> bool:
-        """Whether it is annotated: a file may be about images only, or about frames only."""
+    def is_annotated(self, row: Row) -> bool:
+        """Whether the file has an entry for the row; it may describe only images or only frames."""
         return row.image_id in self._annotated
 
-    def judge(self, rows: Sequence[Row]) -> list[JudgedImage]:
-        """Match the detections of some rows, as COCO does, at ``IOU``.
+    def match(self, rows: Sequence[Row]) -> list[MatchedImage]:
+        """Match the detections of rows with their ground truth, as COCO does, at ``IOU``.
 
         Args:
-            rows: of the run that it knows; each of another image or frame.
+            rows: annotated rows of the run, each of another image or frame.
         """
         image_ids = [self._annotated[row.image_id] for row in rows]
         own = [self._rows_of(image_id) for image_id in image_ids]
@@ -118,26 +118,26 @@ class Truth:
             areas=every.areas[chosen],
             is_crowd=every.is_crowd[chosen],
         )
-        verdicts, found_at = self._match(rows, image_ids, truth)
-        judged: list[JudgedImage] = []
+        outcomes, matched_scores = self._match(rows, image_ids, truth)
+        matched: list[MatchedImage] = []
         ends = np.cumsum([len(part) for part in own])
         detection_ends = np.cumsum([len(row.scores) for row in rows])
         for row, part, end, detection_end in zip(rows, own, ends, detection_ends, strict=True):
             mine = slice(int(end) - len(part), int(end))
             is_crowd = truth.is_crowd[mine]
             corners = _corners(truth.boxes[mine])
-            judged.append(
-                JudgedImage(
+            matched.append(
+                MatchedImage(
                     row=row,
-                    verdicts=verdicts[int(detection_end) - len(row.scores) : int(detection_end)],
+                    outcomes=outcomes[int(detection_end) - len(row.scores) : int(detection_end)],
                     boxes=corners[~is_crowd],
                     category_ids=truth.category_ids[mine][~is_crowd],
                     areas=truth.areas[mine][~is_crowd],
-                    found_at=found_at[mine][~is_crowd],
+                    matched_scores=matched_scores[mine][~is_crowd],
                     crowds=corners[is_crowd],
                 )
             )
-        return judged
+        return matched
 
     def _rows_of(self, image_id: int) -> npt.NDArray[np.int64]:
         first, last = np.searchsorted(self._sorted_ids, [image_id, image_id + 1])
@@ -146,7 +146,7 @@ class Truth:
     def _match(
         self, rows: Sequence[Row], image_ids: Sequence[int], truth: TrueBoxes
     ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64]]:
-        """The verdict on every detection of the rows, and the score that found every box."""
+        """The outcome of each detection, and the score of the detection that matches each box."""
         found = DetectedBoxes(
             image_ids=np.repeat(np.array(image_ids, np.int64), [len(row.scores) for row in rows]),
             category_ids=_joined([row.category_ids for row in rows], np.int64),
@@ -159,16 +159,16 @@ class Truth:
             found.scores[order],
         )  # fmt: skip
         matches = match(truth, ranked, self._category_ids, _SETTINGS)
-        verdicts = np.full(len(found), UNCOUNTED, np.int8)
-        verdicts[order[matches.rows]] = WRONG
+        outcomes = np.full(len(found), IGNORED, np.int8)
+        outcomes[order[matches.rows]] = FALSE_POSITIVE
         hits = order[matches.rows[matches.hits]]
         finds, is_ignored = matches.found[:, 0, 0], matches.is_ignored[:, 0, 0]
-        is_right = (finds != NOTHING) & ~is_ignored
-        verdicts[hits[is_right]] = RIGHT
-        verdicts[hits[is_ignored]] = UNCOUNTED
-        found_at = np.full(len(truth), -1.0)
-        found_at[finds[is_right]] = found.scores[hits[is_right]]
-        return verdicts, found_at
+        is_true_positive = (finds != NOTHING) & ~is_ignored
+        outcomes[hits[is_true_positive]] = TRUE_POSITIVE
+        outcomes[hits[is_ignored]] = IGNORED
+        matched_scores = np.full(len(truth), -1.0)
+        matched_scores[finds[is_true_positive]] = found.scores[hits[is_true_positive]]
+        return outcomes, matched_scores
 
 
 def _joined(parts: Sequence[npt.NDArray[Any]], kind: type[np.generic]) -> npt.NDArray[Any]:
