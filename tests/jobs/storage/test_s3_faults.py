@@ -1,4 +1,4 @@
-"""S3 through a proxy that lets requests fail: what is read and written is right all the same."""
+"""S3 through a proxy that lets requests fail: what is read and written is correct nevertheless."""
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -104,7 +104,7 @@ def test_endless_faults_end_after_a_bounded_wait(
     with pytest.raises(StorageError, match=r"cannot be read now: SlowDown, HTTP 503") as caught:
         storage.read(f"{s3}/x")
     assert not isinstance(caught.value, UnreadableError)
-    assert proxy.met["slow_down"] == 3, "tried again by more than botocore"
+    assert proxy.met["slow_down"] == 3, "not only botocore retries"
     proxy.faults = CALM
     assert storage.read(f"{s3}/x") == b"content"
 

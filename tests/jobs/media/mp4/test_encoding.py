@@ -58,7 +58,7 @@ def assert_plays_alike(path: Path, out: Path, stream: int) -> None:
     shift = before.times[0] - after.times[0]
     np.testing.assert_allclose(np.array(after.times) + shift, before.times, rtol=0, atol=1e-6)
     assert after.rotation == before.rotation
-    # A file that names no length of its image is held to that of all of it.
+    # Where a file has no length of its video stream, the length of the whole file counts.
     assert after.duration_s == pytest.approx(before.duration_s, abs=0.05)
     assert after.sound == before.sound
     assert after.size == tuple(side + side % 2 for side in before.size)
