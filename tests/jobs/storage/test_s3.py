@@ -1,4 +1,4 @@
-"""S3 against a real server: naming, reading, creating, and errors that say what to do."""
+"""S3 with a real server: names, reads, creation, and errors that say what to do."""
 
 import http.server
 import os

@@ -1,4 +1,4 @@
-"""S3 through a proxy that lets requests fail: what is read and written is correct nevertheless."""
+"""S3 through a proxy that lets requests fail: all reads and writes are correct nevertheless."""
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +36,7 @@ def proxy(s3: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Gene
 def test_a_retry_overcomes_every_kind_of_fault(
     s3: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, kind: str
 ):
-    # Adaptive retries, which are ours, would slow this down to what such a server could bear.
+    # Our adaptive retries would slow this down, to protect the server.
     monkeypatch.setenv("AWS_RETRY_MODE", "standard")
     disconnect()
     monkeypatch.setattr(s3_reading, "PART_BYTES", 30_000)

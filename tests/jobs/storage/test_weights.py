@@ -1,4 +1,4 @@
-"""Finding weights; downloads are tried against a real server on this machine."""
+"""Where weights come from; downloads use a real server on this machine."""
 
 import functools
 import hashlib
@@ -38,7 +38,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Does not mind a client that hangs up."""
+    """Ignores clients that close the connection."""
 
     def handle_error(self, request: object, client_address: object) -> None:
         del request, client_address

@@ -1,4 +1,4 @@
-"""What is encoded in parts and joined plays like its source: frames, times, orientation, sound."""
+"""A video that is encoded in parts and joined keeps frames, times, orientation and sound."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -26,7 +26,7 @@ UNEVEN = (0, 10, 30, 31, 90, 400, 401, 402, 1000, 1001, 1500, 1501, 3000)
 
 
 def copy(path: Path, out: Path, *, num_parts: int) -> int:
-    """Decode, encode and join, as rendering does without anything to draw; gives the stream."""
+    """Decode, encode and join as rendering does, without detections; return the stream."""
     source = VideoSource(str(path))
     index = index_video(source)
     shape = read_shape(source, stream=index.stream)
