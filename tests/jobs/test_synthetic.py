@@ -90,7 +90,7 @@ def test_shapes_move_smoothly_over_a_still_background():
     frames = motion(num_frames=60)
     pixels = np.stack([image for image, _ in frames]).astype(np.int16)
     still = (np.abs(np.diff(pixels, axis=0)).max(axis=3) < 40).mean(axis=(1, 2))
-    assert still.min() > 0.6, "most of the image stays as it is from frame to frame"
+    assert still.min() > 0.6, "most of the image does not change from frame to frame"
     assert still.max() < 1, "and something always moves"
     for before, after in pairwise(frames):
         whole = [{o.label: o for o in seen if not o.is_hidden} for _, seen in (before, after)]
@@ -107,7 +107,7 @@ def test_mostly_hidden_objects_are_marked_and_boxes_enclose_visible_parts():
     for x, y, width, height in (item.box for item in seen):
         assert 0 <= x < x + width <= SIZE_PX
         assert 0 <= y < y + height <= SIZE_PX
-    # What enters or leaves touches a side of the image; only that and what is behind others is.
+    # Objects that enter or leave touch a side of the image; the others are behind other objects.
     assert any(item.box[0] == 0 or item.box[1] == 0 for item in hidden)
 
 
@@ -133,7 +133,7 @@ def test_the_video_of_a_dataset_has_an_entry_for_every_frame_and_leaves_images_a
     decoded = [frame.pixels for frame in decode_segment(source, segment)]
     drawn = draw_motion(np.random.default_rng([3, 0, 3]), 30)
     for pixels, (image, _) in zip(decoded, drawn, strict=True):
-        assert np.abs(pixels.astype(int) - image).mean() < 8, "boxes lie on the frames they are of"
+        assert np.abs(pixels.astype(int) - image).mean() < 8, "boxes belong to their own frames"
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jobs.media.video.segments import Segment
 
 _HELD_BYTES = 64 * 2**20
-"""The most bytes of packets kept to be decoded later, and again after damage to be decoded anew."""
+"""The most bytes of packets kept: deferred ones, and decoded ones to be decoded again."""
 _MARKED_CORRUPT = "the decoder marks the frame as damaged"
 _NO_FRAME = "the decoder gave no frame and no reason"
 
@@ -84,9 +84,8 @@ class SegmentDecoder:
         self._damage: _Damage | None = None
         self._past_damage: list[tuple[int, int, str]] = []  # from pts, up to group, reason
         self._history = _PacketHistory()
-        self._deferred: list[_TimedPacket] | None = (
-            None  # of a sampled group that may not be needed
-        )
+        # Packets of a sampled group are deferred until a wanted frame needs them.
+        self._deferred: list[_TimedPacket] | None = None
         self._deferred_bytes = 0
 
     @property

@@ -32,7 +32,7 @@ _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
 # Formats that name other files (playlists, concatenations) are refused.
 
 _MAX_STALLS = 16  # damaged places in a row that are skipped
-_BUFFER_BYTES = 2**20  # of a file object: a remote storage is asked for a mebibyte at a time
+_BUFFER_BYTES = 2**20  # of a file object: a mebibyte per request to a remote storage
 _IS_NO_VIDEO = (
     av.stream.Disposition.attached_pic
     | av.stream.Disposition.timed_thumbnails

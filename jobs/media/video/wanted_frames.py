@@ -36,7 +36,7 @@ class WantedFrames:
         self._num_read = 0  # from the first on, without a gap
 
     def __contains__(self, pts: int) -> bool:
-        """Whether the frame shown then is wanted."""
+        """Whether the frame that is shown at a time is wanted."""
         if self.is_sampled:
             return pts in self._ordinals
         return self._segment.start_pts <= pts <= self._segment.end_pts

@@ -100,7 +100,7 @@ def translate(error: Exception, uri: str, operation: Operation) -> FcosError:
     if isinstance(error, HTTPClientError | NoConnectionError) and not isinstance(error, SSLError):
         return StorageError(f"{place}: {one_line(error)}")
     if isinstance(error, ResponseParserError):
-        return ConfigError(f"{place}: the server there is no S3 server")
+        return ConfigError(f"{place}: the endpoint is not an S3 server")
     # The other errors come from the setup: profiles, keys, tokens, certificates, bucket names.
     return ConfigError(f"{place}: {one_line(error)}")
 

@@ -1,4 +1,4 @@
-"""An object in pieces is the object, and its sha256 is that of the whole."""
+"""The chunks of an object are its content, and their sha256 is that of the whole."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Local disk: listing, reading, and creation that never changes what is there."""
+"""Local disk: listing, reading, and creation that never changes an existing file."""
 
 import errno
 import os
@@ -159,7 +159,7 @@ def test_without_hard_links_an_exclusive_rename_creates(
 ):
     monkeypatch.setattr(Path, "hardlink_to", no_links)
     assert storage.create(f"{tmp_path}/schön", b"first")
-    monkeypatch.setattr(os.path, "lexists", not_yet)  # the other came after our look
+    monkeypatch.setattr(os.path, "lexists", not_yet)  # the other process creates it after our check
     assert not storage.create(f"{tmp_path}/schön", b"second")
     assert storage.read(f"{tmp_path}/schön") == b"first"
     assert names_in(tmp_path) == ["schön"]
@@ -178,7 +178,7 @@ def test_a_file_system_without_atomic_creation_is_refused(
 def test_a_link_whose_reply_was_lost_is_still_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def link_then_repeat(path: Path, target: Path) -> None:
         os.link(target, path)
-        os.link(target, path)  # what NFS does when it did not hear that the first one worked
+        os.link(target, path)  # NFS repeats a request whose reply was lost
 
     monkeypatch.setattr(Path, "hardlink_to", link_then_repeat)
     assert storage.create(f"{tmp_path}/shard", b"ours")

@@ -1,4 +1,4 @@
-"""Real processes that create the same files at once, and that are killed while they do."""
+"""Real processes that create the same files at the same time, and are killed meanwhile."""
 
 import multiprocessing
 import os
@@ -74,7 +74,7 @@ def create_for_ever(folder: str) -> None:
 
 
 def kills(folder: Path, processes: ForkServerContext) -> Iterator[float]:
-    """Start a creator and kill it at a random moment after its first file, again and again."""
+    """Repeatedly start a creator and kill it at a random moment after its first file."""
     generator = np.random.default_rng(0)
     for i in range(NUM_KILLS):
         place = folder / str(i)

@@ -1,4 +1,4 @@
-"""Members of archives and rows of tables as uris spell them, in every room that reads such uris."""
+"""Members of archives and rows of tables as uris spell them, in all code that reads such uris."""
 
 import pytest
 

@@ -6,7 +6,7 @@ from jobs.storage.retrying import RetryPolicy
 
 
 class Flaky:
-    """Fails so many times, then gives 7."""
+    """Fails a number of times, then returns 7."""
 
     def __init__(self, failures: int, error: Exception) -> None:
         self.failures, self.error, self.calls = failures, error, 0

@@ -1,4 +1,4 @@
-"""S3 against a real server: naming, reading, creating, and errors that say what to do."""
+"""S3 with a real server: names, reads, creation, and errors that say what to do."""
 
 import http.server
 import os
@@ -253,7 +253,7 @@ def test_the_check_of_conditional_writes_passes_and_leaves_nothing(s3: str):
 
 
 class Forgetful(http.server.BaseHTTPRequestHandler):
-    """Takes every PUT and looks at no condition, as older servers do."""
+    """Accepts every PUT and ignores conditions, as older servers do."""
 
     protocol_version = "HTTP/1.1"
     heard: ClassVar[list[dict[str, str]]] = []
@@ -364,8 +364,10 @@ def test_local_commands_do_not_wait_for_boto3():
     code = (
         "import sys, jobs.storage; jobs.storage.storage_for('/x'); print('botocore' in sys.modules)"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == "False"
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert finished.stdout.strip() == "False"
 
 
 def test_credentials_of_a_profile_are_used(

@@ -1,4 +1,4 @@
-"""S3 through a proxy that lets requests fail: what is read and written is right all the same."""
+"""S3 through a proxy that lets requests fail: all reads and writes are correct nevertheless."""
 
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,7 +36,7 @@ def proxy(s3: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Gene
 def test_a_retry_overcomes_every_kind_of_fault(
     s3: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, kind: str
 ):
-    # Adaptive retries, which are ours, would slow this down to what such a server could bear.
+    # Our adaptive retries would slow this down, to protect the server.
     monkeypatch.setenv("AWS_RETRY_MODE", "standard")
     disconnect()
     monkeypatch.setattr(s3_reading, "PART_BYTES", 30_000)
@@ -104,7 +104,7 @@ def test_endless_faults_end_after_a_bounded_wait(
     with pytest.raises(StorageError, match=r"cannot be read now: SlowDown, HTTP 503") as caught:
         storage.read(f"{s3}/x")
     assert not isinstance(caught.value, UnreadableError)
-    assert proxy.met["slow_down"] == 3, "tried again by more than botocore"
+    assert proxy.met["slow_down"] == 3, "not only botocore retries"
     proxy.faults = CALM
     assert storage.read(f"{s3}/x") == b"content"
 

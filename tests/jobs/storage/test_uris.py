@@ -1,4 +1,4 @@
-"""Turning what a person typed into a uri."""
+"""Paths and uris that users type, and the uris made from them."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def test_links_keep_their_name_except_where_dots_follow(tmp_path: Path):
     real.mkdir(parents=True)
     (tmp_path / "link").symlink_to(real)
     assert absolute(f"{tmp_path}/link/./x") == f"{tmp_path}/link/x"
-    # The shell's own meaning: the parent of what the link leads to, which is not tmp_path.
+    # As in a shell: the parent of the folder that the link leads to, which is not tmp_path.
     assert absolute(f"{tmp_path}/link/../x") == f"{tmp_path}/deep/x"
 
 

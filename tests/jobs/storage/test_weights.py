@@ -1,4 +1,4 @@
-"""Finding weights; downloads are tried against a real server on this machine."""
+"""Where weights come from; downloads use a real server on this machine."""
 
 import functools
 import hashlib
@@ -38,7 +38,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Does not mind a client that hangs up."""
+    """Ignores clients that close the connection."""
 
     def handle_error(self, request: object, client_address: object) -> None:
         del request, client_address
@@ -86,9 +86,7 @@ def test_a_damaged_cached_file_is_downloaded_again(server: str, tmp_path: Path):
     ("name", "prefix", "reason"),
     [
         pytest.param("absent.pth", SHA256[:8], "HTTP Error 404", id="not there"),
-        pytest.param(
-            "good.pth", "00000000", "expected one that begins with 00000000", id="other file"
-        ),
+        pytest.param("good.pth", "00000000", "one that begins with 00000000", id="other file"),
         pytest.param("short.pth", SHA256[:8], "sha256", id="broken off"),
         pytest.param("stall.pth", SHA256[:8], "timed out", id="stalled"),
     ],

@@ -1,4 +1,4 @@
-"""Damaged and deceiving files: each ends in a verdict, and the verdict is true."""
+"""Damaged and misnamed files: each gives pixels or an error with the right reason."""
 
 import struct
 import zlib

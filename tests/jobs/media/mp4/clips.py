@@ -1,4 +1,4 @@
-"""Short videos of any kind, and what a player sees of a video."""
+"""Short videos of any kind, and the frames and sound that a player shows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ QUARTER_TURN = (0, 65536, 0, -65536, 0, 0, HEIGHT * 65536, 0, 2**30)
 
 
 def image(i: int, width: int = WIDTH, height: int = HEIGHT) -> np.ndarray:
-    """A frame that says by its grey which one it is, with a white corner at its upper left."""
+    """Draw a frame whose grey level is its number, with a white upper left corner."""
     pixels = np.full((height, width, 3), 40 + 5 * (i % 30), np.uint8)
     pixels[:8, :8] = 255
     return pixels
@@ -69,7 +69,7 @@ def write_clip(
 
 @dataclass(frozen=True)
 class Seen:
-    """What a player sees."""
+    """The frames, times and sound that a player shows."""
 
     times: list[float]
     duration_s: float

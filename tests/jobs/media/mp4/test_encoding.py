@@ -1,4 +1,4 @@
-"""What is encoded in parts and joined plays like its source: frames, times, orientation, sound."""
+"""A video that is encoded in parts and joined keeps frames, times, orientation and sound."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -26,7 +26,7 @@ UNEVEN = (0, 10, 30, 31, 90, 400, 401, 402, 1000, 1001, 1500, 1501, 3000)
 
 
 def copy(path: Path, out: Path, *, num_parts: int) -> int:
-    """Decode, encode and join, as rendering does without anything to draw; gives the stream."""
+    """Decode, encode and join as rendering does, without detections; return the stream."""
     source = VideoSource(str(path))
     index = index_video(source)
     shape = read_shape(source, stream=index.stream)
@@ -58,7 +58,7 @@ def assert_plays_alike(path: Path, out: Path, stream: int) -> None:
     shift = before.times[0] - after.times[0]
     np.testing.assert_allclose(np.array(after.times) + shift, before.times, rtol=0, atol=1e-6)
     assert after.rotation == before.rotation
-    # A file that names no length of its image is held to that of all of it.
+    # Where a file has no length of its video stream, the length of the whole file counts.
     assert after.duration_s == pytest.approx(before.duration_s, abs=0.05)
     assert after.sound == before.sound
     assert after.size == tuple(side + side % 2 for side in before.size)

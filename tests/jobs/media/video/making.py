@@ -1,4 +1,4 @@
-"""Makes small videos of every awkward kind, with the encoders that PyAV brings."""
+"""Makes small videos of every awkward kind, with PyAV's own encoders."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -34,7 +34,7 @@ class Recipe:
 
 
 def image(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """An image that moves: no two frames are alike, and none is like its mirror."""
+    """Draw the pixels of a frame: no two frames are equal, and none equals its mirror image."""
     width, height = size
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     red = (x * 3 + number * 5) % 256
@@ -57,12 +57,12 @@ def write_video(folder: Path, recipe: Recipe) -> Path:
         for number, tick in enumerate(ticks):
             container.mux(stream.encode(frame_of(number, tick, recipe)))
         container.mux(stream.encode(None))
-    take_turns_again()
+    restore_scheduling()
     return path
 
 
-def take_turns_again() -> None:
-    """Undo what SVT-AV1 does for root: it puts its caller, and all it starts, before all others."""
+def restore_scheduling() -> None:
+    """Undo what SVT-AV1 does as root: it gives its process and all children real-time priority."""
     for thread in Path("/proc/self/task").glob("*"):
         with suppress(ProcessLookupError):  # it has ended
             if os.sched_getscheduler(int(thread.name)) != os.SCHED_OTHER:
@@ -70,7 +70,7 @@ def take_turns_again() -> None:
 
 
 def add_stream(container: av.container.OutputContainer, recipe: Recipe) -> av.VideoStream:
-    """Prepare an encoder."""
+    """Add an encoded stream to a container."""
     stream = container.add_stream(recipe.codec, rate=recipe.rate, options=recipe.options)
     stream.width, stream.height = recipe.size
     stream.pix_fmt = recipe.pix_fmt
@@ -81,7 +81,7 @@ def add_stream(container: av.container.OutputContainer, recipe: Recipe) -> av.Vi
 
 
 def frame_of(number: int, tick: int, recipe: Recipe) -> VideoFrame:
-    """One frame to be encoded."""
+    """Make one frame to be encoded."""
     frame = VideoFrame.from_ndarray(image(number, recipe.size), format="rgb24")
     frame = frame.reformat(format=recipe.pix_fmt)
     frame.pts, frame.time_base = tick, recipe.time_base
@@ -89,7 +89,7 @@ def frame_of(number: int, tick: int, recipe: Recipe) -> VideoFrame:
 
 
 def write_two_streams(folder: Path) -> Path:
-    """A small stream first, and a larger one behind it."""
+    """Write a file with a small video stream and a larger one behind it."""
     small, large = Recipe(size=(32, 32), num_frames=20), Recipe(num_frames=30)
     path = folder / "two-streams.mp4"
     with av.open(str(path), "w") as container:
@@ -105,7 +105,7 @@ def write_two_streams(folder: Path) -> Path:
 
 
 def write_audio(folder: Path) -> Path:
-    """A file with sound and no image."""
+    """Write a file with sound and no video stream."""
     path = folder / "sound.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=8000)
@@ -151,7 +151,7 @@ def rotate(path: Path, folder: Path, name: str, matrix: Sequence[int]) -> Path:
 
 
 def set_edit(path: Path, folder: Path, name: str, media_time: int) -> Path:
-    """Let an mp4's edit list begin at another tick of its media."""
+    """Write another first tick into the edit list of an mp4."""
     data = bytearray(path.read_bytes())
     place = data.index(b"elst") + 4 + 4 + 4 + 4  # version and flags, count, duration
     data[place : place + 4] = media_time.to_bytes(4, "big")
@@ -249,7 +249,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def write_derived(folder: Path) -> dict[str, Path]:
-    """Videos that are made from other videos."""
+    """Make videos from other videos."""
     plain = write_video(folder, Recipe(name="plain.mp4", options={"bf": "2"}))
     wide = write_video(folder, Recipe(name="open.mp4", options=RECIPES["open_gop"].options))
     return {
@@ -269,7 +269,7 @@ def write_derived(folder: Path) -> dict[str, Path]:
 
 
 def write_late_sound(folder: Path) -> Path:
-    """Write a video at whose end a sound begins that its header does not announce."""
+    """Write a video with a sound stream at its end that its header does not announce."""
     path = write_video(folder, replace(RECIPES["flv"], name="late_sound.flv", num_frames=200))
     body = bytes([0x2E]) + bytes(100)  # mp3, in name
     tag = b"\x08" + len(body).to_bytes(3, "big") + bytes(7) + body

@@ -1,7 +1,7 @@
-"""Plants a death in the processes that are started from now on: at the packets of some videos.
+"""Plants a crash in processes that start later: they crash at the packets of some videos.
 
-It is what a decoder that crashes on a damaged file comes to. Python itself does it when it starts:
-a process that finds ``sitecustomize`` on its path imports it first.
+It imitates a decoder that crashes at a damaged file. A Python process that finds a module
+``sitecustomize`` on its path imports it at the start, and that module plants the crash.
 """
 
 from pathlib import Path
@@ -24,12 +24,12 @@ class Planter:
 
 def plant(module):
     packets = module.OpenVideo.packets
-    def deadly(self):
+    def crashing(self):
         for packet in packets(self):
             if {mark!r} in self.container.name and (packet.pts or 0) >= {from_pts}:
                 {code}
             yield packet
-    module.OpenVideo.packets = deadly
+    module.OpenVideo.packets = crashing
 
 sys.meta_path.insert(0, Planter())
 """
@@ -39,13 +39,13 @@ def plant(folder: Path, *, mark: str, code: str, from_pts: int = 0) -> str:
     """Write the module.
 
     Args:
-        folder: to write it into.
-        mark: of the videos' names.
-        code: what kills.
-        from_pts: of the first packet that does.
+        folder: the folder for the module.
+        mark: part of the names of the videos that crash.
+        code: statement that crashes the process.
+        from_pts: ticks of the first packet that crashes.
 
     Returns:
-        What the processes are to find on their path.
+        The folder to be put on the processes' path.
     """
     site = folder / "site"
     site.mkdir()

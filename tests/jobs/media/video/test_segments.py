@@ -1,4 +1,4 @@
-"""The frames of all segments, one after the other, are those of a serial decode by PyAV alone."""
+"""The frames of all segments in order equal those of a serial decode by PyAV alone."""
 
 import hashlib
 import os
@@ -59,7 +59,7 @@ def digest(pixels: np.ndarray) -> str:
 
 
 def serial(path: Path, stream: int, turns: int = 0) -> Iterator[tuple[int, float, str]]:
-    """What PyAV gives, read from the start by its own loop, with nothing of ours."""
+    """Decode a video from the start with PyAV's own loop, without our code."""
     with av.open(str(path), metadata_errors="ignore") as container:
         chosen = container.streams[stream]
         for frame in container.decode(chosen):
@@ -156,7 +156,7 @@ def test_frames_show_what_was_drawn_in_rgb(tmp_path: Path) -> None:
     path = write_video(tmp_path, recipe)
     (segment,) = split(index_video(VideoSource(str(path))), 1)
     pixels = frames_of(path, [segment])[1].pixels
-    assert np.abs(pixels.astype(int) - image(1)).max() <= 6  # what 8 bits of YUV cannot say
+    assert np.abs(pixels.astype(int) - image(1)).max() <= 6  # the error of YUV with 8 bits
     assert pixels.flags.c_contiguous
 
 
