@@ -46,7 +46,7 @@ SLOW_MODULES = {
     *("torch", "torchvision", "ray", "numpy", "pyarrow", "cv2", "av", "boto3", "yaml", "PIL"),
     *("rich.console", "jobs.storage"),
 }
-SECONDS_OF_CPU = 2.5  # about 0.4 on an idle core; torch alone takes more than this
+SECONDS_OF_CPU = 2.5  # about 0.4 on an idle core; a busy machine counts more
 
 
 def help_of(command: str, capfd: pytest.CaptureFixture[str]) -> str:
