@@ -15,14 +15,14 @@ MAX_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class Misfits:
+class Examples:
     """How many there are of something wrong, and some of it by name."""
 
     count: int
     examples: Sequence[str]
 
     @classmethod
-    def of(cls, names: Sequence[str]) -> Misfits:
+    def of(cls, names: Sequence[str]) -> Examples:
         """Take them from a list of all."""
         return cls(len(names), names[:MAX_EXAMPLES])
 
@@ -100,7 +100,7 @@ def _is_clear(found: Sequence[str], claims: Counter[str], num_entries: int) -> b
     return num_entries == 1 and claims[longest] == 1 and all(claims[name] for name in shorter)
 
 
-def explain(uri: str, whole: str, key: str, unmatched: Misfits, ambiguous: Misfits) -> str:
+def explain(uri: str, whole: str, key: str, unmatched: Examples, ambiguous: Examples) -> str:
     """Say in one line what of a run is not to be found in an annotation file, or not clearly.
 
     Args:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fcos_core.metrics.coco import (
+    AP50_IOU,
     NOTHING,
     DetectedBoxes,
     Settings,
@@ -22,10 +23,7 @@ from jobs.annotations.join import join_run
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import Row
 
-IOU = 0.5
-"""From this overlap on, a detection has found a box."""
-
-_SETTINGS = Settings(iou_thresholds=(IOU,), area_ranges=Settings().area_ranges[:1])
+_SETTINGS = Settings(iou_thresholds=(AP50_IOU,), area_ranges=Settings().area_ranges[:1])
 
 RIGHT, WRONG, UNCOUNTED = 1, 0, -1
 """What a detection is: it found a box, it found none, or it does not count: in a crowd, beyond the
@@ -102,7 +100,7 @@ class Truth:
         return row.image_id in self._annotated
 
     def judge(self, rows: Sequence[Row]) -> list[JudgedImage]:
-        """Match the detections of some rows, as COCO does, at ``IOU``.
+        """Match the detections of some rows, as COCO does, at ``AP50_IOU``.
 
         Args:
             rows: of the run that it knows; each of another image or frame.
