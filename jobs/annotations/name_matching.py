@@ -16,18 +16,18 @@ MAX_EXAMPLES = 3
 
 @dataclass(frozen=True)
 class Examples:
-    """How many there are of something wrong, and some of it by name."""
+    """The number of things that are wrong, and the names of the first few."""
 
     count: int
     examples: Sequence[str]
 
     @classmethod
     def of(cls, names: Sequence[str]) -> Examples:
-        """Take them from a list of all."""
+        """Count all names and keep the first few."""
         return cls(len(names), names[:MAX_EXAMPLES])
 
     def __str__(self) -> str:
-        """Say the examples."""
+        """List the kept names."""
         return f"such as {', '.join(self.examples)}"
 
 
