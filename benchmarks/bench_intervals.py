@@ -15,7 +15,7 @@ import numpy as np
 from machine import circumstances, page_name
 
 from fcos_core.metrics.bootstrap.intervals import CONFIDENCE, percentile_intervals, undefined_as_nan
-from fcos_core.metrics.bootstrap.ranking import Rankings, rank, wanted_boxes
+from fcos_core.metrics.bootstrap.ranking import Rankings, boxes_to_find, rank
 from fcos_core.metrics.bootstrap.resampling import resample, weighted_numbers
 from fcos_core.metrics.coco import (
     METRIC_NAMES,
@@ -99,8 +99,8 @@ def _rankings(seed: int, purpose: int, index: int, num_images: int) -> Rankings:
     truth, found = _draw(np.random.default_rng([seed, purpose, index]), num_images)
     image_ids, settings = np.arange(num_images), Settings()
     matches = match(truth, found, CATEGORY_IDS, settings, image_ids=image_ids)
-    wanted = wanted_boxes(truth, image_ids, CATEGORY_IDS, settings)
-    return rank(by_category(matches), wanted, num_images, settings)
+    to_find = boxes_to_find(truth, image_ids, CATEGORY_IDS, settings)
+    return rank(by_category(matches), to_find, num_images, settings)
 
 
 def _draw(random: np.random.Generator, num_images: int) -> tuple[TrueBoxes, DetectedBoxes]:

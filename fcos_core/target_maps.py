@@ -10,7 +10,6 @@ rows and columns of one level's map.
 # torch leaves the type of from_numpy() partly unknown.
 # pyright: reportUnknownMemberType=false
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +24,7 @@ from fcos_core.metrics.bpr.frames import boxes_in_frame, frames_of
 from fcos_core.metrics.bpr.locations import measure_locations
 from fcos_core.metrics.bpr.rules import LocationRule
 from fcos_core.metrics.bpr.structures import BoxBlock, Outcomes
+from fcos_core.metrics.bpr.tally import level_name
 from fcos_core.structures import BACKGROUND
 from fcos_core.targets import assign, centerness
 
@@ -54,8 +54,8 @@ class LevelTargets:
 
     @property
     def name(self) -> str:
-        """``P3`` for stride 8, and so on: a level's stride is two to the power of its number."""
-        return f"P{round(math.log2(self.stride))}"
+        """``P3`` for stride 8, and so on."""
+        return level_name(self.stride)
 
     @property
     def is_positive(self) -> Bool[np.ndarray, "H W"]:

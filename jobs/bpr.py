@@ -10,7 +10,8 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from fcos_core.metrics.bpr import (
     named_rule,
 )
 from fcos_core.metrics.bpr.groups import groupings
-from fcos_core.metrics.bpr.tally import Tally, added, describe, tally
+from fcos_core.metrics.bpr.tally import Tally, describe, tally
 from jobs.annotations.coco_json import CocoAnnotations, load_annotations
 from jobs.annotations.join import join_run
 from jobs.annotations.json_columns import Int64Array
@@ -138,7 +139,7 @@ def run(config: BprConfig, *, truth: CocoAnnotations | None = None) -> BprResult
             address=config.address,
         )
     )
-    counts = [added([tallies[i] for tallies, _ in results]) for i in range(len(rules))]
+    counts = [reduce(add, [tallies[i] for tallies, _ in results]) for i in range(len(rules))]
     lost = [_joined([parts[i] for _, parts in results]) for i in range(len(rules))]
     document = _describe(config, truth, images, dict(zip(rules, counts, strict=True)))
     return _write(config, document, lost, truth)

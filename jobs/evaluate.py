@@ -29,7 +29,7 @@ from jobs.scoring.scores import Scores, Spread, score
 from jobs.scoring.subjects import (
     RunSubjects,
     Subject,
-    say_what_is_filled_in,
+    log_filled_in,
     subject_of_results,
     subjects_of_run,
 )
@@ -101,7 +101,7 @@ def run(
     truth = truth or load_annotations(
         config.annotations, names="none" if config.run is None else "images and frames"
     )
-    say_what_is_filled_in(truth)
+    log_filled_in(truth)
     whole = _subjects(config, config.run, truth, proof)
     scores = _Both.of(whole, truth, config)
     num_resamples = config.resamples or (_RESAMPLES_TO_COMPARE if config.against else 0)

@@ -1,4 +1,4 @@
-"""Runs of numbers, all at once: the loops that numpy has no word for.
+"""Runs of numbers, all at once: loops that numpy has no function for.
 
 Letters: ``K`` runs, ``N`` numbers of all of them.
 """

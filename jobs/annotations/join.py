@@ -28,7 +28,13 @@ from fcos_core.errors import ConfigError
 from jobs.annotations.coco_json import CocoAnnotations, CocoImage
 from jobs.annotations.join_frames import FrameJoin, join_frames
 from jobs.annotations.json_columns import Int64Array
-from jobs.annotations.name_matching import MAX_EXAMPLES, Misfits, explain, match_suffixes, suffix_of
+from jobs.annotations.name_matching import (
+    MAX_EXAMPLES,
+    Examples,
+    explain,
+    match_suffixes,
+    suffix_of,
+)
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem, items_to_table, table_to_items
 
@@ -190,7 +196,7 @@ def require_same_categories(
     if differing:
         raise ConfigError(
             f"{annotations.uri}: {len(differing)} of {len(shared)} category ids have another name "
-            f"than in the run, {Misfits.of(list(differing.values()))}"
+            f"than in the run, {Examples.of(list(differing.values()))}"
         )
 
 
@@ -211,7 +217,7 @@ def _require_same_images(
     if changed:
         raise ConfigError(
             f"{annotations.uri}: changed since the run read it: {len(changed)} of {len(uris)} "
-            f"image ids of the run are gone or name another file, {Misfits.of(changed)}"
+            f"image ids of the run are gone or name another file, {Examples.of(changed)}"
         )
 
 
@@ -221,7 +227,7 @@ def _join_by_file_name(uris: Sequence[str], annotations: CocoAnnotations) -> lis
         entries[suffix_of(image.file_name)].append(image)
     matches = match_suffixes(uris, {suffix: len(own) for suffix, own in entries.items()})
     if matches.unmatched or matches.ambiguous:
-        unmatched, ambiguous = map(Misfits.of, (matches.unmatched, matches.ambiguous))
+        unmatched, ambiguous = map(Examples.of, (matches.unmatched, matches.ambiguous))
         whole = f"{len(uris)} images"
         raise ConfigError(explain(annotations.uri, whole, "file_name", unmatched, ambiguous))
     return [entries[suffix][0].id for suffix in matches.suffixes]

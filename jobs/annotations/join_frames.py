@@ -17,7 +17,13 @@ import numpy as np
 from fcos_core.errors import ConfigError
 from jobs.annotations.batches import BoolArray
 from jobs.annotations.json_columns import Int64Array
-from jobs.annotations.name_matching import MAX_EXAMPLES, Misfits, explain, match_suffixes, suffix_of
+from jobs.annotations.name_matching import (
+    MAX_EXAMPLES,
+    Examples,
+    explain,
+    match_suffixes,
+    suffix_of,
+)
 from jobs.annotations.video_frames import FrameEntries
 from jobs.rundir.rows import ManifestItem
 from jobs.rundir.sampled_frames import EVERY_FRAME
@@ -115,7 +121,7 @@ class _Index:
         uris = list(dict.fromkeys(item.uri for item in items))
         matches = match_suffixes(uris, dict.fromkeys(numbers, 1))
         if matches.unmatched or matches.ambiguous:
-            unmatched, ambiguous = map(Misfits.of, (matches.unmatched, matches.ambiguous))
+            unmatched, ambiguous = map(Examples.of, (matches.unmatched, matches.ambiguous))
             raise ConfigError(explain(uri, f"{len(uris)} videos", "video", unmatched, ambiguous))
         self._number_of = {u: numbers[s] for u, s in zip(uris, matches.suffixes, strict=True)}
         by_name = np.array([numbers[suffix] for suffix in suffixes], np.int64)
@@ -189,7 +195,7 @@ def _require_apart(uri: str, annotated_ids: Int64Array, taken: Int64Array) -> No
 
 def _named(
     places: Int64Array, items: Sequence[ManifestItem], planned: Sequence[Int64Array]
-) -> Misfits:
+) -> Examples:
     """Name some of the frames at these places of the run."""
     ends = list(accumulate(len(frames) for frames in planned))
     examples: list[str] = []
@@ -197,4 +203,4 @@ def _named(
         i = bisect_right(ends, place)
         frame = planned[i][place - (ends[i] - len(planned[i]))]
         examples.append(f"frame {frame} of {items[i].uri}")
-    return Misfits(len(places), examples)
+    return Examples(len(places), examples)

@@ -13,19 +13,19 @@ MAX_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class Misfits:
-    """How many there are of something wrong, and some of it by name."""
+class Examples:
+    """The number of things that are wrong, and the names of the first few."""
 
     count: int
     examples: Sequence[str]
 
     @classmethod
-    def of(cls, names: Sequence[str]) -> Misfits:
-        """Take them from a list of all."""
+    def of(cls, names: Sequence[str]) -> Examples:
+        """Count all names and keep the first few."""
         return cls(len(names), names[:MAX_EXAMPLES])
 
     def __str__(self) -> str:
-        """Say the examples."""
+        """List the kept names."""
         return f"such as {', '.join(self.examples)}"
 
 
@@ -98,7 +98,7 @@ def _is_clear(found: Sequence[str], claims: Counter[str], num_entries: int) -> b
     return num_entries == 1 and claims[longest] == 1 and all(claims[name] for name in shorter)
 
 
-def explain(uri: str, whole: str, key: str, unmatched: Misfits, ambiguous: Misfits) -> str:
+def explain(uri: str, whole: str, key: str, unmatched: Examples, ambiguous: Examples) -> str:
     """Say in one line what of a run is not to be found in an annotation file, or not clearly.
 
     Args:

@@ -84,7 +84,7 @@ def _changed(first: Scores, second: Scores) -> dict[str, list[dict[str, Any]]]:
     changed = [
         comparison.count_errors(
             scores.by_category(),
-            scores.wanted,
+            scores.to_find,
             scores.num_images,
             scores.settings,
             score_threshold=_threshold(scores),

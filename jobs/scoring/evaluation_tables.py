@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fcos_core.metrics.explain.curves import CURVE_IOUS
 from jobs.rundir.schemas import CONFUSION, CURVES, METRICS_PER_AREA, METRICS_PER_CATEGORY
 
 
@@ -42,7 +43,7 @@ def encode_confusion(rows: Sequence[Mapping[str, Any]]) -> bytes:
     return _encode(list(rows), CONFUSION)
 
 
-_IOUS = {"iou_50": 0.5, "iou_75": 0.75, "iou_mean": None}
+_IOUS = {**CURVE_IOUS, "iou_mean": None}
 
 
 def encode_curves(curves: Mapping[str, Any]) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import numpy.typing as npt
 
 from fcos_core.metrics.bpr import BoxBlock, Rule, measure
 from fcos_core.metrics.coco import (
+    AP50_IOU,
     CocoMetrics,
     DetectedBoxes,
     Matches,
@@ -62,7 +65,7 @@ class BlockExplanation:
     errors: errors.BlockErrors
     confusion: confusion.Confusion
     calibration: calibration.Calibration
-    climbers: ladder.Climbers
+    boxes: ladder.LadderBoxes
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def explain_block(
         errors=errors.classify(truth, found, matches, category_ids, settings),
         confusion=confusion.tally(truth, found, matches, category_ids, settings),
         calibration=calibration.tally(matches, settings),
-        climbers=ladder.climb(
+        boxes=ladder.ladder_boxes(
             truth, found, matches, category_ids, settings, is_assignable=is_assignable
         ),
     )
@@ -135,36 +138,36 @@ def explain(
         settings: that were matched under.
     """
     category_ids = list(names)
-    mended: list[gains.CategoryGains] = []
+    fixed: list[gains.CategoryGains] = []
     steps: list[score_thresholds.ScoreSteps] = []
     for k in range(len(category_ids)):
         own = of_category(matches, k)
         wrong = errors.of_category([block.errors for block in blocks], matches, k)
-        mended.append(gains.measure(own, wrong, settings))
+        fixed.append(gains.measure(own, wrong, settings))
         steps.append(score_thresholds.steps(own, settings))
     best = score_thresholds.describe(steps, category_ids)
     overall = best["overall"] and best["overall"]["best"]
-    climbed = [
+    steps_of_blocks = [
         ladder.count_steps(
-            block.climbers,
+            block.boxes,
             len(category_ids),
             score_threshold=overall["threshold"] if overall else 0.0,
         )
         for block in blocks
     ]
-    confused = sum((block.confusion for block in blocks[1:]), blocks[0].confusion)
-    calibrated = sum((block.calibration for block in blocks[1:]), blocks[0].calibration)
+    confused = reduce(add, [block.confusion for block in blocks])
+    calibrated = reduce(add, [block.calibration for block in blocks])
     described = confused.describe(category_ids)
     num_boxes = np.sum([block.num_boxes for block in matches], axis=0)
     averages = {name: metrics.overall[name] for name in ("AR100", "AP")}
     return Explanation(
         summary={
-            "errors": _errors(gains.describe(mended, category_ids)),
+            "errors": _errors(gains.describe(fixed, category_ids)),
             "confusions": _confusions(described, names),
             "confusion_totals": {name: described[name] for name in _CONFUSION_TOTALS},
             "calibration": _calibration(calibrated.describe(category_ids)),
             "thresholds": overall and _threshold(overall),
-            "ladder": ladder.describe(ladder.added(climbed), list(names.values()), averages),
+            "ladder": ladder.describe(reduce(add, steps_of_blocks), list(names.values()), averages),
             "recall": recall.describe(metrics.curves, category_ids, settings)["overall"],
         },
         per_category={
@@ -218,7 +221,7 @@ def _with_conditions(confused: confusion.Confusion, names: dict[int, str]) -> li
             "predicted_category_id": cell["predicted"],
             "predicted_name": names.get(cell["predicted"]),
             "count": cell["count"],
-            "iou": confusion.FOREGROUND_IOU,
+            "iou": AP50_IOU,
             "least_score": confused.least_score,
         }
         for cell in confused.cells(list(names))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fcos_core.metrics.bootstrap.ranking import WantedBoxes, wanted_boxes
+from fcos_core.metrics.bootstrap.ranking import BoxesToFind, boxes_to_find
 from fcos_core.metrics.bpr import Rule
 from fcos_core.metrics.coco import PackedMatches, Settings, match, pack
 from jobs.annotations.json_columns import Int64Array
@@ -25,7 +25,7 @@ class BlockScores:
         num_crowds: crowd regions.
         num_detections: by category id, of categories nobody annotates too.
         num_size_mismatches: images with another size than their annotation says.
-        wanted: boxes to find, for resampling.
+        to_find: boxes to find, for resampling.
         explanation: of the matches.
     """
 
@@ -34,7 +34,7 @@ class BlockScores:
     num_crowds: int
     num_detections: Counter[int]
     num_size_mismatches: int
-    wanted: WantedBoxes
+    to_find: BoxesToFind
     explanation: BlockExplanation
 
 
@@ -64,7 +64,7 @@ def measure_block(
         num_crowds=int(truth.is_crowd.sum()),
         num_detections=_count(found.category_ids),
         num_size_mismatches=num_size_mismatches,
-        wanted=wanted_boxes(truth, image_ids, category_ids, settings),
+        to_find=boxes_to_find(truth, image_ids, category_ids, settings),
         explanation=explain_block(
             truth,
             found,

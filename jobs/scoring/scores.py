@@ -92,9 +92,9 @@ class Scores:
         return explain(explanations, self.matches, self.metrics, self.names, self.settings)
 
     @cached_property
-    def wanted(self) -> ranking.WantedBoxes:
+    def to_find(self) -> ranking.BoxesToFind:
         """The boxes to find."""
-        return ranking.joined([part.wanted for part in self.parts])
+        return ranking.joined([part.to_find for part in self.parts])
 
     def resample(self, num_resamples: int, spread: Spread) -> Resamples:
         """Score resamples of the images; the same ones for every subject with as many images.
@@ -103,7 +103,7 @@ class Scores:
             num_resamples: how many.
             spread: where ranges of them are computed.
         """
-        rankings = ranking.rank(self.by_category(), self.wanted, self.num_images, self.settings)
+        rankings = ranking.rank(self.by_category(), self.to_find, self.num_images, self.settings)
         cuts = np.linspace(0, num_resamples, min(num_resamples, _RANGES) + 1).astype(int).tolist()
         ranges = spread(partial(_resample, rankings), list(pairwise(cuts)))
         return Resamples(

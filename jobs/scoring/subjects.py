@@ -64,7 +64,7 @@ class RunSubjects:
     frames: Subject | None
 
 
-def say_what_is_filled_in(truth: CocoAnnotations) -> None:
+def log_filled_in(truth: CocoAnnotations) -> None:
     """Log what the annotation file does not say, or says oddly."""
     if (truth.ids == 0).any():
         # pycocotools keeps the id of the box a detection found, and takes 0 for none.

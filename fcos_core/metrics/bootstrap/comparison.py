@@ -28,10 +28,10 @@ from fcos_core.metrics.bootstrap.intervals import (
     percentile_intervals,
     undefined_as_nan,
 )
-from fcos_core.metrics.bootstrap.ranking import WantedBoxes
+from fcos_core.metrics.bootstrap.ranking import BoxesToFind
 from fcos_core.metrics.coco import METRIC_NAMES, CategoryMatches, Settings
+from fcos_core.metrics.explain.outcomes import outcomes
 
-IOU_THRESHOLD = 0.5
 NUM_CHANGED = 20
 _COUNTS = ("errors", "found", "false", "f1")
 
@@ -104,7 +104,7 @@ class ImageErrors:
 
 def count_errors(
     matches: Iterable[CategoryMatches],
-    wanted: WantedBoxes,
+    to_find: BoxesToFind,
     num_images: int,
     settings: Settings,
     *,
@@ -114,24 +114,19 @@ def count_errors(
 
     Args:
         matches: of each category, all images; looked at one at a time.
-        wanted: the boxes to find in these images.
+        to_find: the boxes to find in these images.
         num_images: of the dataset.
         settings: that were matched under; its IoU thresholds hold 0.5.
         score_threshold: detections with this score or more count; each run may have its own.
     """
-    threshold = settings.iou_thresholds.index(IOU_THRESHOLD)
-    is_any_area = wanted.key % len(settings.area_ranges) == 0
+    is_any_area = to_find.key % len(settings.area_ranges) == 0
     found, false = np.zeros((2, num_images), np.int64)
     for of_category in matches:
-        # What overlaps no box counts unless its own area is outside of the range.
-        counts = ~of_category.is_outside[:, 0]
-        counts[of_category.hits] = ~of_category.is_ignored[:, threshold, 0]
-        counts &= of_category.scores >= score_threshold
-        is_found = np.zeros(len(counts), np.bool_)
-        is_found[of_category.hits] = of_category.is_found[:, threshold, 0]
-        found += np.bincount(of_category.image[counts & is_found], minlength=num_images)
-        false += np.bincount(of_category.image[counts & ~is_found], minlength=num_images)
-    return ImageErrors(np.bincount(wanted.image[is_any_area], minlength=num_images), found, false)
+        outcome = outcomes(of_category, settings)
+        counts = ~outcome.is_ignored & (of_category.scores >= score_threshold)
+        found += np.bincount(of_category.image[counts & outcome.is_true], minlength=num_images)
+        false += np.bincount(of_category.image[counts & ~outcome.is_true], minlength=num_images)
+    return ImageErrors(np.bincount(to_find.image[is_any_area], minlength=num_images), found, false)
 
 
 def most_changed(

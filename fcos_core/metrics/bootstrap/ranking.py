@@ -4,11 +4,11 @@ When every image counts as often as an integer weight says, precision behind a t
 quotient of two weighted counts, and what is counted does not depend on the weights. So all that can
 be sorted is sorted here, and cumulative sums are left to do.
 
-A *lane* is one category, area range and IoU threshold: lane ``(k * A + a) * T + t``. Lists go lane
-by lane, each by falling score. Letters: ``K A T`` categories, area ranges and IoU thresholds, ``L``
-lanes, ``D`` detections, ``H`` those that overlap a box, ``G`` ground-truth boxes, ``B`` boxes to
-find, ``N`` detections that count by their own area, ``C`` corrections, ``P`` places in the lists of
-true positives.
+Each category, area range and IoU threshold has a ranking, of number ``(k * A + a) * T + t``. Lists
+go ranking by ranking, each by falling score. Letters: ``K A T`` categories, area ranges and IoU
+thresholds, ``L`` rankings, ``D`` detections, ``H`` those that overlap a box, ``G`` ground-truth
+boxes, ``B`` boxes to find, ``N`` detections that count by their own area, ``C`` corrections, ``P``
+places in the lists of true positives.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,10 +18,11 @@ import numpy as np
 from jaxtyping import Int64
 
 from fcos_core.metrics.coco import CategoryMatches, Settings, TrueBoxes
+from fcos_core.metrics.coco.ordering import rank_by_score
 
 
 @dataclass(frozen=True)
-class WantedBoxes:
+class BoxesToFind:
     """Boxes to find, one entry for each area range that a box is in.
 
     Args:
@@ -35,26 +36,26 @@ class WantedBoxes:
 
 @dataclass(frozen=True)
 class Rankings:
-    """True positives of every lane, and what counts ahead of them.
+    """The true positives of every ranking, and the detections that count ahead of them.
 
     Args:
         num_images: of the dataset.
         num_categories: that are scored.
         settings: that were matched under.
         counted: image of each detection whose own area is in the range; these lists are the same
-            for all thresholds, so there is one for ``T`` lanes.
+            for all thresholds, so there is one for ``T`` rankings.
         counted_starts: where each of these lists begins.
         corrected: image of each detection that the matching lets count though its own area is
             outside of the range, or lets not count though it is inside.
         correction: 1 for the former, -1 for the latter.
-        corrected_starts: where each lane's list begins.
-        true: image of each true positive; each lane's list ends in a place that belongs to no image
-            and holds ``num_images``.
+        corrected_starts: where each ranking's list begins.
+        true: image of each true positive; each ranking's list ends in a place that belongs to no
+            image and holds ``num_images``.
         true_rank: its rank among the detections of its image and category, from 0.
-        true_starts: where each lane's list begins.
+        true_starts: where each ranking's list begins.
         counted_until: end, in ``counted``, of what is not behind the true positive.
         corrected_until: the same in ``corrected``.
-        wanted: the boxes to find.
+        to_find: the boxes to find.
     """
 
     num_images: int
@@ -70,15 +71,15 @@ class Rankings:
     true_starts: Int64[np.ndarray, " L"]
     counted_until: Int64[np.ndarray, " P"]
     corrected_until: Int64[np.ndarray, " P"]
-    wanted: WantedBoxes
+    to_find: BoxesToFind
 
 
-def wanted_boxes(
+def boxes_to_find(
     truth: TrueBoxes,
     image_ids: Int64[np.ndarray, " I"],
     category_ids: Int64[np.ndarray, " K"],
     settings: Settings,
-) -> WantedBoxes:
+) -> BoxesToFind:
     """Choose the boxes that COCO wants found: no crowds, of scored categories.
 
     Args:
@@ -89,47 +90,51 @@ def wanted_boxes(
     """
     low, high = np.array(settings.area_ranges).T
     is_inside = (truth.areas[:, None] >= low) & (truth.areas[:, None] <= high)
-    is_wanted = ~truth.is_crowd & np.isin(truth.category_ids, category_ids)
-    box, area = np.nonzero(is_inside & is_wanted[:, None])
+    is_to_find = ~truth.is_crowd & np.isin(truth.category_ids, category_ids)
+    box, area = np.nonzero(is_inside & is_to_find[:, None])
     category = np.searchsorted(category_ids, truth.category_ids[box])
-    return WantedBoxes(np.searchsorted(image_ids, truth.image_ids[box]), category * len(low) + area)
+    return BoxesToFind(np.searchsorted(image_ids, truth.image_ids[box]), category * len(low) + area)
 
 
-def joined(parts: Sequence[WantedBoxes]) -> WantedBoxes:
+def joined(parts: Sequence[BoxesToFind]) -> BoxesToFind:
     """Put the boxes of all blocks together.
 
     Args:
         parts: of disjoint sets of images, in any order; at least one.
     """
-    return WantedBoxes(
+    return BoxesToFind(
         np.concatenate([part.image for part in parts]), np.concatenate([part.key for part in parts])
     )
 
 
 def rank(
-    matches: Iterable[CategoryMatches], wanted: WantedBoxes, num_images: int, settings: Settings
+    matches: Iterable[CategoryMatches], to_find: BoxesToFind, num_images: int, settings: Settings
 ) -> Rankings:
     """Lay out the rankings.
 
     Args:
         matches: of each category, all images; looked at one at a time.
-        wanted: the boxes to find in these images.
+        to_find: the boxes to find in these images.
         num_images: of the dataset; images without boxes and detections count too.
         settings: that were matched under.
     """
     num_ranges, num_thresholds = len(settings.area_ranges), len(settings.iou_thresholds)
-    lanes = [lane for of_category in matches for lane in _lanes_of(of_category, num_images)]
+    rankings = [
+        ranking for of_category in matches for ranking in _rankings_of(of_category, num_images)
+    ]
 
     def joined_lists(name: str) -> Int64[np.ndarray, " _"]:
-        return np.concatenate([np.zeros(0, np.int64), *(getattr(lane, name) for lane in lanes)])
+        return np.concatenate(
+            [np.zeros(0, np.int64), *(getattr(ranking, name) for ranking in rankings)]
+        )
 
     true_lengths = joined_lists("true_lengths")
-    counted_starts = _starts(np.array([len(lane.counted) for lane in lanes], np.int64))
+    counted_starts = _starts(np.array([len(ranking.counted) for ranking in rankings], np.int64))
     corrected_starts = _starts(joined_lists("corrected_lengths"))
     counted_offsets = np.repeat(counted_starts, num_thresholds)
     return Rankings(
         num_images=num_images,
-        num_categories=len(lanes) // num_ranges,
+        num_categories=len(rankings) // num_ranges,
         settings=settings,
         counted=joined_lists("counted"),
         counted_starts=counted_starts,
@@ -141,13 +146,13 @@ def rank(
         true_starts=_starts(true_lengths),
         counted_until=joined_lists("counted_until") + np.repeat(counted_offsets, true_lengths),
         corrected_until=joined_lists("corrected_until") + np.repeat(corrected_starts, true_lengths),
-        wanted=wanted,
+        to_find=to_find,
     )
 
 
 @dataclass(frozen=True)
-class _Lanes:
-    """The lanes of one category and area range; ``until`` counts from each list's beginning."""
+class _RangeRankings:
+    """The rankings of one category and area range; ``until`` counts from each list's beginning."""
 
     counted: Int64[np.ndarray, " N"]
     corrected: Int64[np.ndarray, " C"]
@@ -160,26 +165,22 @@ class _Lanes:
     corrected_until: Int64[np.ndarray, " P"]
 
 
-def _lanes_of(matches: CategoryMatches, num_images: int) -> list[_Lanes]:
-    # The sort is stable, as pycocotools' is: equal scores stay image by image.
-    order = np.argsort(-matches.scores, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    hits = np.argsort(place[matches.hits])
+def _rankings_of(matches: CategoryMatches, num_images: int) -> list[_RangeRankings]:
+    order, place, hits = rank_by_score(matches.scores, matches.hits)
     return [
-        _lanes_of_range(matches, num_images, order, place, hits, area)
+        _rankings_of_range(matches, num_images, order, place, hits, area)
         for area in range(len(matches.num_boxes))
     ]
 
 
-def _lanes_of_range(
+def _rankings_of_range(
     matches: CategoryMatches,
     num_images: int,
     order: Int64[np.ndarray, " D"],
     place: Int64[np.ndarray, " D"],
     hits: Int64[np.ndarray, " H"],
     area: int,
-) -> _Lanes:
+) -> _RangeRankings:
     detection = matches.hits[hits]
     is_inside = ~matches.is_outside[order, area]
     counts = ~matches.is_ignored[hits, :, area]
@@ -193,7 +194,7 @@ def _lanes_of_range(
     corrected_threshold, corrected_hit = np.nonzero(is_corrected.T)
     counted_until = np.append(np.cumsum(is_inside)[place[detection]], 0)
     corrected_until = np.concatenate([np.cumsum(is_corrected, axis=0), 0 * one_row])
-    return _Lanes(
+    return _RangeRankings(
         counted=matches.image[order[is_inside]],
         corrected=matches.image[detection[corrected_hit]],
         correction=correction[corrected_hit, corrected_threshold],

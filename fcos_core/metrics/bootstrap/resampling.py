@@ -80,7 +80,7 @@ def _curves(rankings: Rankings, weights: Int64[np.ndarray, " I1"]) -> Curves:
     settings = rankings.settings
     t, a, m = len(settings.iou_thresholds), len(settings.area_ranges), len(settings.max_detections)
     r, k = len(settings.recall_thresholds), rankings.num_categories
-    key, image = rankings.wanted.key, rankings.wanted.image
+    key, image = rankings.to_find.key, rankings.to_find.image
     num_boxes = np.bincount(key, weights[image], minlength=k * a).astype(np.int64).reshape(k, a)
     is_defined = num_boxes > 0
     num_boxes = np.maximum(num_boxes, 1)
@@ -106,7 +106,7 @@ def _best_precision(
     weight: Int64[np.ndarray, " P"],
     num_boxes: Int64[np.ndarray, "K A"],
 ) -> Float64[np.ndarray, "L R"]:
-    """The best precision of each lane at each recall or beyond; 0 where it is not reached.
+    """The best precision of each ranking at each recall or beyond; 0 where it is not reached.
 
     A detection that occurs several times is looked at behind its last copy only: between copies
     precision rises, and where recall is reached by an earlier copy, the best is behind the last.
@@ -131,7 +131,7 @@ def _best_precision(
     needed = np.repeat(needed.reshape(-1, needed.shape[-1]), num_thresholds, axis=0)
     reached = np.searchsorted(true[1:], true[starts][:, None] + needed)
     reached = np.clip(reached, starts[:, None], ends[:, None])
-    # The best between one recall and the next, the lane's end being the last; then from behind.
+    # The best between one recall and the next, the ranking's end being the last; then from behind.
     bounds = np.concatenate([reached, ends[:, None]], axis=1)
     best = np.maximum.reduceat(precision, bounds.ravel()).reshape(bounds.shape)[:, :-1]
     return np.maximum.accumulate(best[:, ::-1], axis=1)[:, ::-1]

@@ -78,7 +78,8 @@ def measure_anchors(block: BoxBlock, rule: AnchorRule) -> Outcomes:
     """
     shapes = anchor_shapes(rule)
     return joined(
-        [_Field(part, rule, shapes).outcomes() for part in parts_of(block)], len(rule.strides)
+        [_AnchorMatching(part, rule, shapes).outcomes() for part in parts_of(block)],
+        len(rule.strides),
     )
 
 
@@ -105,7 +106,7 @@ class _Matches:
         )
 
 
-class _Field:
+class _AnchorMatching:
     """Some images, their boxes and their anchors."""
 
     def __init__(self, block: BoxBlock, rule: AnchorRule, shapes: AnchorShapes) -> None:

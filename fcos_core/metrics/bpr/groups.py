@@ -12,10 +12,9 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from fcos_core.metrics.bpr.structures import BoxBlock
+from fcos_core.metrics.coco import SIZE_EDGES, SIZE_NAMES
 from fcos_core.metrics.counting import count_up
 
-AREA_NAMES = ("small", "medium", "large")
-_AREA_EDGES = (32.0**2, 96.0**2)  # COCO's, of the annotation's area
 SIDE_EDGES_PX = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 ASPECT_EDGES = (1.5, 2.0, 3.0, 5.0, 8.0, 12.0)
 CROWDING_EDGES = (0.0, 0.25, 0.5, 0.75)
@@ -58,7 +57,7 @@ def groupings(
         aspect = np.nan_to_num(longer / shorter, nan=np.inf, posinf=np.inf)
     crowded = np.searchsorted(np.array(CROWDING_EDGES), crowding(block), side="left")
     return (
-        Grouping("area", AREA_NAMES, _between(areas, _AREA_EDGES)),
+        Grouping("area", SIZE_NAMES, _between(areas, SIZE_EDGES)),
         Grouping("side", _names(0.0, SIDE_EDGES_PX, " px"), _between(longer, SIDE_EDGES_PX)),
         Grouping("aspect", _names(1.0, ASPECT_EDGES, ""), _between(aspect, ASPECT_EDGES)),
         Grouping(

@@ -29,12 +29,12 @@ from fcos_core.metrics.bpr.structures import (
     parts_of,
 )
 
-_NOBODY = np.iinfo(np.int32).max
+_FREE = np.iinfo(np.int32).max
 _AMBIGUOUS, _CROSS_CLASS = 1, 3
 
 
 @dataclass(frozen=True)
-class _Ground:
+class _SortedBoxes:
     """Boxes of some images in their inputs, the smallest of each image first.
 
     ``image_index`` counts from the first of these images.
@@ -46,7 +46,7 @@ class _Ground:
     labels: Int64[np.ndarray, " G"]
     grid: "_Grid"
 
-    def only(self, chosen: Int64[np.ndarray, " _"]) -> "_Ground":
+    def only(self, chosen: Int64[np.ndarray, " _"]) -> "_SortedBoxes":
         """Some of the boxes."""
         return replace(
             self,
@@ -85,20 +85,20 @@ def measure_locations(block: BoxBlock, rule: LocationRule) -> Outcomes:
         block: ground truth.
         rule: where locations are and who takes which box.
     """
-    board = _Board()
+    board = _Locations()
     num_levels = len(rule.encoding.strides)
     parts = [_measure(part, rule, board) for part in parts_of(block)]
     return joined(parts, num_levels)
 
 
-def _measure(block: BoxBlock, rule: LocationRule, board: "_Board") -> Outcomes:
+def _measure(block: BoxBlock, rule: LocationRule, board: "_Locations") -> Outcomes:
     encoding = rule.encoding
     boxes = boxes_in_frame(block.boxes, block.image_index, block.image_sizes, rule.frame)
     areas = _areas(boxes, encoding)
     # Who is smaller comes first in its image; a stable sort keeps the file's order among equals.
     order = np.lexsort((areas, block.image_index))
     grid = _make_grid(frames_of(block.image_sizes, rule.frame), encoding)
-    ground = _Ground(
+    ground = _SortedBoxes(
         boxes[order], areas[order], block.image_index[order], block.labels[order], grid
     )
     pairs = _fit(ground, encoding)
@@ -146,7 +146,7 @@ def _make_grid(frames: Frames, encoding: EncodingConfig) -> _Grid:
     return _Grid(step, half, count, ends - cells, int(ends[-1, -1]))
 
 
-def _fit(ground: _Ground, encoding: EncodingConfig) -> _Pairs:
+def _fit(ground: _SortedBoxes, encoding: EncodingConfig) -> _Pairs:
     """Find the levels that may fit each box, and their candidates."""
     boxes = ground.boxes
     ranges = np.array(encoding.size_ranges, boxes.dtype)
@@ -183,7 +183,7 @@ def _fit(ground: _Ground, encoding: EncodingConfig) -> _Pairs:
 
 
 @dataclass(frozen=True)
-class _Taken:
+class _Assignment:
     """Who learns what; ``losers`` and ``takers`` as in ``Shadows``."""
 
     num_kept: Int64[np.ndarray, "G V"]
@@ -194,14 +194,14 @@ class _Taken:
     num_taken: Int64[np.ndarray, " K"]
 
 
-class _Board:
+class _Locations:
     """All locations of some images; between two uses every one of them is free."""
 
     def __init__(self) -> None:
         self._winners = np.empty(0, np.int32)
         self._flags = np.empty(0, np.uint8)
 
-    def take(self, ground: _Ground, pairs: _Pairs, shape: tuple[int, int]) -> _Taken:
+    def take(self, ground: _SortedBoxes, pairs: _Pairs, shape: tuple[int, int]) -> _Assignment:
         """Give every candidate location to the smallest of its boxes.
 
         Args:
@@ -211,7 +211,7 @@ class _Board:
         """
         grid = ground.grid
         if len(self._winners) < grid.num_cells:
-            self._winners = np.full(grid.num_cells, _NOBODY, np.int32)
+            self._winners = np.full(grid.num_cells, _FREE, np.int32)
             self._flags = np.zeros(grid.num_cells, np.uint8)
         image = ground.image_index[pairs.box]
         cell, pair = list_cells(
@@ -223,7 +223,7 @@ class _Board:
         box = pairs.box.astype(np.int32)[pair]
         np.minimum.at(self._winners, cell, box)
         winner = self._winners[cell]
-        self._winners[cell] = _NOBODY
+        self._winners[cell] = _FREE
         is_kept = winner == box
         kept_pair = pair[is_kept]
         lost = np.flatnonzero(~is_kept)
@@ -237,7 +237,7 @@ class _Board:
         who = loser[in_shadow].astype(np.int64) * len(ground.boxes) + taker[in_shadow]
         who, num_taken = np.unique(who, return_counts=True)
         losers, takers = np.divmod(who, len(ground.boxes))
-        return _Taken(
+        return _Assignment(
             num_kept=num_kept,
             num_ambiguous=_by_level(pairs, kept_pair[flags >= _AMBIGUOUS], shape[1]),
             num_cross_class=_by_level(pairs, kept_pair[flags == _CROSS_CLASS], shape[1]),
@@ -247,7 +247,7 @@ class _Board:
         )
 
 
-def _causes_of_none(ground: _Ground, encoding: EncodingConfig) -> Int8[np.ndarray, " G"]:
+def _causes_of_none(ground: _SortedBoxes, encoding: EncodingConfig) -> Int8[np.ndarray, " G"]:
     """Why boxes have no candidate at all."""
     anywhere = replace(encoding, center_radius=None)
     unbounded = tuple((-1.0, np.inf) for _ in encoding.strides)
@@ -258,7 +258,7 @@ def _causes_of_none(ground: _Ground, encoding: EncodingConfig) -> Int8[np.ndarra
     return causes
 
 
-def _has_candidates(ground: _Ground, encoding: EncodingConfig) -> Bool[np.ndarray, " G"]:
+def _has_candidates(ground: _SortedBoxes, encoding: EncodingConfig) -> Bool[np.ndarray, " G"]:
     pairs = _fit(ground, encoding)
     shape = (len(ground.boxes), len(encoding.strides))
     return _per_level(pairs, num_cells(pairs.columns, pairs.rows), shape).sum(axis=1) > 0

@@ -12,20 +12,20 @@ from jaxtyping import Bool, Float64, Int8, Int64
 
 
 class Cause(IntEnum):
-    """Why a box is lost; the first that applies, in this order."""
+    """Why no sample learns a box: the first cause that applies, in this order; in ``bpr.json``."""
 
     RECALLED = 0
     NO_LOCATION = 1
-    """No location of any level lies strictly inside."""
+    """No location of any level lies strictly inside the box."""
     OUT_OF_RANGE = 2
-    """Locations lie inside, but no level with one answers for a box of this size."""
+    """Locations lie inside the box, but their levels do not answer for a box of this size."""
     CENTER_EMPTY = 3
-    """Locations inside fit the box, but none is near enough to its centre."""
+    """Locations inside the box fit its size, but none is near enough to its centre."""
     SHADOWED = 4
-    """It has candidates, and others take them all: locations go to smaller boxes, anchors to
-    boxes that overlap them more."""
+    """The box has candidates, but other boxes get them all: a location goes to its smallest box, an
+    anchor to the box that it overlaps most."""
     LOW_IOU = 5
-    """No anchor overlaps it enough."""
+    """No anchor overlaps the box enough."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class BoxBlock:
 
 @dataclass(frozen=True)
 class Shadows:
-    """Who took the candidates of a shadowed box: one entry per pair of boxes.
+    """Pairs of a shadowed box and another box that got some of its candidates.
 
     Args:
         lost: index of the shadowed box in its block.
-        takers: index of a box that took some of its candidates.
-        num_taken: how many of them.
+        takers: index of the other box in the block.
+        num_taken: number of candidates that the other box got.
     """
 
     lost: Int64[np.ndarray, " P"]

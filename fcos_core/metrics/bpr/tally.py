@@ -5,7 +5,6 @@ Letters: ``V`` pyramid levels, ``N`` groups of a grouping.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -78,7 +77,7 @@ class Tally:
 
 
 def tally(outcomes: Outcomes, groupings: Sequence[Grouping]) -> Tally:
-    """Count what became of the boxes of a block.
+    """Count what outcome of the boxes of a block.
 
     Args:
         outcomes: of every box.
@@ -100,15 +99,6 @@ def tally(outcomes: Outcomes, groupings: Sequence[Grouping]) -> Tally:
             for g in groupings
         },
     )
-
-
-def added(tallies: Sequence[Tally]) -> Tally:
-    """Add up the counts of all blocks.
-
-    Args:
-        tallies: at least one.
-    """
-    return reduce(lambda one, other: one + other, tallies)
 
 
 def describe(rule: Rule, counts: Tally) -> dict[str, Any]:

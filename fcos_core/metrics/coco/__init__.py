@@ -17,25 +17,32 @@ from fcos_core.metrics.coco.accumulation import (
     by_category,
 )
 from fcos_core.metrics.coco.matching import NOTHING, Matches, match
+from fcos_core.metrics.coco.ordering import CANONICAL_ORDER, canonical_order
 from fcos_core.metrics.coco.packing import PackedMatches, of_category, pack, unpacked
 from fcos_core.metrics.coco.structures import (
+    AP50_IOU,
+    AP75_IOU,
     AREA_NAMES,
-    CANONICAL_ORDER,
     MAX_DETECTIONS,
     METRIC_NAMES,
+    SIZE_EDGES,
+    SIZE_NAMES,
     DetectedBoxes,
     Settings,
     TrueBoxes,
-    canonical_order,
 )
 from fcos_core.metrics.coco.summary import mean_of_defined, summarize
 
 __all__ = [
+    "AP50_IOU",
+    "AP75_IOU",
     "AREA_NAMES",
     "CANONICAL_ORDER",
     "MAX_DETECTIONS",
     "METRIC_NAMES",
     "NOTHING",
+    "SIZE_EDGES",
+    "SIZE_NAMES",
     "CategoryMatches",
     "CocoMetrics",
     "Curves",

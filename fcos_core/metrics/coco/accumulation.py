@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from fcos_core.metrics.coco.matching import NOTHING, Matches
+from fcos_core.metrics.coco.ordering import rank_by_score
 from fcos_core.metrics.coco.structures import Settings
 
 UNDEFINED = -1.0
@@ -43,7 +44,7 @@ class Curves:
 
 @dataclass(frozen=True)
 class CategoryMatches:
-    """What became of one category's detections, image by image, the best of each first.
+    """What outcome of one category's detections, image by image, the best of each first.
 
     Args:
         scores: of the detections.
@@ -131,11 +132,7 @@ class _Ranked:
 def _put_category(curves: Curves, k: int, matches: CategoryMatches, settings: Settings) -> None:
     if not matches.num_boxes.any():
         return
-    # The sort is stable, as pycocotools' is: equal scores stay image by image.
-    order = np.argsort(-matches.scores, kind="stable")
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    hits = np.argsort(place[matches.hits])
+    order, place, hits = rank_by_score(matches.scores, matches.hits)
     for m, limit in enumerate(settings.max_detections):
         ranked = _rank(matches, order, place, hits, limit)
         for a in np.flatnonzero(matches.num_boxes).tolist():

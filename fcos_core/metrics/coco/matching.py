@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from fcos_core.metrics.coco.overlap import Sides, meeting
+from fcos_core.metrics.coco.overlap import Sides, intersecting
 from fcos_core.metrics.coco.structures import DetectedBoxes, Settings, TrueBoxes
 from fcos_core.metrics.counting import count_up_in_parts, ranks_within, run_starts
 
@@ -30,7 +30,7 @@ _LARGEST_THRESHOLD = 1 - 1e-10
 
 @dataclass(frozen=True)
 class Matches:
-    """What became of the detections of some images, and how many boxes there were to find.
+    """What outcome of the detections of some images, and how many boxes there were to find.
 
     Detections are sorted by category, image and falling score; only those within the largest
     number of detections per image and category are there.
@@ -112,16 +112,16 @@ def match(
 
     is_crowd = truth.is_crowd[true.rows]
     # pycocotools ignores a box that is a crowd, or whose area is outside of the range.
-    is_passed_over = is_crowd[:, None] | _is_outside(truth.areas[true.rows], settings)
+    is_ignored_box = is_crowd[:, None] | _is_outside(truth.areas[true.rows], settings)
     boxes = detections.boxes[own.rows]
     is_outside = _is_outside(boxes[:, 2] * boxes[:, 3], settings)
 
     pairs = _overlapping(boxes, own.key, truth.boxes[true.rows], is_crowd, true.key, settings)
     hits = pairs.detection[run_starts(pairs.detection)]
-    found = _find(pairs, own.key[hits], is_crowd, is_passed_over, settings)
+    found = _find(pairs, own.key[hits], is_crowd, is_ignored_box, settings)
     num_images = max(1, len(image_ids))
     num_boxes = np.zeros((len(category_ids), len(settings.area_ranges)), np.int64)
-    np.add.at(num_boxes, true.key // num_images, ~is_passed_over)
+    np.add.at(num_boxes, true.key // num_images, ~is_ignored_box)
     return Matches(
         rows=own.rows,
         category=own.key // num_images,
@@ -131,7 +131,7 @@ def match(
         is_outside=is_outside,
         hits=hits,
         found=_rows_of(found, true.rows),
-        is_ignored=_is_ignored(found, is_passed_over, is_outside[hits]),
+        is_ignored=_is_ignored(found, is_ignored_box, is_outside[hits]),
         num_boxes=num_boxes,
     )
 
@@ -173,9 +173,9 @@ def _overlapping(
     found, true = Sides.of(boxes), Sides.of(true_boxes)
     parts = [_Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     for detection, box in count_up_in_parts(first, count, _PAIRS_AT_ONCE):
-        which, of_meeting = meeting(found, true, is_crowd, detection, box)
+        which, intersecting_iou = intersecting(found, true, is_crowd, detection, box)
         iou = np.zeros(len(detection))
-        iou[which] = of_meeting
+        iou[which] = intersecting_iou
         kept = np.flatnonzero(iou >= least)
         parts.append(_Pairs(detection[kept], box[kept], iou[kept]))
     return _Pairs(
@@ -189,14 +189,14 @@ def _find(
     pairs: _Pairs,
     hit_key: Int64[np.ndarray, " H"],
     is_crowd: Bool[np.ndarray, " G"],
-    is_passed_over: Bool[np.ndarray, "G A"],
+    is_ignored_box: Bool[np.ndarray, "G A"],
     settings: Settings,
 ) -> Int64[np.ndarray, "H T A"]:
     """The box each detection finds: those of one rank in all images and categories at once."""
     thresholds = np.minimum(settings.iou_thresholds, _LARGEST_THRESHOLD)
-    lanes = (len(thresholds), is_passed_over.shape[1])
-    found = np.full((len(hit_key), *lanes), NOTHING, np.int64)
-    is_free = np.ones((len(is_crowd), *lanes), np.bool_)
+    shape = (len(thresholds), is_ignored_box.shape[1])
+    found = np.full((len(hit_key), *shape), NOTHING, np.int64)
+    is_free = np.ones((len(is_crowd), *shape), np.bool_)
     starts = run_starts(pairs.detection)
     hit = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(pairs.detection))))
     turn = ranks_within(hit_key)[hit]
@@ -210,7 +210,7 @@ def _find(
             pairs.iou[chosen],
             thresholds,
             is_free[box] | is_crowd[box][:, None, None],
-            is_passed_over[box],
+            is_ignored_box[box],
             run_starts(own_hit),
         )
         finds = np.where(best == NOTHING, NOTHING, box[best])
@@ -224,7 +224,7 @@ def _best_of_each(
     iou: Float64[np.ndarray, " E"],
     thresholds: Float64[np.ndarray, " T"],
     is_open: Bool[np.ndarray, "E T A"],
-    is_passed_over: Bool[np.ndarray, "E A"],
+    is_ignored_box: Bool[np.ndarray, "E A"],
     starts: Int64[np.ndarray, " H"],
 ) -> Int64[np.ndarray, "H T A"]:
     """The pair each detection takes: of the boxes that count if any will do, else of the others.
@@ -232,7 +232,7 @@ def _best_of_each(
     The largest IoU, and of equal ones the last.
     """
     may = is_open & (iou[:, None] >= thresholds)[..., None]
-    counts = ~is_passed_over[:, None]
+    counts = ~is_ignored_box[:, None]
     best = _last_largest(iou, may & counts, starts)
     return np.where(best == NOTHING, _last_largest(iou, may & ~counts, starts), best)
 
@@ -252,12 +252,12 @@ def _last_largest(
 
 def _is_ignored(
     found: Int64[np.ndarray, "H T A"],
-    is_passed_over: Bool[np.ndarray, "G A"],
+    is_ignored_box: Bool[np.ndarray, "G A"],
     is_outside: Bool[np.ndarray, "H A"],
 ) -> Bool[np.ndarray, "H T A"]:
-    if not len(is_passed_over):
+    if not len(is_ignored_box):
         return np.zeros(found.shape, np.bool_)
-    of_found = is_passed_over[found, np.arange(is_passed_over.shape[1])]
+    of_found = is_ignored_box[found, np.arange(is_ignored_box.shape[1])]
     return np.where(found == NOTHING, is_outside[:, None], of_found)
 
 

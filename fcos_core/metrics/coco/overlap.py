@@ -32,7 +32,7 @@ class Sides:
         return cls(x, y, width + x, height + y, width * height)
 
 
-def meeting(
+def intersecting(
     found: Sides,
     true: Sides,
     is_crowd: Bool[np.ndarray, " G"],

@@ -28,7 +28,7 @@ class PackedMatches:
         is_found: bits, by IoU threshold, then area range.
         is_ignored: the same.
         num_boxes: boxes to find, per category and area range.
-        lanes: number of IoU thresholds and area ranges.
+        shape: number of IoU thresholds and area ranges.
     """
 
     bounds: Int64[np.ndarray, " K1"]
@@ -40,7 +40,7 @@ class PackedMatches:
     is_found: UInt8[np.ndarray, "H X"]
     is_ignored: UInt8[np.ndarray, "H X"]
     num_boxes: Int64[np.ndarray, "K A"]
-    lanes: tuple[int, int]
+    shape: tuple[int, int]
 
 
 def pack(matches: Matches) -> PackedMatches:
@@ -62,7 +62,7 @@ def pack(matches: Matches) -> PackedMatches:
         is_found=np.packbits((matches.found != NOTHING).reshape(flat), axis=1),
         is_ignored=np.packbits(matches.is_ignored.reshape(flat), axis=1),
         num_boxes=matches.num_boxes,
-        lanes=(num_thresholds, num_ranges),
+        shape=(num_thresholds, num_ranges),
     )
 
 
@@ -104,22 +104,22 @@ def of_category(blocks: Sequence[PackedMatches], category: int) -> CategoryMatch
 def _slice(block: PackedMatches, category: int) -> CategoryMatches:
     first, last = block.bounds[category : category + 2].tolist()
     first_hit, last_hit = np.searchsorted(block.hits, [first, last]).tolist()
-    num_ranges = block.lanes[1]
+    num_ranges = block.shape[1]
     return CategoryMatches(
         scores=block.scores[first:last],
         image=block.image[first:last].astype(np.int64),
         rank=block.rank[first:last].astype(np.int64),
         is_outside=np.unpackbits(block.is_outside[first:last], axis=1, count=num_ranges) > 0,
         hits=block.hits[first_hit:last_hit].astype(np.int64) - first,
-        is_found=_lanes(block.is_found[first_hit:last_hit], block.lanes),
-        is_ignored=_lanes(block.is_ignored[first_hit:last_hit], block.lanes),
+        is_found=_bools(block.is_found[first_hit:last_hit], block.shape),
+        is_ignored=_bools(block.is_ignored[first_hit:last_hit], block.shape),
         num_boxes=block.num_boxes[category],
     )
 
 
-def _lanes(bits: UInt8[np.ndarray, "H X"], lanes: tuple[int, int]) -> Bool[np.ndarray, "H T A"]:
-    flat = np.unpackbits(bits, axis=1, count=lanes[0] * lanes[1]) > 0
-    return flat.reshape(len(bits), *lanes)
+def _bools(bits: UInt8[np.ndarray, "H X"], shape: tuple[int, int]) -> Bool[np.ndarray, "H T A"]:
+    flat = np.unpackbits(bits, axis=1, count=shape[0] * shape[1]) > 0
+    return flat.reshape(len(bits), *shape)
 
 
 def _by_image(matches: CategoryMatches) -> CategoryMatches:

@@ -1,4 +1,4 @@
-"""What COCO's evaluation takes and what it is set to.
+"""Ground truth, detections and settings of COCO's evaluation.
 
 Letters: ``G`` ground-truth boxes, ``D`` detections.
 """
@@ -12,9 +12,14 @@ METRIC_NAMES = (
     "AP", "AP50", "AP75", "APs", "APm", "APl",
     "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
 )  # fmt: skip
-AREA_NAMES = ("all", "small", "medium", "large")
+SIZE_NAMES = ("small", "medium", "large")
+SIZE_EDGES = (32.0**2, 96.0**2)
+"""Areas between small, medium and large, in square pixels."""
+AREA_NAMES = ("all", *SIZE_NAMES)
+AP50_IOU = 0.5
+"""IoU from which a detection finds a box, wherever one threshold stands for all: AP50's."""
+AP75_IOU = 0.75
 MAX_DETECTIONS = (1, 10, 100)
-CANONICAL_ORDER = "image_id, -score, category_id, box"
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class DetectedBoxes:
 
 @dataclass(frozen=True)
 class Settings:
-    """What is evaluated at; the defaults are COCO's, computed as pycocotools computes them.
+    """Thresholds and ranges; the defaults are COCO's, computed as pycocotools computes them.
 
     Args:
         iou_thresholds: a detection finds a box from this overlap on.
@@ -59,23 +64,8 @@ class Settings:
     recall_thresholds: tuple[float, ...] = tuple(np.linspace(0.0, 1.0, 101).tolist())
     area_ranges: tuple[tuple[float, float], ...] = (
         (0.0, 1e10),
-        (0.0, 32.0**2),
-        (32.0**2, 96.0**2),
-        (96.0**2, 1e10),
+        (0.0, SIZE_EDGES[0]),
+        SIZE_EDGES,
+        (SIZE_EDGES[1], 1e10),
     )
     max_detections: tuple[int, ...] = MAX_DETECTIONS
-
-
-def canonical_order(detections: DetectedBoxes) -> Int64[np.ndarray, "D"]:
-    """Order detections by content alone, so that no tie depends on how they were computed.
-
-    Args:
-        detections: in any order.
-
-    Returns:
-        Indices that put them into ``CANONICAL_ORDER``.
-    """
-    x, y, width, height = detections.boxes.T
-    # np.lexsort takes its most important key last.
-    keys = (height, width, y, x, detections.category_ids, -detections.scores, detections.image_ids)
-    return np.lexsort(keys)

@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from fcos_core.metrics.coco.accumulation import UNDEFINED, Curves
-from fcos_core.metrics.coco.structures import AREA_NAMES, METRIC_NAMES, Settings
+from fcos_core.metrics.coco.structures import AP50_IOU, AP75_IOU, AREA_NAMES, METRIC_NAMES, Settings
 
 
 def summarize(curves: Curves, settings: Settings) -> dict[str, float]:
@@ -26,8 +26,8 @@ def summarize(curves: Curves, settings: Settings) -> dict[str, float]:
 
     numbers = (
         mean_of_defined(precision[:, :, :, 0, largest]),
-        mean_of_defined(at(0.5)),
-        mean_of_defined(at(0.75)),
+        mean_of_defined(at(AP50_IOU)),
+        mean_of_defined(at(AP75_IOU)),
         *(mean_of_defined(precision[:, :, :, area, largest]) for area in range(1, len(AREA_NAMES))),
         *(mean_of_defined(recall[:, :, 0, limit]) for limit in (first, second, largest)),
         *(mean_of_defined(recall[:, :, area, largest]) for area in range(1, len(AREA_NAMES))),

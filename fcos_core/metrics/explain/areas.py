@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from fcos_core.metrics.coco import AREA_NAMES, Curves, Settings, mean_of_defined
+from fcos_core.metrics.coco import AP50_IOU, AP75_IOU, AREA_NAMES, Curves, Settings, mean_of_defined
 
 
 def describe(
@@ -50,7 +50,7 @@ def _numbers(curves: Curves, k: slice, a: int, settings: Settings) -> dict[str, 
     at = settings.iou_thresholds.index
     return {
         "AP": mean_of_defined(precision),
-        "AP50": mean_of_defined(precision[at(0.5)]),
-        "AP75": mean_of_defined(precision[at(0.75)]),
+        "AP50": mean_of_defined(precision[at(AP50_IOU)]),
+        "AP75": mean_of_defined(precision[at(AP75_IOU)]),
         "AR100": mean_of_defined(curves.recall[:, k, a, -1]),
     }

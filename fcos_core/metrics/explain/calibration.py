@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from fcos_core.metrics.coco import Matches, Settings
+from fcos_core.metrics.coco import AP50_IOU, Matches, Settings
 from fcos_core.metrics.coco.accumulation import UNDEFINED
-from fcos_core.metrics.explain.outcomes import FOREGROUND_IOU, outcomes
+from fcos_core.metrics.explain.outcomes import outcomes
 
 NUM_BINS = 20
 # Scores are added up as whole multiples of this, so that no order of blocks changes the sum.
@@ -62,7 +62,7 @@ class Calibration:
         bins = _Bins(*(c.sum(0) for c in (self.num_detections, self.num_true, self.score_units)))
         rows = zip(self.num_detections, self.num_true, self.score_units, strict=True)
         return {
-            "iou": FOREGROUND_IOU,
+            "iou": AP50_IOU,
             **bins.errors(),
             "outside": self.num_outside,
             "bins": bins.rows(),
@@ -80,9 +80,9 @@ def tally(matches: Matches, settings: Settings) -> Calibration:
         matches: of these images.
         settings: that they were matched under.
     """
-    became = outcomes(matches, settings)
+    outcome = outcomes(matches, settings)
     is_inside = (matches.scores >= 0) & (matches.scores <= 1)
-    counted = np.flatnonzero(~became.is_ignored & is_inside)
+    counted = np.flatnonzero(~outcome.is_ignored & is_inside)
     scores = matches.scores[counted]
     bins = np.minimum(np.searchsorted(_EDGES, scores, side="right") - 1, NUM_BINS - 1)
     shape = (len(matches.num_boxes), NUM_BINS)
@@ -92,9 +92,9 @@ def tally(matches: Matches, settings: Settings) -> Calibration:
     np.add.at(units, cell, np.rint(scores / _SCORE_UNIT).astype(np.int64))
     return Calibration(
         num_detections=np.bincount(cell, minlength=size).reshape(shape),
-        num_true=np.bincount(cell[became.is_true[counted]], minlength=size).reshape(shape),
+        num_true=np.bincount(cell[outcome.is_true[counted]], minlength=size).reshape(shape),
         score_units=units.reshape(shape),
-        num_outside=int((~became.is_ignored & ~is_inside).sum()),
+        num_outside=int((~outcome.is_ignored & ~is_inside).sum()),
     )
 
 

@@ -22,14 +22,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from fcos_core.metrics.coco import NOTHING, DetectedBoxes, Matches, Settings, TrueBoxes
+from fcos_core.metrics.coco import AP50_IOU, NOTHING, DetectedBoxes, Matches, Settings, TrueBoxes
 from fcos_core.metrics.counting import ranks_within, run_starts
-from fcos_core.metrics.explain.outcomes import ANY_SIZE, FOREGROUND_IOU
+from fcos_core.metrics.explain.outcomes import ANY_SIZE
 from fcos_core.metrics.explain.overlaps import (
     UNKNOWN,
     Overlaps,
     category_indices,
-    is_passed_over,
+    is_ignored_box,
     overlapping,
 )
 
@@ -90,7 +90,7 @@ class Confusion:
         }
         columns = {"boxes": boxes.tolist(), **per_true, **per_predicted}
         return {
-            "iou": FOREGROUND_IOU,
+            "iou": AP50_IOU,
             "least_score": self.least_score,
             "boxes": int(boxes.sum()),
             **{name: int(self.count[part].sum()) for name, part in parts.items()},
@@ -167,15 +167,15 @@ def tally(
     kept = kept[np.lexsort(order)]
     rows, category = matches.rows[kept], matches.category[kept]
     box_category = category_indices(truth.category_ids, category_ids)
-    is_known, is_void = box_category != UNKNOWN, is_passed_over(truth, settings)
+    is_known, is_void = box_category != UNKNOWN, is_ignored_box(truth, settings)
     boxes, void = np.flatnonzero(is_known & ~is_void), np.flatnonzero(is_known & is_void)
 
-    pairs = overlapping(detections, rows, truth, boxes, FOREGROUND_IOU)
+    pairs = overlapping(detections, rows, truth, boxes, AP50_IOU)
     is_other = box_category[pairs.box] != category[pairs.detection]
     preferred = np.lexsort((is_other, -pairs.iou, pairs.detection))
     taken = _take(pairs.chosen(preferred), matches.image[kept], len(truth))
 
-    in_void = overlapping(detections, rows, truth, void, FOREGROUND_IOU)
+    in_void = overlapping(detections, rows, truth, void, AP50_IOU)
     is_own = box_category[in_void.box] == category[in_void.detection]
     is_ignored = matches.is_outside[kept, ANY_SIZE]
     is_ignored[in_void.detection[is_own]] = True

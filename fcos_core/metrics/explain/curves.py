@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from fcos_core.metrics.coco import Curves, Settings
+from fcos_core.metrics.coco import AP50_IOU, AP75_IOU, Curves, Settings
 from fcos_core.metrics.coco.accumulation import UNDEFINED
 from fcos_core.metrics.explain.outcomes import ANY_SIZE
 
-_IOUS = {"iou_50": 0.5, "iou_75": 0.75}
+CURVE_IOUS = {"iou_50": AP50_IOU, "iou_75": AP75_IOU}
+"""IoU thresholds of the curves that are described, by the names of these curves."""
 
 
 def describe(curves: Curves, category_ids: Sequence[int], settings: Settings) -> dict[str, Any]:
@@ -46,9 +47,9 @@ def describe(curves: Curves, category_ids: Sequence[int], settings: Settings) ->
 
 def _curves(precision: Float64[np.ndarray, "T R K"], settings: Settings) -> dict[str, list[float]]:
     if not precision.shape[2]:
-        return {name: [] for name in (*_IOUS, "iou_mean")}
+        return {name: [] for name in (*CURVE_IOUS, "iou_mean")}
     at = {
         name: precision[settings.iou_thresholds.index(iou)].mean(axis=1).tolist()
-        for name, iou in _IOUS.items()
+        for name, iou in CURVE_IOUS.items()
     }
     return at | {"iou_mean": precision.mean(axis=(0, 2)).tolist()}

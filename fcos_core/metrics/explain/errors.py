@@ -30,6 +30,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8
 
 from fcos_core.metrics.coco import (
+    AP50_IOU,
     NOTHING,
     DetectedBoxes,
     Matches,
@@ -38,12 +39,12 @@ from fcos_core.metrics.coco import (
     TrueBoxes,
 )
 from fcos_core.metrics.counting import run_starts
-from fcos_core.metrics.explain.outcomes import ANY_SIZE, FOREGROUND_IOU, Outcomes, outcomes
+from fcos_core.metrics.explain.outcomes import ANY_SIZE, Outcomes, outcomes
 from fcos_core.metrics.explain.overlaps import (
     UNKNOWN,
     Overlaps,
     category_indices,
-    is_passed_over,
+    is_ignored_box,
     overlapping,
 )
 
@@ -124,17 +125,17 @@ def classify(
         category_ids: that they were matched for.
         settings: that they were matched under; 0.5 is among the IoU thresholds.
     """
-    became = outcomes(matches, settings)
+    outcome = outcomes(matches, settings)
     box_category = category_indices(truth.category_ids, category_ids)
-    boxes = np.flatnonzero((box_category != UNKNOWN) & ~is_passed_over(truth, settings))
-    wrong = np.flatnonzero(~became.is_true & ~became.is_ignored)
+    boxes = np.flatnonzero((box_category != UNKNOWN) & ~is_ignored_box(truth, settings))
+    wrong = np.flatnonzero(~outcome.is_true & ~outcome.is_ignored)
     pairs = overlapping(detections, matches.rows[wrong], truth, boxes, BACKGROUND_IOU)
     pairs = Overlaps(wrong[pairs.detection], pairs.box, pairs.iou)
     is_own = box_category[pairs.box] == matches.category[pairs.detection]
     own = _nearest(pairs.chosen(is_own), len(matches.rows))
     other = _nearest(pairs.chosen(~is_own), len(matches.rows))
 
-    verdict = _verdicts(became, own.iou, other.iou)
+    verdict = _verdicts(outcome, own.iou, other.iou)
     is_open = np.zeros(len(truth), np.bool_)
     is_open[boxes] = True
     is_open[_found_boxes(matches, settings)] = False
@@ -188,14 +189,14 @@ def _nearest(pairs: Overlaps, num_detections: int) -> _Nearest:
 
 
 def _verdicts(
-    became: Outcomes, own: Float64[np.ndarray, " D"], other: Float64[np.ndarray, " D"]
+    outcome: Outcomes, own: Float64[np.ndarray, " D"], other: Float64[np.ndarray, " D"]
 ) -> UInt8[np.ndarray, " D"]:
     first_that_holds = {
-        Verdict.FOUND: became.is_true,
-        Verdict.IGNORED: became.is_ignored,
-        Verdict.LOC: (own >= BACKGROUND_IOU) & (own < FOREGROUND_IOU),
-        Verdict.CLS: other >= FOREGROUND_IOU,
-        Verdict.DUPE: own >= FOREGROUND_IOU,
+        Verdict.FOUND: outcome.is_true,
+        Verdict.IGNORED: outcome.is_ignored,
+        Verdict.LOC: (own >= BACKGROUND_IOU) & (own < AP50_IOU),
+        Verdict.CLS: other >= AP50_IOU,
+        Verdict.DUPE: own >= AP50_IOU,
         Verdict.BKG: other <= BACKGROUND_IOU,
     }
     return np.select(
@@ -206,7 +207,7 @@ def _verdicts(
 
 
 def _found_boxes(matches: Matches, settings: Settings) -> Int64[np.ndarray, " N"]:
-    found = matches.found[:, settings.iou_thresholds.index(FOREGROUND_IOU), ANY_SIZE]
+    found = matches.found[:, settings.iou_thresholds.index(AP50_IOU), ANY_SIZE]
     return found[found != NOTHING]
 
 

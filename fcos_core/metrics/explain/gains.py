@@ -34,10 +34,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from fcos_core.metrics.coco import CategoryMatches, Settings
+from fcos_core.metrics.coco import AP50_IOU, CategoryMatches, Settings
 from fcos_core.metrics.coco.accumulation import UNDEFINED, precision_at
 from fcos_core.metrics.explain.errors import BACKGROUND_IOU, CategoryErrors, Verdict
-from fcos_core.metrics.explain.outcomes import ANY_SIZE, FOREGROUND_IOU
+from fcos_core.metrics.explain.outcomes import ANY_SIZE
 
 
 class Oracle(IntEnum):
@@ -114,7 +114,7 @@ def describe(gains: Sequence[CategoryGains], category_ids: Sequence[int]) -> dic
         category_ids: theirs.
     """
     return {
-        "foreground_iou": FOREGROUND_IOU,
+        "foreground_iou": AP50_IOU,
         "background_iou": BACKGROUND_IOU,
         **_describe(gains),
         "per_category": [

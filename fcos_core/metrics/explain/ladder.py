@@ -3,7 +3,7 @@
 Each step asks more of a ground-truth box than the one before, and a box is on a step only if it is
 on all steps below it, so what is lost between two steps has one cause:
 
-1. ``ground_truth``: every box that COCO wants found: no crowd, of a scored category, with an area
+1. ``ground_truth``: every box to find: no crowd, of a scored category, with an area
    in the first range ("all").
 2. ``assignable``: training could have taught it, as the best possible recall has it (section 4.1
    of FCOS, arXiv 1904.01355). Given from outside; left out when it is not.
@@ -16,42 +16,50 @@ on all steps below it, so what is lost between two steps has one cause:
    scores the first given ranks first. COCO's limit of 100 holds for each category on its own and
    is part of step 4. A detector that keeps 100 detections per image loses nothing here.
 
-:func:`climb` looks at a block of images and knows no score threshold, so one that follows from the
-whole run needs no second look at the images. Counts are integers that add up over blocks.
+:func:`ladder_boxes` looks at a block of images and knows no score threshold, so a threshold that
+follows from the whole run needs no second look at the images. Counts are integers that add up over
+blocks.
 
 Letters: ``G`` ground-truth boxes, ``D`` detections, ``K`` categories, ``S`` steps.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from fcos_core.metrics.coco import NOTHING, DetectedBoxes, Matches, Settings, TrueBoxes
-from fcos_core.metrics.coco.overlap import Sides, meeting
+from fcos_core.metrics.coco import (
+    AP50_IOU,
+    NOTHING,
+    SIZE_NAMES,
+    DetectedBoxes,
+    Matches,
+    Settings,
+    TrueBoxes,
+)
+from fcos_core.metrics.coco.overlap import Sides, intersecting
 from fcos_core.metrics.counting import count_up_in_parts, ranks_within
+from fcos_core.metrics.explain.overlaps import is_ignored_box
 
-AREA_NAMES = ("small", "medium", "large")
-IOU_THRESHOLD = 0.5
 # Pairs of a detection and a box looked at together.
 _PAIRS_AT_ONCE = 1_000_000
 _NO_PLACE = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
-class Climbers:
-    """How far each box that COCO wants found can get, whatever the score threshold.
+class LadderBoxes:
+    """The boxes to find, each with what decides its last step under any score threshold.
 
     Args:
-        category: index of its category.
-        area: index into ``AREA_NAMES``.
-        is_assignable: as given; None where it is not known.
+        category: index of the box's category.
+        area: index into ``SIZE_NAMES``.
+        is_assignable: whether training could recall it; None where that is not known.
         is_found: whether any detection overlaps it.
-        score: of the detection that the matching gives it; -inf where there is none.
-        place: of that detection in its image, from 0; the lowest of all where there is none.
+        score: score of its matched detection; -inf for a box without one.
+        place: rank of that detection in its image, from 0; the largest integer for a box without
+            one.
     """
 
     category: Int64[np.ndarray, " G"]
@@ -62,7 +70,7 @@ class Climbers:
     place: Int64[np.ndarray, " G"]
 
 
-def climb(
+def ladder_boxes(
     truth: TrueBoxes,
     detections: DetectedBoxes,
     matches: Matches,
@@ -70,8 +78,8 @@ def climb(
     settings: Settings,
     *,
     is_assignable: Bool[np.ndarray, " G"] | None = None,
-) -> Climbers:
-    """Find out how far the boxes of some images get.
+) -> LadderBoxes:
+    """Find out what decides the last step of each box to find of some images.
 
     Args:
         truth: ground truth of these images.
@@ -81,17 +89,18 @@ def climb(
         settings: whose IoU thresholds hold 0.5 and whose area ranges are all, small, medium, large.
         is_assignable: of each row of ``truth``; what it says of crowds does not matter.
     """
-    wanted = np.flatnonzero(_is_wanted(truth, category_ids, settings))
-    detection = _detection_of_each(matches, len(truth), settings)[wanted]
+    is_known = np.isin(truth.category_ids, category_ids)
+    to_find = np.flatnonzero(is_known & ~is_ignored_box(truth, settings))
+    detection = _detection_of_each(matches, len(truth), settings)[to_find]
     # A box with an area on an edge is in both of COCO's ranges; here it is in the upper one.
     edges = np.array([low for low, _ in settings.area_ranges[2:]])
     # NOTHING is -1 and picks what is appended.
     places = np.append(_places_in_image(detections)[matches.rows], _NO_PLACE)
-    return Climbers(
-        category=np.searchsorted(category_ids, truth.category_ids[wanted]),
-        area=np.searchsorted(edges, truth.areas[wanted], side="right"),
-        is_assignable=None if is_assignable is None else is_assignable[wanted],
-        is_found=_is_overlapped(truth, detections)[wanted],
+    return LadderBoxes(
+        category=np.searchsorted(category_ids, truth.category_ids[to_find]),
+        area=np.searchsorted(edges, truth.areas[to_find], side="right"),
+        is_assignable=None if is_assignable is None else is_assignable[to_find],
+        is_found=_is_overlapped(truth, detections)[to_find],
         score=np.append(matches.scores, -np.inf)[detection],
         place=places[detection],
     )
@@ -103,7 +112,7 @@ class LadderCounts:
 
     Args:
         names: of the steps, the lowest first.
-        boxes: on each step, by category and ``AREA_NAMES``.
+        boxes: on each step, by category and ``SIZE_NAMES``.
         assignable_by_found: boxes by whether they are assignable and whether they are found, each
             asked on its own, "no" first; zeros where assignability is not known.
     """
@@ -123,44 +132,35 @@ class LadderCounts:
 
 
 def count_steps(
-    climbers: Climbers, num_categories: int, *, score_threshold: float, limit: int = 100
+    ladder: LadderBoxes, num_categories: int, *, score_threshold: float, limit: int = 100
 ) -> LadderCounts:
     """Count the boxes of some images on every step.
 
     Args:
-        climbers: the boxes.
+        ladder: the boxes to find.
         num_categories: that are scored.
         score_threshold: of the step ``over_threshold``; an equal score is enough.
         limit: detections per image, over all classes, of the last step.
     """
     claims = {
-        "ground_truth": np.ones(len(climbers.category), np.bool_),
-        "assignable": climbers.is_assignable,
-        "found": climbers.is_found,
-        "right_class": climbers.place < _NO_PLACE,
-        "over_threshold": climbers.score >= score_threshold,
-        f"top_{limit}": climbers.place < limit,
+        "ground_truth": np.ones(len(ladder.category), np.bool_),
+        "assignable": ladder.is_assignable,
+        "found": ladder.is_found,
+        "right_class": ladder.place < _NO_PLACE,
+        "over_threshold": ladder.score >= score_threshold,
+        f"top_{limit}": ladder.place < limit,
     }
     steps = {name: claim for name, claim in claims.items() if claim is not None}
     is_on = np.logical_and.accumulate(list(steps.values()), axis=0)
     step, box = np.nonzero(is_on)
-    boxes = np.zeros((len(steps), num_categories, len(AREA_NAMES)), np.int64)
-    np.add.at(boxes, (step, climbers.category[box], climbers.area[box]), 1)
+    boxes = np.zeros((len(steps), num_categories, len(SIZE_NAMES)), np.int64)
+    np.add.at(boxes, (step, ladder.category[box], ladder.area[box]), 1)
 
     table = np.zeros((2, 2), np.int64)
-    if climbers.is_assignable is not None:
-        answers = (climbers.is_assignable.astype(int), climbers.is_found.astype(int))
+    if ladder.is_assignable is not None:
+        answers = (ladder.is_assignable.astype(int), ladder.is_found.astype(int))
         np.add.at(table, answers, 1)
     return LadderCounts(tuple(steps), boxes, table)
-
-
-def added(counts: Sequence[LadderCounts]) -> LadderCounts:
-    """Add up the counts of all blocks.
-
-    Args:
-        counts: at least one, all with the same steps and categories.
-    """
-    return reduce(lambda one, other: one + other, counts)
 
 
 def describe(
@@ -199,7 +199,7 @@ def describe(
 
 
 def _by_area(boxes: Int64[np.ndarray, "K 3"]) -> dict[str, int]:
-    return dict(zip(AREA_NAMES, boxes.sum(axis=0).tolist(), strict=True))
+    return dict(zip(SIZE_NAMES, boxes.sum(axis=0).tolist(), strict=True))
 
 
 def _describe_table(counts: LadderCounts) -> dict[str, dict[str, int]] | None:
@@ -213,19 +213,11 @@ def _describe_table(counts: LadderCounts) -> dict[str, dict[str, int]] | None:
     }
 
 
-def _is_wanted(
-    truth: TrueBoxes, category_ids: Int64[np.ndarray, " K"], settings: Settings
-) -> Bool[np.ndarray, " G"]:
-    low, high = settings.area_ranges[0]
-    is_inside = (truth.areas >= low) & (truth.areas <= high)
-    return ~truth.is_crowd & is_inside & np.isin(truth.category_ids, category_ids)
-
-
 def _detection_of_each(
     matches: Matches, num_boxes: int, settings: Settings
 ) -> Int64[np.ndarray, " G"]:
     """The detection that COCO's matching gives each box: an index into ``matches.rows``."""
-    found = matches.found[:, settings.iou_thresholds.index(IOU_THRESHOLD), 0]
+    found = matches.found[:, settings.iou_thresholds.index(AP50_IOU), 0]
     is_hit = found != NOTHING
     detection = np.full(num_boxes, NOTHING, np.int64)
     detection[found[is_hit]] = matches.hits[is_hit]
@@ -248,6 +240,6 @@ def _is_overlapped(truth: TrueBoxes, detections: DetectedBoxes) -> Bool[np.ndarr
     found, true = Sides.of(boxes), Sides.of(truth.boxes)
     is_overlapped = np.zeros(len(truth), np.bool_)
     for box, detection in count_up_in_parts(first, count, _PAIRS_AT_ONCE):
-        which, iou = meeting(found, true, truth.is_crowd, detection, box)
-        is_overlapped[box[which[iou >= IOU_THRESHOLD]]] = True
+        which, iou = intersecting(found, true, truth.is_crowd, detection, box)
+        is_overlapped[box[which[iou >= AP50_IOU]]] = True
     return is_overlapped

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from fcos_core.metrics.coco import NOTHING, CategoryMatches, Matches, Settings
+from fcos_core.metrics.coco import AP50_IOU, NOTHING, CategoryMatches, Matches, Settings
 
-FOREGROUND_IOU = 0.5
 ANY_SIZE = 0  # index of the area range
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What became of each detection; one that is neither is a false positive.
+    """What outcome of each detection; one that is neither is a false positive.
 
     Args:
         is_true: whether it finds a box that is to be found.
@@ -29,9 +28,9 @@ class Outcomes:
 
 
 def outcomes(
-    matches: Matches | CategoryMatches, settings: Settings, iou: float = FOREGROUND_IOU
+    matches: Matches | CategoryMatches, settings: Settings, iou: float = AP50_IOU
 ) -> Outcomes:
-    """Say what became of each detection.
+    """Say what outcome of each detection.
 
     Args:
         matches: of a block, or of one category.

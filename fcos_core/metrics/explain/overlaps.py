@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from fcos_core.metrics.coco import DetectedBoxes, Settings, TrueBoxes
-from fcos_core.metrics.coco.overlap import Sides, meeting
+from fcos_core.metrics.coco.overlap import Sides, intersecting
 from fcos_core.metrics.counting import count_up_in_parts
 from fcos_core.metrics.explain.outcomes import ANY_SIZE
 
@@ -58,7 +58,7 @@ def category_indices(
     return np.where(category_ids[index] == row_categories, index, UNKNOWN)
 
 
-def is_passed_over(truth: TrueBoxes, settings: Settings) -> Bool[np.ndarray, " G"]:
+def is_ignored_box(truth: TrueBoxes, settings: Settings) -> Bool[np.ndarray, " G"]:
     """Whether COCO does not ask for a box: crowds, and areas that are outside of the range.
 
     Args:
@@ -96,7 +96,7 @@ def overlapping(
     is_crowd = truth.is_crowd[by_image]
     parts = [Overlaps(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
     for detection, box in count_up_in_parts(first, count, _PAIRS_AT_ONCE):
-        which, iou = meeting(own, true, is_crowd, detection, box)
+        which, iou = intersecting(own, true, is_crowd, detection, box)
         part = Overlaps(detection[which], box[which], iou)
         parts.append(part.chosen(iou >= least))
     return Overlaps(

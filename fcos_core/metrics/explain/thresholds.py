@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from fcos_core.metrics.coco import CategoryMatches, Settings
+from fcos_core.metrics.coco import AP50_IOU, CategoryMatches, Settings
 from fcos_core.metrics.coco.accumulation import UNDEFINED
-from fcos_core.metrics.explain.outcomes import ANY_SIZE, FOREGROUND_IOU, outcomes
+from fcos_core.metrics.explain.outcomes import ANY_SIZE, outcomes
 
 # Where curves are drawn; the best threshold is looked for among all scores.
 _DRAWN = np.arange(101) / 100
@@ -57,12 +57,12 @@ def steps(matches: CategoryMatches, settings: Settings) -> ScoreSteps:
         matches: of all images.
         settings: that they were matched under.
     """
-    became = outcomes(matches, settings)
-    counted = np.flatnonzero(~became.is_ignored)
+    outcome = outcomes(matches, settings)
+    counted = np.flatnonzero(~outcome.is_ignored)
     return _steps(
         matches.scores[counted],
         np.ones(len(counted), np.int64),
-        became.is_true[counted].astype(np.int64),
+        outcome.is_true[counted].astype(np.int64),
         int(matches.num_boxes[ANY_SIZE]),
     )
 
@@ -97,7 +97,7 @@ def describe(parts: Sequence[ScoreSteps], category_ids: Sequence[int]) -> dict[s
         There is no best threshold (null) without boxes or without detections.
     """
     return {
-        "iou": FOREGROUND_IOU,
+        "iou": AP50_IOU,
         "score": _DRAWN.tolist(),
         "overall": _describe(added(parts)) if parts else None,
         "per_category": [

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fcos_core.metrics.coco import (
+    AP50_IOU,
     NOTHING,
     DetectedBoxes,
     Settings,
@@ -22,10 +23,7 @@ from jobs.annotations.join import join_run
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import Row
 
-IOU = 0.5
-"""From this overlap on, a detection has found a box."""
-
-_SETTINGS = Settings(iou_thresholds=(IOU,), area_ranges=Settings().area_ranges[:1])
+_SETTINGS = Settings(iou_thresholds=(AP50_IOU,), area_ranges=Settings().area_ranges[:1])
 
 TRUE_POSITIVE, FALSE_POSITIVE, IGNORED = 1, 0, -1
 """Outcome of a detection. Ignored is a detection in a crowd region, beyond the hundredth of its
@@ -102,7 +100,7 @@ class RunGroundTruth:
         return row.image_id in self._annotated
 
     def match(self, rows: Sequence[Row]) -> list[MatchedImage]:
-        """Match the detections of rows with their ground truth, as COCO does, at ``IOU``.
+        """Match the detections of rows with their ground truth, as COCO does, at ``AP50_IOU``.
 
         Args:
             rows: annotated rows of the run, each of another image or frame.

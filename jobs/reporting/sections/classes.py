@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from fcos_core.metrics.coco import AP50_IOU, AP75_IOU
 from jobs.html import formats
 from jobs.html.charts import Figure, Series, line_chart, share_axis
 from jobs.html.section import Section
@@ -22,7 +23,7 @@ from jobs.reporting.results import Curve
 from jobs.rundir.metrics_json import CategoryMetrics, Metrics
 
 _NUM_CURVES = 8
-_OVERALL = {None: "mean of all IoUs", 0.5: "IoU 0.50", 0.75: "IoU 0.75"}
+_OVERALL = {None: "mean of all IoUs", AP50_IOU: "IoU 0.50", AP75_IOU: "IoU 0.75"}
 _SAME_IOU = 1e-6
 
 
@@ -123,7 +124,7 @@ def _largest_classes(
     own = [
         curve
         for curve in curves
-        if curve.category_id is not None and _is_same(curve.iou, 0.5) and _points(curve)
+        if curve.category_id is not None and _is_same(curve.iou, AP50_IOU) and _points(curve)
     ]
     own.sort(key=lambda curve: (-objects.get(curve.category_id or 0, 0), curve.category_id))
     series = [

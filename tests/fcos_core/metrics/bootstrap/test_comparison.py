@@ -15,7 +15,7 @@ from fcos_core.metrics.bootstrap.comparison import (
     describe_changed,
     most_changed,
 )
-from fcos_core.metrics.bootstrap.ranking import rank, wanted_boxes
+from fcos_core.metrics.bootstrap.ranking import boxes_to_find, rank
 from fcos_core.metrics.bootstrap.resampling import resample, weighted_numbers
 from fcos_core.metrics.coco import METRIC_NAMES, DetectedBoxes, Settings, by_category, match
 from tests.fcos_core.metrics.explain.test_ladder import (
@@ -32,7 +32,7 @@ FEW_THRESHOLDS = Settings(iou_thresholds=(0.5, 0.75))
 
 def matches_and_boxes(truth, detections, image_ids):
     matches = match(truth, detections, CATEGORY_IDS, FEW_THRESHOLDS, image_ids=image_ids)
-    return by_category(matches), wanted_boxes(truth, image_ids, CATEGORY_IDS, FEW_THRESHOLDS)
+    return by_category(matches), boxes_to_find(truth, image_ids, CATEGORY_IDS, FEW_THRESHOLDS)
 
 
 def slow_errors(truth, found, num_images, score_threshold):
@@ -68,11 +68,11 @@ def slow_share(box, crowd):
 )
 def test_errors_of_every_image_equal_the_slow_reading(seed, num_images, score_threshold):
     truth, found = random_rows(seed, num_images)
-    matches, wanted = matches_and_boxes(
+    matches, to_find = matches_and_boxes(
         true_boxes(truth), detected_boxes(found), np.arange(1, num_images + 1)
     )
     errors = count_errors(
-        matches, wanted, num_images, FEW_THRESHOLDS, score_threshold=score_threshold
+        matches, to_find, num_images, FEW_THRESHOLDS, score_threshold=score_threshold
     )
     expected = slow_errors(truth, found, num_images, score_threshold)
     assert [errors.boxes.tolist(), errors.found.tolist(), errors.false.tolist()] == (

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcos_core.metrics.bootstrap.intervals import describe, percentile_intervals
-from fcos_core.metrics.bootstrap.ranking import joined, rank, wanted_boxes
+from fcos_core.metrics.bootstrap.ranking import boxes_to_find, joined, rank
 from fcos_core.metrics.bootstrap.resampling import image_weights, resample, weighted_numbers
 from fcos_core.metrics.coco import (
     METRIC_NAMES,
@@ -71,8 +71,8 @@ def random_dataset(seed, num_images, *, has_ties):
 def rankings_of(truth, detections, num_images, coco):
     image_ids, category_ids = np.arange(num_images), np.array(CATEGORY_IDS)
     matches = match(truth, detections, category_ids, coco, image_ids=image_ids)
-    wanted = wanted_boxes(truth, image_ids, category_ids, coco)
-    return rank(by_category(matches), wanted, num_images, coco)
+    to_find = boxes_to_find(truth, image_ids, category_ids, coco)
+    return rank(by_category(matches), to_find, num_images, coco)
 
 
 def copied(rows, weights):
@@ -146,7 +146,7 @@ def test_boxes_of_blocks_join_to_those_of_the_whole():
 
     def some(is_chosen):
         values = {name: getattr(truth, name)[is_chosen] for name in truth.__dataclass_fields__}
-        return wanted_boxes(TrueBoxes(**values), image_ids, category_ids, Settings())
+        return boxes_to_find(TrueBoxes(**values), image_ids, category_ids, Settings())
 
     parts = joined([some(truth.image_ids >= 3), some(truth.image_ids < 3)])
     whole = some(truth.image_ids >= 0)

@@ -1,5 +1,8 @@
 """What boxes are grouped by, and counts that add up."""
 
+from functools import reduce
+from operator import add
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,7 +11,7 @@ from hypothesis import strategies as st
 from fcos_core.metrics.bpr import Cause, measure, named_rule
 from fcos_core.metrics.bpr import groups as groups_module
 from fcos_core.metrics.bpr.groups import crowding, groupings
-from fcos_core.metrics.bpr.tally import added, describe, level_name, tally
+from fcos_core.metrics.bpr.tally import describe, level_name, tally
 from tests.fcos_core.metrics.bpr.blocks import block_of, images
 
 
@@ -69,7 +72,7 @@ def test_counts_of_parts_add_up_to_those_of_the_whole(several, data):
 
     cut = data.draw(st.integers(0, len(several)))
     whole = describe(rule, counted(several))
-    assert describe(rule, added([counted(several[:cut]), counted(several[cut:])])) == whole
+    assert describe(rule, reduce(add, [counted(several[:cut]), counted(several[cut:])])) == whole
     assert whole["recalled"] + sum(whole["lost"].values()) == whole["total"]
     for name in ("area", "side", "aspect", "crowding", "class"):
         assert sum(group["total"] for group in whole[f"by_{name}"]) == whole["total"]

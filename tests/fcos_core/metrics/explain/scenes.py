@@ -145,7 +145,7 @@ def loop_matches(scene: Scene) -> dict[int, int | None]:
 
     COCO's greedy matching at IoU 0.5, of equal IoUs the last; crowds take what nothing else does.
     """
-    became: dict[int, int | None] = {}
+    outcome: dict[int, int | None] = {}
     taken: set[int] = set()
     for n in ranked(scene):
         of = scene.found[n]
@@ -163,8 +163,8 @@ def loop_matches(scene: Scene) -> dict[int, int | None]:
                 best = g
         if best is not None:
             taken.add(best)
-        became[n] = -1 if best is None and is_ignored else best
-    return became
+        outcome[n] = -1 if best is None and is_ignored else best
+    return outcome
 
 
 def loop_precision(is_true: list[bool], num_boxes: int) -> list[float]:

@@ -29,9 +29,9 @@ def described(scene: Scene):
 @settings(max_examples=25)
 def test_bins_are_those_of_plain_loops(seed: int):
     scene = random_scene(seed)
-    became = loop_matches(scene)
+    outcome = loop_matches(scene)
     expected = {}
-    for n, of in became.items():
+    for n, of in outcome.items():
         if of != -1:
             score = scene.found[n].score
             row = expected.setdefault(min(int(score * 20), 19), [0, 0, 0.0])

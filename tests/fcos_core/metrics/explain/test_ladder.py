@@ -1,13 +1,16 @@
 """The recall ladder against a slow reading of its definitions, and on an example by hand."""
 
+from functools import reduce
+from operator import add
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fcos_core.metrics.coco import DetectedBoxes, Settings, TrueBoxes, match
+from fcos_core.metrics.coco import SIZE_NAMES, DetectedBoxes, Settings, TrueBoxes, match
 from fcos_core.metrics.explain import ladder as ladder_module
-from fcos_core.metrics.explain.ladder import AREA_NAMES, added, climb, count_steps, describe
+from fcos_core.metrics.explain.ladder import count_steps, describe, ladder_boxes
 
 CATEGORY_IDS = np.array([2, 5, 9])
 CLASS_NAMES = ["cat", "dog", "owl"]
@@ -132,7 +135,7 @@ def slow_ladder(truth, found, is_assignable, score_threshold, limit):
 def fast_ladder(truth, found, is_assignable=None, *, score_threshold=0.5, limit=100):
     coco = Settings(max_detections=(1, 2, limit))
     true, detections = true_boxes(truth), detected_boxes(found)
-    climbers = climb(
+    boxes = ladder_boxes(
         true,
         detections,
         match(true, detections, CATEGORY_IDS, coco),
@@ -140,7 +143,7 @@ def fast_ladder(truth, found, is_assignable=None, *, score_threshold=0.5, limit=
         coco,
         is_assignable=None if is_assignable is None else np.array(is_assignable, np.bool_),
     )
-    return count_steps(climbers, len(CATEGORY_IDS), score_threshold=score_threshold, limit=limit)
+    return count_steps(boxes, len(CATEGORY_IDS), score_threshold=score_threshold, limit=limit)
 
 
 @settings(max_examples=20)
@@ -178,8 +181,8 @@ def test_counts_of_blocks_add_up_to_those_of_the_whole(seed, cut):
         for is_first in (True, False)
     ]
     whole = fast_ladder(truth, found)
-    assert added(halves).boxes.tolist() == whole.boxes.tolist()
-    assert added(halves).names == whole.names
+    assert reduce(add, halves).boxes.tolist() == whole.boxes.tolist()
+    assert reduce(add, halves).names == whole.names
 
 
 def test_worked_example_loses_one_box_on_every_step():
@@ -229,7 +232,7 @@ def test_what_is_lost_sums_up_by_area_and_by_class():
     truth, found = random_rows(1, 20)
     for step in describe(fast_ladder(truth, found), CLASS_NAMES, {})["steps"]:
         for what in ("boxes", "lost"):
-            assert tuple(step[f"{what}_by_area"]) == AREA_NAMES
+            assert tuple(step[f"{what}_by_area"]) == SIZE_NAMES
             assert sum(step[f"{what}_by_area"].values()) == step[what]
             assert sum(step[f"{what}_by_class"]) == step[what]
 

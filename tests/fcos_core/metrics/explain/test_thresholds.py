@@ -33,9 +33,9 @@ def left(scene: Scene, categories: tuple[int, ...], least: float) -> tuple[int, 
         [f for f in scene.found if f.category in categories and f.score >= least],
         categories,
     )
-    became = [of for of in loop_matches(kept).values() if of != -1]
+    outcome = [of for of in loop_matches(kept).values() if of != -1]
     boxes = sum(not t.is_crowd for t in kept.things)
-    return len(became), sum(of is not None for of in became), boxes
+    return len(outcome), sum(of is not None for of in outcome), boxes
 
 
 def loop_best(scene: Scene, categories: tuple[int, ...]) -> dict[str, float] | None:

@@ -15,8 +15,8 @@ class LoopTide:
 
     def __init__(self, scene: Scene):
         self.scene = scene
-        self.became = loop_matches(scene)
-        self.taken = {g for g in self.became.values() if g not in (None, -1)}
+        self.outcome = loop_matches(scene)
+        self.taken = {g for g in self.outcome.values() if g not in (None, -1)}
         self.boxes = [
             g
             for g, t in enumerate(scene.things)
@@ -36,8 +36,8 @@ class LoopTide:
         return best
 
     def verdict(self, n: int) -> str:
-        if self.became[n] is not None:
-            return "IGNORED" if self.became[n] == -1 else "FOUND"
+        if self.outcome[n] is not None:
+            return "IGNORED" if self.outcome[n] == -1 else "FOUND"
         own, own_box = self.nearest(n, is_own=True)
         other, other_box = self.nearest(n, is_own=False)
         if 0.1 <= own < 0.5:
