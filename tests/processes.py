@@ -1,10 +1,13 @@
-"""Finds processes of our own making, so that tests end those and no others."""
+"""Finds the processes that a test has started, so that it ends those and no others."""
 
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def children_below(pid: int) -> dict[int, str]:
-    """All living descendants of a process, with what they call themselves."""
+    """All living descendants of a process by process id, with their command lines."""
     parents: dict[int, int] = {}
     names: dict[int, str] = {}
     for folder in Path("/proc").iterdir():
@@ -30,6 +33,19 @@ def children_below(pid: int) -> dict[int, str]:
 
 
 def actors_below(pid: int) -> list[int]:
-    """The workers that a driver has running, whatever they are doing."""
+    """Process ids of the workers of a driver."""
     names = children_below(pid)
     return [child for child, title in names.items() if title.startswith("ray::WorkerActor")]
+
+
+def is_gone(pid: int) -> bool:
+    """Say whether a process of this machine has ended."""
+    return pid not in children_below(1)
+
+
+def wait_until(is_true: Callable[[], Any], *, timeout_s: float = 600.0) -> None:
+    """Wait for a moment; one that does not come fails the test."""
+    end = time.monotonic() + timeout_s
+    while not is_true():
+        assert time.monotonic() < end, f"not true after {timeout_s} s"
+        time.sleep(0.01)

@@ -3,9 +3,7 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +13,8 @@ import torchvision
 
 from jobs.cli.commands import main
 from jobs.rundir.directory import RunDirectory
-
-ROOT = Path(__file__).resolve().parents[2]
-FCOS = (sys.executable, "-m", "jobs.cli")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-
-def fcos(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*FCOS, *map(str, arguments)],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-def result_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    return json.loads(done.stdout.splitlines()[-1])
+from tests.commands import DONE, INTERRUPTED, fcos, run_python, started
+from tests.processes import children_below, is_gone, wait_until
 
 
 def annotate(folder: Path, images: Path) -> Path:
@@ -192,9 +172,9 @@ def test_a_usage_error_is_one_line_too(
 
 
 def test_a_process_of_its_own_exits_with_the_code_and_writes_one_line(tmp_path: Path):
-    done = fcos(tmp_path, *unknown_config_key(tmp_path))
+    done = fcos(*unknown_config_key(tmp_path), cwd=tmp_path)
 
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.code, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")
 
@@ -214,20 +194,12 @@ def test_help_and_version_wait_for_nothing_heavy(tmp_path: Path):
         "heavy = {'torch', 'ray', 'pyarrow', 'cv2', 'numpy'} & set(sys.modules);"
         "sys.exit(str(heavy) if heavy else 0)"
     )
-    helped = subprocess.run(
-        [sys.executable, "-c", probe],
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert helped.returncode == 0, helped.stderr
+    helped = run_python("-c", probe, cwd=tmp_path)
+    assert helped.code == DONE, helped.stderr
     for option in ("--weights", "--max-bad", "--dry-run", "--config", "--allow-mixed-devices"):
         assert option in helped.stdout
-    assert fcos(tmp_path, "--version").stdout.startswith("fcos-batch ")
-    assert "evaluate" in fcos(tmp_path).stdout, "no command at all gives the help"
+    assert fcos("--version", cwd=tmp_path).stdout.startswith("fcos-batch ")
+    assert "evaluate" in fcos(cwd=tmp_path).stdout, "no command at all gives the help"
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path, shared_data: Path):
@@ -235,24 +207,13 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path, shared_data: Pat
     read_end, write_end = os.pipe()
     os.close(read_end)
     with os.fdopen(write_end, "wb") as nobody_reads:
-        done = subprocess.run(
-            [
-                *FCOS,
-                "evaluate",
-                "--results",
-                str(folder / "instances_val2014_fakebbox100_results.json"),
-                "--annotations",
-                str(folder / "instances_val2014_100.json"),
-            ],
+        done = fcos(
+            *("evaluate", "--results", folder / "instances_val2014_fakebbox100_results.json"),
+            *("--annotations", folder / "instances_val2014_100.json"),
             cwd=tmp_path,
-            env=ENVIRONMENT,
             stdout=nobody_reads,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=300,
-            check=False,
         )
-    assert done.returncode == 0
+    assert done.code == DONE
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
 
@@ -297,14 +258,18 @@ def test_a_run_is_interrupted_resumed_verified_and_scored(
     ]
     run = RunDirectory(str(tmp_path / "RUN"))
 
-    interrupted = interrupt_once_begun(tmp_path, command)
-    assert interrupted.returncode == 130, interrupted.stderr
+    # As a scheduler ends it, while it starts Ray: tests/end_to_end/test_kills.py does it later.
+    with started(*command, cwd=tmp_path) as driver:
+        driver.wait_until(run.exists)
+        descendants = children_below(driver.pid)
+        driver.send(signal.SIGTERM)
+        interrupted = driver.finish()
+    assert (interrupted.code, interrupted.stdout) == (INTERRUPTED, ""), interrupted.stderr
+    assert "Traceback" not in interrupted.stderr
     assert interrupted.stderr.splitlines()[-1].startswith("error: interrupted")
-    assert run.exists()
+    wait_until(lambda: all(is_gone(pid) for pid in descendants))
 
-    done = fcos(tmp_path, *command)
-    assert done.returncode == 0, done.stderr
-    result = result_of(done)
+    result = fcos(*command, cwd=tmp_path).result()
     assert result["run"] == run.uri
     assert (result["planned"], result["ok"], result["quarantined"]) == (20, 18, 2)
     assert (result["missing"], result["duplicated"], result["skipped"]) == (0, 0, 0)
@@ -343,28 +308,3 @@ def test_a_run_is_interrupted_resumed_verified_and_scored(
     code, allowed, _ = say("evaluate", "RUN", "--annotations", annotations, "--allow-incomplete")
     assert code == 0
     assert (allowed["missing"], allowed["complete"]) == (4, False)
-
-
-def interrupt_once_begun(
-    folder: Path, command: Sequence[object]
-) -> subprocess.CompletedProcess[str]:
-    """Start a command, and send it what Ctrl-C sends once it says how much there is to do."""
-    words = [*FCOS, *map(str, command)]
-    with subprocess.Popen(
-        words,
-        cwd=folder,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        assert process.stderr is not None
-        said = ""
-        for line in process.stderr:
-            said += line
-            if "shards to do" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        out, rest = process.communicate(timeout=300)
-        return subprocess.CompletedProcess(words, process.returncode, out, said + rest)

@@ -1,30 +1,17 @@
 """Nodes that die, come, or are no good, on real clusters of three."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.ray
+from tests.commands import run_python
 
-ROOT = Path(__file__).parents[3]
-TIMEOUT_S = 500
+pytestmark = pytest.mark.ray
 
 
 def happened(scenario: str, tmp_path: Path) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.jobs.dispatch.on_a_cluster", scenario, str(tmp_path)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return run_python("-m", "tests.jobs.dispatch.on_a_cluster", scenario, tmp_path).result()
 
 
 @pytest.mark.slow
