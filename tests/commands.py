@@ -20,6 +20,9 @@ from tests.processes import children_below, wait_until
 ROOT = Path(__file__).resolve().parents[1]
 DONE, CANNOT_WORK, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
 
+are_allowed = True
+"""Whether the test that runs may start ``fcos``; tests/conftest.py asks for a marker."""
+
 TIMEOUT_S = 600
 """The limit of one command: a busy machine takes a minute to start Ray."""
 
@@ -87,49 +90,30 @@ class Running:
 
 
 @contextlib.contextmanager
-def started(
-    *arguments: object, cwd: Path | None = None, environment: Mapping[str, str] | None = None
-) -> Generator[Running]:
+def started(*arguments: object, **options: Any) -> Generator[Running]:
     """Start ``fcos``; where it still runs at the end of the block, it is killed with its children.
 
     Args:
-        arguments: of ``fcos``.
-        cwd: the folder that it runs in; an empty one by default.
-        environment: variables beside those of this process.
+        arguments: the arguments of ``fcos``.
+        options: ``cwd``, ``environment`` and ``stdout`` as for ``started_python``.
 
     Yields:
         The running command.
     """
-    with started_python("-m", "jobs.cli", *arguments, cwd=cwd, environment=environment) as running:
+    assert are_allowed, "mark what starts fcos: @pytest.mark.command, or ray when it starts Ray"
+    with started_python("-m", "jobs.cli", *arguments, **options) as running:
         yield running
 
 
-def fcos(
-    *arguments: object,
-    cwd: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-    timeout_s: float = TIMEOUT_S,
-    stdout: Any = subprocess.PIPE,
-) -> Answer:
+def fcos(*arguments: object, timeout_s: float = TIMEOUT_S, **options: Any) -> Answer:
     """Run ``fcos`` to its end; see ``started``."""
-    return run_python(
-        *("-m", "jobs.cli", *arguments),
-        cwd=cwd,
-        environment=environment,
-        timeout_s=timeout_s,
-        stdout=stdout,
-    )
+    with started(*arguments, **options) as running:
+        return running.finish(timeout_s)
 
 
-def run_python(
-    *arguments: object,
-    cwd: Path | None = None,
-    environment: Mapping[str, str] | None = None,
-    timeout_s: float = TIMEOUT_S,
-    stdout: Any = subprocess.PIPE,
-) -> Answer:
+def run_python(*arguments: object, timeout_s: float = TIMEOUT_S, **options: Any) -> Answer:
     """Run Python with these arguments (``-c`` and code, ``-m`` and a module) to its end."""
-    with started_python(*arguments, cwd=cwd, environment=environment, stdout=stdout) as running:
+    with started_python(*arguments, **options) as running:
         return running.finish(timeout_s)
 
 
@@ -140,7 +124,17 @@ def started_python(
     environment: Mapping[str, str] | None = None,
     stdout: Any = subprocess.PIPE,
 ) -> Generator[Running]:
-    """Start Python with these arguments; see ``started``."""
+    """Start Python with these arguments; where it still runs at the end of the block, kill it.
+
+    Args:
+        arguments: ``-c`` and code, or ``-m`` and a module, and what these take.
+        cwd: the folder to run in; an empty one by default.
+        environment: variables beside those of this process.
+        stdout: a file to write to; by default it is kept for the answer.
+
+    Yields:
+        The running process.
+    """
     with contextlib.ExitStack() as stack:
         process = subprocess.Popen(
             [sys.executable, *map(str, arguments)],

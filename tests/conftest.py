@@ -13,7 +13,8 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from jobs.storage.s3.client import disconnect
-from tests import s3_servers
+from tests import commands, s3_servers
+from tests.jobs.tiny_model import save_tiny
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -26,6 +27,26 @@ def pytest_configure() -> None:
     """Give each of several test processes its share of the cores."""
     if num_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_workers))
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests that use the local Ray, so that ``make test-fast`` leaves them out."""
+    for item in items:
+        if "ray" in getattr(item, "fixturenames", ()):
+            item.add_marker("ray")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let only tests with a marker start whole commands, so that ``make test-fast`` has none."""
+    marks = (item.get_closest_marker(name) for name in ("command", "ray", "slow"))
+    commands.are_allowed = any(marks)
+
+
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of a tiny model."""
+    return save_tiny(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="session")
@@ -69,3 +90,11 @@ def _s3_environment() -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _kept_threads() -> Generator[None]:
+    """Put torch's number of threads back, which a worker in this process changes."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)

@@ -17,13 +17,12 @@ import subprocess
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from tests.commands import ROOT
 from tests.processes import actors_below, children_below
 
 TIMEOUT_S = 120
-ROOT = Path(__file__).resolve().parents[2]
 
 _START_ATTEMPTS = 5
 _OBJECT_STORE_BYTES = 80 * 2**20
@@ -38,7 +37,7 @@ _HEALTH_CHECKS = {
 
 
 def cluster_environment() -> dict[str, str]:
-    """What the nodes and every driver that joins them find in their environment."""
+    """The environment of the nodes and of every driver that joins them."""
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -58,8 +57,8 @@ class Nodes:
     """The cluster, seen from the test.
 
     Attributes:
-        address: what ``--address`` takes.
-        environment: what a driver needs to join.
+        address: the value of ``--address``.
+        environment: variables that a driver needs to join.
         raylets: process ids of the nodes that may be killed; the head is not among them.
     """
 
@@ -69,7 +68,7 @@ class Nodes:
     _host: "subprocess.Popen[str]"
 
     def workers(self) -> list[int]:
-        """Process ids of all actors of ours, on whatever node."""
+        """Process ids of our actors on all nodes."""
         return actors_below(self._host.pid)
 
     def kill(self, raylet: int) -> None:
@@ -95,9 +94,9 @@ def running_nodes(
     """Start a head without room for workers, and nodes that have some.
 
     Args:
-        num_nodes: besides the head.
-        cpus_each: of each node.
-        environment: of all their processes: ``cluster_environment()`` with anything added.
+        num_nodes: the number of nodes besides the head.
+        cpus_each: the number of CPUs of each node.
+        environment: variables for all processes: ``cluster_environment()`` and more.
 
     Yields:
         The cluster.

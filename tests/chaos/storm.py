@@ -1,12 +1,9 @@
-"""One seeded storm: workers, nodes and drivers are killed until a run is complete all the same."""
+"""One seeded storm: workers, nodes and drivers of a run are killed until the run is complete."""
 
 import contextlib
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.rundir.directory import RunDirectory
-from tests.chaos.nodes import ROOT, Nodes
-
-TIMEOUT_S = 600
-"""Of one driver: a busy machine takes a minute to start Ray's workers."""
+from tests.chaos.nodes import Nodes
+from tests.commands import DONE, INCOMPLETE, TIMEOUT_S, Answer, Running, started
 
 MAX_DRIVERS = 8
 KINDS = ("worker", "worker", "node", "driver")
@@ -29,8 +24,8 @@ class Strike:
 
     Attributes:
         kind: ``worker``, ``node`` or ``driver``.
-        at: how many shards are committed by then, at least.
-        delay_s: how long after that.
+        at: the number of committed shards to wait for.
+        delay_s: the delay after that moment, in seconds.
     """
 
     kind: str
@@ -39,7 +34,7 @@ class Strike:
 
 
 def forecast(seed: int, *, num_strikes: int, num_shards: int) -> list[Strike]:
-    """Draw what will happen; some of it comes before anything is committed."""
+    """Draw the strikes; some come before any shard is committed."""
     draw = random.Random(seed)  # noqa: S311 -- guards nothing
     moments = sorted(draw.randrange(-num_shards // 5, num_shards) for _ in range(num_strikes))
     kinds = [draw.choice(KINDS) for _ in moments]
@@ -55,11 +50,11 @@ class Storm:
 
     Attributes:
         command: ``detect`` and its arguments, without the address.
-        run: its run directory.
+        run: the run directory.
         nodes: the cluster.
-        environment: of the command.
-        strikes: what happens, in order.
-        happened: what did happen, for the message of a failing test.
+        environment: variables for the command.
+        strikes: the strikes to come, in order.
+        happened: the strikes and exits so far, for the message of a failing test.
     """
 
     command: Sequence[str]
@@ -71,44 +66,33 @@ class Storm:
     _began: float = 0.0
 
     def ride_out(self) -> dict[str, Any]:
-        """Give the command again until it succeeds, and return what it says last."""
+        """Run the command again and again until it succeeds, and return its line of JSON."""
         draw = random.Random(len(self.strikes))  # noqa: S311 -- as above
         self._began = time.monotonic()
         for _ in range(MAX_DRIVERS):
-            out, err, code = self._drive(draw)
-            self._note(f"driver ended with {code}")
-            if code == 0:
-                return json.loads(out.splitlines()[-1])
-            # 3 says that it is incomplete, which in such weather may be; anything else is a bug.
-            assert code in {3, -signal.SIGKILL}, f"{self.happened}\n{err}"
+            answer = self._drive(draw)
+            self._note(f"driver ended with {answer.code}")
+            if answer.code == DONE:
+                return answer.result()
+            # A run may be incomplete after so many faults; any other exit code is a bug.
+            assert answer.code in {INCOMPLETE, -signal.SIGKILL}, f"{self.happened}\n{answer.stderr}"
         raise AssertionError(f"{MAX_DRIVERS} drivers were not enough: {self.happened}")
 
-    def _drive(self, draw: random.Random) -> tuple[str, str, int]:
-        command = [sys.executable, "-m", "jobs.cli", *self.command, "--address", self.nodes.address]
-        with subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=dict(self.environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as driver:
-            try:
-                while self.strikes and self._wait_for(driver, self.strikes[0]):
-                    self._strike(self.strikes.pop(0), driver, draw)
-                out, err = driver.communicate(timeout=TIMEOUT_S)
-            finally:
-                driver.kill()
-        return out, err, driver.returncode
+    def _drive(self, draw: random.Random) -> Answer:
+        command = [*self.command, "--address", self.nodes.address]
+        with started(*command, environment=self.environment) as driver:
+            while self.strikes and self._wait_for(driver, self.strikes[0]):
+                self._strike(self.strikes.pop(0), driver, draw)
+            return driver.finish()
 
-    def _wait_for(self, driver: "subprocess.Popen[str]", strike: Strike) -> bool:
-        """Wait for a strike's moment; say whether the driver lives to see it."""
+    def _wait_for(self, driver: Running, strike: Strike) -> bool:
+        """Wait for a strike's moment; say whether the driver still runs then."""
         end = time.monotonic() + TIMEOUT_S
-        while driver.poll() is None:
+        while not driver.has_ended():
             assert time.monotonic() < end, self.happened
             if strike.at == 0 or self._num_committed() >= strike.at:
                 time.sleep(strike.delay_s)
-                return driver.poll() is None
+                return not driver.has_ended()
             time.sleep(0.05)
         return False
 
@@ -118,10 +102,10 @@ class Storm:
     def _num_committed(self) -> int:
         return len(self.run.list_shards().shards)
 
-    def _strike(self, strike: Strike, driver: "subprocess.Popen[str]", draw: random.Random) -> None:
+    def _strike(self, strike: Strike, driver: Running, draw: random.Random) -> None:
         self._note(f"{strike.kind} at {self._num_committed()}")
         if strike.kind == "driver":
-            driver.kill()
+            driver.send(signal.SIGKILL)
         elif strike.kind == "node":
             self.nodes.kill(draw.choice(self.nodes.raylets))
             self.nodes.add()

@@ -12,7 +12,8 @@ import pytest
 
 from tests.chaos import networks
 from tests.chaos.cut_off import NUM_SHARDS, PORT
-from tests.chaos.nodes import ROOT, cluster_environment
+from tests.chaos.nodes import cluster_environment
+from tests.commands import ROOT
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -41,6 +41,7 @@ def assert_same_detections(found, expected, *, box_px, score):
     assert num_compared > len(found)
 
 
+@pytest.mark.ray
 def test_every_awkward_file_has_one_row_with_its_upright_size_or_a_true_reason(
     shared_data, tmp_path
 ):

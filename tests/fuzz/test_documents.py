@@ -231,6 +231,7 @@ def test_a_damaged_config_file_gets_one_clear_line(count: int, suffix: str, plac
 TINY = ("--weights", "tiny.safetensors")
 
 
+@pytest.mark.command
 @pytest.mark.parametrize(
     ("name", "data", "command"),
     [

@@ -1,4 +1,4 @@
-"""What the tests of jobs share: one local Ray, a tiny model, a folder of small images."""
+"""What the tests of jobs share: one local Ray and a folder of small images."""
 
 import contextlib
 import gc
@@ -10,10 +10,8 @@ from types import ModuleType
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from jobs.parallel.ray_session import connected
-from tests.jobs.tiny_model import save_tiny
 
 NUM_CPUS = 4
 SHAPES = ((48, 64), (64, 48), (40, 40))
@@ -38,12 +36,6 @@ def ray() -> Generator[ModuleType]:
 
 
 @pytest.fixture(scope="session")
-def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of a tiny model."""
-    return save_tiny(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty seeded images of three shapes in turn, among them a broken and an empty file."""
     folder = tmp_path_factory.mktemp("images")
@@ -56,11 +48,3 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "05.png").write_bytes(whole[: len(whole) // 2])
     (folder / "11.png").write_bytes(b"")
     return folder
-
-
-@pytest.fixture
-def _kept_threads() -> Generator[None]:
-    """Put torch's number of threads back, which a worker in this process changes."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)

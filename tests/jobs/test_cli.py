@@ -171,6 +171,7 @@ def test_a_usage_error_is_one_line_too(
     assert expected in err
 
 
+@pytest.mark.command
 def test_a_process_of_its_own_exits_with_the_code_and_writes_one_line(tmp_path: Path):
     done = fcos(*unknown_config_key(tmp_path), cwd=tmp_path)
 
@@ -188,6 +189,7 @@ def test_a_bug_is_not_swallowed(monkeypatch: pytest.MonkeyPatch):
         main(["verify", "RUN"])
 
 
+@pytest.mark.command
 def test_help_and_version_wait_for_nothing_heavy(tmp_path: Path):
     probe = (
         "import sys, jobs.cli; sys.argv = ['fcos', 'detect', '--help']; jobs.cli.main();"
@@ -202,6 +204,7 @@ def test_help_and_version_wait_for_nothing_heavy(tmp_path: Path):
     assert "evaluate" in fcos(cwd=tmp_path).stdout, "no command at all gives the help"
 
 
+@pytest.mark.command
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path, shared_data: Path):
     folder = shared_data / "coco_results"
     read_end, write_end = os.pipe()

@@ -19,8 +19,6 @@ from jobs.rundir.shard_reading import read_shard
 from jobs.rundir.shard_writing import commit_shard, encode_shard
 from tests.jobs.tiny_model import save_tiny
 
-pytestmark = pytest.mark.ray
-
 
 @pytest.fixture
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,8 +15,6 @@ from tests.commands import fcos, started
 from tests.jobs.worker.runs import begin_run, record_run, worker_settings
 from tests.s3_servers import SECRET_KEY
 
-pytestmark = pytest.mark.ray
-
 SHARD_SIZE = 2
 CONFIG = """\
 inputs: [{s3}/coco.json]
@@ -75,8 +73,8 @@ def result_without_secrets(*arguments: str) -> dict[str, Any]:
     return answer.result()
 
 
+@pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.usefixtures("_kept_threads")
 def test_the_whole_job_on_s3_survives_its_driver_and_leaks_no_secret(
     s3: str, tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

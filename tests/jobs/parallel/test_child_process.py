@@ -13,7 +13,7 @@ from fcos_core.errors import VideoError
 from jobs.parallel.child_process import Child, ChildDiedError
 from jobs.parallel.map_blocks import TaskCrashed, map_in_children
 from tests.commands import run_python
-from tests.processes import is_gone, wait_until
+from tests.processes import children_below, is_gone, wait_until
 
 
 def do(what: str, *, seen: Path | None = None) -> str:

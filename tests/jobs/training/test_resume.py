@@ -56,6 +56,7 @@ def whole(settings) -> Path:
     return Path(settings["out"])
 
 
+@pytest.mark.command
 def test_a_kill_changes_no_bit(settings, whole, tmp_path):
     out, again = tmp_path / "out", settings | {"out": str(tmp_path / "out")}
     with started_training(again, tmp_path) as training:
@@ -71,6 +72,7 @@ def test_a_kill_changes_no_bit(settings, whole, tmp_path):
     assert not list(out.glob(".tmp*"))
 
 
+@pytest.mark.command
 def test_an_interrupted_training_exits_with_130_and_can_be_resumed(settings, tmp_path):
     out = tmp_path / "out"
     with started_training(settings | {"out": str(out), "steps": 4000}, tmp_path) as training:
