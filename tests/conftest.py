@@ -8,6 +8,8 @@ import uuid
 from collections.abc import Generator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -16,6 +18,7 @@ from jobs.storage.s3.client import disconnect
 from tests import commands, s3_servers
 from tests.jobs.tiny_model import save_tiny
 
+SHAPES = ((48, 64), (64, 48), (40, 40))
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -31,10 +34,13 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests that use the local Ray, so that ``make test-fast`` leaves them out."""
+    """Mark tests by what they start, so that ``make test-fast`` can leave them out."""
     for item in items:
-        if "ray" in getattr(item, "fixturenames", ()):
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if "ray" in fixtures:
             item.add_marker("ray")
+        if fixtures & {"s3_server", "browser"}:
+            item.add_marker("server")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -47,6 +53,21 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of a tiny model."""
     return save_tiny(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty seeded images of three shapes in turn, among them a broken and an empty file."""
+    folder = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(7)
+    for i in range(20):
+        height, width = SHAPES[i % len(SHAPES)]
+        pixels = cv2.GaussianBlur(random.integers(0, 256, (height, width, 3), np.uint8), (7, 7), 2)
+        assert cv2.imwrite(str(folder / f"{i:02d}.png"), pixels)
+    whole = (folder / "05.png").read_bytes()
+    (folder / "05.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "11.png").write_bytes(b"")
+    return folder
 
 
 @pytest.fixture(scope="session")
