@@ -1,12 +1,12 @@
-"""A Ray cluster of several nodes on this machine, whose raylets can be killed like machines.
+"""A Ray cluster of several nodes on this machine, whose nodes can be killed like machines.
 
 The nodes belong to a process of their own (``python -m tests.chaos.nodes``), so that the test's own
-Ray is not touched. It ends when its standard input does, and with it all nodes.
+Ray is not affected. It ends when its standard input ends, and with it all nodes.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportMissingTypeStubs=false, reportPrivateUsage=false
-# Ray's cluster has no types, and its nodes' processes no public name
+# Ray has no types, and no public name for the processes of a node
 
 import contextlib
 import json
@@ -27,7 +27,7 @@ TIMEOUT_S = 120
 _START_ATTEMPTS = 5
 _OBJECT_STORE_BYTES = 80 * 2**20
 
-# A node is given up after 4 s instead of 30: a storm is to be over soon.
+# A node is taken for dead after 4 s instead of 30, so that a test is short.
 _HEALTH_CHECKS = {
     "health_check_initial_delay_ms": 2000,
     "health_check_period_ms": 1000,
@@ -37,7 +37,7 @@ _HEALTH_CHECKS = {
 
 
 def cluster_environment() -> dict[str, str]:
-    """The environment of the nodes and of every driver that joins them."""
+    """The environment of the nodes and of every driver that connects to them."""
     return {
         **os.environ,
         "PYTHONPATH": str(ROOT),
@@ -57,9 +57,9 @@ class Nodes:
     """The cluster, seen from the test.
 
     Attributes:
-        address: the value of ``--address``.
-        environment: variables that a driver needs to join.
-        raylets: process ids of the nodes that may be killed; the head is not among them.
+        address: value of ``--address``.
+        environment: of a driver that connects to the cluster.
+        raylets: process ids of the nodes that may be killed, without the head.
     """
 
     address: str
@@ -68,11 +68,11 @@ class Nodes:
     _host: "subprocess.Popen[str]"
 
     def workers(self) -> list[int]:
-        """Process ids of our actors on all nodes."""
+        """Process ids of the workers on all nodes."""
         return actors_below(self._host.pid)
 
     def kill(self, raylet: int) -> None:
-        """Let a node die at once, as when its machine's power goes."""
+        """Kill a node at once, like a power cut of its machine."""
         self.raylets.remove(raylet)
         below = children_below(raylet)
         for pid in (raylet, *below):
@@ -80,7 +80,7 @@ class Nodes:
                 os.kill(pid, signal.SIGKILL)
 
     def add(self) -> None:
-        """Let another machine join."""
+        """Add another node."""
         assert self._host.stdin is not None
         self._host.stdin.write("add\n")
         self._host.stdin.flush()
@@ -91,12 +91,12 @@ class Nodes:
 def running_nodes(
     num_nodes: int, *, cpus_each: int, environment: Mapping[str, str]
 ) -> Generator[Nodes]:
-    """Start a head without room for workers, and nodes that have some.
+    """Start a head without CPUs, and nodes with CPUs.
 
     Args:
-        num_nodes: the number of nodes besides the head.
-        cpus_each: the number of CPUs of each node.
-        environment: variables for all processes: ``cluster_environment()`` and more.
+        num_nodes: number of nodes besides the head.
+        cpus_each: CPUs of each node.
+        environment: of all processes of the cluster: ``cluster_environment()``, with additions.
 
     Yields:
         The cluster.
@@ -105,18 +105,18 @@ def running_nodes(
     for attempt in range(1, _START_ATTEMPTS + 1):
         with _hosted(command, environment) as host:
             try:
-                said = _answer(host)
+                answer = _answer(host)
             except _HostEndedError:
-                # On a machine so busy that Ray's own limit of 30 s for a node passes.
+                # Ray's limit of 30 s for the start of a node has passed on a busy machine.
                 if attempt == _START_ATTEMPTS:
                     raise
                 continue
-            yield Nodes(said["address"], environment, said["raylets"], host)
+            yield Nodes(answer["address"], environment, answer["raylets"], host)
         return
 
 
 class _HostEndedError(Exception):
-    """The process that holds the nodes is gone."""
+    """The process that holds the nodes has ended."""
 
 
 @contextlib.contextmanager
@@ -160,7 +160,7 @@ def _answer(host: "subprocess.Popen[str]") -> dict[str, Any]:
 
 def _serve(num_nodes: int, cpus_each: int) -> None:
     """Hold the nodes until standard input ends."""
-    # Ray writes to stdout as it likes; the test reads JSON there.
+    # The test reads JSON from stdout, so Ray's own output goes to stderr.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     from ray.cluster_utils import Cluster
@@ -179,23 +179,21 @@ def _serve(num_nodes: int, cpus_each: int) -> None:
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:
                 node = cluster.add_node(num_cpus=cpus_each, object_store_memory=_OBJECT_STORE_BYTES)
-            except (
-                Exception
-            ) as error:  # as above, by either of two limits; the late one does no harm
+            except Exception as error:  # Ray's limit has passed; a node that starts late is unused
                 if type(error) not in {Exception, TimeoutError} or attempt == _START_ATTEMPTS:
                     raise
             else:
                 return node.all_processes["raylet"][0].process.pid
         raise AssertionError
 
-    def say(**what: Any) -> None:
-        answers.write(json.dumps(what) + "\n")
+    def send(**fields: Any) -> None:
+        answers.write(json.dumps(fields) + "\n")
         answers.flush()
 
-    say(address=cluster.address, raylets=[add() for _ in range(num_nodes)])
+    send(address=cluster.address, raylets=[add() for _ in range(num_nodes)])
     for line in sys.stdin:
         assert line.strip() == "add"
-        say(raylet=add())
+        send(raylet=add())
     cluster.shutdown()
 
 

@@ -1,4 +1,4 @@
-"""One seeded storm: workers, nodes and drivers of a run are killed until the run is complete."""
+"""One seeded storm: a run during which workers, nodes and drivers are killed."""
 
 import contextlib
 import os
@@ -20,12 +20,12 @@ KINDS = ("worker", "worker", "node", "driver")
 
 @dataclass(frozen=True)
 class Strike:
-    """Something that is killed.
+    """One kill.
 
     Attributes:
         kind: ``worker``, ``node`` or ``driver``.
-        at: the number of committed shards to wait for.
-        delay_s: the delay after that moment, in seconds.
+        at: number of committed shards for which the kill waits.
+        delay_s: pause after that.
     """
 
     kind: str
@@ -33,9 +33,9 @@ class Strike:
     delay_s: float
 
 
-def forecast(seed: int, *, num_strikes: int, num_shards: int) -> list[Strike]:
-    """Draw the strikes; some come before any shard is committed."""
-    draw = random.Random(seed)  # noqa: S311 -- guards nothing
+def draw_strikes(seed: int, *, num_strikes: int, num_shards: int) -> list[Strike]:
+    """Draw the kills of a storm; some come before any shard is committed."""
+    draw = random.Random(seed)  # noqa: S311 -- no security
     moments = sorted(draw.randrange(-num_shards // 5, num_shards) for _ in range(num_strikes))
     kinds = [draw.choice(KINDS) for _ in moments]
     return [
@@ -46,15 +46,15 @@ def forecast(seed: int, *, num_strikes: int, num_shards: int) -> list[Strike]:
 
 @dataclass
 class Storm:
-    """The run of a command under strikes.
+    """The run of a command during a storm.
 
     Attributes:
         command: ``detect`` and its arguments, without the address.
         run: the run directory.
         nodes: the cluster.
-        environment: variables for the command.
-        strikes: the strikes to come, in order.
-        happened: the strikes and exits so far, for the message of a failing test.
+        environment: of the command.
+        strikes: kills that are still to come, in order.
+        happened: what has happened, for the message of a failing test.
     """
 
     command: Sequence[str]
@@ -65,8 +65,8 @@ class Storm:
     happened: list[str]
     _began: float = 0.0
 
-    def ride_out(self) -> dict[str, Any]:
-        """Run the command again and again until it succeeds, and return its line of JSON."""
+    def run_until_complete(self) -> dict[str, Any]:
+        """Give the command again until it succeeds, and return its last line of output."""
         draw = random.Random(len(self.strikes))  # noqa: S311 -- as above
         self._began = time.monotonic()
         for _ in range(MAX_DRIVERS):
@@ -74,7 +74,7 @@ class Storm:
             self._note(f"driver ended with {answer.code}")
             if answer.code == DONE:
                 return answer.result()
-            # A run may be incomplete after so many faults; any other exit code is a bug.
+            # A storm may leave the run incomplete; other codes are bugs.
             assert answer.code in {INCOMPLETE, -signal.SIGKILL}, f"{self.happened}\n{answer.stderr}"
         raise AssertionError(f"{MAX_DRIVERS} drivers were not enough: {self.happened}")
 
@@ -86,7 +86,7 @@ class Storm:
             return driver.finish()
 
     def _wait_for(self, driver: Running, strike: Strike) -> bool:
-        """Wait for a strike's moment; say whether the driver still runs then."""
+        """Wait for the moment of a kill; return whether the driver is still running then."""
         end = time.monotonic() + TIMEOUT_S
         while not driver.has_ended():
             assert time.monotonic() < end, self.happened
@@ -117,7 +117,7 @@ class Storm:
 def detect_command(
     inputs: str, out: str, weights: str | Path, *, num_actors: int, shard_size: int
 ) -> list[str]:
-    """The command of a storm: small shards, one thread each."""
+    """The command of a storm: small shards, one thread per actor."""
     return [
         *("detect", inputs, "--out", out, "--weights", str(weights)),
         *("--shard-size", str(shard_size), "--batch-size", "2"),

@@ -1,6 +1,6 @@
-"""Workers, nodes and drivers die, and the finished run holds exactly what an undisturbed one holds.
+"""Whatever is killed, the finished run has exactly the rows of an undisturbed run.
 
-Images and run lie on a real S3 server, and a fifth of all requests to it go wrong.
+Images and run lie on a real S3 server, and a fifth of all requests fail.
 """
 
 from collections.abc import Generator
@@ -16,7 +16,7 @@ from jobs.storage import join
 from tests import s3_servers
 from tests.chaos.nodes import Nodes, cluster_environment, running_nodes
 from tests.chaos.proxy import FaultProxy, Faults
-from tests.chaos.storm import KINDS, Storm, detect_command, forecast
+from tests.chaos.storm import KINDS, Storm, detect_command, draw_strikes
 from tests.commands import fcos
 
 pytestmark = pytest.mark.ray
@@ -24,19 +24,18 @@ pytestmark = pytest.mark.ray
 NUM_IMAGES = 60
 SHARD_SIZE = 3
 CUT_OFF = 17
-SHORT, SHORT_STRIKES = 41, 3  # this seed strikes a worker, then a driver, then a node
+SHORT, SHORT_STRIKES = 41, 3  # this seed kills a worker, then a driver, then a node
 SEEDS, STRIKES = range(100, 150), 6
 
-CALM, FOUL = 0.0, 0.2
-"""Shares of requests that go wrong."""
+FAULT_RATE = 0.2
 
 STALL_S, READ_TIMEOUT_S = 5.0, 2.0  # the client gives up on a stalled answer
 
 
 @pytest.fixture(scope="module")
 def proxy(s3_server: s3_servers.S3Server) -> Generator[FaultProxy]:
-    """What stands between everybody and the server; calm at first."""
-    with FaultProxy(s3_server.endpoint, Faults(rate=CALM)) as proxy:
+    """The proxy in front of the server; no request fails at first."""
+    with FaultProxy(s3_server.endpoint, Faults(rate=0.0)) as proxy:
         yield proxy
 
 
@@ -46,7 +45,7 @@ def nodes(s3_server: s3_servers.S3Server, proxy: FaultProxy) -> Generator[Nodes]
         **cluster_environment(),
         **s3_server.environment(),
         "AWS_ENDPOINT_URL_S3": proxy.endpoint,
-        # Adaptive retries would slow down to two requests a second in steady rain.
+        # Adaptive retries would slow down to two requests a second.
         "AWS_RETRY_MODE": "standard",
         "FCOS_S3_READ_TIMEOUT_S": str(READ_TIMEOUT_S),
     }
@@ -72,7 +71,7 @@ def images(s3_server: s3_servers.S3Server) -> str:
 
 @pytest.fixture(scope="module")
 def undisturbed(nodes: Nodes, images: str, tiny_weights: Path) -> dict[str, Any]:
-    """What the run comes to when nothing happens."""
+    """The last line of output of the undisturbed run."""
     out = f"s3://{s3_servers.BUCKET}/storm/undisturbed"
     command = detect_command(images, out, tiny_weights, num_actors=2, shard_size=SHARD_SIZE)
     return fcos(*command, "--address", nodes.address, environment=nodes.environment).result()
@@ -98,21 +97,21 @@ def test_a_storm_changes_no_bit(
         RunDirectory(out),
         nodes,
         nodes.environment,
-        forecast(seed, num_strikes=num_strikes, num_shards=NUM_IMAGES // SHARD_SIZE),
+        draw_strikes(seed, num_strikes=num_strikes, num_shards=NUM_IMAGES // SHARD_SIZE),
         [],
     )
     proxy.met.clear()
-    proxy.faults = Faults(seed=seed, rate=FOUL, stall_s=STALL_S)
+    proxy.faults = Faults(seed=seed, rate=FAULT_RATE, stall_s=STALL_S)
     try:
-        result = storm.ride_out()
+        found = storm.run_until_complete()
     finally:
-        proxy.faults = Faults(rate=CALM)
+        proxy.faults = Faults(rate=0.0)
     print(f"seed {seed}: {', '.join(storm.happened)}; {dict(proxy.met)}")  # noqa: T201
     same = ("digest", "digest_class", "planned", "ok", "quarantined", "missing", "duplicated")
-    assert {key: result[key] for key in same} == {key: undisturbed[key] for key in same}
-    assert (result["missing"], result["duplicated"], result["quarantined"]) == (0, 0, 1)
+    assert {key: found[key] for key in same} == {key: undisturbed[key] for key in same}
+    assert (found["missing"], found["duplicated"], found["quarantined"]) == (0, 0, 1)
     verified = fcos("verify", out, environment=nodes.environment).result()
     assert verified["digest"] == undisturbed["digest"]
     if seed == SHORT:
-        struck = " ".join(storm.happened)
-        assert all(f"{kind} at" in struck for kind in KINDS), struck
+        happened = " ".join(storm.happened)
+        assert all(f"{kind} at" in happened for kind in KINDS), happened
