@@ -7,7 +7,7 @@ from typing import Any
 
 
 def children_below(pid: int) -> dict[int, str]:
-    """All living descendants of a process by process id, with their command lines."""
+    """All running descendants of a process, with their command lines."""
     parents: dict[int, int] = {}
     names: dict[int, str] = {}
     for folder in Path("/proc").iterdir():
@@ -19,7 +19,7 @@ def children_below(pid: int) -> dict[int, str]:
                 (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             )
         except OSError:
-            continue  # it ended while we looked
+            continue  # it has just ended
         state, parent = status.rpartition(")")[2].split()[:2]
         if state != "Z":
             parents[int(folder.name)] = int(parent)
@@ -33,7 +33,7 @@ def children_below(pid: int) -> dict[int, str]:
 
 
 def actors_below(pid: int) -> list[int]:
-    """Process ids of the workers of a driver."""
+    """The process ids of the workers of a driver."""
     names = children_below(pid)
     return [child for child, title in names.items() if title.startswith("ray::WorkerActor")]
 
