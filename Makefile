@@ -36,7 +36,7 @@ test: $(STAMP) $(BROWSER)
 
 # For the minutes between: what starts no Ray, command, S3 server or browser, and no long random search.
 test-fast: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not (gpu or slow or storm or ray or command or server or thorough)'
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not (gpu or slow or storm or ray or command or server or long)'
 
 # Slow tests: full-size photos against torchvision, thousands of random datasets against pycocotools.
 test-slow: $(STAMP)

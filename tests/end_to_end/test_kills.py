@@ -1,6 +1,6 @@
-"""Runs over videos and images, killed or interrupted, and resumed: no frame is lost or doubled.
+"""Killed and interrupted runs over videos and images, resumed: no frame is lost or doubled.
 
-Whatever dies and when, the digest is that of an undisturbed run, and no process stays behind.
+Drivers and workers die at any moment: the digest stays that of an undisturbed run.
 """
 
 import contextlib

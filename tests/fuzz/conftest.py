@@ -15,7 +15,7 @@ def cases(few: int, many: int) -> pytest.MarkDecorator:
         many: as many as some minutes allow.
     """
     sizes = [
-        pytest.param(few, id="few", marks=pytest.mark.thorough),
+        pytest.param(few, id="few", marks=pytest.mark.long),
         pytest.param(many, id="many", marks=pytest.mark.slow),
     ]
     return pytest.mark.parametrize("count", sizes)

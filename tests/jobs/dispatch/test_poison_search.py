@@ -16,6 +16,8 @@ from tests.jobs.dispatch.scripted_workers import Sick, Sickening, Touchy, Weary,
 from tests.jobs.worker.runs import settings_without_a_model
 from tests.processes import children_below, is_gone, wait_until
 
+pytestmark = pytest.mark.long
+
 LIMITS = ExaminationLimits(start_s=300.0, item_s=300.0, row_s=0.0, total_s=600.0)
 
 
