@@ -1,4 +1,4 @@
-"""Mutated images through the decoder, in a process that a decoder may take down with it."""
+"""Mutated images through the decoder, in a process that a decoder may crash."""
 
 import json
 from pathlib import Path

@@ -73,7 +73,7 @@ def place(tmp_path: Path, tiny_weights: Path) -> Path:
 def run_cases(
     file: Path, count: int, make: Callable[[np.random.Generator, int], bytes], *command: object
 ) -> None:
-    """Give a command about so many versions of a file; some of them must be refused."""
+    """Run a command on many versions of a file; at least one must be refused."""
     codes: list[int] = []
     for number in range(count):
         data = make(np.random.default_rng([SEED, number]), number)

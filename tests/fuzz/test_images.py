@@ -1,4 +1,4 @@
-"""Mutated images through the whole command: no crash, and every one of them accounted for."""
+"""Mutated images through the whole command: no crash, and one row for each."""
 
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyarrow has no types
