@@ -119,7 +119,7 @@ change from one pixel to the next. `cockatoo` has all of its chroma.
 ## Ahead of the model
 
 {ahead.num_frames} frames of 1080p through a worker's loader, one decoding thread:
-{ahead.decode_s:.1f} s without a consumer to wait for. With a model that takes as long as decoding (it
+{ahead.decode_s:.1f} s without a slow consumer. With a model that takes as long as decoding (it
 sleeps, as one waits for a GPU) {ahead.both_s:.1f} s: {ahead.both_s / ahead.decode_s:.2f} times
 the longer of the two; their sum would be 2.
 
