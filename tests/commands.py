@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,7 @@ def started_python(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     stdout: Any = subprocess.PIPE,
+    prefix: Sequence[str] = (),
 ) -> Generator[Running]:
     """Start Python with these arguments; where it still runs at the end of the block, kill it.
 
@@ -131,13 +132,14 @@ def started_python(
         cwd: the folder to run in; an empty one by default.
         environment: variables beside those of this process.
         stdout: a file to write to; by default it is kept for the answer.
+        prefix: a command that runs Python, such as ``ip netns exec``.
 
     Yields:
         The running process.
     """
     with contextlib.ExitStack() as stack:
         process = subprocess.Popen(
-            [sys.executable, *map(str, arguments)],
+            [*prefix, sys.executable, *map(str, arguments)],
             cwd=cwd or stack.enter_context(tempfile.TemporaryDirectory()),
             env={
                 **os.environ,

@@ -1,4 +1,4 @@
-"""A machine that the network loses, for good or for a while."""
+"""A machine that the network loses, for good or for two seconds."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ import pytest
 from tests.chaos import networks
 from tests.chaos.cut_off import NUM_SHARDS, PORT
 from tests.chaos.nodes import cluster_environment
-from tests.commands import ROOT
+from tests.commands import run_python
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -36,7 +36,7 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture
 def cable(environment: dict[str, str]) -> Generator[networks.Cable]:
-    """Two machines, with a Ray node each; the first one's is the head."""
+    """Two machines with a Ray node each; the first is the head."""
     if (missing := networks.why_not()) is not None:
         pytest.skip(missing)
     with networks.joined() as cable, contextlib.ExitStack() as nodes:
@@ -65,7 +65,7 @@ def ray_node(name: str, arguments: Sequence[str], environment: dict[str, str]) -
             assert node.stdout is not None
             for line in node.stdout:
                 said.append(line)
-                if "--block" in line:  # "it will now block": it has started
+                if "--block" in line:  # the node has started
                     break
             else:
                 raise AssertionError("".join(said))
@@ -77,31 +77,25 @@ def ray_node(name: str, arguments: Sequence[str], environment: dict[str, str]) -
 def happened(
     cable: networks.Cable, environment: dict[str, str], notes: Path, *, mended_s: float
 ) -> dict[str, Any]:
-    driver = [sys.executable, "-m", "tests.chaos.cut_off", cable.here, cable.there, str(notes)]
-    done = subprocess.run(
-        networks.command_in(cable.here, [*driver, str(mended_s)]),
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return run_python(
+        *("-m", "tests.chaos.cut_off", cable.here, cable.there, notes, mended_s),
+        prefix=networks.command_in(cable.here, []),
+        environment=environment,
+        timeout_s=TIMEOUT_S,
+    ).result()
 
 
 def test_shards_of_a_machine_that_is_cut_off_go_to_others_and_cost_no_attempt(
     cable: networks.Cable, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    told = happened(cable, environment, tmp_path, mended_s=0)
-    assert told["was_cut"]
-    assert told["shards"] == list(range(NUM_SHARDS))  # with max_attempts=1: none was counted
+    found = happened(cable, environment, tmp_path, mended_s=0)
+    assert found["was_cut"]
+    assert found["shards"] == list(range(NUM_SHARDS))  # with max_attempts=1: none was counted
 
 
 def test_a_cable_that_is_out_for_a_moment_costs_nothing(
     cable: networks.Cable, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    told = happened(cable, environment, tmp_path, mended_s=2)
-    assert told["was_cut"]
-    assert told["shards"] == list(range(NUM_SHARDS))
+    found = happened(cable, environment, tmp_path, mended_s=2)
+    assert found["was_cut"]
+    assert found["shards"] == list(range(NUM_SHARDS))
