@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 BROWSER := .venv/.browser
 
-.PHONY: setup demo test test-slow fuzz storms check format lock bench s3-second clean
+.PHONY: setup demo test test-fast test-slow fuzz storms check format lock bench s3-second clean
 
 setup: $(STAMP) $(BROWSER)
 
@@ -17,8 +17,8 @@ $(STAMP): pyproject.toml constraints.txt
 		|| $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# Pages and videos are tested in a real browser. Debian's is asked for once, where it may be; without it (no
-# root, no apt-get, no network) those tests say so and are skipped: this never fails.
+# Pages and videos are tested in a real browser. Debian's is installed once, where that is possible; without it (no
+# root, no apt-get, no network) those tests are skipped and say why: this target never fails.
 APT := DEBIAN_FRONTEND=noninteractive timeout 480 apt-get -qq -o Acquire::Retries=1 -o Acquire::http::Timeout=20
 $(BROWSER): $(STAMP)
 	@command -v chromium || command -v chromium-browser || command -v google-chrome \
@@ -30,21 +30,25 @@ $(BROWSER): $(STAMP)
 demo: $(STAMP)
 	$(BIN)/fcos demo --out demo-run
 
-# Two processes; files stay whole, for what they share, and in order, for the longest come first.
+# Two processes. A file stays in one process, whose fixtures its tests share; the order of files stays, longest first.
 test: $(STAMP) $(BROWSER)
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# For the minutes between: what starts no Ray, command, S3 server or browser, and no long random search.
+test-fast: $(STAMP)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not (gpu or slow or storm or ray or command or server or long)'
 
 # Slow tests: full-size photos against torchvision, thousands of random datasets against pycocotools.
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
 
-# Thousands of damaged images, videos, annotations, archives, settings and shards: make fuzz SEED=7 for others.
+# Thousands of damaged images, videos, annotations, archives, settings and shards; other ones with make fuzz SEED=7.
 SEED ?= 0
 fuzz: $(STAMP)
 	FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz tests/fuzz/test_mutated_videos.py -m 'slow or not slow'
 
-# Fifty long seeded storms for a night: workers, nodes and drivers die while S3 fails now and then. And the two short
-# ones that every test run has, and a network that loses a machine.
+# Fifty long seeded storms for a night: workers, nodes and drivers die while a fifth of all S3 requests fail. Also the
+# short one of every test run, and a network that loses a machine.
 storms: $(STAMP)
 	$(BIN)/pytest tests/chaos -m ray -rP
 
@@ -58,10 +62,10 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The tests of S3 once more, against a second implementation.
+# The S3 tests against a second implementation of S3.
 s3-second: $(STAMP)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python 'moto[server]'
-	$(BIN)/pytest -k moto tests/jobs/storage tests/jobs/worker/test_s3_run.py tests/jobs/test_on_s3.py
+	$(BIN)/pytest -k moto tests/jobs/storage tests/jobs/worker/test_s3_run.py tests/end_to_end/test_on_s3.py
 
 # The installed versions, names and numbers only.
 lock: $(STAMP)

@@ -1,4 +1,4 @@
-"""What it costs to hand out shards: actors that only sleep, so that all else is overhead.
+"""What dispatching shards costs: actors only sleep, so that all other time is overhead.
 
 ``python benchmarks/bench_dispatch.py`` dispatches 100,000 items in 2,000 shards to actors that
 sleep for a second per shard, and again to actors that do not sleep at all. It writes a page of
@@ -32,7 +32,7 @@ MIB = 2**20
 
 
 class Sleeper:
-    """A worker that sleeps as long as the name of its run says, and notes when it did.
+    """A worker that sleeps as long as the name of its run says, and records when.
 
     It stands in for ``Worker`` through the seam that ``dispatch`` has for it, in the same actor,
     and loads neither torch nor a model. Like a worker it answers for a shard one call later.
@@ -59,10 +59,10 @@ class Sleeper:
         return outcomes
 
     def warm_up(self) -> None:
-        """Nothing is to be warmed."""
+        """Do nothing: there is no model."""
 
     def run_trial(self, item: ManifestItem) -> None:
-        """Nothing dies here."""
+        """Do nothing: no item is a suspect."""
 
 
 def _receipt(shard: Shard, seconds: float) -> Receipt:
@@ -87,9 +87,9 @@ class Measured:
         seconds: from the first shard's begin to the last one's end.
         working: share of the actors' time, each from its first to its last shard, that was sleep.
         gap_ms: median time of an actor between two shards.
-        worst_gap_ms: the longest of them.
+        worst_gap_ms: the longest gap.
         driver_mib: the driver's peak memory, its imports included.
-        grown_mib: what of it came while shards were handed out.
+        grown_mib: the part of this peak that came during dispatch.
     """
 
     num_actors: int
@@ -204,9 +204,9 @@ def report(
     columns = [
         *("a shard takes", "actors", "first to last shard", "actor time spent working"),
         *("gap between two shards of an actor, median", "worst gap", "wall time per shard"),
-        *("driver's peak memory", "of it, while dispatching"),
+        *("driver's peak memory", "grown while dispatching"),
     ]
-    return f"""# Dispatch: what it costs to hand out shards
+    return f"""# What dispatching shards costs
 
 {head}
 

@@ -2,7 +2,7 @@
 
 The keys come from ``listing_server.py``, a process of its own that answers ListObjectsV2 from a
 counter; what is timed is our side: listing, order, numbers and shards, and writing the manifest.
-Each plan is drawn up in a fresh process. Writes ``results/<date>_<hardware>_planning.md``.
+Each plan is made in a fresh process. Writes ``results/<date>_<hardware>_planning.md``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MIB = 2**20
 
 
 def main() -> int:
-    """Run the benchmark, or one plan of it.
+    """Run the benchmark, or only one of its plans.
 
     Returns:
         0.
@@ -83,7 +83,7 @@ def plan(out: str) -> dict[str, Any]:
 
 
 def one_plan(environment: dict[str, str]) -> dict[str, Any]:
-    """Draw up a plan in a process of its own."""
+    """Plan a run in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         done = subprocess.run(  # noqa: S603 -- our own command
             [sys.executable, __file__, "--plan", f"{folder}/run"],
@@ -125,10 +125,10 @@ def page(keys: int, rounds: int, rows: list[str]) -> str:
     )
     return (
         f"# Planning {keys:,} keys on S3\n\n{head}\n\n"
-        "| bucket | list s | keys/s | write s | total s | CPU s | peak MiB | of it before | "
+        "| bucket | list s | keys/s | write s | total s | CPU s | peak MiB | MiB before | "
         "manifest MiB |\n|---|---|---|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
         "The server runs beside it on the same cores. `peak MiB` is the most that the driver had "
-        "resident (`ru_maxrss`),\n`of it before` what Python and its libraries take before the "
+        "resident (`ru_maxrss`),\n`MiB before` what Python and its libraries take before the "
         "first key.\n"
     )
 

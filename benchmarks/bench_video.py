@@ -31,9 +31,9 @@ from contestants import FCOS as COMMAND
 from contestants import HERE, environment
 from machine import page_name
 from process_tree import Measured, measure
-from video_decoders import Decode, contestants, pyav_exact
-from video_files import CLIPS, Clip, make, repeat
-from video_report import Actors, Ahead, Memory, Page, Rates, Unlike, make_page
+from video.decoders import Decode, contestants, pyav_exact
+from video.files import CLIPS, Clip, make, repeat
+from video.report import Actors, Ahead, Memory, Page, Rates, Unlike, make_page
 
 from fcos_core import FCOS, Category, save_checkpoint
 from fcos_core.config import BackboneConfig, HeadConfig, InputConfig, improved

@@ -1,4 +1,4 @@
-"""What a measurement was made on, for the head of every page of results."""
+"""The machine and versions of a measurement, for the head of every page of results."""
 
 from __future__ import annotations
 

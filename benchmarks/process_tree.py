@@ -1,4 +1,4 @@
-"""Runs a command and measures it, with all processes that come of it, and what disturbed it."""
+"""Runs a command and measures it with all its descendants, and the load of other programs."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def measure(command: Sequence[str], environment: Mapping[str, str], log: Path) -
 
     Args:
         command: program and arguments.
-        environment: all of it.
-        log: gets its standard error.
+        environment: all variables of the command.
+        log: the file for its standard error.
 
     Raises:
-        SystemExit: it failed; the end of its log is in the message.
+        SystemExit: the command failed; the message has the end of its log.
     """
     busy_s = _machine_s()
     started = time.perf_counter()
@@ -67,7 +67,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str], log: Path) -
         try:
             stdout, _ = process.communicate()
         finally:
-            process.terminate()  # whoever interrupts us means it too
+            process.terminate()  # an interrupt of this program is meant for the command, too
             process.wait()
         wall_s = time.perf_counter() - started
         busy_s = _machine_s() - busy_s
@@ -99,7 +99,7 @@ def measure(command: Sequence[str], environment: Mapping[str, str], log: Path) -
 
 
 class _Watch:
-    """Adds up a process tree's memory and time from a thread, until told to end."""
+    """Adds up the memory and time of a process tree from a thread, until it is stopped."""
 
     def __init__(self, root: int) -> None:
         self.peak_kib = 0
@@ -135,7 +135,7 @@ class _Watch:
 
 
 def _descendants(root: int) -> list[int]:
-    """Give a process and all that came of it, as long as their parents live."""
+    """Give a process and its descendants; those whose parent has ended are missing."""
     children: dict[int, list[int]] = {}
     for entry in _PROC.iterdir() if _PROC.is_dir() else ():
         if entry.name.isdigit():

@@ -1,29 +1,9 @@
-"""Runs commands of this project, and finds their processes, so that tests end no others."""
+"""Finds the processes that a test has started, so that it ends those and no others."""
 
-import json
-import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def json_from(
-    command: Sequence[str], *, timeout_s: float, environment: Mapping[str, str] | None = None
-) -> dict[str, Any]:
-    """Run a command that succeeds, and read the JSON in its last line of output."""
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def children_below(pid: int) -> dict[int, str]:
@@ -56,3 +36,16 @@ def actors_below(pid: int) -> list[int]:
     """The process ids of the workers of a driver."""
     names = children_below(pid)
     return [child for child, title in names.items() if title.startswith("ray::WorkerActor")]
+
+
+def is_gone(pid: int) -> bool:
+    """Say whether a process of this machine has ended."""
+    return pid not in children_below(1)
+
+
+def wait_until(is_true: Callable[[], Any], *, timeout_s: float = 600.0) -> None:
+    """Wait for a moment; one that does not come fails the test."""
+    end = time.monotonic() + timeout_s
+    while not is_true():
+        assert time.monotonic() < end, f"not true after {timeout_s} s"
+        time.sleep(0.01)

@@ -17,13 +17,12 @@ import subprocess
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from tests.commands import ROOT
 from tests.processes import actors_below, children_below
 
 TIMEOUT_S = 120
-ROOT = Path(__file__).resolve().parents[2]
 
 _START_ATTEMPTS = 5
 _OBJECT_STORE_BYTES = 80 * 2**20

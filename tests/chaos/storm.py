@@ -1,12 +1,9 @@
 """One seeded storm: a run during which workers, nodes and drivers are killed."""
 
 import contextlib
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from jobs.rundir.directory import RunDirectory
-from tests.chaos.nodes import ROOT, Nodes
-
-TIMEOUT_S = 600
-"""Time limit of one driver: a busy machine takes a minute to start Ray's workers."""
+from tests.chaos.nodes import Nodes
+from tests.commands import DONE, INCOMPLETE, TIMEOUT_S, Answer, Running, started
 
 MAX_DRIVERS = 8
 KINDS = ("worker", "worker", "node", "driver")
@@ -75,40 +70,29 @@ class Storm:
         draw = random.Random(len(self.strikes))  # noqa: S311 -- as above
         self._began = time.monotonic()
         for _ in range(MAX_DRIVERS):
-            out, err, code = self._drive(draw)
-            self._note(f"driver ended with {code}")
-            if code == 0:
-                return json.loads(out.splitlines()[-1])
-            # 3 means that the run is incomplete, which a storm may cause; other codes are bugs.
-            assert code in {3, -signal.SIGKILL}, f"{self.happened}\n{err}"
+            answer = self._drive(draw)
+            self._note(f"driver ended with {answer.code}")
+            if answer.code == DONE:
+                return answer.result()
+            # A storm may leave the run incomplete; other codes are bugs.
+            assert answer.code in {INCOMPLETE, -signal.SIGKILL}, f"{self.happened}\n{answer.stderr}"
         raise AssertionError(f"{MAX_DRIVERS} drivers were not enough: {self.happened}")
 
-    def _drive(self, draw: random.Random) -> tuple[str, str, int]:
-        command = [sys.executable, "-m", "jobs.cli", *self.command, "--address", self.nodes.address]
-        with subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=dict(self.environment),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as driver:
-            try:
-                while self.strikes and self._wait_for(driver, self.strikes[0]):
-                    self._strike(self.strikes.pop(0), driver, draw)
-                out, err = driver.communicate(timeout=TIMEOUT_S)
-            finally:
-                driver.kill()
-        return out, err, driver.returncode
+    def _drive(self, draw: random.Random) -> Answer:
+        command = [*self.command, "--address", self.nodes.address]
+        with started(*command, environment=self.environment) as driver:
+            while self.strikes and self._wait_for(driver, self.strikes[0]):
+                self._strike(self.strikes.pop(0), driver, draw)
+            return driver.finish()
 
-    def _wait_for(self, driver: "subprocess.Popen[str]", strike: Strike) -> bool:
+    def _wait_for(self, driver: Running, strike: Strike) -> bool:
         """Wait for the moment of a kill; return whether the driver is still running then."""
         end = time.monotonic() + TIMEOUT_S
-        while driver.poll() is None:
+        while not driver.has_ended():
             assert time.monotonic() < end, self.happened
             if strike.at == 0 or self._num_committed() >= strike.at:
                 time.sleep(strike.delay_s)
-                return driver.poll() is None
+                return not driver.has_ended()
             time.sleep(0.05)
         return False
 
@@ -118,10 +102,10 @@ class Storm:
     def _num_committed(self) -> int:
         return len(self.run.list_shards().shards)
 
-    def _strike(self, strike: Strike, driver: "subprocess.Popen[str]", draw: random.Random) -> None:
+    def _strike(self, strike: Strike, driver: Running, draw: random.Random) -> None:
         self._note(f"{strike.kind} at {self._num_committed()}")
         if strike.kind == "driver":
-            driver.kill()
+            driver.send(signal.SIGKILL)
         elif strike.kind == "node":
             self.nodes.kill(draw.choice(self.nodes.raylets))
             self.nodes.add()

@@ -13,7 +13,7 @@ import pytest
 from tests.chaos import networks
 from tests.chaos.cut_off import NUM_SHARDS, PORT
 from tests.chaos.nodes import cluster_environment
-from tests.processes import json_from
+from tests.commands import run_python
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -77,9 +77,12 @@ def ray_node(name: str, arguments: Sequence[str], environment: dict[str, str]) -
 def happened(
     cable: networks.Cable, environment: dict[str, str], notes: Path, *, mended_s: float
 ) -> dict[str, Any]:
-    driver = [sys.executable, "-m", "tests.chaos.cut_off", cable.here, cable.there, str(notes)]
-    command = networks.command_in(cable.here, [*driver, str(mended_s)])
-    return json_from(command, environment=environment, timeout_s=TIMEOUT_S)
+    return run_python(
+        *("-m", "tests.chaos.cut_off", cable.here, cable.there, notes, mended_s),
+        prefix=networks.command_in(cable.here, []),
+        environment=environment,
+        timeout_s=TIMEOUT_S,
+    ).result()
 
 
 def test_shards_of_a_machine_that_is_cut_off_go_to_others_and_cost_no_attempt(

@@ -1,37 +1,22 @@
 """A driver that is killed while it tries quarantined items again: nothing it recovered is lost."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Generator
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import prove
 from jobs.settings.detect import DetectConfig
+from tests.commands import fcos, started
 from tests.fuzz.finished import finish
 from tests.jobs.tiny_model import save_tiny
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-ROOT = Path(__file__).parents[2]
 NUM_IMAGES = 120
-TIMEOUT_S = 600
-
-
-@pytest.fixture(autouse=True)
-def _kept_threads() -> Generator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -59,27 +44,12 @@ def config_of(place: Path, out: str) -> DetectConfig:
     )
 
 
-def start_retry(config: DetectConfig) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-m", "jobs.cli", "detect", config.inputs[0], "--out", config.out),
-            *("--weights", config.weights, "--shard-size", "2", "--batch-size", "2"),
-            *("--threads-per-actor", "1", "--num-actors", "1", "--retry-quarantined"),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def wait_until(is_true: Callable[[], bool]) -> None:
-    end = time.monotonic() + TIMEOUT_S
-    while not is_true():
-        assert time.monotonic() < end
-        time.sleep(0.01)
+def retry_of(config: DetectConfig) -> list[str]:
+    return [
+        *("detect", config.inputs[0], "--out", config.out, "--weights", config.weights),
+        *("--shard-size", "2", "--batch-size", "2", "--threads-per-actor", "1"),
+        *("--num-actors", "1", "--retry-quarantined"),
+    ]
 
 
 def test_the_next_attempt_takes_what_a_killed_one_had_not_recovered(place: Path):
@@ -92,20 +62,16 @@ def test_the_next_attempt_takes_what_a_killed_one_had_not_recovered(place: Path)
     def recovered() -> list[Path]:
         return sorted((place / "run" / "retries" / "1").glob("shard-*.parquet"))
 
-    driver = start_retry(config)
-    wait_until(lambda: len(recovered()) >= 3 or driver.poll() is not None)
-    driver.kill()
-    driver.communicate(timeout=TIMEOUT_S)
+    with started(*retry_of(config)) as driver:
+        driver.wait_until(lambda: len(recovered()) >= 3)
+        driver.kill()
     first = {path: path.read_bytes() for path in recovered()}
     assert 3 <= len(first) < NUM_IMAGES // 2
     between = prove(run)
     assert between.complete
     assert between.ok >= 2 * len(first)
 
-    again = start_retry(config)
-    out, err = again.communicate(timeout=TIMEOUT_S)
-    assert again.returncode == 0, err
-    summary = json.loads(out.splitlines()[-1])
+    summary = fcos(*retry_of(config)).result()
     assert (summary["ok"], summary["quarantined"], summary["attempt"]) == (NUM_IMAGES, 0, 2)
     assert summary["items_retried"] == summary["items_recovered"]
     assert {path: path.read_bytes() for path in first} == first

@@ -1,9 +1,6 @@
 """What the README shows must work as it stands there."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import pytest
@@ -11,8 +8,7 @@ import pytest
 from fcos_core import load_checkpoint
 from jobs.storage.weights import resolve_weights
 from jobs.synthetic import generate
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.commands import DONE, ROOT, run_python
 
 
 def test_the_python_example_finds_and_draws_objects(tmp_path):
@@ -20,7 +16,7 @@ def test_the_python_example_finds_and_draws_objects(tmp_path):
     annotations = generate(tmp_path, num_images=1, seed=2_000_003)
     photo = tmp_path / "photo.jpg"
     (annotations.parent / "images" / "000000.jpg").rename(photo)
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=120)
+    assert run_python("-c", code, cwd=tmp_path).code == DONE
     before, after = cv2.imread(str(photo)), cv2.imread(str(tmp_path / "found.png"))
     assert after.shape == before.shape
     # Boxes are drawn in pure red: in OpenCV's order the last channel.

@@ -1,7 +1,6 @@
 """torchvision is imported without torch's compiler, which RoIAlign imports when it is called."""
 
-import subprocess
-import sys
+from tests.commands import DONE, run_python
 
 IMPORTS = """
 import sys
@@ -11,7 +10,8 @@ assert not [name for name in sys.modules if name.startswith("torch._dynamo")]
 
 
 def test_importing_fcos_does_not_import_the_compiler() -> None:
-    subprocess.run([sys.executable, "-c", IMPORTS], check=True)
+    done = run_python("-c", IMPORTS)
+    assert done.code == DONE, done.stderr
 
 
 def test_roi_align_imports_the_real_compiler_when_it_is_called() -> None:
@@ -24,4 +24,5 @@ assert sys.modules["torch._dynamo.utils"] is torch._dynamo.utils
 assert supported is torch._dynamo.utils.is_compile_supported("cpu")
 assert torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)) == 2
 """
-    subprocess.run([sys.executable, "-c", IMPORTS + call], check=True)
+    done = run_python("-c", IMPORTS + call)
+    assert done.code == DONE, done.stderr

@@ -1,7 +1,7 @@
-"""Decodes mutated images in a process of its own, which a decoder may take down with it.
+"""Decodes mutated images in a process of its own, which a decoder may crash.
 
-Usage: ``python -m tests.fuzz.decode_many SHARED_DATA SEED COUNT CASE_FILE``. The bytes of the case
-that is being decoded lie in CASE_FILE, so that whoever finds this process dead knows of what.
+Usage: ``python -m tests.fuzz.decode_many SHARED_DATA SEED COUNT CASE_FILE``. CASE_FILE
+holds the bytes that are being decoded, which are to blame when this process dies.
 """
 
 import json
@@ -20,7 +20,7 @@ MAX_PIXELS = 4_000_000
 
 
 def main(shared_data: str, seed: str, count: str, case_file: str) -> None:
-    """Decode so many images, and say what became of them in one line of JSON."""
+    """Decode mutated images, and print their counts as one line of JSON."""
     sources = sound_images(Path(shared_data))
     names, donors = list(sources), list(sources.values())
     num_decoded, slowest_s, slowest = 0, 0.0, ""
@@ -38,8 +38,13 @@ def main(shared_data: str, seed: str, count: str, case_file: str) -> None:
             seconds = time.perf_counter() - started
             if seconds > slowest_s:
                 slowest_s, slowest = seconds, f"{name}, number {number}"
-    told = {"count": int(count), "decoded": num_decoded, "slowest_s": slowest_s, "slowest": slowest}
-    sys.stdout.write(f"{json.dumps(told)}\n")
+    counts = {
+        "count": int(count),
+        "decoded": num_decoded,
+        "slowest_s": slowest_s,
+        "slowest": slowest,
+    }
+    sys.stdout.write(f"{json.dumps(counts)}\n")
 
 
 def _is_decoded(data: bytes) -> bool:

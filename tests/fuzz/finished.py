@@ -18,9 +18,9 @@ def finish(config: DetectConfig, repair: Path | None = None, source: Path | None
     """Do a run.
 
     Args:
-        config: of it.
+        config: settings of the run.
         repair: an image that is replaced once the run is done, and tried again.
-        source: what it is replaced by.
+        source: the file that replaces it.
     """
     model, directory = read_model_card(config.weights), RunDirectory(config.out)
     begin_run(directory, plan_run(config, model, probe(None)))

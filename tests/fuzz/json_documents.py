@@ -68,7 +68,7 @@ def _odd(random: Random) -> Any:
 
 
 def _change_somewhere(value: Any, random: Random) -> Any:
-    """Walk down a random way, and change what is there; rather near the top than deep down."""
+    """Change a value at a random path; short paths are more likely."""
     if not (isinstance(value, dict | list) and value) or random.random() < 0.15:
         return _odd(random)
     holder = cast("Any", value)

@@ -1,4 +1,4 @@
-"""Seeded damage: what disks, networks and hostile people make of a file."""
+"""Seeded damage of files, like that by disks, networks and attackers."""
 
 from collections.abc import Callable, Sequence
 
@@ -63,7 +63,7 @@ def _repeat(data: bytearray, _: Sequence[bytes], random: Random) -> bytearray:
 
 
 def _splice(data: bytearray, donors: Sequence[bytes], random: Random) -> bytearray:
-    """Go on as another file does, from the same place or from anywhere."""
+    """Replace the rest of a file by the rest of another, from the same offset or from any."""
     donor = donors[int(random.integers(len(donors)))]
     start = _place(data, random)
     theirs = start if random.random() < 0.5 else int(random.integers(len(donor) + 1))
@@ -71,7 +71,7 @@ def _splice(data: bytearray, donors: Sequence[bytes], random: Random) -> bytearr
 
 
 def _transplant(data: bytearray, donors: Sequence[bytes], random: Random) -> bytearray:
-    """Take a block of another file in place of one's own."""
+    """Replace a block of a file by a block of another."""
     donor = donors[int(random.integers(len(donors)))]
     start, theirs = _place(data, random), int(random.integers(len(donor) + 1))
     length = int(random.integers(1, _LONGEST_BLOCK))

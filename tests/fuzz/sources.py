@@ -32,7 +32,7 @@ _MODES = (
 
 
 def sound_images(shared_data: Path) -> dict[str, bytes]:
-    """Gather small files of every kind, by a name that says which.
+    """Gather small files of every kind, by a name that says the kind.
 
     Args:
         shared_data: the folder of real photos and odd files.

@@ -6,9 +6,6 @@
 
 import io
 import json
-import os
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -20,12 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.fuzz.command import CANNOT_WORK, DONE, fcos, require_sound
+from tests import commands
+from tests.commands import CANNOT_WORK, DONE
 from tests.fuzz.conftest import SEED, cases
+from tests.fuzz.in_process import fcos, require_sound
 from tests.fuzz.json_documents import change
 from tests.fuzz.mutations import mutate
 
-ROOT = Path(__file__).resolve().parents[2]
 NUM_IMAGES = 4
 CATEGORIES = (3, 7, 11)
 TRUTH: dict[str, Any] = {
@@ -75,7 +73,7 @@ def place(tmp_path: Path, tiny_weights: Path) -> Path:
 def run_cases(
     file: Path, count: int, make: Callable[[np.random.Generator, int], bytes], *command: object
 ) -> None:
-    """Give a command about so many versions of a file; some of them must be refused."""
+    """Run a command on many versions of a file; at least one must be refused."""
     codes: list[int] = []
     for number in range(count):
         data = make(np.random.default_rng([SEED, number]), number)
@@ -233,6 +231,7 @@ def test_a_damaged_config_file_gets_one_clear_line(count: int, suffix: str, plac
 TINY = ("--weights", "tiny.safetensors")
 
 
+@pytest.mark.command
 @pytest.mark.parametrize(
     ("name", "data", "command"),
     [
@@ -245,16 +244,8 @@ def test_a_real_process_answers_the_same(
     name: str, data: bytes, command: tuple[str, ...], place: Path
 ):
     (place / name).write_bytes(data)
-    done = subprocess.run(
-        [sys.executable, "-m", "jobs.cli", *command, "--out", "RUN"],
-        cwd=place,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == CANNOT_WORK
+    done = commands.fcos(*command, "--out", "RUN", cwd=place)
+    assert done.code == CANNOT_WORK
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")

@@ -24,8 +24,6 @@ from tests.fuzz.conftest import SEED
 from tests.jobs.media.video.making import RECIPES, Recipe, write_video
 from tests.jobs.worker.test_videos import compute, plan
 
-pytestmark = pytest.mark.usefixtures("_kept_threads")
-
 SEEDS = {
     "b_frames": RECIPES["b_frames"],
     "open_gop": RECIPES["open_gop"],

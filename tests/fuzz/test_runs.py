@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from jobs.settings.detect import DetectConfig
-from tests.fuzz.command import CANNOT_WORK, DONE, INCOMPLETE, fcos, require_sound
+from tests.commands import CANNOT_WORK, DONE, INCOMPLETE
 from tests.fuzz.conftest import SEED, cases
 from tests.fuzz.finished import finish
+from tests.fuzz.in_process import fcos, require_sound
 from tests.fuzz.json_documents import change
 from tests.fuzz.mutations import mutate
 

@@ -1,22 +1,16 @@
-"""What the tests of jobs share: one local Ray, a tiny model, a folder of small images."""
+"""What the tests of jobs share: one local Ray."""
 
 import contextlib
 import gc
 import warnings
 from collections.abc import Generator
-from pathlib import Path
 from types import ModuleType
 
-import cv2
-import numpy as np
 import pytest
-import torch
 
 from jobs.parallel.ray_session import connected
-from tests.jobs.tiny_model import save_tiny
 
 NUM_CPUS = 4
-SHAPES = ((48, 64), (64, 48), (40, 40))
 
 
 @pytest.fixture(scope="session")
@@ -35,32 +29,3 @@ def ray() -> Generator[ModuleType]:
     for process in gc.get_objects():
         if type(process) is ConsolePopen:
             process.wait(timeout=60)
-
-
-@pytest.fixture(scope="session")
-def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of a tiny model."""
-    return save_tiny(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twenty seeded images of three shapes in turn, among them a broken and an empty file."""
-    folder = tmp_path_factory.mktemp("images")
-    random = np.random.default_rng(7)
-    for i in range(20):
-        height, width = SHAPES[i % len(SHAPES)]
-        pixels = cv2.GaussianBlur(random.integers(0, 256, (height, width, 3), np.uint8), (7, 7), 2)
-        assert cv2.imwrite(str(folder / f"{i:02d}.png"), pixels)
-    whole = (folder / "05.png").read_bytes()
-    (folder / "05.png").write_bytes(whole[: len(whole) // 2])
-    (folder / "11.png").write_bytes(b"")
-    return folder
-
-
-@pytest.fixture
-def _kept_threads() -> Generator[None]:
-    """Put torch's number of threads back, which a worker in this process changes."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)

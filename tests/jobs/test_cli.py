@@ -3,9 +3,7 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +13,8 @@ import torchvision
 
 from jobs.cli.commands import main
 from jobs.rundir.directory import RunDirectory
-
-ROOT = Path(__file__).resolve().parents[2]
-FCOS = (sys.executable, "-m", "jobs.cli")
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-
-
-def fcos(folder: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*FCOS, *map(str, arguments)],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-def result_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    return json.loads(done.stdout.splitlines()[-1])
+from tests.commands import DONE, INTERRUPTED, fcos, started
+from tests.processes import children_below, is_gone, wait_until
 
 
 def annotate(folder: Path, images: Path) -> Path:
@@ -199,10 +179,11 @@ def test_a_usage_error_is_one_line_too(
     assert expected in err
 
 
+@pytest.mark.command
 def test_a_process_of_its_own_exits_with_the_code_and_writes_one_line(tmp_path: Path):
-    done = fcos(tmp_path, *unknown_config_key(tmp_path))
+    done = fcos(*unknown_config_key(tmp_path), cwd=tmp_path)
 
-    assert (done.returncode, done.stdout) == (2, "")
+    assert (done.code, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: ")
 
@@ -216,34 +197,25 @@ def test_a_bug_is_not_swallowed(monkeypatch: pytest.MonkeyPatch):
         main(["verify", "RUN"])
 
 
+@pytest.mark.command
 def test_the_version_and_a_list_of_commands_are_shown(tmp_path: Path):
-    assert fcos(tmp_path, "--version").stdout.startswith("fcos-batch ")
-    assert "evaluate" in fcos(tmp_path).stdout, "no command at all gives the help"
+    assert fcos("--version", cwd=tmp_path).stdout.startswith("fcos-batch ")
+    assert "evaluate" in fcos(cwd=tmp_path).stdout, "no command at all gives the help"
 
 
+@pytest.mark.command
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path, shared_data: Path):
     folder = shared_data / "coco_results"
     read_end, write_end = os.pipe()
     os.close(read_end)
     with os.fdopen(write_end, "wb") as nobody_reads:
-        done = subprocess.run(
-            [
-                *FCOS,
-                "evaluate",
-                "--results",
-                str(folder / "instances_val2014_fakebbox100_results.json"),
-                "--annotations",
-                str(folder / "instances_val2014_100.json"),
-            ],
+        done = fcos(
+            *("evaluate", "--results", folder / "instances_val2014_fakebbox100_results.json"),
+            *("--annotations", folder / "instances_val2014_100.json"),
             cwd=tmp_path,
-            env=ENVIRONMENT,
             stdout=nobody_reads,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=300,
-            check=False,
         )
-    assert done.returncode == 0
+    assert done.code == DONE
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
 
@@ -288,14 +260,18 @@ def test_a_run_is_interrupted_resumed_verified_and_scored(
     ]
     run = RunDirectory(str(tmp_path / "RUN"))
 
-    interrupted = interrupt_once_begun(tmp_path, command)
-    assert interrupted.returncode == 130, interrupted.stderr
+    # As a scheduler ends it, while it starts Ray: tests/end_to_end/test_kills.py does it later.
+    with started(*command, cwd=tmp_path) as driver:
+        driver.wait_until(run.exists)
+        descendants = children_below(driver.pid)
+        driver.send(signal.SIGTERM)
+        interrupted = driver.finish()
+    assert (interrupted.code, interrupted.stdout) == (INTERRUPTED, ""), interrupted.stderr
+    assert "Traceback" not in interrupted.stderr
     assert interrupted.stderr.splitlines()[-1].startswith("error: interrupted")
-    assert run.exists()
+    wait_until(lambda: all(is_gone(pid) for pid in descendants))
 
-    done = fcos(tmp_path, *command)
-    assert done.returncode == 0, done.stderr
-    result = result_of(done)
+    result = fcos(*command, cwd=tmp_path).result()
     assert result["run"] == run.uri
     assert (result["planned"], result["ok"], result["quarantined"]) == (20, 18, 2)
     assert (result["missing"], result["duplicated"], result["skipped"]) == (0, 0, 0)
@@ -334,28 +310,3 @@ def test_a_run_is_interrupted_resumed_verified_and_scored(
     code, allowed, _ = say("evaluate", "RUN", "--annotations", annotations, "--allow-incomplete")
     assert code == 0
     assert (allowed["missing"], allowed["complete"]) == (4, False)
-
-
-def interrupt_once_begun(
-    folder: Path, command: Sequence[object]
-) -> subprocess.CompletedProcess[str]:
-    """Start a command, and send it what Ctrl-C sends once it says how much there is to do."""
-    words = [*FCOS, *map(str, command)]
-    with subprocess.Popen(
-        words,
-        cwd=folder,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        assert process.stderr is not None
-        said = ""
-        for line in process.stderr:
-            said += line
-            if "shards to do" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        out, rest = process.communicate(timeout=300)
-        return subprocess.CompletedProcess(words, process.returncode, out, said + rest)

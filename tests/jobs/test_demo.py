@@ -42,7 +42,7 @@ def test_the_video_is_detected_scored_apart_reported_and_drawn(tmp_path: Path):
         demo.run(DemoConfig(out=str(out), num_images=4, num_frames=27))
 
 
-def test_frames_that_nobody_annotated_are_refused_before_any_is_looked_at(tmp_path: Path):
+def test_frames_without_annotations_are_refused_before_any_is_computed(tmp_path: Path):
     annotations = generate(tmp_path / "data", num_images=1, seed=1, num_frames=5)
     document = json.loads(annotations.read_text())
     document["images"].pop()  # frame 4

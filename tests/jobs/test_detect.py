@@ -15,12 +15,8 @@ from fcos_core.errors import ConfigError
 from jobs.detect import DetectConfig, DetectResult, DryRun, run
 from jobs.parallel.resources import local_resources
 from jobs.rundir.directory import RunDirectory
-from jobs.rundir.rows import ManifestItem, Row, table_to_rows
-from jobs.rundir.shard_reading import read_shard
-from jobs.rundir.shard_writing import commit_shard, encode_shard
+from jobs.rundir.rows import ManifestItem
 from tests.jobs.tiny_model import save_tiny
-
-pytestmark = pytest.mark.ray
 
 
 @pytest.fixture
@@ -395,98 +391,3 @@ def test_the_job_lists_inputs_only_once(
 
     monkeypatch.setattr(begin_module, "enumerate_inputs", refuse)
     assert detected(copy).proof == first.proof
-
-
-def test_quarantined_items_are_tried_again_only_when_asked(
-    ray: object, tmp_path: Path, images: Path, tiny_weights: Path
-) -> None:
-    del ray
-    folder = tmp_path / "images"
-    shutil.copytree(images, folder)
-    asked = DetectConfig(
-        inputs=(str(folder),),
-        out=str(tmp_path / "run"),
-        weights=str(tiny_weights),
-        shard_size=6,
-        num_actors=1,
-        threads_per_actor=1,
-    )
-    before = detected(asked)
-    assert before.proof.quarantined == 2
-    assert "attempt" not in before.summary()
-    shutil.copy(folder / "02.png", folder / "05.png")
-    committed = files_of(before.run)
-    assert detected(asked).proof == before.proof
-    again = changed(asked, retry_quarantined=True)
-    plan = run(changed(again, dry_run=True))
-    assert isinstance(plan, DryRun)
-    assert plan.summary()["items_to_retry"] == 2
-    assert files_of(before.run) == committed
-    result = detected(again)
-    summary = result.summary()
-    names = ("ok", "quarantined", "attempt", "items_retried", "items_recovered")
-    assert [summary[name] for name in names] == [19, 1, 1, 2, 1]
-    assert result.num_rows == 2
-    assert result.failure is None
-    after = files_of(before.run)
-    assert {name: after[name] for name in committed} == committed
-    log = next(name for name in after.keys() - committed.keys() if "/events/" in name)
-    events = [json.loads(line) for line in after[log].decode().splitlines()]
-    assert events[0]["attempt"] == 1
-    assert [event["changed_items"] for event in events[1:-1]] == [[5], []]
-    assert detected(changed(asked, max_bad="0")).failure == (
-        "1 of 20 rows are quarantined, --max-bad 0 allows 0"
-    )
-
-
-@pytest.mark.usefixtures("no_ray")
-def test_nothing_is_tried_again_where_nothing_is_quarantined(
-    first: DetectResult, copy: DetectConfig
-) -> None:
-    del first
-    for shard in (0, 1):
-        recover(RunDirectory(copy.out), shard)
-    before = files_of(copy.out)
-    summary = detected(changed(copy, retry_quarantined=True)).summary()
-    assert (summary["attempt"], summary["items_retried"], summary["quarantined"]) == (None, 0, 0)
-    assert files_of(copy.out) == before
-
-
-def recover(directory: RunDirectory, shard: int) -> None:
-    """Write by hand what a retry of a shard's quarantined items could have come to."""
-    run_id = directory.read_manifest_metadata()["run_id"]
-    rows = [
-        Row.ok(
-            item_id=row.item_id,
-            image_id=row.image_id,
-            uri=row.uri,
-            width=1,
-            height=1,
-            boxes=row.boxes,
-            scores=row.scores,
-            category_ids=row.category_ids,
-        )
-        for row in table_to_rows(read_shard(directory, shard).table)
-        if row.status == "quarantined"
-    ]
-    data = encode_shard(rows, run_id=run_id, shard=shard)
-    assert commit_shard(directory, shard, data, attempt=1)
-
-
-@pytest.mark.usefixtures("no_ray")
-def test_there_must_be_a_run_to_retry_in(config: DetectConfig, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"there is no run at '.*mistyped' to retry"):
-        run(changed(config, out=str(tmp_path / "mistyped"), retry_quarantined=True))
-    assert not (tmp_path / "mistyped").exists()
-
-
-def test_what_is_missing_is_computed_first_and_not_tried_twice(
-    first: DetectResult, copy: DetectConfig
-) -> None:
-    shard = Path(copy.out) / "detections" / "shard-000001.parquet"  # item 11 is bad
-    shard.unlink()
-    result = detected(changed(copy, retry_quarantined=True))
-    assert result.proof.digest == first.proof.digest
-    assert result.num_rows == 6 + 1
-    retried = sorted(path.name for path in Path(copy.out, "retries").rglob("*.parquet"))
-    assert retried == ["shard-000000.parquet"]

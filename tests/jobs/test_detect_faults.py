@@ -22,7 +22,7 @@ from tests.jobs.worker.runs import begin_run, rows_of, worker_settings
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Generator[Callable[[str], Path]]:
-    """Mounts a disk of its own, in memory, again with other options."""
+    """Mount a disk in memory; a second call mounts it again with other options."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted: list[str] = []

@@ -11,8 +11,6 @@ from jobs.worker.worker import Worker
 from tests.fuzz.finished import finish
 from tests.jobs.worker.runs import begin_run, record_run, worker_settings
 
-pytestmark = pytest.mark.usefixtures("_kept_threads")
-
 
 @pytest.fixture
 def complete(tmp_path: Path, images: Path, tiny_weights: Path) -> RunDirectory:

@@ -98,6 +98,7 @@ def _without_shape_checks() -> Generator[None]:
     jaxtyping.config.update("jaxtyping_disable", before)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_without_shape_checks")
 @pytest.mark.parametrize("seeds", _parts(SEEDS_IN_CI), ids=str)
 def test_random_datasets_in_1_2_7_and_50_blocks_have_the_bits_of_pycocotools(
@@ -113,6 +114,7 @@ def test_thousands_more_random_datasets_in_any_blocks_have_the_bits_of_pycocotoo
     assert_same(seeds)
 
 
+@pytest.mark.long
 def test_random_datasets_scored_one_by_one_have_the_bits_of_pycocotools():
     for seed in SEEDS_ALONE:
         assert differences([random_coco(seed)], seed) == [], f"seed {seed}"

@@ -102,13 +102,12 @@ def expected(
     return digest_of(run)
 
 
-@pytest.mark.parametrize("num_actors", [1, 2])
 def test_rows_do_not_depend_on_order_nor_on_the_number_of_actors(
-    tmp_path: Path, images: Path, tiny_weights: Path, expected: str, num_actors: int
+    tmp_path: Path, images: Path, tiny_weights: Path, expected: str
 ) -> None:
     run, shards = begin_run(tmp_path / "run", images, shard_size=2)
-    random.Random(num_actors).shuffle(shards)  # noqa: S311
-    receipts = compute(shards, worker_settings(run, tiny_weights), num_actors=num_actors)
+    random.Random(2).shuffle(shards)  # noqa: S311
+    receipts = compute(shards, worker_settings(run, tiny_weights), num_actors=2)
     assert sorted(receipt.shard for receipt in receipts) == list(range(10))
     assert digest_of(run) == expected
 

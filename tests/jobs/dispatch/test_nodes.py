@@ -1,21 +1,17 @@
 """Nodes that die, join, or start no worker, on real clusters of three."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.processes import json_from
+from tests.commands import run_python
 
 pytestmark = pytest.mark.ray
 
-TIMEOUT_S = 500
-
 
 def happened(scenario: str, tmp_path: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.jobs.dispatch.on_a_cluster", scenario, str(tmp_path)]
-    return json_from(command, timeout_s=TIMEOUT_S)
+    return run_python("-m", "tests.jobs.dispatch.on_a_cluster", scenario, tmp_path).result()
 
 
 @pytest.mark.slow

@@ -1,9 +1,6 @@
 """Real processes that really die; only what they compute is left out."""
 
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +11,7 @@ import pytest
 from fcos_core.errors import ConfigError, DeviceError
 from jobs.dispatch.poison_search import PoisonSearch, PoisonSearchLimits
 from jobs.parallel.memory import Memory
+from tests.commands import run_python
 from tests.jobs.dispatch.scripted_workers import (
     BreaksTheDevice,
     BrokenDevice,
@@ -22,9 +20,10 @@ from tests.jobs.dispatch.scripted_workers import (
     shard_of,
 )
 from tests.jobs.worker.runs import settings_without_a_model
-from tests.processes import children_below
+from tests.processes import children_below, is_gone, wait_until
 
-ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.long
+
 LIMITS = PoisonSearchLimits(start_s=300.0, item_s=300.0, row_s=0.0, total_s=600.0)
 
 
@@ -154,15 +153,5 @@ def test_the_child_of_a_search_ends_with_its_parent() -> None:
         "child = PoisonSearch(print, None, limits)._start_child()\n"
         "os.write(1, str(child.pid).encode()); os._exit(0)"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    assert wait_until_gone(int(ended.stdout))
-
-
-def wait_until_gone(pid: int) -> bool:
-    for _ in range(3000):
-        if pid not in children_below(1):
-            return True
-        time.sleep(0.02)
-    return False
+    ended = run_python("-c", code)
+    wait_until(lambda: is_gone(int(ended.stdout)), timeout_s=60)

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,9 +12,8 @@ import pytest
 from fcos_core.errors import VideoError
 from jobs.parallel.child_process import ChildCrashedError, ChildOptions, ChildProcess
 from jobs.parallel.map_blocks import TaskCrashed, map_blocks_in_child
-from tests.processes import children_below
-
-ROOT = Path(__file__).parents[3]
+from tests.commands import run_python
+from tests.processes import children_below, is_gone, wait_until
 
 
 def do(what: str, *, seen: Path | None = None) -> str:
@@ -120,10 +117,5 @@ def test_a_child_ends_with_its_parent() -> None:
         "child = ChildProcess(print); child.call('', limit_s=300)\n"
         "os.write(1, str(child.pid).encode()); os._exit(0)"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    end = time.monotonic() + 60
-    while int(ended.stdout) in children_below(1):
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    ended = run_python("-c", code)
+    wait_until(lambda: is_gone(int(ended.stdout)), timeout_s=60)

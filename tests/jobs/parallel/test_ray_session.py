@@ -1,12 +1,12 @@
 """Which clusters can be joined, seen from a process that has no Ray yet."""
 
 import socket
-import subprocess
-import sys
 
 import pytest
 
-TIMEOUT_S = 120  # of a busy machine; Ray itself was still trying after five minutes
+from tests.commands import run_python
+
+TIMEOUT_S = 120  # on a busy machine; Ray itself was still trying after five minutes
 JOIN = """
 import sys
 from fcos_core.errors import ConfigError
@@ -20,13 +20,8 @@ except ConfigError as error:
 
 
 def said_of(address: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", JOIN, address],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-    )
+    done = run_python("-c", JOIN, address, timeout_s=TIMEOUT_S)
+    assert done.code == 0, done.stderr
     return done.stdout
 
 

@@ -1,20 +1,16 @@
 """Drawing a file that kills the process which decodes it: it fails, the others are drawn."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from jobs.render import RenderConfig, run
 from jobs.rendering.run import RenderResult
+from tests.commands import ROOT, fcos
 from tests.jobs.media.mp4.clips import seen, write_clip
 from tests.jobs.media.video.planted_crashes import plant
 from tests.jobs.rendering.runs import RunOfATest
 
-ROOT = Path(__file__).parents[3]
 BOX = (1, 0.9, (4, 4, 30, 30))
 CRASH = "os.kill(os.getpid(), 11)"
 LONG = range(0, 26_000, 40)  # 650 frames: three parts
@@ -58,20 +54,12 @@ def test_a_part_that_kills_the_tasks_of_a_cluster_costs_its_video_only(tmp_path:
     drawn = run_of(tmp_path, "a.mp4", "killer.mp4", "z.mp4", times=LONG, gop=50)
     drawn.write(tmp_path / "RUN")
     site = plant(tmp_path, mark="killer", code=CRASH, from_pts=20_000)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "jobs.cli", "render", str(tmp_path / "RUN")),
-            *("--out", str(tmp_path / "out"), "--num-actors", "2"),
-        ],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{site}:{ROOT}", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=1200,
-        check=False,
+    done = fcos(
+        *("render", tmp_path / "RUN", "--out", tmp_path / "out", "--num-actors", 2),
+        environment={"PYTHONPATH": f"{site}:{ROOT}"},
+        timeout_s=1200,
     )
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout)
+    summary = done.result()
     assert (summary["videos"], summary["frames"], summary["failed"]) == (2, 1300, 1)
     assert "killer.mp4: the process that works on it dies" in done.stderr
     assert files(tmp_path / "out") == {"a.mp4", "z.mp4", "contact-sheet.jpg"}

@@ -3,8 +3,6 @@
 import http.server
 import os
 import pickle
-import subprocess
-import sys
 import threading
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +18,7 @@ from jobs.storage import MissingError, UnreadableError, Version
 from jobs.storage.s3 import reading as s3_reading
 from jobs.storage.s3.client import connection, disconnect
 from jobs.storage.s3.storage import S3Storage
+from tests.commands import run_python
 from tests.s3_servers import BUCKET, S3Server, free_ports
 
 AWKWARD = [
@@ -364,10 +363,7 @@ def test_local_commands_do_not_wait_for_boto3():
     code = (
         "import sys, jobs.storage; jobs.storage.storage_for('/x'); print('botocore' in sys.modules)"
     )
-    finished = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    )
-    assert finished.stdout.strip() == "False"
+    assert run_python("-c", code).stdout.strip() == "False"
 
 
 def test_credentials_of_a_profile_are_used(

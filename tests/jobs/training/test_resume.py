@@ -1,11 +1,9 @@
 """Trainings that are killed, interrupted and resumed, in processes of their own."""
 
-import os
+import contextlib
 import random
 import signal
-import subprocess
-import sys
-import time
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -16,34 +14,23 @@ from safetensors.torch import load_file
 from fcos_core import load_checkpoint
 from fcos_core.errors import CheckpointError, ConfigError
 from jobs.train import TrainConfig, run
+from tests.commands import INTERRUPTED, Running, started
 from tests.jobs.training.small import small_settings, small_training
 
-ROOT = Path(__file__).parents[3]
-TIMEOUT_S = 300
 
-
-def start(settings: dict, folder: Path) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def started_training(settings: dict, folder: Path) -> Generator[Running]:
     """``fcos train``, as a shell starts it."""
     file = folder / "settings.yaml"
     file.write_text(yaml.safe_dump(settings))
-    return subprocess.Popen(
-        [sys.executable, "-m", "jobs.cli", "train", "--config", str(file)],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    with started("train", "--config", file, cwd=folder) as training:
+        yield training
 
 
-def wait_for_step(training: subprocess.Popen[str], out: Path, step: int) -> None:
-    metrics, give_up_at = out / "metrics.jsonl", time.monotonic() + TIMEOUT_S
-    while time.monotonic() < give_up_at and training.poll() is None:
-        if metrics.is_file() and metrics.read_text().count("\n") >= step:
-            return
-        time.sleep(0.01)
-    raise AssertionError(training.communicate())
+def wait_for_step(training: Running, out: Path, step: int) -> None:
+    metrics = out / "metrics.jsonl"
+    training.wait_until(lambda: metrics.is_file() and metrics.read_text().count("\n") >= step)
+    assert not training.has_ended(), training.finish()
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +56,13 @@ def whole(settings) -> Path:
     return Path(settings["out"])
 
 
+@pytest.mark.command
 def test_a_training_resumed_after_a_kill_ends_with_the_same_bits(settings, whole, tmp_path):
     out, again = tmp_path / "out", settings | {"out": str(tmp_path / "out")}
-    training = start(again, tmp_path)
-    wait_for_step(training, out, random.randint(1, 30))  # noqa: S311
-    os.killpg(training.pid, signal.SIGKILL)
-    training.communicate()
-    assert training.returncode == -signal.SIGKILL
+    with started_training(again, tmp_path) as training:
+        wait_for_step(training, out, random.randint(1, 30))  # noqa: S311
+        training.send(signal.SIGKILL, to_group=True)
+        assert training.finish().code == -signal.SIGKILL
     assert run(TrainConfig(**again)).last.step == 40
     assert (out / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
     for name in ("checkpoint.safetensors", "state.safetensors"):
@@ -85,16 +72,16 @@ def test_a_training_resumed_after_a_kill_ends_with_the_same_bits(settings, whole
     assert not list(out.glob(".tmp*"))
 
 
+@pytest.mark.command
 def test_an_interrupted_training_exits_with_130_and_can_be_resumed(settings, tmp_path):
     out = tmp_path / "out"
-    training = start(settings | {"out": str(out), "steps": 4000}, tmp_path)
-    wait_for_step(training, out, 8)
-    training.send_signal(signal.SIGTERM)
-    stdout, err = training.communicate(timeout=TIMEOUT_S)
-    assert training.returncode == 130, err
-    assert stdout == ""
-    assert "Traceback" not in err
-    assert err.splitlines()[-1] == "error: interrupted; the same command goes on from here"
+    with started_training(settings | {"out": str(out), "steps": 4000}, tmp_path) as training:
+        wait_for_step(training, out, 8)
+        training.send(signal.SIGTERM)
+        ended = training.finish()
+    assert (ended.code, ended.stdout) == (INTERRUPTED, ""), ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stderr.splitlines()[-1] == "error: interrupted; the same command goes on from here"
     assert load_checkpoint(out / "checkpoint.safetensors").config.num_classes == 8
 
 

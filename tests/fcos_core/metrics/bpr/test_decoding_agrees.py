@@ -30,6 +30,7 @@ def boxes_inside(draw):
     return x, y, min(width, _WIDTH - x), min(height, _HEIGHT - y)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("preset", ["paper", "improved", "torchvision"])
 @settings(max_examples=15)
 @given(boxes=st.lists(boxes_inside(), min_size=1, max_size=12), data=st.data())

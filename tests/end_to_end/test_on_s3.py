@@ -1,9 +1,6 @@
 """The whole job with everything it reads and writes on S3, its driver killed on the way."""
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +11,11 @@ from jobs.rundir.proof import prove
 from jobs.storage.s3.client import disconnect
 from jobs.storage.s3.storage import S3Storage
 from jobs.worker.worker import Worker
+from tests.commands import fcos, started
 from tests.jobs.worker.runs import begin_run, record_run, worker_settings
 from tests.s3_servers import SECRET_KEY
 
-pytestmark = pytest.mark.ray
-
 SHARD_SIZE = 2
-TIMEOUT_S = 600  # of anything: a busy machine takes a minute to start Ray
-ROOT = Path(__file__).parents[2]
 CONFIG = """\
 inputs: [{s3}/coco.json]
 annotations: {s3}/coco.json
@@ -73,39 +67,24 @@ def undisturbed(out: Path, s3: str, weights: Path) -> str | None:
     return prove(run).digest
 
 
-def start(*arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "jobs.cli", *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def result_without_secrets(*arguments: str) -> dict[str, Any]:
+    answer = fcos(*arguments)
+    assert SECRET_KEY not in answer.stdout + answer.stderr
+    return answer.result()
 
 
-def finish(command: subprocess.Popen[str]) -> dict[str, Any]:
-    out, err = command.communicate(timeout=TIMEOUT_S)
-    assert command.returncode == 0, err
-    assert SECRET_KEY not in out + err
-    return json.loads(out.splitlines()[-1])
-
-
+@pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.usefixtures("_kept_threads")
 def test_the_whole_job_on_s3_survives_its_driver_and_leaks_no_secret(
     s3: str, tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # copies of weights go there
     upload(s3, images, tiny_weights)
     expected = undisturbed(tmp_path / "calm", s3, tiny_weights)
-    driver = start("run", "--config", f"{s3}/run.yaml")
-    end = time.monotonic() + TIMEOUT_S
-    while driver.poll() is None and len(list(storage.list(f"{s3}/run/detections"))) < 2:
-        assert time.monotonic() < end
-        time.sleep(0.02)
-    driver.kill()
-    driver.communicate(timeout=TIMEOUT_S)
-    summary = finish(start("run", "--config", f"{s3}/run.yaml"))
+    with started("run", "--config", f"{s3}/run.yaml") as driver:
+        driver.wait_until(lambda: len(list(storage.list(f"{s3}/run/detections"))) >= 2)
+        driver.kill()
+    summary = result_without_secrets("run", "--config", f"{s3}/run.yaml")
     assert summary["digest"] == expected
     assert (summary["planned"], summary["quarantined"], summary["missing"]) == (20, 2, 0)
     assert summary["AP"] >= 0
@@ -116,7 +95,9 @@ def test_the_whole_job_on_s3_survives_its_driver_and_leaks_no_secret(
     assert all(SECRET_KEY.encode() not in storage.read(uri) for uri in written)
     assert not [uri for uri in written if "/.tmp-" in uri]
     out = f"{s3}/elsewhere/metrics.json"
-    finish(start("evaluate", f"{s3}/run", "--annotations", f"{s3}/coco.json", "--out", out))
+    result_without_secrets(
+        *("evaluate", f"{s3}/run", "--annotations", f"{s3}/coco.json", "--out", out)
+    )
     assert json.loads(storage.read(out))["AP"] == summary["AP"]
 
 

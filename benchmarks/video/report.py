@@ -39,7 +39,7 @@ class Unlike:
 
 @dataclass(frozen=True, kw_only=True)
 class Ahead:
-    """Frames decoded with nobody slow to use them, and with a model as slow as the decoder."""
+    """Frames decoded with no consumer to wait for, and with a model as slow as the decoder."""
 
     num_frames: int
     decode_s: float
@@ -119,7 +119,7 @@ change from one pixel to the next. `cockatoo` has all of its chroma.
 ## Ahead of the model
 
 {ahead.num_frames} frames of 1080p through a worker's loader, one decoding thread:
-{ahead.decode_s:.1f} s with nobody to wait for. With a model that takes as long as decoding (it
+{ahead.decode_s:.1f} s without a slow consumer. With a model that takes as long as decoding (it
 sleeps, as one waits for a GPU) {ahead.both_s:.1f} s: {ahead.both_s / ahead.decode_s:.2f} times
 the longer of the two; their sum would be 2.
 
