@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fcos_core.boxes import clip_boxes, ltrb_to_boxes
 from fcos_core.config import DecodingConfig
+from fcos_core.elementwise import sigmoid
 from fcos_core.locations import LocationGrid
 from fcos_core.structures import HeadOutputs
 from fcos_core.torchvision_imports import nms
@@ -107,8 +108,8 @@ def candidate_scores(outputs: HeadOutputs, config: DecodingConfig) -> Float[Tens
 
     The formula is written here and nowhere else.
     """
-    classification = torch.sigmoid(outputs.cls_logits.float())
-    product = classification * torch.sigmoid(outputs.centerness_logits.float())[..., None]
+    classification = sigmoid(outputs.cls_logits.float())
+    product = classification * sigmoid(outputs.centerness_logits.float())[..., None]
     scores = product.sqrt() if config.score == "sqrt" else product
     compared = scores if config.threshold_on == "score" else classification
     return torch.where(compared > config.score_threshold, scores, -1.0)

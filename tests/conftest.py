@@ -36,7 +36,7 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark tests by what they start, so that ``make test-fast`` can leave them out."""
     for item in items:
-        fixtures = set(getattr(item, "fixturenames", ()))
+        fixtures: set[str] = set(getattr(item, "fixturenames", ()))
         if "ray" in fixtures:
             item.add_marker("ray")
         if fixtures & {"s3_server", "browser"}:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fcos_core.config import HeadConfig
+from fcos_core.elementwise import exp
 from fcos_core.structures import HeadOutputs
 
 
@@ -114,4 +115,4 @@ class FcosHead(nn.Module):
         raw = _per_location(raw).float()
         if self.scales is not None:
             raw = raw * self.scales[level].float()
-        return torch.exp(raw) if self.config.distance_activation == "exp" else F.relu(raw)
+        return exp(raw) if self.config.distance_activation == "exp" else F.relu(raw)
