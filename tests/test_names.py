@@ -131,7 +131,7 @@ def test_no_folder_has_too_many_files_of_its_own() -> None:
     assert {folder: count for folder, count in counts.items() if count > MAX_FILES} == {}
 
 
-def test_jobs_holds_the_known_jobs_and_rooms() -> None:
+def test_jobs_holds_the_known_jobs_and_packages() -> None:
     entries = [path for path in (ROOT / "jobs").iterdir() if path.name != "__pycache__"]
     assert {path.stem for path in entries if path.is_file()} == {"__init__", *JOBS.split()}
     assert {path.name for path in entries if path.is_dir()} == set(ROOMS.split())
