@@ -43,11 +43,7 @@ class FrameEntries:
         return len(self.ids)
 
     def name_of(self, image_id: int) -> dict[str, str | int]:
-        """Say which frame an entry is, in the words of the file.
-
-        Args:
-            image_id: of a frame.
-        """
+        """Say in the words of the file which frame an entry is."""
         row = int(np.flatnonzero(self.ids == image_id)[0])
         video = self.videos[int(self.video_index[row])]
         return {"video": video, "frame_index": int(self.frame_index[row])}
@@ -86,11 +82,7 @@ def read_names(table: JsonColumns) -> Columns:
 
 
 def frame_entries(images: Columns) -> FrameEntries:
-    """Take the frames out of all entries.
-
-    Args:
-        images: their ``id`` and what ``read_names`` read.
-    """
+    """Take the frames out of all entries, given their ``id`` and what ``read_names`` read."""
     rows = np.flatnonzero(images["frame_index"] != _NO_FRAME)
     videos: list[str] = images["video"][rows].tolist()
     numbers = {name: number for number, name in enumerate(dict.fromkeys(videos))}

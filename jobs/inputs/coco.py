@@ -22,10 +22,6 @@ def enumerate_coco_file(uri: str, image_root: str | None) -> Iterator[InputItem]
     file's own, ``images`` in it or beside it, and the split's (``val2017`` for
     ``instances_val2017.json``) beside it or in ``images``.
 
-    Args:
-        uri: of the COCO file.
-        image_root: the folder with the images; None tries the folders above.
-
     Yields:
         Items in the order of the file.
 

@@ -124,11 +124,7 @@ def _media(found: Iterator[ObjectInfo]) -> Iterator[InputItem | None]:
 
 
 def _visible(folder: str) -> Iterator[ObjectInfo]:
-    """List a folder without what is hidden below it; the folder itself may be hidden.
-
-    Yields:
-        Files by uri.
-    """
+    # Without what is hidden below the folder; the folder itself may be hidden.
     start = len(folder.rstrip("/"))
     for info in storage_for(folder).list(folder):
         if "/." not in info.uri[start:]:

@@ -38,9 +38,6 @@ _opening = threading.Lock()
 class ParquetImages:
     """Reads single rows of a file's image column; may be used by many threads.
 
-    Args:
-        info: the file.
-
     Raises:
         DataError: the file is no Parquet file, or has neither a column of bytes nor ``uri``.
     """
@@ -84,13 +81,7 @@ class ParquetImages:
             raise DataError(f"{self.uri}: column uri: {_one_line(error)}") from error
 
     def read(self, row: int) -> bytes:
-        """Read the image of one row.
-
-        Args:
-            row: number of the row, from 0 over all row groups.
-
-        Returns:
-            The image's bytes.
+        """Read the image of one row; rows count from 0 over all row groups.
 
         Raises:
             DataError: there is no such row, its value is null, or its row group is damaged.
@@ -169,12 +160,7 @@ def enumerate_rows(info: ObjectInfo) -> Iterator[InputItem]:
 
 
 def read_row(info: ObjectInfo, row: str, *, max_bytes: int) -> bytes:
-    """Read the image of one row; may be called from many threads.
-
-    Args:
-        info: the Parquet file.
-        row: number of the row, as a uri spells it.
-        max_bytes: the largest image that is given out.
+    """Read the image of a row that a uri names; may be called from many threads.
 
     Raises:
         DataError: the file cannot be read or has no such row.

@@ -33,9 +33,6 @@ class TarMember(NamedTuple):
 def read_tar_index(info: ObjectInfo) -> dict[str, TarMember]:
     """Read the headers of an archive and skip the contents.
 
-    Args:
-        info: the archive.
-
     Returns:
         Plain files by name, in the archive's order. Of two files with one name the later counts,
         as when an archive is unpacked. Links, folders and sparse files are left out.
@@ -82,11 +79,6 @@ def enumerate_members(info: ObjectInfo) -> Iterator[InputItem | None]:
 
 def read_member(info: ObjectInfo, name: str, *, max_bytes: int) -> bytes:
     """Read one member; may be called from many threads.
-
-    Args:
-        info: the archive.
-        name: of the member.
-        max_bytes: the largest member that is read.
 
     Raises:
         DataError: the archive cannot be read, has no such file, or ends inside the member.

@@ -31,11 +31,7 @@ class LoadedFrame:
 
 
 def load_frames(item: ManifestItem, *, threads: int = 1) -> Iterator[LoadedFrame]:
-    """Decode the frames of an item, one at a time.
-
-    Args:
-        item: a segment of a video.
-        threads: number of threads that share the conversion of a frame's colours.
+    """Decode the frames of an item, one at a time; ``threads`` share the conversion of colours.
 
     Yields:
         Its frames and losses, in order; each frame is in one of them.
@@ -90,11 +86,6 @@ def segment_of(item: ManifestItem) -> Segment:
 
 
 def _check_version(item: ManifestItem) -> None:
-    """Refuse a file that changed after it was indexed.
-
-    Raises:
-        VideoError: the file has changed.
-    """
     if _is_other_version(item):
         raise VideoError(f"{item.uri}: has changed since the run was planned")
 

@@ -67,15 +67,9 @@ class PlannedVideo:
 def plan_videos(
     uris: Sequence[str], request: VideoRequest, *, address: str | None
 ) -> dict[str, PlannedVideo]:
-    """Index videos and cut them into segments.
+    """Index videos and cut them into segments; a plan per uri, also for videos that are unusable.
 
-    Args:
-        uris: of the videos.
-        request: how each is indexed and cut.
-        address: of a Ray cluster, which is used for 64 videos or more; None for this machine only.
-
-    Returns:
-        A plan per uri, also for the videos that cannot be used.
+    From 64 videos on the Ray cluster at ``address`` is used; None is for this machine only.
 
     Raises:
         ConfigError: the storage fails.
@@ -103,14 +97,7 @@ def plan_videos(
 def plan_video(
     uri: str, *, stream: int | None, sampling: Sampling, rows_per_segment: int
 ) -> PlannedVideo:
-    """Index a video and cut it into segments.
-
-    Args:
-        uri: of the video.
-        stream: index of a stream in its file; None takes the best.
-        sampling: the frames to take.
-        rows_per_segment: the least number of frames taken in a segment; the last may have fewer.
-    """
+    """Index a video and cut it into segments."""
     try:
         index = index_video(video_source(uri), stream=stream)
     except VideoError as error:

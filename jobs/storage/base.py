@@ -76,10 +76,10 @@ def check_version(uri: str, expected: Version, found: Version) -> None:
 
 
 def check_size(uri: str, size_bytes: int, max_bytes: int | None) -> None:
-    """Refuse an object that is larger than a reader allows.
+    """Refuse an object that is larger than a reader allows; None allows every size.
 
     Raises:
-        UnreadableError: it is; never when ``max_bytes`` is None.
+        UnreadableError: it is larger.
     """
     if max_bytes is not None and size_bytes > max_bytes:
         raise UnreadableError(f"{uri!r} has {size_bytes} bytes, limit {max_bytes}")

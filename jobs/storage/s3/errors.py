@@ -73,10 +73,6 @@ def body_error(uri: str, reason: str) -> BrokenBodyError:
 def s3_errors(uri: str, operation: Operation) -> Generator[None]:
     """Turn what boto3 raises into our errors; botocore has already retried.
 
-    Args:
-        uri: of the object or folder.
-        operation: what was tried.
-
     Yields:
         Once, to the code that asks S3.
 

@@ -46,13 +46,7 @@ class _PageReply(NamedTuple):
 
 @dataclass(frozen=True)
 class S3Listing:
-    """The objects of a bucket whose keys begin with a prefix.
-
-    Attributes:
-        connection: of this process.
-        bucket: name of the bucket.
-        prefix: first part of the keys; empty for all objects.
-    """
+    """The objects of a bucket whose keys begin with a prefix; an empty one takes all objects."""
 
     connection: Connection
     bucket: str

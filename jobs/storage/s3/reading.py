@@ -49,15 +49,7 @@ _BODIES = RetryPolicy(attempts=10, first_delay_s=0.1, max_delay_s=5.0, on=Broken
 
 @dataclass(frozen=True)
 class S3Object:
-    """An object to be read.
-
-    Attributes:
-        connection: of this process.
-        uri: of the object, for messages.
-        bucket: name of the object's bucket.
-        key: of the object.
-        version: the version that the object must have.
-    """
+    """An object to be read, in the version that it must have."""
 
     connection: Connection
     uri: str
@@ -137,13 +129,7 @@ class _Download:
         return bytes(self._received)
 
     def _ask(self) -> dict[str, Any] | None:
-        """Request the bytes that are missing; None when the object ends before them.
-
-        Raises:
-            UnreadableError: the object is another version.
-            ConfigError: the server sends the whole object instead of a part.
-            StorageError: the object cannot be read now.
-        """
+        # The response with the bytes that are missing; None when the object ends before them.
         source, at = self._source, self._start + len(self._received)
         end = "" if self._length is None else self._start + self._length - 1
         parameters: dict[str, Any] = dict(source.connection.extra)
