@@ -97,7 +97,7 @@ class _Part:
 
 
 class _Index:
-    """The entries of an annotation file by video and place; ``items`` cover all the run's videos."""
+    """The entries of an annotation file by video and place; ``items`` cover all videos of a run."""
 
     def __init__(self, uri: str, entries: FrameEntries, items: Sequence[ManifestItem]) -> None:
         self._uri = uri

@@ -48,16 +48,7 @@ def draw_clutter(image: Floats, rng: np.random.Generator) -> None:
 
 
 def paint(surroundings: Floats, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-    """Paint a pattern of two colours that differ from what is around.
-
-    Args:
-        surroundings: mean colour of the pixels around.
-        shape: rows and columns to paint.
-        rng: the only source of randomness.
-
-    Returns:
-        RGB from 0 to 255.
-    """
+    """Paint a pattern of two colours, RGB from 0 to 255, unlike the mean colour around it."""
     while True:
         color = rng.uniform(0, 255, 3).astype(np.float32)
         if np.abs(color - surroundings).mean() >= MIN_CONTRAST:

@@ -31,12 +31,9 @@ class View:
 
     @classmethod
     def of(cls, image: Pixels, input_shape: tuple[int, int], max_shape: tuple[int, int]) -> View:
-        """Resize an image to the largest size that fits.
+        """Resize an image to the largest size that fits; the given one is not changed.
 
-        Args:
-            image: as decoded; it is not changed.
-            input_shape: height and width of the image in the network's input, without padding.
-            max_shape: largest height and width.
+        ``input_shape`` is its height and width in the network's input, without padding.
         """
         height, width = fitted(image.shape[:2], max_shape)
         method = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC

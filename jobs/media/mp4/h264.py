@@ -41,12 +41,9 @@ _EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BIT
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedPart:
-    """Consecutive frames, encoded.
+    """Consecutive frames, encoded as an mp4 file whose first frame is shown at 0.
 
-    Attributes:
-        mp4: the content of an mp4 file, whose first frame is shown at 0.
-        start_pts: ticks when the first frame is shown in the whole video.
-        num_frames: number of frames in the part.
+    ``start_pts`` is when that frame is shown in the whole video, in ticks.
     """
 
     mp4: bytes

@@ -90,11 +90,7 @@ class Mp4Writer:
         self.num_frames += part.num_frames
 
     def finish(self, *, end_pts: int) -> None:
-        """Write the rest of the sound, and the file's index.
-
-        Args:
-            end_pts: ticks of the source's clock when the last frame ends.
-        """
+        """Write the rest of the sound, and the file's index; the last frame ends at ``end_pts``."""
         if self._last is not None and self._last.pts is not None:
             self._last.duration = max(1, end_pts - self._start_pts - self._last.pts)
             self._write_sound_until(self._last.pts)
@@ -147,11 +143,7 @@ def _write_matrix(file: BinaryIO, matrix: tuple[int, ...]) -> None:
 
 
 def _find_box(file: BinaryIO, name: bytes, start: int, end: int) -> tuple[int, int]:
-    """Find the first box of a name between two positions.
-
-    Returns:
-        Where the contents of the box begin and end; twice ``end`` when there is no such box.
-    """
+    """Find where the contents of the first box of a name begin and end; ``end`` twice if absent."""
     while start < end:
         file.seek(start)
         size, found = struct.unpack(">I4s", file.read(_BOX_HEADER_BYTES))

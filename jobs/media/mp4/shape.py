@@ -59,9 +59,6 @@ class VideoShape:
 
         A frame of odd size gets its last column or row twice. An mp4 holds one size only, so a
         frame of another size than the first is scaled.
-
-        Args:
-            upright: pixels of a frame, height x width x 3.
         """
         pixels = upright
         if self.turn is not None:
@@ -84,11 +81,7 @@ class VideoShape:
 
 
 def read_shape(source: VideoSource, *, stream: int) -> VideoShape:
-    """Read how frames are stored, from the first frame that can be decoded.
-
-    Args:
-        source: the video.
-        stream: index of its stream.
+    """Read how a stream's frames are stored, from the first frame that can be decoded.
 
     Raises:
         VideoError: no frame can be decoded.

@@ -59,11 +59,6 @@ class _Counter:
         self._num_lost = 0
 
     def feed(self, packet: Packet) -> Iterator[Decoded | Lost]:
-        """Decode a packet; after damage, count it as lost.
-
-        Yields:
-            The frames and losses that are known now.
-        """
         if packet.is_keyframe:
             self._has_begun = True
             if self._reason is not None:
@@ -75,11 +70,6 @@ class _Counter:
             yield from self._decode(packet)
 
     def finish(self) -> Iterator[Decoded | Lost]:
-        """Give the frames that the decoder still holds.
-
-        Yields:
-            The last frames and losses.
-        """
         if self._reason is None:
             yield from self._emit(self._decoder.drain())
         yield from self._report()

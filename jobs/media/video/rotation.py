@@ -27,8 +27,7 @@ _FLIPS = {(1, -1): 1, (-1, 1): 0, (-1, -1): -1}  # signs of y and x, and OpenCV'
 class FrameConverter:
     """Converts frames to upright RGB pixels; it keeps swscale's tables between frames.
 
-    Args:
-        threads: number of threads that share one frame; it changes no pixel.
+    ``threads`` share one frame; their number changes no pixel.
     """
 
     def __init__(self, threads: int = 1) -> None:
@@ -38,14 +37,7 @@ class FrameConverter:
         self._last: VideoFrame | None = None
 
     def convert(self, frame: VideoFrame) -> Pixels:
-        """Convert one frame.
-
-        Args:
-            frame: a decoded frame.
-
-        Returns:
-            Height x width x 3, RGB, 8 bits, upright, C-contiguous.
-        """
+        """Convert one frame to height x width x 3, RGB, 8 bits, upright, C-contiguous."""
         check_size(frame.width, frame.height)
         converted = self._reformatter.reformat(
             frame,

@@ -106,11 +106,7 @@ def demux_packets(container: av.container.InputContainer, stream: S) -> Iterator
 
 @contextmanager
 def open_video(source: VideoSource, *, stream: int | None) -> Generator[OpenVideo]:
-    """Open a video for reading.
-
-    Args:
-        source: the video.
-        stream: index of a stream in its file; None takes the best.
+    """Open a video for reading; without an index of a stream, the best stream.
 
     Yields:
         The file and its stream.

@@ -94,11 +94,7 @@ def explain(data: bytes) -> str:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Walk the complete chunks, up to the end mark.
-
-    Yields:
-        Type, offset of the content and its length.
-    """
+    # Type, offset of the content and its length, of complete chunks up to the end mark.
     position = _FIRST_CHUNK
     kind = b""
     while kind != b"IEND" and position + _CHUNK_OVERHEAD <= len(data):

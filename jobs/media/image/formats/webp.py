@@ -74,11 +74,7 @@ def _read_size(data: bytes) -> tuple[int, int]:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Walk the chunks.
-
-    Yields:
-        Type, offset of the content and its announced length.
-    """
+    # Type, offset of the content and its announced length.
     position = _FIRST_CHUNK
     while position + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, position)
