@@ -49,7 +49,7 @@ class Sampling:
         return self.fps is None and self.every_n_frames in {None, 1}
 
     def choose(self, timestamps: Ticks, time_base: Fraction) -> Places:
-        """Choose frames by their rising ticks; return the places of the chosen, the first included."""
+        """Choose frames by their rising ticks; return their places, which begin with the first."""
         if self.fps is None:
             return np.arange(0, len(timestamps), self.every_n_frames or 1)
         # Whole numbers, which may be larger than 64 bits: rounding cannot change a choice.
