@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fcos_core.errors import AnnotationError
-from jobs.annotations.json_columns import JsonColumns
+from jobs.annotations.json_columns import INT64_LIMIT, JsonColumns
 
 BATCH_ENTRIES = 10_000
 MAX_INVALID_DESCRIBED = 10_000
@@ -24,7 +24,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 POSITION = "position"
 """The column of an entry's position in the file's list, which every list has."""
-_INT64_LIMIT = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,4 +160,4 @@ def _own_id(entry: object) -> int | None:
     if not isinstance(entry, dict):
         return None
     own_id = cast("Mapping[str, object]", entry).get("id")
-    return own_id if type(own_id) is int and -_INT64_LIMIT <= own_id < _INT64_LIMIT else None
+    return own_id if type(own_id) is int and -INT64_LIMIT <= own_id < INT64_LIMIT else None

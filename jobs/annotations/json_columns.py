@@ -20,7 +20,7 @@ Float64Array = npt.NDArray[np.float64]
 
 _BOX_LENGTH = 4
 _LARGEST_COORDINATE = 1e150  # areas of such boxes are finite, and so are sums of them
-_INT64_LIMIT = 2**63
+INT64_LIMIT = 2**63
 _REQUIRED = object()
 
 
@@ -54,16 +54,16 @@ class JsonColumns:
             position = next(i for i, entry in enumerate(self._entries) if key not in entry)
             raise self._error(position, f"{key} is missing") from None
 
-    def integers(self, key: str, *, minimum: int = -_INT64_LIMIT) -> Int64Array:
+    def integers(self, key: str, *, minimum: int = -INT64_LIMIT) -> Int64Array:
         """A column of whole numbers; strings, floats and booleans are refused."""
         values = self.values(key)
-        limit = "a 64-bit integer" if minimum == -_INT64_LIMIT else f"an integer >= {minimum}"
+        limit = "a 64-bit integer" if minimum == -INT64_LIMIT else f"an integer >= {minimum}"
         is_fine = set(map(type, values)) <= {int} and (
-            not values or (minimum <= min(values) and max(values) < _INT64_LIMIT)
+            not values or (minimum <= min(values) and max(values) < INT64_LIMIT)
         )
         if not is_fine:
             self.require(
-                key, values, lambda v: type(v) is int and minimum <= v < _INT64_LIMIT, limit
+                key, values, lambda v: type(v) is int and minimum <= v < INT64_LIMIT, limit
             )
         return np.array(values, dtype=np.int64)
 
@@ -74,11 +74,11 @@ class JsonColumns:
             for position, (value, is_fine) in enumerate(zip(values, may_lack, strict=True)):
                 if value is None and not is_fine:
                     raise self._error(position, f"{key} is missing")
-            self.require(key, values, lambda v: v is None or _is_text(v), "a non-empty string")
+            self.require(key, values, lambda v: v is None or is_text(v), "a non-empty string")
             return [value or "" for value in values]
         values = self.values(key)
         if not (set(map(type, values)) <= {str} and all(values)):
-            self.require(key, values, _is_text, "a non-empty string")
+            self.require(key, values, is_text, "a non-empty string")
         return values
 
     def numbers(
@@ -132,7 +132,8 @@ def _all_finite(values: Sequence[Any], minimum: float = -math.inf) -> bool:
     return bool(np.isfinite(column).all() and (column >= minimum).all())
 
 
-def _is_text(value: object) -> bool:
+def is_text(value: object) -> bool:
+    """Say whether a value is a string that is not empty."""
     return type(value) is str and bool(value)
 
 

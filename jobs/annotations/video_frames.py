@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jobs.annotations.batches import BoolArray, Columns
-from jobs.annotations.json_columns import Int64Array, JsonColumns
+from jobs.annotations.json_columns import Int64Array, JsonColumns, is_text
 
 FRAME_KEYS = ("video", "frame_index")
 
@@ -68,7 +68,7 @@ def read_names(table: JsonColumns) -> Columns:
         names = table.strings("file_name", may_lack=is_frame)
         both = list(zip(videos, places, is_frame, strict=True))
         named = [video if frame else "-" for video, _, frame in both]
-        table.require("video", named, _is_name, "a non-empty string")
+        table.require("video", named, is_text, "a non-empty string")
         videos = [video if frame else "" for video, _, frame in both]
         places = [place if frame else 0 for _, place, frame in both]
         table.require("frame_index", places, _is_place, f"an integer from 0 to {_LARGEST_INDEX}")
@@ -93,10 +93,6 @@ def frame_entries(images: Columns) -> FrameEntries:
         video_index=np.array([numbers[name] for name in videos], np.int64),
         frame_index=images["frame_index"][rows],
     )
-
-
-def _is_name(value: object) -> bool:
-    return type(value) is str and bool(value)
 
 
 def _is_place(value: object) -> bool:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from fcos_core.errors import ConfigError, DataError, ImageError
 from jobs.inputs.item import InputItem, referenced_item
 from jobs.storage import ObjectInfo, folder_of
+from jobs.storage.base import one_line
 from jobs.storage.member_uri import member_uri
 from jobs.storage.range_file import RangeFile
 
@@ -51,7 +52,7 @@ class ParquetImages:
                 pa.PythonFile(RangeFile(info), mode="r"), page_checksum_verification=True
             )
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{info.uri}: no readable Parquet file: {_one_line(error)}") from error
+            raise DataError(f"{info.uri}: no readable Parquet file: {one_line(error)}") from error
         metadata = self._file.metadata
         sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         self._ends = list(accumulate(sizes))
@@ -78,7 +79,7 @@ class ParquetImages:
             for batch in self._file.iter_batches(columns=[URI_COLUMN]):
                 yield from batch.column(0).to_pylist()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{self.uri}: column uri: {_one_line(error)}") from error
+            raise DataError(f"{self.uri}: column uri: {one_line(error)}") from error
 
     def read(self, row: int) -> bytes:
         """Read the image of one row; rows count from 0 over all row groups.
@@ -105,7 +106,7 @@ class ParquetImages:
                 try:
                     table = self._file.read_row_group(group, columns=[column], use_threads=False)
                 except (pa.ArrowException, OSError) as error:
-                    raise DataError(f"row group {group}: {_one_line(error)}") from error
+                    raise DataError(f"row group {group}: {one_line(error)}") from error
                 self._groups[group] = table.column(0)
                 while len(self._groups) > _KEPT_GROUPS:
                     self._groups.popitem(last=False)
@@ -183,7 +184,3 @@ def _parquet_images(info: ObjectInfo) -> ParquetImages:
 
 def _is_binary(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

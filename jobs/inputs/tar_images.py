@@ -16,6 +16,7 @@ from fcos_core.errors import DataError, ImageError
 from jobs.inputs.item import InputItem
 from jobs.media.extensions import is_image_name
 from jobs.storage import ObjectInfo, storage_for
+from jobs.storage.base import one_line
 from jobs.storage.member_uri import member_uri
 from jobs.storage.range_file import RangeFile
 
@@ -47,10 +48,8 @@ def read_tar_index(info: ObjectInfo) -> dict[str, TarMember]:
                 if member.isreg() and not member.issparse():
                     index[member.name] = TarMember(member.offset_data, member.size)
     except (tarfile.TarError, OverflowError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{info.uri}: no readable tar archive: {_compression(info)}{reason}"
-        ) from error
+        reason = f"{_compression(info)}{one_line(error)}"
+        raise DataError(f"{info.uri}: no readable tar archive: {reason}") from error
     return index
 
 

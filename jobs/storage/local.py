@@ -58,8 +58,8 @@ class LocalStorage:
     Errors are retried, as a network file system may fail for a while.
     """
 
-    def __init__(self, retry: RetryPolicy | None = None) -> None:
-        self._retry = retry or RetryPolicy()
+    def __init__(self) -> None:
+        self._retry = RetryPolicy()
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """List files at any depth, one folder in memory at a time; see ``Storage.list``.

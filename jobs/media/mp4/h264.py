@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import av
-import numpy as np
-import numpy.typing as npt
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import (
@@ -25,18 +23,15 @@ from av.video.reformatter import (
     ColorRange,
     Colorspace,
     ColorTrc,
-    Interpolation,
     VideoReformatter,
 )
 
 from jobs.media.mp4.shape import VideoShape
-
-Pixels = npt.NDArray[np.uint8]
+from jobs.media.video.pixel_pool import Pixels
+from jobs.media.video.rotation import EXACT
 
 _OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0", "profile": "high"}
 _BT709 = 1
-_EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-"""These flags give the same sums on every processor, as in ``jobs.media.video.rotation``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +72,7 @@ def encode(frames: Iterable[tuple[int, Pixels]], shape: VideoShape) -> EncodedPa
                 format="yuv420p",
                 dst_colorspace=Colorspace.ITU709,
                 dst_color_range=ColorRange.MPEG,
-                interpolation=_EXACT,
+                interpolation=EXACT,
                 threads=1,
             )
             frame.pts, frame.time_base = pts - start_pts, shape.time_base

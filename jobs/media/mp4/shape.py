@@ -19,15 +19,13 @@ from typing import cast
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from av.error import FFmpegError
 from av.sidedata.sidedata import SideData, Type
 
 from fcos_core.errors import VideoError
+from jobs.media.video.pixel_pool import Pixels
 from jobs.media.video.rotation import display_matrix
 from jobs.media.video.source import OpenVideo, VideoSource, open_video
-
-Pixels = npt.NDArray[np.uint8]
 
 _NO_ASPECT = Fraction(1)
 

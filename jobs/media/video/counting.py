@@ -12,13 +12,12 @@ from fractions import Fraction
 from av.video.frame import VideoFrame
 
 from fcos_core.errors import VideoError
-from jobs.media.video.decoder import Decoder
+from jobs.media.video.decoder import MARKED_CORRUPT, Decoder
 from jobs.media.video.frames import Decoded, Lost, seconds
 from jobs.media.video.source import OpenVideo, Packet
 
 _USUAL_RATE = Fraction(25)
 _WITHOUT_TIMES = frozenset(("avi",))  # FFmpeg guesses, and B-frames make it guess wrong
-_MARKED_CORRUPT = "the decoder marks the frame as damaged"
 
 
 def decode_and_count(video: OpenVideo) -> Iterator[Decoded | Lost]:
@@ -86,7 +85,7 @@ class _Counter:
     def _emit(self, frames: Sequence[VideoFrame]) -> Iterator[Decoded]:
         for frame in frames:
             if frame.is_corrupt:
-                self._reason = _MARKED_CORRUPT
+                self._reason = MARKED_CORRUPT
             if self._reason is not None:
                 self._num_lost += 1
                 continue

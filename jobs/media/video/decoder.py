@@ -20,6 +20,7 @@ _SKIPS_UNREFERENCED = frozenset(("h264",))
 _LOGS_DAMAGE = frozenset(("mjpeg",))
 """Codecs whose decoder gives damaged frames without an error, and only logs the damage."""
 
+MARKED_CORRUPT = "the decoder marks the frame as damaged"
 _MISSING_REFERENCE_DROPPED = "mmco: unref short failure"
 _CUT_SHORT = "the packet is cut short"
 

@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from av.video.frame import VideoFrame
 
 from fcos_core.errors import VideoError
@@ -23,9 +22,8 @@ from jobs.media.video.decoder import Decoder
 from jobs.media.video.frames import Lost
 from jobs.media.video.keyframes import PacketReader
 from jobs.media.video.rotation import upright_size
+from jobs.media.video.sampling import Ticks
 from jobs.media.video.source import OpenVideo, Packet, VideoSource, open_video
-
-Ticks = npt.NDArray[np.int64]
 
 _PROBED_PACKETS = 16
 _LARGEST_EMPTY_MPEG4_BYTES = 16  # a packet this small may stand for no new frame

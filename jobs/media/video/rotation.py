@@ -15,7 +15,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from jobs.media.video.pixel_pool import PixelPool, Pixels
 from jobs.media.video.source import check_size
 
-_FLAGS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 """These flags give the same sums on every processor; without them some take short cuts."""
 
 _PLANES = "gbrp"
@@ -42,7 +42,7 @@ class FrameConverter:
         converted = self._reformatter.reformat(
             frame,
             format=_PLANES,
-            interpolation=_FLAGS,
+            interpolation=EXACT,
             dst_color_range=ColorRange.JPEG,
             threads=self._threads,
         )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from av.video.frame import VideoFrame
 
-from jobs.media.video.decoder import Decoder
+from jobs.media.video.decoder import MARKED_CORRUPT, Decoder
 from jobs.media.video.frames import Decoded, Lost, seconds
 from jobs.media.video.keyframes import PacketReader
 from jobs.media.video.source import OpenVideo, Packet
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _HELD_BYTES = 64 * 2**20
 """The most bytes of packets kept: deferred ones, and decoded ones to be decoded again."""
-_MARKED_CORRUPT = "the decoder marks the frame as damaged"
 _NO_FRAME = "the decoder gave no frame and no reason"
 
 
@@ -191,7 +190,7 @@ class SegmentDecoder:
             elif frame.pts is None or frame.pts < self._decodable_from:
                 continue
             elif frame.is_corrupt:
-                self._give_up_group(frame.pts, _MARKED_CORRUPT)
+                self._give_up_group(frame.pts, MARKED_CORRUPT)
             else:
                 yield from self._emit(frame)
 

@@ -21,7 +21,7 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.parsers import ResponseParserError
 
 from fcos_core.errors import ConfigError, FcosError, StorageError
-from jobs.storage.base import MissingError, UnreadableError
+from jobs.storage.base import MissingError, UnreadableError, one_line
 
 Operation = Literal["read", "listed", "written", "deleted"]
 
@@ -142,8 +142,3 @@ def _from_response(error: ClientError, place: str, operation: Operation) -> Fcos
 
 def _message(error: ClientError) -> str:
     return " ".join(str(error.response.get("Error", {}).get("Message", "")).split()) or "no reason"
-
-
-def one_line(error: Exception) -> str:
-    """Join the lines of an error's message."""
-    return " ".join(str(error).split())

@@ -15,7 +15,7 @@ import contextlib
 import itertools
 import queue
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -90,10 +90,8 @@ class S3Listing:
         return parts
 
     def _list_in_parallel(self, parts: Sequence[str | Page]) -> Iterator[Page]:
-        with (
-            _stop_event() as stop,
-            ThreadPoolExecutor(LISTERS, thread_name_prefix="s3-list") as listers,
-        ):
+        stop = threading.Event()
+        with ThreadPoolExecutor(LISTERS, thread_name_prefix="s3-list") as listers:
             sources = [
                 part if isinstance(part, list) else _PagePrefetch(self, part, stop)
                 for part in parts
@@ -180,15 +178,6 @@ class _PagePrefetch:
                 self._pages.put(page, timeout=_POLL_S)
                 return True
         return False
-
-
-@contextlib.contextmanager
-def _stop_event() -> Generator[threading.Event]:
-    stop = threading.Event()
-    try:
-        yield stop
-    finally:
-        stop.set()
 
 
 def _merge(here: _PageReply, start: str) -> list[str | Page]:

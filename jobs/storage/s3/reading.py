@@ -10,7 +10,7 @@ requested here, with the same etag, so that two versions of an object are never 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
@@ -24,6 +24,7 @@ from jobs.storage.base import (
     changed_message,
     check_size,
     check_version,
+    one_line,
 )
 from jobs.storage.retrying import RetryPolicy
 from jobs.storage.s3.client import Connection
@@ -32,7 +33,6 @@ from jobs.storage.s3.errors import (
     RANGE_NOT_SATISFIABLE,
     BrokenBodyError,
     body_error,
-    one_line,
     s3_errors,
     status_of,
 )
@@ -66,8 +66,7 @@ class S3Object:
         known = self.version.size_bytes
         if known is not None and known > PART_BYTES and (max_bytes is None or known <= max_bytes):
             return self.read_range(0, known)
-        download = _Download(self, 0, None, max_bytes)
-        return download.run()
+        return _Download(self, 0, None, max_bytes).run()
 
     def read_range(self, start: int, length: int) -> bytes:
         """Read a part; fewer bytes where the object ends before."""
@@ -78,7 +77,7 @@ class S3Object:
         starts = range(start, start + length, PART_BYTES)
         first = _Download(self, start, PART_BYTES)
         parts = [first.run()]  # the other parts must have the same etag
-        same = S3Object(self.connection, self.uri, self.bucket, self.key, first.version)
+        same = replace(self, version=first.version)
 
         def read_part(at: int) -> bytes:
             return _Download(same, at, min(PART_BYTES, start + length - at)).run()
@@ -115,7 +114,7 @@ class _Download:
             if not self._received:
                 self._check_object(response, total)
                 if self._length is None and total > PART_BYTES:
-                    return self._whole_in_parts(total)
+                    return replace(self._source, version=self.version).read_range(0, total)
             for block in body.iter_chunks(_BLOCK_BYTES):
                 self._received += block
         except FlexibleChecksumError as error:
@@ -163,11 +162,6 @@ class _Download:
         check_version(self._source.uri, self.version, found)
         self.version = found
         check_size(self._source.uri, total, self._max_bytes)
-
-    def _whole_in_parts(self, total: int) -> bytes:
-        source = self._source
-        same = S3Object(source.connection, source.uri, source.bucket, source.key, self.version)
-        return same.read_range(0, total)
 
     def _changed_message(self) -> str:
         source = self._source
