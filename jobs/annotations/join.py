@@ -59,10 +59,9 @@ class Join:
 class RunJoin:
     """All of a run, images and frames of videos apart, each in manifest order.
 
-    Attributes:
-        image_shards: the shard of each image, never falling.
-        num_images_left: images of the run, where the file is about frames only.
-        num_frames_left: frames of the run, where the file is about images only.
+    ``image_shards`` has the shard of each image, never falling. ``num_images_left`` counts the
+    run's images where the file is about frames only, ``num_frames_left`` its frames where it is
+    about images only.
     """
 
     images: Join

@@ -116,11 +116,7 @@ class _Index:
         self._keys = keys[self._order]
 
     def planned(self, items: Sequence[ManifestItem]) -> list[_Part]:
-        """List the entries of all planned frames, item by item.
-
-        Raises:
-            ConfigError: a frame has none, or several.
-        """
+        # The entries of the planned frames, by item.
         usable = [item for item in items if item.stream is not None]
         places = [np.array([place or 0 for place in item.frames()], np.int64) for item in usable]
         bases = [self._number_of[item.uri] * _PER_VIDEO for item in usable]
@@ -141,7 +137,7 @@ class _Index:
         ]
 
     def lost(self, items: Sequence[ManifestItem]) -> list[_Part]:
-        """All entries of the videos that cannot be used."""
+        """List all entries of the videos that cannot be used."""
         parts: list[_Part] = []
         first = -1
         for item in items:

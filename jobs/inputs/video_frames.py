@@ -91,7 +91,7 @@ def _check_version(item: ManifestItem) -> None:
 
 
 def _is_other_version(item: ManifestItem) -> bool:
-    """Whether a file changed after it was indexed; an item without a version never has."""
+    """Say whether a file changed after it was indexed; an item without a version never has."""
     return (item.mtime_ns is not None or item.etag is not None) and has_changed(item)
 
 

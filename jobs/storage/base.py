@@ -92,13 +92,9 @@ def check_size(uri: str, size_bytes: int, max_bytes: int | None) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectInfo:
-    """Description of one stored object.
+    """Description of one stored object; the size of a symbolic link that leads nowhere is 0.
 
-    Attributes:
-        uri: absolute local path or ``s3://bucket/key``.
-        size_bytes: length of its content; 0 for a symbolic link that leads nowhere.
-        mtime_ns: last change, in nanoseconds since 1970; None where the storage has none.
-        etag: the storage's own version mark; None on local disk.
+    ``mtime_ns`` and ``etag`` are as in ``Version``.
     """
 
     uri: str
@@ -151,13 +147,7 @@ class Storage(Protocol):
     def read(
         self, uri: str, version: Version = ANY_VERSION, *, max_bytes: int | None = None
     ) -> bytes:
-        """Read a whole object.
-
-        Args:
-            uri: of the object.
-            version: the version that the object must have.
-            max_bytes: the largest object that is read; None for no limit.
-        """
+        """Read a whole object of this version and of at most ``max_bytes``; None is no limit."""
         ...
 
     def read_range(

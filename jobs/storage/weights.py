@@ -24,12 +24,9 @@ _NAME_DIGITS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedWeights:
-    """A checkpoint that is published under a fixed address.
+    """A checkpoint that is published under a fixed address; a file of more bytes is refused.
 
-    Attributes:
-        url: address of the file.
-        sha256_prefix: the first hex digits of the file's sha256, as its publisher gives them.
-        max_bytes: a larger file is refused.
+    ``sha256_prefix`` has the first hex digits of the file's sha256, as its publisher gives them.
     """
 
     url: str

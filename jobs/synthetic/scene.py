@@ -32,13 +32,9 @@ SHIFT = 4
 
 @dataclass(frozen=True)
 class SceneObject:
-    """A drawn object: its class and the extent of its visible part.
+    """The class of a drawn object, and the box and area of its visible part.
 
-    Args:
-        label: index in ``CATEGORIES``.
-        box: x, y, width, height of the visible part in pixels.
-        area: number of visible pixels.
-        is_hidden: whether most of the object is hidden.
+    ``box`` is x, y, width, height in pixels. ``is_hidden``: most of the object is hidden.
     """
 
     label: int

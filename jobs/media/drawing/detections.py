@@ -81,11 +81,9 @@ def draw_detections(pixels: Pixels, found: DetectedBoxes, names: Mapping[int, st
 
 
 def enlarged(pixels: Pixels, found: DetectedBoxes) -> tuple[Pixels, DetectedBoxes]:
-    """Enlarge an image that is too small for letters: each pixel becomes a square of pixels.
+    """Enlarge an image without a side of ``_LEAST_SIDE_PX``, too small for letters, and its boxes.
 
-    Returns:
-        The image and its boxes, unchanged where the longer side has ``_LEAST_SIDE_PX``; otherwise
-        both enlarged, so that it has at least that.
+    Each pixel becomes a square of pixels.
     """
     height, width = pixels.shape[:2]
     factor = math.ceil(_LEAST_SIDE_PX / max(height, width))

@@ -141,7 +141,6 @@ def _places(
 
 
 def _hits(corners: Corners, others: Rectangles) -> bool:
-    """Return whether a rectangle shares a pixel with one of others."""
     x_min, y_min, x_max, y_max = corners
     is_hit = (others[:, 0] <= x_max) & (others[:, 2] >= x_min)
     is_hit &= (others[:, 1] <= y_max) & (others[:, 3] >= y_min)

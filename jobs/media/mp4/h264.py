@@ -49,12 +49,8 @@ class EncodedPart:
 def encode(frames: Iterable[tuple[int, Pixels]], shape: VideoShape) -> EncodedPart | None:
     """Encode frames, one at a time in memory, on one core; several parts run in parallel.
 
-    Args:
-        frames: ticks when each frame is shown, rising, and its upright pixels.
-        shape: how frames are stored; the same for all parts of a video.
-
-    Returns:
-        The part; None when there are no frames.
+    Each frame comes as its ticks, which rise, and its upright pixels. The shape is the same for all
+    parts of a video. Without frames there is no part.
     """
     file = io.BytesIO()
     start_pts: int | None = None

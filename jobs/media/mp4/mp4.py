@@ -34,13 +34,8 @@ class Mp4Writer:
     """Writes a video of several parts; nothing is encoded again, and little is kept in memory.
 
     The file begins with its index, so a browser plays it before it is fully loaded. Time 0 is when
-    the source's first frame or sound begins, whichever is earlier.
-
-    Args:
-        path: of the mp4 file.
-        shape: how frames are stored.
-        sound: the sound to add; None for a silent video.
-        start_pts: ticks when the first frame of the source is shown.
+    the source's first frame or sound begins, whichever is earlier; ``start_pts`` is when that frame
+    is shown, in ticks.
     """
 
     def __init__(

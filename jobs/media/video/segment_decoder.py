@@ -275,7 +275,6 @@ class _PacketHistory:
         self._size_bytes = 0
 
     def forget(self) -> None:
-        """Drop all packets: the decoder is empty."""
         self._groups, self._size_bytes = [], 0
 
     def begin_group(self) -> None:

@@ -156,7 +156,6 @@ class _Download:
         return response
 
     def _check_object(self, response: dict[str, Any], total: int) -> None:
-        """Check the version and the size in the first response."""
         size = response.get("ContentRange", f"/{total}").rpartition("/")[2]
         found = Version(size_bytes=int(size), etag=response["ETag"].strip('"'))
         check_version(self._source.uri, self.version, found)
