@@ -53,18 +53,24 @@ class FrameConverter:
         return _turned(pixels, display_matrix(frame))
 
 
+def stored_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    """Read a frame's display matrix, nine numbers as in mp4; None without one."""
+    # frame.side_data would form a reference cycle, which keeps the frame until Python collects it.
+    sides = cast("Callable[[VideoFrame], Iterable[SideData]]", SideDataContainer)(frame)
+    data = next((side for side in sides if side.type == Type.DISPLAYMATRIX), None)
+    return None if data is None else struct.unpack("=9i", bytes(data))
+
+
 def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
     """Read how a frame is to be shown: the signs of a, b, c, d in x' = a x + c y, y' = b x + d y.
 
     Returns:
         Each -1, 0 or 1, to the nearest quarter turn; None for a frame that is upright.
     """
-    # frame.side_data would form a reference cycle, which keeps the frame until Python collects it.
-    sides = cast("Callable[[VideoFrame], Iterable[SideData]]", SideDataContainer)(frame)
-    data = next((side for side in sides if side.type == Type.DISPLAYMATRIX), None)
-    if data is None:
+    matrix = stored_matrix(frame)
+    if matrix is None:
         return None
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data))
+    a, b, _, c, d, *_ = matrix
     if abs(a) + abs(d) >= abs(b) + abs(c):
         signs = (_sign(a), 0, 0, _sign(d))
     else:
