@@ -105,7 +105,7 @@ class ListReader:
         return {name: np.concatenate([batch.pop(name) for batch in batches]) for name in names}
 
     def keep(self, columns: Columns, is_good: BoolArray, reason: Callable[[int], str]) -> Columns:
-        """Return the good rows; each other is an invalid entry, for the ``reason`` of its index."""
+        """Return the good rows; the others become invalid entries, each with its ``reason``."""
         if is_good.all():
             return columns
         for row in np.flatnonzero(~is_good).tolist():

@@ -24,7 +24,7 @@ _NAME_DIGITS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedWeights:
-    """A checkpoint that is published under a fixed address; a file of more bytes is refused.
+    """A checkpoint at a fixed address; a file of more than ``max_bytes`` is refused.
 
     ``sha256_prefix`` has the first hex digits of the file's sha256, as its publisher gives them.
     """

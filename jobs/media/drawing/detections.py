@@ -81,9 +81,9 @@ def draw_detections(pixels: Pixels, found: DetectedBoxes, names: Mapping[int, st
 
 
 def enlarged(pixels: Pixels, found: DetectedBoxes) -> tuple[Pixels, DetectedBoxes]:
-    """Enlarge an image without a side of ``_LEAST_SIDE_PX``, too small for letters, and its boxes.
+    """Enlarge an image that is too small for letters, and its boxes; others are not changed.
 
-    Each pixel becomes a square of pixels.
+    Each pixel becomes a square of pixels; the longer side gets ``_LEAST_SIDE_PX`` or more.
     """
     height, width = pixels.shape[:2]
     factor = math.ceil(_LEAST_SIDE_PX / max(height, width))

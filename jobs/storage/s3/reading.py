@@ -43,7 +43,6 @@ PART_BYTES = 16 * 2**20
 _BLOCK_BYTES = 2**18
 _PARTIAL_CONTENT = 206
 
-
 _BODIES = RetryPolicy(attempts=10, first_delay_s=0.1, max_delay_s=5.0, on=BrokenBodyError)
 
 

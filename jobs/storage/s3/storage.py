@@ -35,7 +35,6 @@ _log = logging.getLogger(__name__)
 
 _PROBE = b"fcos checks whether this server supports If-None-Match\n"
 
-
 _CONFLICTS = RetryPolicy(attempts=10, first_delay_s=0.1, max_delay_s=5.0, on=ConflictError)
 
 
