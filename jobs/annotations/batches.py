@@ -42,9 +42,7 @@ class InvalidEntry:
 class InvalidEntries:
     """The invalid entries of a file: the first one is an error, or with ``skip`` all are left out.
 
-    Attributes:
-        count: number of entries left out.
-        described: the first ``MAX_INVALID_DESCRIBED`` entries left out.
+    All are counted, and the first ``MAX_INVALID_DESCRIBED`` are described.
     """
 
     def __init__(self, uri: str, *, skip: bool) -> None:

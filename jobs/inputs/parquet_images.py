@@ -67,7 +67,7 @@ class ParquetImages:
             )
 
     def uris(self) -> Iterator[str | None]:
-        """Read the uri column.
+        """Read the uri column, row by row.
 
         Yields:
             One per row.

@@ -17,12 +17,9 @@ from jobs.rundir.sampled_frames import EVERY_FRAME
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedFrame:
-    """A frame of an item, or frames of the item that are lost.
+    """A frame of an item, or frames that are lost, and then the error that says why.
 
-    Attributes:
-        number: place of the frame, or of the first lost one, among the item's frames, from 0.
-        event: the frame, or the loss.
-        error: why the frames are lost; None for a frame.
+    ``number`` is the place of the frame, or of the first lost one, among the item's frames, from 0.
     """
 
     number: int

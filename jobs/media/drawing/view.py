@@ -17,12 +17,9 @@ _FAR_PX = 2**15  # larger than any image is drawn
 
 @dataclass(frozen=True)
 class View:
-    """A resized image to draw on.
+    """A resized image to draw on, which drawing changes.
 
-    Attributes:
-        pixels: the image, resized for the eye; drawing changes it.
-        scale_x: pixels of this image per pixel of the network's input, along a row.
-        scale_y: the same along a column.
+    The scales are its pixels per pixel of the network's input, along a row and along a column.
     """
 
     pixels: Pixels

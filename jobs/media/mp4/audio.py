@@ -43,10 +43,8 @@ _MONO = 1
 class SoundTrack:
     """The best sound stream of a video, to be written into an mp4.
 
-    Nothing else reads from the container.
-
-    Attributes:
-        ends_because: why the sound ends early; None while there is no error.
+    Nothing else reads from the container. ``ends_because`` says why the sound ends early; None
+    while there is no error.
     """
 
     def __init__(self, container: InputContainer, stream: AudioStream, uri: str) -> None:

@@ -42,11 +42,9 @@ _IS_NO_VIDEO = (
 
 @dataclass(frozen=True)
 class VideoSource:
-    """Where a video's bytes come from.
+    """Where a video's bytes come from: a local path, or an opener of a file that can seek.
 
-    Attributes:
-        uri: name of the video in errors; its path, when ``opener`` is None.
-        opener: function that opens a file that can seek; None for a local path.
+    With an opener, the uri only names the video in errors.
     """
 
     uri: str
