@@ -4,9 +4,6 @@ Each colour is the one farthest from all colours before it, as the eye sees dist
 Ottosson, 2020). So the first classes differ most, and 91 classes still differ.
 """
 
-# numpy leaves the type of many reductions unknown.
-# pyright: reportUnknownMemberType=false
-
 from functools import lru_cache
 from typing import Any
 

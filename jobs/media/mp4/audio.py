@@ -1,7 +1,6 @@
 """The sound of a video, packet by packet: copied where browsers play it in mp4, else as AAC."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 # PyAV leaves what an encoder or a template gives partly unknown
 
 from __future__ import annotations

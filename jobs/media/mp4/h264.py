@@ -4,8 +4,7 @@ Without B-frames, frames are decoded in the order they are shown. So uneven time
 and parts that were encoded separately join without a seam. The file is somewhat larger.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 # PyAV leaves what an encoder or a template gives partly unknown
 
 from __future__ import annotations

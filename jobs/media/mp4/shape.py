@@ -4,8 +4,7 @@ Frames are stored in the source's orientation, with the source's display matrix,
 player and tool shows both alike. Detections are drawn on upright frames.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 # PyAV leaves what an encoder or a template gives partly unknown
 
 from __future__ import annotations

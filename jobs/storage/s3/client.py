@@ -1,7 +1,6 @@
 """One boto3 client per process, made when first needed; a forked process makes its own."""
 
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # boto3 has no types
 
 from __future__ import annotations

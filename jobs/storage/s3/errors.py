@@ -1,7 +1,7 @@
 """Turns the errors of boto3 and of S3 servers into ours, each with a message of one line."""
 
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 # botocore has no types
 
 from __future__ import annotations

@@ -5,10 +5,6 @@ prefix, where there are some: the folders are listed in parallel, each a bounded
 ahead of the caller, who takes them in order.
 """
 
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
-# boto3 has no types
-
 from __future__ import annotations
 
 import contextlib

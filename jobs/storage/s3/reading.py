@@ -4,10 +4,6 @@ botocore retries a request until its response begins. When the body breaks off l
 requested here, with the same etag, so that two versions of an object are never mixed.
 """
 
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
-# boto3 has no types
-
 from __future__ import annotations
 
 from dataclasses import dataclass, replace

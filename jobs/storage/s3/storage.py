@@ -1,9 +1,5 @@
 """Objects on S3 and compatible servers, created by a ``PUT`` that fails when the name is taken."""
 
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
-# boto3 has no types
-
 from __future__ import annotations
 
 import logging
