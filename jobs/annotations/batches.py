@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fcos_core.errors import AnnotationError
-from jobs.annotations.json_columns import JsonColumns
+from jobs.annotations.json_columns import INT64_LIMIT, JsonColumns
 
 BATCH_ENTRIES = 10_000
 MAX_INVALID_DESCRIBED = 10_000
@@ -24,18 +24,13 @@ BoolArray = npt.NDArray[np.bool_]
 
 POSITION = "position"
 """The column of an entry's position in the file's list, which every list has."""
-_INT64_LIMIT = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class InvalidEntry:
-    """An entry that was left out.
+    """An entry that was left out: its list, its position there from 0, and why, in one line.
 
-    Attributes:
-        list_name: the list that has the entry.
-        position: position of the entry in that list, from 0.
-        id: the entry's id; None when it is missing or no 64-bit integer.
-        reason: one line that names list, position, id and value.
+    ``id`` is None when it is missing or no 64-bit integer.
     """
 
     list_name: str
@@ -45,15 +40,9 @@ class InvalidEntry:
 
 
 class InvalidEntries:
-    """The invalid entries of a file: the first one is an error, or all are left out and counted.
+    """The invalid entries of a file: the first one is an error, or with ``skip`` all are left out.
 
-    Args:
-        uri: the file, for messages.
-        skip: leave invalid entries out instead of raising.
-
-    Attributes:
-        count: number of entries left out.
-        described: the first ``MAX_INVALID_DESCRIBED`` entries left out.
+    All are counted, and the first ``MAX_INVALID_DESCRIBED`` are described.
     """
 
     def __init__(self, uri: str, *, skip: bool) -> None:
@@ -65,11 +54,7 @@ class InvalidEntries:
     def add(
         self, list_name: str, position: int, own_id: int | None, error: AnnotationError
     ) -> None:
-        """Leave one entry out.
-
-        Raises:
-            AnnotationError: ``error``, unless invalid entries are to be skipped.
-        """
+        """Leave one entry out; raise ``error`` unless invalid entries are to be skipped."""
         if not self.skip:
             raise error
         self.count += 1
@@ -86,11 +71,7 @@ class InvalidEntries:
 class ListReader:
     """Reads one list of a COCO file into columns, batch by batch.
 
-    Args:
-        name: the list's name in the file.
-        keys: the keys to keep of each entry; the rest, polygons above all, is dropped at once.
-        read: turns a batch into columns of one row per entry.
-        invalid: takes the invalid entries.
+    Of each entry only ``keys`` are kept; the rest, polygons above all, is dropped at once.
     """
 
     def __init__(
@@ -108,11 +89,7 @@ class ListReader:
         self._batches: list[Columns] = [{POSITION: np.empty(0, dtype=np.int64), **empty}]
 
     def add(self, entries: Iterable[object]) -> None:
-        """Read all entries.
-
-        Raises:
-            AnnotationError: an entry is invalid, and such entries are not to be skipped.
-        """
+        """Read all entries; an invalid one is an error unless such entries are to be skipped."""
         trimmed = map(self._trim, entries)
         first_position = 0
         while batch := list(islice(trimmed, BATCH_ENTRIES)):
@@ -126,19 +103,7 @@ class ListReader:
         return {name: np.concatenate([batch.pop(name) for batch in batches]) for name in names}
 
     def keep(self, columns: Columns, is_good: BoolArray, reason: Callable[[int], str]) -> Columns:
-        """Leave out more entries.
-
-        Args:
-            columns: columns of this list.
-            is_good: whether to keep each row.
-            reason: says why the row of an index is invalid.
-
-        Returns:
-            The rows that are kept.
-
-        Raises:
-            AnnotationError: a row is invalid, and invalid entries are not to be skipped.
-        """
+        """Return the good rows; the others become invalid entries, each with its ``reason``."""
         if is_good.all():
             return columns
         for row in np.flatnonzero(~is_good).tolist():
@@ -193,4 +158,4 @@ def _own_id(entry: object) -> int | None:
     if not isinstance(entry, dict):
         return None
     own_id = cast("Mapping[str, object]", entry).get("id")
-    return own_id if type(own_id) is int and -_INT64_LIMIT <= own_id < _INT64_LIMIT else None
+    return own_id if type(own_id) is int and -INT64_LIMIT <= own_id < INT64_LIMIT else None

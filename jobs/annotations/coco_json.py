@@ -137,7 +137,7 @@ class CocoResults:
 def load_annotations(
     uri: str, *, names: Names = "images", skip_invalid: bool = False
 ) -> CocoAnnotations:
-    """Read a COCO detection annotation file.
+    """Read the images, categories and boxes of a COCO annotation file, each in the file's order.
 
     A missing ``iscrowd`` is 0; a missing ``area`` becomes the box's and is counted.
 
@@ -147,9 +147,6 @@ def load_annotations(
         skip_invalid: leave out invalid entries, and the boxes of images and categories that are
             left out, instead of refusing the file. A file that is no JSON, or lacks a list, is
             still refused.
-
-    Returns:
-        The file's images, categories and boxes, in the file's order.
 
     Raises:
         AnnotationError: the file cannot be read, is no JSON or truncated, or has an invalid entry;
@@ -188,14 +185,9 @@ def load_annotations(
 
 
 def load_images(uri: str) -> tuple[CocoImage, ...]:
-    """Read only ``images`` of a COCO file; it may have no annotations, as COCO's test sets do.
+    """Read only ``images`` of a COCO file, in its order; COCO's test sets have no annotations.
 
-    Args:
-        uri: a local path or a storage uri.
-
-    Returns:
-        The images in the file's order. Entries that are frames of videos, and have no
-        ``file_name``, are left out.
+    Entries that are frames of videos, and have no ``file_name``, are left out.
     """
     uri = absolute(uri)
     reader = ListReader("images", _IMAGE_KEYS, _read_named_images, InvalidEntries(uri, skip=False))
@@ -208,13 +200,7 @@ def load_results(uri: str, annotations: CocoAnnotations) -> CocoResults:
     """Read a COCO results file: a list of ``image_id, category_id, bbox, score``.
 
     Categories the annotations do not have are kept; scoring passes over them as pycocotools does.
-
-    Args:
-        uri: a local path or a storage uri.
-        annotations: the ground truth that the results are about.
-
-    Returns:
-        The results in the file's order, which decides between equal scores.
+    The file's order decides between equal scores.
     """
     uri = absolute(uri)
     reader = ListReader("results", _RESULT_KEYS, _read_results, InvalidEntries(uri, skip=False))
@@ -233,16 +219,12 @@ def load_results(uri: str, annotations: CocoAnnotations) -> CocoResults:
 
 
 def _read(uri: str, read: Callable[[Iterator[bytes]], None]) -> str:
-    """Read a file from its start to its end, and return its sha256.
-
-    Raises:
-        AnnotationError: it cannot be read; at a command's start this is a wrong argument, not an
-            item to try again.
-    """
+    # Returns the sha256 of the whole file.
     chunks = HashedChunks(uri)
     try:
         read(iter(chunks))
     except StorageError as error:
+        # At a command's start this is a wrong argument, not an item to try again.
         raise AnnotationError(f"COCO file {error}") from error
     return chunks.sha256
 

@@ -44,13 +44,9 @@ UNUSED_CATEGORY = "N/A"
 
 @dataclass(frozen=True)
 class Join:
-    """Images of a run and the annotated images they are, in manifest order.
+    """Images of a run and the annotated images they are, in manifest order; both ids are unique.
 
-    Attributes:
-        image_ids: of the run, unique.
-        annotated_ids: the id of the same image in the annotation file, unique.
-        by: what they were joined by.
-        num_not_in_run: annotated images that the run did not look at.
+    ``num_not_in_run`` counts the annotated images that the run did not look at.
     """
 
     image_ids: Int64Array
@@ -63,12 +59,9 @@ class Join:
 class RunJoin:
     """All of a run, images and frames of videos apart, each in manifest order.
 
-    Attributes:
-        images: joined.
-        image_shards: the shard of each, never falling.
-        frames: joined.
-        num_images_left: images of the run, where the file is about frames only.
-        num_frames_left: frames of the run, where the file is about images only.
+    ``image_shards`` has the shard of each image, never falling. ``num_images_left`` counts the
+    run's images where the file is about frames only, ``num_frames_left`` its frames where it is
+    about images only.
     """
 
     images: Join
@@ -83,13 +76,8 @@ def join_run(
 ) -> RunJoin:
     """Find the annotated image of every image and frame of a run.
 
-    Args:
-        run: the run.
-        annotations: the ground truth, with file names.
-        input_annotations: uri of the COCO file that was the run's input, if it was one.
-
-    Returns:
-        The pairs; a ``ConfigError`` says what has no entry, or could have several.
+    ``input_annotations`` is the uri of the COCO file that was the run's input, if it was one. A
+    ``ConfigError`` says what has no entry, or could have several.
     """
     return _join_manifest(run.read_manifest_table(), annotations, input_annotations)
 
@@ -144,17 +132,7 @@ def join_annotations(
     *,
     input_annotations: str | None,
 ) -> Join:
-    """Find the annotated image of every image of a run.
-
-    Args:
-        image_ids: of the manifest's items.
-        uris: of the same items.
-        annotations: the ground truth.
-        input_annotations: uri of the COCO file that was the run's input, if it was one.
-
-    Returns:
-        The pairs.
-    """
+    """Find the annotated image of every image of a run, as ``join_run`` does."""
     if input_annotations == annotations.uri:
         _require_same_images(image_ids, uris, annotations)
         annotated_ids, by = list(image_ids), "image_id"
@@ -171,11 +149,7 @@ def join_annotations(
 def require_same_categories(
     run_categories: Mapping[int, str], annotations: CocoAnnotations
 ) -> None:
-    """Refuse annotations whose category ids mean something else than the run's.
-
-    Args:
-        run_categories: names by id, as ``run.json`` has them.
-        annotations: the ground truth.
+    """Refuse annotations whose category ids mean something else than in the run's ``run.json``.
 
     Raises:
         ConfigError: no id is in both, or one has two names.
@@ -203,11 +177,6 @@ def require_same_categories(
 def _require_same_images(
     image_ids: Sequence[int], uris: Sequence[str], annotations: CocoAnnotations
 ) -> None:
-    """Refuse a file that was renumbered since the run read it.
-
-    Raises:
-        ConfigError: an id is gone or now names another file.
-    """
     names = {image.id: posixpath.basename(image.file_name) for image in annotations.images}
     changed = [
         f"{image_id} ({uri!r})"

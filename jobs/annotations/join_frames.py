@@ -36,15 +36,15 @@ class FrameJoin:
     """Frames of a run and the annotated images they are, in manifest order.
 
     Attributes:
-        image_ids: of the run, unique; negative for frames of videos that could not be used, of
+        image_ids: the run's, unique; negative for frames of videos that could not be used, for
             which it has no rows.
         annotated_ids: the id of the same frame in the annotation file, unique.
-        shards: that hold them, never falling.
-        num_videos: that the frames are of.
-        num_sampled_away: annotated frames of these videos that the run was told not to take.
+        shards: the shard of each, never falling.
+        num_videos: number of videos that have these frames.
+        num_sampled_away: annotated frames of these videos that sampling left out of the run.
         num_beyond_end: annotated frames that these videos do not have, as far as the run could see.
         num_not_in_run: annotated frames of other videos.
-        is_of_run: of each entry that is a frame, whether its video is the run's.
+        is_of_run: for each entry that is a frame, whether its video is the run's.
     """
 
     image_ids: Int64Array
@@ -60,16 +60,10 @@ class FrameJoin:
 def join_frames(
     items: Sequence[ManifestItem], uri: str, entries: FrameEntries, *, taken: Int64Array
 ) -> FrameJoin:
-    """Find the annotated image of every frame of a run.
+    """Find the annotated image of every frame of a run; ``items`` are its segments.
 
-    Args:
-        items: the segments of the manifest.
-        uri: of the annotation file, for messages.
-        entries: the frames in it.
-        taken: ids of its images that are images of the run.
-
-    Returns:
-        The pairs; a ``ConfigError`` says which video or frame has no entry, or could have several.
+    ``taken`` has the ids of the file's images that are images of the run. A ``ConfigError`` says
+    which video or frame has no entry, or could have several.
     """
     index = _Index(uri, entries, items)
     parts = [*index.planned(items), *index.lost(items)]
@@ -103,16 +97,7 @@ class _Part:
 
 
 class _Index:
-    """Entries by video and place.
-
-    Args:
-        uri: of the annotation file, for messages.
-        entries: the frames in it.
-        items: segments of all videos of the run.
-
-    Raises:
-        ConfigError: a video has no name among the entries, or several.
-    """
+    """The entries of an annotation file by video and place; ``items`` cover all videos of a run."""
 
     def __init__(self, uri: str, entries: FrameEntries, items: Sequence[ManifestItem]) -> None:
         self._uri = uri
@@ -131,14 +116,7 @@ class _Index:
         self._keys = keys[self._order]
 
     def planned(self, items: Sequence[ManifestItem]) -> list[_Part]:
-        """The entries of all frames that were planned, item by item.
-
-        Args:
-            items: those of videos that can be used are taken.
-
-        Raises:
-            ConfigError: a frame has none, or several.
-        """
+        # The entries of the planned frames, by item.
         usable = [item for item in items if item.stream is not None]
         places = [np.array([place or 0 for place in item.frames()], np.int64) for item in usable]
         bases = [self._number_of[item.uri] * _PER_VIDEO for item in usable]
@@ -159,7 +137,7 @@ class _Index:
         ]
 
     def lost(self, items: Sequence[ManifestItem]) -> list[_Part]:
-        """All entries of the videos that cannot be used."""
+        """List all entries of the videos that cannot be used."""
         parts: list[_Part] = []
         first = -1
         for item in items:
@@ -170,7 +148,7 @@ class _Index:
         return parts
 
     def is_of(self, uris: set[str]) -> BoolArray:
-        """Of each entry, whether it is of one of these videos of the run."""
+        """Say for each entry whether it is of one of these videos of the run."""
         numbers = [self._number_of[uri] for uri in uris]
         return np.isin(self._video, np.array(numbers, np.int64))
 
@@ -180,11 +158,6 @@ def _joined(parts: Sequence[Int64Array]) -> Int64Array:
 
 
 def _require_apart(uri: str, annotated_ids: Int64Array, taken: Int64Array) -> None:
-    """Refuse an entry that is an image of the run and a frame of its videos as well.
-
-    Raises:
-        ConfigError: there is one.
-    """
     both = np.intersect1d(annotated_ids, taken)
     if len(both):
         raise ConfigError(

@@ -20,18 +20,12 @@ Float64Array = npt.NDArray[np.float64]
 
 _BOX_LENGTH = 4
 _LARGEST_COORDINATE = 1e150  # areas of such boxes are finite, and so are sums of them
-_INT64_LIMIT = 2**63
+INT64_LIMIT = 2**63
 _REQUIRED = object()
 
 
 class JsonColumns:
-    """Some entries of one list of a COCO file.
-
-    Args:
-        uri: the file, for messages.
-        name: the list's name in the file, for messages.
-        entries: what the file has there, or a part of it.
-        first_position: position of the first entry in the file's list, for messages.
+    """Some entries of one list of a COCO file, from ``first_position`` on.
 
     Raises:
         AnnotationError: an entry is no object.
@@ -51,16 +45,7 @@ class JsonColumns:
             raise AnnotationError(f"{uri}: {place} is {value}, expected an object")
 
     def values(self, key: str, *, default: object = _REQUIRED) -> list[Any]:
-        """Take one raw column.
-
-        Args:
-            key: the column's name.
-            default: value for an entry without the key; without a default, a missing key is an
-                error.
-
-        Returns:
-            The values in the file's order, unchecked.
-        """
+        """Take one raw column, unchecked; without a default, a missing key is an error."""
         if default is not _REQUIRED:
             return [entry.get(key, default) for entry in self._entries]
         try:
@@ -69,39 +54,31 @@ class JsonColumns:
             position = next(i for i, entry in enumerate(self._entries) if key not in entry)
             raise self._error(position, f"{key} is missing") from None
 
-    def integers(self, key: str, *, minimum: int = -_INT64_LIMIT) -> Int64Array:
+    def integers(self, key: str, *, minimum: int = -INT64_LIMIT) -> Int64Array:
         """A column of whole numbers; strings, floats and booleans are refused."""
         values = self.values(key)
-        limit = "a 64-bit integer" if minimum == -_INT64_LIMIT else f"an integer >= {minimum}"
+        limit = "a 64-bit integer" if minimum == -INT64_LIMIT else f"an integer >= {minimum}"
         is_fine = set(map(type, values)) <= {int} and (
-            not values or (minimum <= min(values) and max(values) < _INT64_LIMIT)
+            not values or (minimum <= min(values) and max(values) < INT64_LIMIT)
         )
         if not is_fine:
             self.require(
-                key, values, lambda v: type(v) is int and minimum <= v < _INT64_LIMIT, limit
+                key, values, lambda v: type(v) is int and minimum <= v < INT64_LIMIT, limit
             )
         return np.array(values, dtype=np.int64)
 
     def strings(self, key: str, *, may_lack: Sequence[bool] | None = None) -> list[str]:
-        """A column of strings that are not empty.
-
-        Args:
-            key: the column's name.
-            may_lack: whether each entry may lack the key; it then gets an empty string.
-
-        Raises:
-            AnnotationError: an entry lacks the key, or has another kind of value.
-        """
+        """A column of non-empty strings; an entry that ``may_lack`` the key gets an empty one."""
         if may_lack is not None:
             values = self.values(key, default=None)
             for position, (value, is_fine) in enumerate(zip(values, may_lack, strict=True)):
                 if value is None and not is_fine:
                     raise self._error(position, f"{key} is missing")
-            self.require(key, values, lambda v: v is None or _is_text(v), "a non-empty string")
+            self.require(key, values, lambda v: v is None or is_text(v), "a non-empty string")
             return [value or "" for value in values]
         values = self.values(key)
         if not (set(map(type, values)) <= {str} and all(values)):
-            self.require(key, values, _is_text, "a non-empty string")
+            self.require(key, values, is_text, "a non-empty string")
         return values
 
     def numbers(
@@ -127,31 +104,13 @@ class JsonColumns:
     def require(
         self, key: str, values: Sequence[Any], is_good: Callable[[Any], bool], limit: str
     ) -> None:
-        """Raise for the first bad value of a column.
-
-        Args:
-            key: the column's name, for the message.
-            values: the column, one value per entry.
-            is_good: says whether a value is good.
-            limit: description of a good value.
-
-        Raises:
-            AnnotationError: one value is bad.
-        """
+        """Raise for the first value that is not good; ``limit`` describes a good one."""
         for position, value in enumerate(values):
             if not is_good(value):
                 raise self._error(position, f"{key} is {reprlib.repr(value)}, expected {limit}")
 
     def refuse_key(self, key: str, why: str) -> None:
-        """Raise for the first entry that has a forbidden key.
-
-        Args:
-            key: the forbidden key.
-            why: the reason, for the message.
-
-        Raises:
-            AnnotationError: an entry has the key.
-        """
+        """Raise for the first entry that has a forbidden key."""
         for position, entry in enumerate(self._entries):
             if key in entry:
                 raise self._error(position, f"has {key}, {why}")
@@ -173,7 +132,8 @@ def _all_finite(values: Sequence[Any], minimum: float = -math.inf) -> bool:
     return bool(np.isfinite(column).all() and (column >= minimum).all())
 
 
-def _is_text(value: object) -> bool:
+def is_text(value: object) -> bool:
+    """Say whether a value is a string that is not empty."""
     return type(value) is str and bool(value)
 
 

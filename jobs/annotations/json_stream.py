@@ -15,16 +15,11 @@ _KINDS = {"[": "a list", "{": "an object", '"': "a string", "": "empty"}
 def stream_lists(
     chunks: Iterable[bytes], uri: str, names: Collection[str]
 ) -> Iterator[tuple[str, Iterator[object]]]:
-    """Read the named lists of a JSON object, in the file's order.
+    """Read the named lists of a JSON object, in the file's order; each must be there once.
 
     In memory are a few chunks and one entry; members that are not named are read and dropped. The
     whole file is checked to be JSON, as ``json.loads`` does: ``NaN`` is a number, and of two equal
     keys in an entry the later counts.
-
-    Args:
-        chunks: the file's bytes.
-        uri: the file, for messages.
-        names: the lists that the object must have, each once.
 
     Yields:
         Each list's name and its entries. As with ``itertools.groupby``, take the entries before
@@ -60,18 +55,10 @@ def stream_lists(
 
 
 def stream_entries(chunks: Iterable[bytes], uri: str, name: str) -> Iterator[object]:
-    """Read the entries of a file that is one list.
-
-    Args:
-        chunks: the file's bytes.
-        uri: the file, for messages.
-        name: what the entries are, for messages.
+    """Read a file that is one list, in messages a list of ``name``.
 
     Yields:
         The entries in the file's order.
-
-    Raises:
-        AnnotationError: the file is no such list; the line names the place.
     """
     text = JsonText(chunks, uri)
     _require_start(text, uri, "[", f"a list of {name}")
@@ -87,11 +74,7 @@ def _require_start(text: JsonText, uri: str, start: str, expected: str) -> None:
 
 
 def _members(text: JsonText) -> Iterator[str]:
-    """Read an object's members; the caller must take each member's value from the text.
-
-    Yields:
-        The name of each member, with the text at the member's value.
-    """
+    # The caller must take each member's value from the text before the next name.
     text.take("{")
     if text.peek() == "}":
         text.take("}")

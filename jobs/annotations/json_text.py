@@ -67,14 +67,7 @@ class JsonText:
                 return ""
 
     def expect(self, allowed: str) -> str:
-        """The next character that is no white space, left where it is.
-
-        Args:
-            allowed: the characters it may be.
-
-        Raises:
-            AnnotationError: it is another one, or the file ends.
-        """
+        """The next character that is no white space, left where it is; it must be allowed."""
         char = self.peek()
         if not char:
             raise self._cut()
@@ -84,7 +77,7 @@ class JsonText:
         return char
 
     def take(self, allowed: str) -> str:
-        """Take the next character that is no white space; see ``expect``."""
+        """Take the next character that is no white space; it must be allowed."""
         char = self.expect(allowed)
         self._at += 1
         return char
@@ -109,11 +102,7 @@ class JsonText:
                 return
 
     def value(self) -> object:
-        """Take the next value whole.
-
-        Raises:
-            AnnotationError: there is none, or the file ends in it.
-        """
+        """Take the next value whole."""
         if not self._window.startswith("{", self._at):
             self.peek()
         while True:
@@ -173,11 +162,7 @@ class JsonText:
             raise AnnotationError(message) from None
 
     def _refuse_unless_cut(self, error: json.JSONDecodeError) -> None:
-        """Raise for what no further text can heal.
-
-        Raises:
-            AnnotationError: the value is malformed, or the file ends in it.
-        """
+        """Raise for an error that no further text can mend."""
         is_open = error.msg.startswith(_UNTERMINATED)
         if self._is_whole:
             if is_open or _ENDS_A_TOKEN.search(self._window, error.pos) is None:

@@ -25,8 +25,8 @@ class LostBoxes:
 
     Attributes:
         rule: its name.
-        index: of each lost box among the file's boxes, in the order of the file's images.
-        causes: values of ``Cause``.
+        index: place of each lost box among the file's boxes, in the order of the file's images.
+        causes: a value of ``Cause`` for each.
         num_candidates: of each, on all levels.
         shadows: of the shadowed ones: ``lost`` counts the entries of ``index`` and rises,
             ``takers`` are among the file's boxes.
@@ -40,12 +40,7 @@ class LostBoxes:
 
 
 def encode_lost_boxes(lost: Sequence[LostBoxes], annotations: CocoAnnotations) -> bytes:
-    """Write one row per rule and lost box as a Parquet file in memory.
-
-    Args:
-        lost: one per rule.
-        annotations: what the indices lead to.
-    """
+    """Write one row per rule and lost box as a Parquet file in memory."""
     sink = pa.BufferOutputStream()
     with pq.ParquetWriter(sink, LOST_BOXES, compression="zstd", write_page_checksum=True) as writer:
         for part in lost:

@@ -34,8 +34,8 @@ class Matches:
     """What the uris of a run were found to be called.
 
     Attributes:
-        suffixes: of each uri the suffix that is its name; of no use where there are others below.
-        unmatched: uris that no name is the end of.
+        suffixes: the suffix that is each uri's name; valid only when the others are empty.
+        unmatched: uris that end with no name.
         ambiguous: uris that share a name with another, or could have several.
     """
 
@@ -53,14 +53,11 @@ def suffix_of(name: str) -> str:
 
 
 def match_suffixes(uris: Sequence[str], num_entries: Mapping[str, int]) -> Matches:
-    """Find the one suffix that each uri ends with.
+    """Find the one suffix that each uri ends with; no uri is given twice.
 
     ``b/c.jpg`` beats ``c.jpg`` for ``/a/b/c.jpg``, but only when ``c.jpg`` is another one's name:
-    otherwise it could as well have been meant for this one.
-
-    Args:
-        uris: each of another image or video.
-        num_entries: by suffix, how many things are called so; more than one is ambiguous.
+    otherwise it could as well have been meant for this one. A suffix of several entries is
+    ambiguous.
     """
     depth = max((suffix.count("/") for suffix in num_entries), default=0)
     found = [_matching(uri, num_entries.keys(), depth) for uri in uris]
@@ -99,15 +96,7 @@ def _is_clear(found: Sequence[str], claims: Counter[str], num_entries: int) -> b
 
 
 def explain(uri: str, whole: str, key: str, unmatched: Examples, ambiguous: Examples) -> str:
-    """Say in one line what of a run is not to be found in an annotation file, or not clearly.
-
-    Args:
-        uri: of the file.
-        whole: what the run has, such as ``3 videos``.
-        key: by what of the entries.
-        unmatched: what has no entry.
-        ambiguous: what could have several, or shares one.
-    """
+    """Say in one line what of a run's ``whole`` (``3 videos``) matches no entry, or several."""
     parts: list[str] = []
     if unmatched.count:
         parts.append(f"{unmatched.count} match no entry by {key}, {unmatched}")

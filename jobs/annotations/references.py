@@ -7,15 +7,7 @@ from jobs.annotations.json_columns import Int64Array
 
 
 def without_repeats(reader: ListReader, columns: Columns) -> Columns:
-    """Refuse every entry whose ``id`` an earlier entry has.
-
-    Args:
-        reader: reader of the list.
-        columns: columns of the list.
-
-    Returns:
-        The columns of the entries that stay.
-    """
+    """Refuse every entry whose ``id`` an earlier entry has; return the columns of the others."""
     ids, positions = columns["id"], columns[POSITION]
     first, _ = _find(ids, ids)
 
@@ -30,15 +22,8 @@ def with_index(
 ) -> Columns:
     """Turn a column of another list's ids into indices; refuse ids that list does not have.
 
-    Args:
-        reader: reader of the list that refers.
-        columns: columns of the list that refers.
-        key: the column of ids, which is left out of the result.
-        index: the name of the new column of indices.
-        others: name and columns of the list referred to.
-
-    Returns:
-        The columns of the entries that stay.
+    The column ``index`` replaces the column ``key``. ``others`` are the other list's name and
+    columns.
     """
     values = columns[key]
     list_name, other_columns = others
@@ -58,15 +43,7 @@ def with_index(
 def require_known(
     reader: ListReader, columns: Columns, key: str, known: Int64Array, where: str
 ) -> None:
-    """Refuse ids that another file does not have.
-
-    Args:
-        reader: reader of the list that refers.
-        columns: columns of the list that refers.
-        key: the column of ids.
-        known: the ids that may be there.
-        where: what has these ids, for messages.
-    """
+    """Refuse ids that are not known; ``where`` says in messages what has the known ones."""
     _, is_known = _find(columns[key], known)
     reader.keep(
         columns, is_known, lambda row: f"{key} {columns[key][row]} is not among the {where}"

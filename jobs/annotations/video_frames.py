@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jobs.annotations.batches import BoolArray, Columns
-from jobs.annotations.json_columns import Int64Array, JsonColumns
+from jobs.annotations.json_columns import Int64Array, JsonColumns, is_text
 
 FRAME_KEYS = ("video", "frame_index")
 
@@ -43,11 +43,7 @@ class FrameEntries:
         return len(self.ids)
 
     def name_of(self, image_id: int) -> dict[str, str | int]:
-        """Say which frame an entry is, in the words of the file.
-
-        Args:
-            image_id: of a frame.
-        """
+        """Say in the words of the file which frame an entry is."""
         row = int(np.flatnonzero(self.ids == image_id)[0])
         video = self.videos[int(self.video_index[row])]
         return {"video": video, "frame_index": int(self.frame_index[row])}
@@ -72,7 +68,7 @@ def read_names(table: JsonColumns) -> Columns:
         names = table.strings("file_name", may_lack=is_frame)
         both = list(zip(videos, places, is_frame, strict=True))
         named = [video if frame else "-" for video, _, frame in both]
-        table.require("video", named, _is_name, "a non-empty string")
+        table.require("video", named, is_text, "a non-empty string")
         videos = [video if frame else "" for video, _, frame in both]
         places = [place if frame else 0 for _, place, frame in both]
         table.require("frame_index", places, _is_place, f"an integer from 0 to {_LARGEST_INDEX}")
@@ -86,11 +82,7 @@ def read_names(table: JsonColumns) -> Columns:
 
 
 def frame_entries(images: Columns) -> FrameEntries:
-    """Take the frames out of all entries.
-
-    Args:
-        images: their ``id`` and what ``read_names`` read.
-    """
+    """Take the frames out of all entries, given their ``id`` and what ``read_names`` read."""
     rows = np.flatnonzero(images["frame_index"] != _NO_FRAME)
     videos: list[str] = images["video"][rows].tolist()
     numbers = {name: number for number, name in enumerate(dict.fromkeys(videos))}
@@ -101,10 +93,6 @@ def frame_entries(images: Columns) -> FrameEntries:
         video_index=np.array([numbers[name] for name in videos], np.int64),
         frame_index=images["frame_index"][rows],
     )
-
-
-def _is_name(value: object) -> bool:
-    return type(value) is str and bool(value)
 
 
 def _is_place(value: object) -> bool:

@@ -22,10 +22,6 @@ def enumerate_coco_file(uri: str, image_root: str | None) -> Iterator[InputItem]
     file's own, ``images`` in it or beside it, and the split's (``val2017`` for
     ``instances_val2017.json``) beside it or in ``images``.
 
-    Args:
-        uri: of the COCO file.
-        image_root: the folder with the images; None tries the folders above.
-
     Yields:
         Items in the order of the file.
 
@@ -42,7 +38,7 @@ def enumerate_coco_file(uri: str, image_root: str | None) -> Iterator[InputItem]
         raise ConfigError(f"image root {image_root!r} is no folder")
     ids: dict[str, int] = {}
     for image in images:
-        image_uri = _uri_of(image, root)
+        image_uri = resolve_reference(root, image.file_name)
         if ids.setdefault(image_uri, image.id) != image.id:
             both = f"{ids[image_uri]} and {image.id}"
             raise ConfigError(f"{uri}: images {both} are both {image_uri!r}")
@@ -57,10 +53,6 @@ def enumerate_coco_file(uri: str, image_root: str | None) -> Iterator[InputItem]
             height=image.height if is_sized else None,
             image_id=image.id,
         )
-
-
-def _uri_of(image: CocoImage, root: str) -> str:
-    return resolve_reference(root, image.file_name)
 
 
 def _find_root(uri: str, images: Sequence[CocoImage]) -> str:
@@ -80,7 +72,8 @@ def _find_root(uri: str, images: Sequence[CocoImage]) -> str:
     ]
     storage = storage_for(uri)
     for root in candidates:
-        if any(storage.stat(_uri_of(image, root)) for image in images[:_PROBED_IMAGES]):
+        uris = (resolve_reference(root, image.file_name) for image in images[:_PROBED_IMAGES])
+        if any(map(storage.stat, uris)):
             return root
     tried = ", ".join(candidates)
     raise ConfigError(f"{uri}: none of its first images lies in {tried}; give --image-root")

@@ -25,33 +25,22 @@ _CONTAINERS: dict[ContainerKind, Callable[[ObjectInfo], Iterator[InputItem | Non
 
 
 def enumerate_file(info: ObjectInfo) -> Iterator[InputItem]:
-    """Take a file that a user named.
-
-    Yields:
-        Its item.
-    """
-    yield item_by_content(info)
+    """Take a file that a user named."""
+    return iter((item_by_content(info),))
 
 
 def enumerate_folder(uri: str) -> Iterator[InputItem | None]:
-    """Search a folder at any depth.
-
-    Yields:
-        Its images and videos, by uri; None for each other file.
-    """
-    yield from _media(_visible(uri))
+    """Search a folder at any depth: its images and videos, by uri; None for each other file."""
+    return _media(_visible(uri))
 
 
 def enumerate_pattern(pattern: str) -> Iterator[InputItem | None]:
     """Take the files that match ``*``, ``?``, ``[...]`` and ``**``, the last for any depth.
 
-    Yields:
-        The images and videos among them, by uri of the file; None for each other file.
-
-    Raises:
-        ConfigError: no file matches.
+    Gives the images and videos among them, by uri of the file, and None for each other file. A
+    ``ConfigError`` says that no file matches.
     """
-    yield from _media(_at_least_one(pattern))
+    return _media(_at_least_one(pattern))
 
 
 def enumerate_archive(info: ObjectInfo) -> Iterator[InputItem | None]:
@@ -124,11 +113,7 @@ def _media(found: Iterator[ObjectInfo]) -> Iterator[InputItem | None]:
 
 
 def _visible(folder: str) -> Iterator[ObjectInfo]:
-    """List a folder without what is hidden below it; the folder itself may be hidden.
-
-    Yields:
-        Files by uri.
-    """
+    # Without what is hidden below the folder; the folder itself may be hidden.
     start = len(folder.rstrip("/"))
     for info in storage_for(folder).list(folder):
         if "/." not in info.uri[start:]:

@@ -56,15 +56,9 @@ def item_by_content(info: ObjectInfo) -> InputItem:
 
 
 def referenced_item(name: str, folder: str, *, place: str) -> InputItem:
-    """Make the item of a name that a list or a table contains.
+    """Make the item of a path or uri that stands in a list or a table, at ``place``.
 
-    Args:
-        name: a path or uri; a path may be relative.
-        folder: the folder that a relative path starts from.
-        place: where the name stands, for an error.
-
-    Returns:
-        The item; its size is unknown when there is no such file.
+    A relative path starts from ``folder``. The size is unknown when there is no such file.
 
     Raises:
         ConfigError: the name is a folder's.

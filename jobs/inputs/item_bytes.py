@@ -24,13 +24,7 @@ _READERS = {"tar": read_member, "parquet": read_row}
 
 
 def read_item_bytes(item: ManifestItem) -> bytes:
-    """Read the bytes of one image; may be called from many threads.
-
-    Args:
-        item: the image, as the manifest lists it.
-
-    Returns:
-        The image's file, not decoded.
+    """Read one image, not decoded; may be called from many threads.
 
     Raises:
         ImageError: there is no such image, it may not be read, it is larger than ``MAX_BYTES`` or
@@ -90,11 +84,7 @@ def _read(item: ManifestItem) -> bytes:
 
 
 def _containers(uri: str) -> Iterator[tuple[ObjectInfo, ContainerKind, str]]:
-    """Find the archives and tables that a uri may name, and the member or row in each.
-
-    Yields:
-        Those that exist.
-    """
+    # The archives and tables that a uri may name and that exist, with the member or row in each.
     for container, kind, member in split_member(uri):
         is_local = "://" not in container
         info = storage_for(container).stat(container) if is_local else _stat_once(container)

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from fcos_core.errors import ConfigError, DataError, ImageError
 from jobs.inputs.item import InputItem, referenced_item
 from jobs.storage import ObjectInfo, folder_of
+from jobs.storage.base import one_line
 from jobs.storage.member_uri import member_uri
 from jobs.storage.range_file import RangeFile
 
@@ -38,9 +39,6 @@ _opening = threading.Lock()
 class ParquetImages:
     """Reads single rows of a file's image column; may be used by many threads.
 
-    Args:
-        info: the file.
-
     Raises:
         DataError: the file is no Parquet file, or has neither a column of bytes nor ``uri``.
     """
@@ -54,7 +52,7 @@ class ParquetImages:
                 pa.PythonFile(RangeFile(info), mode="r"), page_checksum_verification=True
             )
         except (pa.ArrowException, OSError) as error:
-            raise DataError(f"{info.uri}: no readable Parquet file: {_one_line(error)}") from error
+            raise DataError(f"{info.uri}: no readable Parquet file: {one_line(error)}") from error
         metadata = self._file.metadata
         sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         self._ends = list(accumulate(sizes))
@@ -69,7 +67,7 @@ class ParquetImages:
             )
 
     def uris(self) -> Iterator[str | None]:
-        """Read the uri column.
+        """Read the uri column, row by row.
 
         Yields:
             One per row.
@@ -81,16 +79,10 @@ class ParquetImages:
             for batch in self._file.iter_batches(columns=[URI_COLUMN]):
                 yield from batch.column(0).to_pylist()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{self.uri}: column uri: {_one_line(error)}") from error
+            raise DataError(f"{self.uri}: column uri: {one_line(error)}") from error
 
     def read(self, row: int) -> bytes:
-        """Read the image of one row.
-
-        Args:
-            row: number of the row, from 0 over all row groups.
-
-        Returns:
-            The image's bytes.
+        """Read the image of one row; rows count from 0 over all row groups.
 
         Raises:
             DataError: there is no such row, its value is null, or its row group is damaged.
@@ -114,7 +106,7 @@ class ParquetImages:
                 try:
                     table = self._file.read_row_group(group, columns=[column], use_threads=False)
                 except (pa.ArrowException, OSError) as error:
-                    raise DataError(f"row group {group}: {_one_line(error)}") from error
+                    raise DataError(f"row group {group}: {one_line(error)}") from error
                 self._groups[group] = table.column(0)
                 while len(self._groups) > _KEPT_GROUPS:
                     self._groups.popitem(last=False)
@@ -169,12 +161,7 @@ def enumerate_rows(info: ObjectInfo) -> Iterator[InputItem]:
 
 
 def read_row(info: ObjectInfo, row: str, *, max_bytes: int) -> bytes:
-    """Read the image of one row; may be called from many threads.
-
-    Args:
-        info: the Parquet file.
-        row: number of the row, as a uri spells it.
-        max_bytes: the largest image that is given out.
+    """Read the image of a row that a uri names; may be called from many threads.
 
     Raises:
         DataError: the file cannot be read or has no such row.
@@ -197,7 +184,3 @@ def _parquet_images(info: ObjectInfo) -> ParquetImages:
 
 def _is_binary(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -15,11 +15,7 @@ ReadImage = Callable[[Row], bytes]
 
 
 def image_reader(image_root: str | None) -> ReadImage:
-    """Make the function that reads the file of a row's image.
-
-    Args:
-        image_root: the folder with the images; None for where the run found them.
-    """
+    """Make the function that reads the file of a row's image; without a root, where the run did."""
     if image_root is None:
         return _read_in_place
     root = absolute(image_root)
@@ -35,10 +31,6 @@ def relocate(uri: str, root: str) -> str:
     """Find a source below a folder: the longest end of its uri that is a file in the folder.
 
     The members of a tar archive are looked for as files, by their paths inside the archive.
-
-    Args:
-        uri: of the source, as the run found it.
-        root: uri of the folder.
 
     Raises:
         ImageError: the folder has no such file.

@@ -26,6 +26,7 @@ from fcos_core.errors import ConfigError, StorageError
 from jobs.inputs import files
 from jobs.inputs.coco import enumerate_coco_file
 from jobs.inputs.item import InputItem
+from jobs.media.extensions import extension_of
 from jobs.storage import absolute, storage_for
 from jobs.storage.member_uri import container_kind
 from jobs.storage.patterns import is_pattern
@@ -147,7 +148,7 @@ def _resolve(text: str, image_root: str | None) -> _Enumeration:
     storage.read_range(uri, 0, 1)
     if is_archive:
         return partial(files.enumerate_archive, info)
-    extension = _extension(uri)
+    extension = extension_of(uri)
     if extension == "json":
         return partial(enumerate_coco_file, uri, image_root)
     if extension == "txt":
@@ -157,8 +158,4 @@ def _resolve(text: str, image_root: str | None) -> _Enumeration:
 
 def _is_coco(text: str) -> bool:
     uri = absolute(text)
-    return _extension(uri) == "json" and storage_for(uri).stat(uri) is not None
-
-
-def _extension(uri: str) -> str:
-    return uri.rpartition("/")[2].rpartition(".")[2].lower()
+    return extension_of(uri) == "json" and storage_for(uri).stat(uri) is not None

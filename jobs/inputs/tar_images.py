@@ -16,6 +16,7 @@ from fcos_core.errors import DataError, ImageError
 from jobs.inputs.item import InputItem
 from jobs.media.extensions import is_image_name
 from jobs.storage import ObjectInfo, storage_for
+from jobs.storage.base import one_line
 from jobs.storage.member_uri import member_uri
 from jobs.storage.range_file import RangeFile
 
@@ -33,9 +34,6 @@ class TarMember(NamedTuple):
 def read_tar_index(info: ObjectInfo) -> dict[str, TarMember]:
     """Read the headers of an archive and skip the contents.
 
-    Args:
-        info: the archive.
-
     Returns:
         Plain files by name, in the archive's order. Of two files with one name the later counts,
         as when an archive is unpacked. Links, folders and sparse files are left out.
@@ -50,10 +48,8 @@ def read_tar_index(info: ObjectInfo) -> dict[str, TarMember]:
                 if member.isreg() and not member.issparse():
                     index[member.name] = TarMember(member.offset_data, member.size)
     except (tarfile.TarError, OverflowError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{info.uri}: no readable tar archive: {_compression(info)}{reason}"
-        ) from error
+        reason = f"{_compression(info)}{one_line(error)}"
+        raise DataError(f"{info.uri}: no readable tar archive: {reason}") from error
     return index
 
 
@@ -82,11 +78,6 @@ def enumerate_members(info: ObjectInfo) -> Iterator[InputItem | None]:
 
 def read_member(info: ObjectInfo, name: str, *, max_bytes: int) -> bytes:
     """Read one member; may be called from many threads.
-
-    Args:
-        info: the archive.
-        name: of the member.
-        max_bytes: the largest member that is read.
 
     Raises:
         DataError: the archive cannot be read, has no such file, or ends inside the member.

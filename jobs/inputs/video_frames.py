@@ -17,12 +17,9 @@ from jobs.rundir.sampled_frames import EVERY_FRAME
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LoadedFrame:
-    """A frame of an item, or frames of the item that are lost.
+    """A frame of an item, or frames that are lost, and then the error that says why.
 
-    Attributes:
-        number: place of the frame, or of the first lost one, among the item's frames, from 0.
-        event: the frame, or the loss.
-        error: why the frames are lost; None for a frame.
+    ``number`` is the place of the frame, or of the first lost one, among the item's frames, from 0.
     """
 
     number: int
@@ -31,11 +28,7 @@ class LoadedFrame:
 
 
 def load_frames(item: ManifestItem, *, threads: int = 1) -> Iterator[LoadedFrame]:
-    """Decode the frames of an item, one at a time.
-
-    Args:
-        item: a segment of a video.
-        threads: number of threads that share the conversion of a frame's colours.
+    """Decode the frames of an item, one at a time; ``threads`` share the conversion of colours.
 
     Yields:
         Its frames and losses, in order; each frame is in one of them.
@@ -90,17 +83,12 @@ def segment_of(item: ManifestItem) -> Segment:
 
 
 def _check_version(item: ManifestItem) -> None:
-    """Refuse a file that changed after it was indexed.
-
-    Raises:
-        VideoError: the file has changed.
-    """
     if _is_other_version(item):
         raise VideoError(f"{item.uri}: has changed since the run was planned")
 
 
 def _is_other_version(item: ManifestItem) -> bool:
-    """Whether a file changed after it was indexed; an item without a version never has."""
+    """Say whether a file changed after it was indexed; an item without a version never has."""
     return (item.mtime_ns is not None or item.etag is not None) and has_changed(item)
 
 

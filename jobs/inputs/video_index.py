@@ -67,15 +67,9 @@ class PlannedVideo:
 def plan_videos(
     uris: Sequence[str], request: VideoRequest, *, address: str | None
 ) -> dict[str, PlannedVideo]:
-    """Index videos and cut them into segments.
+    """Index videos and cut them into segments; a plan per uri, also for videos that are unusable.
 
-    Args:
-        uris: of the videos.
-        request: how each is indexed and cut.
-        address: of a Ray cluster, which is used for 64 videos or more; None for this machine only.
-
-    Returns:
-        A plan per uri, also for the videos that cannot be used.
+    From 64 videos on the Ray cluster at ``address`` is used; None is for this machine only.
 
     Raises:
         ConfigError: the storage fails.
@@ -100,30 +94,22 @@ def plan_videos(
     return planned
 
 
-def plan_video(
-    uri: str, *, stream: int | None, sampling: Sampling, rows_per_segment: int
-) -> PlannedVideo:
-    """Index a video and cut it into segments.
-
-    Args:
-        uri: of the video.
-        stream: index of a stream in its file; None takes the best.
-        sampling: the frames to take.
-        rows_per_segment: the least number of frames taken in a segment; the last may have fewer.
-    """
+def plan_video(request: VideoRequest, uri: str) -> PlannedVideo:
+    """Index a video and cut it into segments."""
     try:
-        index = index_video(video_source(uri), stream=stream)
+        index = index_video(video_source(uri), stream=request.stream)
     except VideoError as error:
-        return PlannedVideo(width=None, height=None, segments=(), note=str(error))
+        return _unusable(str(error))
     notes: list[str] = []
     if index.serial_because is not None:
         notes.append(f"{uri}: is decoded as one segment: {index.serial_because}")
     if index.damage is not None:
         notes.append(f"{uri}: ends after {index.num_frames} frames: {index.damage}")
+    segments = split_by_length(index, request.rows_per_segment, sampling=request.sampling)
     return PlannedVideo(
         width=index.width,
         height=index.height,
-        segments=tuple(split_by_length(index, rows_per_segment, sampling=sampling)),
+        segments=tuple(segments),
         note="; ".join(notes) or None,
     )
 
@@ -136,14 +122,11 @@ def plan_alone(uri: str) -> PlannedVideo:
 
 def _plan_block(request: VideoRequest, uris: Sequence[str]) -> list[PlannedVideo]:
     """Index videos in a child process; a video that crashes it is retried in new ones."""
-    plan = partial(
-        plan_video,
-        stream=request.stream,
-        sampling=request.sampling,
-        rows_per_segment=request.rows_per_segment,
-    )
-    planned = map_blocks_in_child(plan, uris, limit_s=_limit_s)
-    return [_unusable(one) if isinstance(one, TaskCrashed) else one for one in planned]
+    planned = map_blocks_in_child(partial(plan_video, request), uris, limit_s=_limit_s)
+    return [
+        _unusable(f"{one.block}: {one.reason}") if isinstance(one, TaskCrashed) else one
+        for one in planned
+    ]
 
 
 def _limit_s(uri: str) -> float:
@@ -151,6 +134,5 @@ def _limit_s(uri: str) -> float:
     return _VIDEO_S + (0 if info is None else info.size_bytes / _SLOWEST_BYTES_PER_S)
 
 
-def _unusable(crash: TaskCrashed[str]) -> PlannedVideo:
-    note = f"{crash.block}: {crash.reason}"
+def _unusable(note: str) -> PlannedVideo:
     return PlannedVideo(width=None, height=None, segments=(), note=note)

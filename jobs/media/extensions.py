@@ -9,13 +9,14 @@ VIDEO_EXTENSIONS = (
 
 def is_image_name(name: str) -> bool:
     """Say whether a name has an image's extension, in any case; decoding goes by the content."""
-    return _extension(name) in IMAGE_EXTENSIONS
+    return extension_of(name) in IMAGE_EXTENSIONS
 
 
 def is_video_name(name: str) -> bool:
     """Say whether a name has a video's extension, in any case."""
-    return _extension(name) in VIDEO_EXTENSIONS
+    return extension_of(name) in VIDEO_EXTENSIONS
 
 
-def _extension(name: str) -> str:
+def extension_of(name: str) -> str:
+    """Give what follows the last dot of a path's or uri's name, in lower case."""
     return name.rpartition("/")[2].rpartition(".")[2].lower()

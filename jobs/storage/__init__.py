@@ -99,11 +99,9 @@ def join(uri: str, *parts: str) -> str:
 
 
 def resolve_reference(folder: str, name: str) -> str:
-    """Turn a name that a file contains into a uri.
+    """Turn a name that a file contains into a uri; a relative one starts from ``folder``.
 
-    Args:
-        folder: uri of the folder that relative names start from.
-        name: a uri, an absolute path, or a relative path; on S3 too ``.`` and ``..`` are resolved.
+    On S3 too ``.`` and ``..`` in a relative name are resolved.
     """
     if "://" in name or name.startswith("/"):
         return absolute(name)

@@ -60,6 +60,11 @@ ANY_VERSION = Version()
 """Equals every version."""
 
 
+def one_line(error: Exception) -> str:
+    """Join the lines of an error's message."""
+    return " ".join(str(error).split())
+
+
 def changed_message(uri: str, expected: Version, found: Version) -> str:
     """Spell the message for an object that is another version than expected."""
     return f"{uri!r} has changed: it was {expected}, now it is {found}"
@@ -76,10 +81,10 @@ def check_version(uri: str, expected: Version, found: Version) -> None:
 
 
 def check_size(uri: str, size_bytes: int, max_bytes: int | None) -> None:
-    """Refuse an object that is larger than a reader allows.
+    """Refuse an object that is larger than a reader allows; None allows every size.
 
     Raises:
-        UnreadableError: it is; never when ``max_bytes`` is None.
+        UnreadableError: it is larger.
     """
     if max_bytes is not None and size_bytes > max_bytes:
         raise UnreadableError(f"{uri!r} has {size_bytes} bytes, limit {max_bytes}")
@@ -87,13 +92,9 @@ def check_size(uri: str, size_bytes: int, max_bytes: int | None) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectInfo:
-    """Description of one stored object.
+    """Description of one stored object; the size of a symbolic link that leads nowhere is 0.
 
-    Attributes:
-        uri: absolute local path or ``s3://bucket/key``.
-        size_bytes: length of its content; 0 for a symbolic link that leads nowhere.
-        mtime_ns: last change, in nanoseconds since 1970; None where the storage has none.
-        etag: the storage's own version mark; None on local disk.
+    ``mtime_ns`` and ``etag`` are as in ``Version``.
     """
 
     uri: str
@@ -146,13 +147,7 @@ class Storage(Protocol):
     def read(
         self, uri: str, version: Version = ANY_VERSION, *, max_bytes: int | None = None
     ) -> bytes:
-        """Read a whole object.
-
-        Args:
-            uri: of the object.
-            version: the version that the object must have.
-            max_bytes: the largest object that is read; None for no limit.
-        """
+        """Read a whole object of this version and of at most ``max_bytes``; None is no limit."""
         ...
 
     def read_range(

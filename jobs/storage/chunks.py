@@ -11,11 +11,9 @@ CHUNK_BYTES = 1 << 21
 
 
 class HashedChunks:
-    """The chunks of one object, to be iterated over once.
+    """The chunks of one object, to be iterated over once; an empty object has none.
 
-    Args:
-        uri: of the object.
-        chunk_bytes: length of every chunk but the last.
+    A ``StorageError`` says that the object cannot be read, or was changed meanwhile.
     """
 
     def __init__(self, uri: str, chunk_bytes: int = CHUNK_BYTES) -> None:
@@ -29,14 +27,6 @@ class HashedChunks:
         return self._hash.hexdigest()
 
     def __iter__(self) -> Iterator[bytes]:
-        """Read the chunks.
-
-        Yields:
-            The object's bytes in order; nothing for an empty object.
-
-        Raises:
-            StorageError: the object cannot be read, or was changed meanwhile.
-        """
         storage = storage_for(self._uri)
         before = storage.stat(self._uri)
         start, is_last = 0, False

@@ -55,12 +55,11 @@ _RENAME_NOREPLACE = 1
 class LocalStorage:
     """Files of this machine, or of a file system that all machines of a cluster mount alike.
 
-    Args:
-        retry: how errors are retried; a network file system may fail for a while.
+    Errors are retried, as a network file system may fail for a while.
     """
 
-    def __init__(self, retry: RetryPolicy | None = None) -> None:
-        self._retry = retry or RetryPolicy()
+    def __init__(self) -> None:
+        self._retry = RetryPolicy()
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """List files at any depth, one folder in memory at a time; see ``Storage.list``.
@@ -298,11 +297,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _link(temporary: Path, path: Path) -> bool:
-    """Give the temporary file its final name unless the name is taken; say whether it did.
-
-    Raises:
-        OSError: the file system failed.
-    """
+    # Whether this call gave the temporary file its final name; False when the name was taken.
     try:
         path.hardlink_to(temporary)
     except FileExistsError:

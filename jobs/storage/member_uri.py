@@ -26,13 +26,7 @@ _SEPARATOR = re.compile(rf"{_ENDING}#", re.IGNORECASE)
 
 
 class MemberUri(NamedTuple):
-    """One way to read a uri.
-
-    Attributes:
-        container: uri of the archive or table.
-        kind: what the container is, by its extension.
-        member: name of a file in an archive, or number of a row in a table, from 0.
-    """
+    """One way to read a uri; a member is a file in an archive, or the number of a row, from 0."""
 
     container: str
     kind: ContainerKind
@@ -62,11 +56,10 @@ def split_member(uri: str) -> Iterator[MemberUri]:
 
 
 def member_path(uri: str) -> str | None:
-    """Give the path of an image inside its tar archive, by the spelling alone.
+    """Give the path of an image inside the last tar archive that its uri can name, by the spelling.
 
-    Returns:
-        The member behind the last archive that the uri can name. None outside of archives, and
-        for a row of a table: its number says nothing about where the image came from.
+    None outside of archives, and for a row of a table: its number says nothing about where the
+    image came from.
     """
     if "#" not in uri:  # saves the search for most of a million uris
         return None

@@ -12,11 +12,7 @@ if TYPE_CHECKING:
 
 
 class RangeFile(io.RawIOBase):
-    """Reads ranges of an object; for one thread at a time.
-
-    Args:
-        info: description of the object; a range is read of this version only.
-    """
+    """Reads ranges of one version of an object; for one thread at a time."""
 
     def __init__(self, info: ObjectInfo) -> None:
         super().__init__()

@@ -24,12 +24,9 @@ _NAME_DIGITS = 16
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedWeights:
-    """A checkpoint that is published under a fixed address.
+    """A checkpoint at a fixed address; a file of more than ``max_bytes`` is refused.
 
-    Attributes:
-        url: address of the file.
-        sha256_prefix: the first hex digits of the file's sha256, as its publisher gives them.
-        max_bytes: a larger file is refused.
+    ``sha256_prefix`` has the first hex digits of the file's sha256, as its publisher gives them.
     """
 
     url: str
@@ -57,13 +54,7 @@ _NAMES = ("coco", "demo")
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedWeights:
-    """A file of weights on this machine.
-
-    Attributes:
-        path: of the file.
-        sha256: of the file's content, in hex.
-        spec: the name, path or uri that the user gave.
-    """
+    """A file of weights on this machine; ``spec`` is the name, path or uri that the user gave."""
 
     path: Path
     sha256: str
@@ -120,11 +111,7 @@ def _checkpoints(cache: Path | None) -> Path:
 
 
 def _cached_copy(info: ObjectInfo, spec: str, folder: Path) -> ResolvedWeights:
-    """Copy a remote object to a folder, under a name made of its version and its sha256.
-
-    Raises:
-        ConfigError: the object cannot be read, or the copy cannot be written.
-    """
+    # The copy's name is made of the object's version and of its sha256.
     version = hashlib.sha256(f"{info.uri}\0{info.etag}".encode()).hexdigest()[:_NAME_DIGITS]
     suffix = PurePosixPath(info.uri).suffix
     for path in sorted(folder.glob(f"fcos-{version}-*")):
@@ -165,11 +152,7 @@ def _cached(path: Path, published: PublishedWeights) -> str | None:
 
 
 def _download(path: Path, published: PublishedWeights, timeout_s: float, deadline_s: float) -> str:
-    """Download the published file, and give it its final name only when its hash is right.
-
-    Raises:
-        ConfigError: the download failed; the message says what to do instead.
-    """
+    # The file gets its final name only when its hash is right.
     temporary = path.parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

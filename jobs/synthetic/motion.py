@@ -65,7 +65,6 @@ class _Mover:
     growth: float
 
     def center(self, time: float) -> Array:
-        """Return the centre at a time from 0 to 1."""
         return self.start + (self.end - self.start) * time + self.sway * np.sin(2 * np.pi * time)
 
     def matrix(self, time: float) -> Array:
@@ -80,11 +79,7 @@ class _Mover:
 def draw_motion(
     rng: np.random.Generator, num_frames: int
 ) -> Iterator[tuple[Array, list[SceneObject]]]:
-    """Draw the frames of a video, one after the other.
-
-    Args:
-        rng: the only source of randomness.
-        num_frames: number of frames.
+    """Draw the frames of a video, one after the other; all randomness comes from ``rng``.
 
     Yields:
         RGB uint8 of ``SIZE_PX`` squared, and the visible objects.
@@ -152,12 +147,8 @@ def _draw(ground: Array, movers: Sequence[_Mover], time: float) -> tuple[Array, 
 
 
 def _mask(mover: _Mover, time: float) -> tuple[Array, tuple[int, int], int]:
-    """Draw the mask of a shape.
-
-    Returns:
-        Coverage of each pixel in a part of the image, 0 to 255; the x and y of this part; and the
-        number of pixels that the shape covers, including those outside of the image.
-    """
+    # Coverage of each pixel in a part of the image, 0 to 255; the x and y of this part; and the
+    # number of pixels that the shape covers, including those outside of the image.
     matrix = mover.matrix(time)
     points = [contour @ matrix[:, :2].T + matrix[:, 2] for contour in mover.contours]
     everything = np.concatenate(points)

@@ -32,13 +32,9 @@ SHIFT = 4
 
 @dataclass(frozen=True)
 class SceneObject:
-    """A drawn object: its class and the extent of its visible part.
+    """The class of a drawn object, and the box and area of its visible part.
 
-    Args:
-        label: index in ``CATEGORIES``.
-        box: x, y, width, height of the visible part in pixels.
-        area: number of visible pixels.
-        is_hidden: whether most of the object is hidden.
+    ``box`` is x, y, width, height in pixels. ``is_hidden``: most of the object is hidden.
     """
 
     label: int
@@ -62,14 +58,7 @@ class _Stamp:
 
 
 def draw_scene(rng: np.random.Generator) -> tuple[Array, list[SceneObject]]:
-    """Draw one image.
-
-    Args:
-        rng: the only source of randomness.
-
-    Returns:
-        RGB uint8 of ``SIZE_PX`` squared, and its objects.
-    """
+    """Draw one image, RGB uint8 of ``SIZE_PX`` squared; all randomness comes from ``rng``."""
     image = background(rng)
     draw_clutter(image, rng)
     count = int(rng.integers(1, MAX_OBJECTS + 1))
@@ -93,13 +82,7 @@ def draw_scene(rng: np.random.Generator) -> tuple[Array, list[SceneObject]]:
 
 
 def extent(owner: Array, index: int, label: int) -> SceneObject:
-    """Measure the visible part of an object.
-
-    Args:
-        owner: number of the object that each pixel shows.
-        index: number of the object; at least one pixel shows it.
-        label: index in ``CATEGORIES``.
-    """
+    """Measure the visible part of an object; at least one pixel of ``owner`` shows its number."""
     is_visible = owner == index
     rows = np.flatnonzero(is_visible.any(axis=1))
     columns = np.flatnonzero(is_visible.any(axis=0))

@@ -47,20 +47,11 @@ def draw_clutter(image: Floats, rng: np.random.Generator) -> None:
         cv2.circle(image, place, int(rng.integers(1, 4)), color, -1, cv2.LINE_AA)
 
 
-def paint(surroundings: Floats, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
-    """Paint a pattern of two colours that differ from what is around.
-
-    Args:
-        surroundings: mean colour of the pixels around.
-        shape: rows and columns to paint.
-        rng: the only source of randomness.
-
-    Returns:
-        RGB from 0 to 255.
-    """
+def paint(ground_color: Floats, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+    """Paint a pattern of two colours, RGB from 0 to 255, unlike the mean colour around it."""
     while True:
         color = rng.uniform(0, 255, 3).astype(np.float32)
-        if np.abs(color - surroundings).mean() >= MIN_CONTRAST:
+        if np.abs(color - ground_color).mean() >= MIN_CONTRAST:
             break
     other = np.clip(color + rng.uniform(-70, 70, 3), 0, 255).astype(np.float32)
     share = _pattern(shape, rng)[..., None]

@@ -24,16 +24,7 @@ _OPTIONS = {"preset": "medium", "crf": "18", "bf": "2", "sc_threshold": "0"}
 
 
 def write_video(path: Path, rng: np.random.Generator, num_frames: int) -> list[list[SceneObject]]:
-    """Draw and encode a video.
-
-    Args:
-        path: of the mp4 file; an older one is replaced.
-        rng: the only source of randomness.
-        num_frames: number of frames.
-
-    Returns:
-        The objects of each frame.
-    """
+    """Draw and encode a video, and return the objects of each frame; an older file is replaced."""
     seen: list[list[SceneObject]] = []
     with av.open(path, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FRAMES_PER_S, options=_OPTIONS)

@@ -37,11 +37,7 @@ def hex_color(color: Color) -> str:
 
 
 def heat_colors(values: npt.NDArray[np.floating]) -> Pixels:
-    """Return a colour for each value, from violet (0) through red to yellow (1), ever brighter.
-
-    Args:
-        values: 0..1, rows x columns.
-    """
+    """Return a colour for each value of 0..1, from violet through red to yellow, ever brighter."""
     shares = _COLDEST + (1 - _COLDEST) * np.clip(values, 0, 1)
     levels = np.rint(shares * 255).astype(np.uint8)
     painted = cv2.applyColorMap(levels, cv2.COLORMAP_PLASMA)

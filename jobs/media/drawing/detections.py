@@ -27,13 +27,7 @@ _LONGEST_NAME = 0.5  # of the image's width
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DetectedBoxes:
-    """The detections of one image, by falling score.
-
-    Attributes:
-        boxes: xyxy in pixels of the image, shape (n, 4).
-        scores: shape (n,).
-        category_ids: shape (n,).
-    """
+    """The detections of one image, by falling score; boxes are xyxy in pixels of the image."""
 
     boxes: npt.NDArray[np.float32]
     scores: npt.NDArray[np.float32]
@@ -59,15 +53,10 @@ NO_BOXES = DetectedBoxes(
 
 
 def draw_detections(pixels: Pixels, found: DetectedBoxes, names: Mapping[int, str]) -> None:
-    """Draw boxes, and labels that cover no other label.
+    """Draw boxes in place, with labels that cover no other label.
 
     Lines and letters grow with the image. The most confident box lies on top and gets the best
     place for its label; where there is no room, the score or the label is left out.
-
-    Args:
-        pixels: changed in place.
-        found: detections to draw.
-        names: names of the categories, by id.
     """
     height, width = pixels.shape[:2]
     side = math.sqrt(height * width)
@@ -92,11 +81,9 @@ def draw_detections(pixels: Pixels, found: DetectedBoxes, names: Mapping[int, st
 
 
 def enlarged(pixels: Pixels, found: DetectedBoxes) -> tuple[Pixels, DetectedBoxes]:
-    """Enlarge an image that is too small for letters: each pixel becomes a square of pixels.
+    """Enlarge an image that is too small for letters, and its boxes; others are not changed.
 
-    Returns:
-        The image and its boxes, unchanged where the longer side has ``_LEAST_SIDE_PX``; otherwise
-        both enlarged, so that it has at least that.
+    Each pixel becomes a square of pixels; the longer side gets ``_LEAST_SIDE_PX`` or more.
     """
     height, width = pixels.shape[:2]
     factor = math.ceil(_LEAST_SIDE_PX / max(height, width))

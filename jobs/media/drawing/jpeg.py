@@ -12,12 +12,9 @@ _QUALITY = 92
 
 
 def encode_jpeg(pixels: Pixels, *, has_full_color: bool = False) -> bytes:
-    """Encode an image as JPEG.
+    """Encode an image as JPEG; colour has half the resolution of brightness, as usual.
 
-    Args:
-        pixels: RGB.
-        has_full_color: whether colour keeps the resolution of brightness, for thin coloured lines;
-            otherwise it has half of it, as usual.
+    ``has_full_color`` keeps all of it, for thin coloured lines.
     """
     settings = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
     if has_full_color:

@@ -25,13 +25,7 @@ Rectangles = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class LabelWish:
-    """A label to be placed beside a box.
-
-    Attributes:
-        box: box of the label.
-        texts: versions of the text, from long to short; the first that fits is taken.
-        color: colour behind the text.
-    """
+    """A label to be placed beside a box; the first text that fits is taken, from long to short."""
 
     box: Corners
     texts: Sequence[str]
@@ -40,14 +34,7 @@ class LabelWish:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """A label with its place.
-
-    Attributes:
-        wish: label that was to be placed.
-        text: the version of the text that fits.
-        corners: corners of the coloured rectangle.
-        is_beside: whether the label touches its box; otherwise a line links the two.
-    """
+    """A label with its place; where it is not beside its box, a line links the two."""
 
     wish: LabelWish
     text: str
@@ -58,18 +45,10 @@ class Label:
 def place_labels(
     wishes: Sequence[LabelWish], area: tuple[int, int], style: TextStyle
 ) -> list[Label]:
-    """Find a place for every label.
+    """Find a place for every label, the most important first; leave out those that fit nowhere.
 
     First each label gets a place for its shortest text; then labels get longer texts where these
-    fit, the most important label first.
-
-    Args:
-        wishes: labels to place, the most important first.
-        area: height and width of the image.
-        style: size and weight of the text.
-
-    Returns:
-        The labels in the order of ``wishes``, without those that fit nowhere.
+    fit. ``area`` is the height and width of the image.
     """
     small_px = _SMALL * style.line_px
     boxes = np.array([wish.box for wish in wishes]).reshape(-1, 4)
@@ -116,13 +95,7 @@ def _place(
 ) -> Label | None:
     """Find the best place for one text.
 
-    Args:
-        wish: label whose box the place is near.
-        text: text to place.
-        obstacles: labels, which are never covered, and small boxes, which are covered if the label
-            fits nowhere else.
-        area: height and width of the image.
-        style: size and weight of the text.
+    Of the obstacles, labels are never covered, and small boxes only if the text fits nowhere else.
     """
     width, height = text_width(text, style) + 2 * style.padding_px, style.line_px + 1
     labels, small_boxes = obstacles
@@ -143,11 +116,7 @@ def _place(
 def _places(
     box: Corners, width: int, height: int, area: tuple[int, int]
 ) -> Iterator[tuple[int, int, bool]]:
-    """List places around a box, the best first.
-
-    Yields:
-        x and y of the label's upper left corner, and whether it touches the box there.
-    """
+    # The best first: x and y of the label's upper left corner, and whether it touches the box.
     x_min, y_min, x_max, y_max = box
     inner_x, inner_y = max(x_min, 0), max(y_min, 0)
     outer_x, outer_y = min(x_max, area[1] - 1) + 1, min(y_max, area[0] - 1) + 1
@@ -172,7 +141,6 @@ def _places(
 
 
 def _hits(corners: Corners, others: Rectangles) -> bool:
-    """Return whether a rectangle shares a pixel with one of others."""
     x_min, y_min, x_max, y_max = corners
     is_hit = (others[:, 0] <= x_max) & (others[:, 2] >= x_min)
     is_hit &= (others[:, 1] <= y_max) & (others[:, 3] >= y_min)

@@ -18,15 +18,7 @@ _SHADOW: Color = (0, 0, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Outline:
-    """How a box is drawn.
-
-    Attributes:
-        color: colour of the line.
-        width_px: width of the line.
-        is_dashed: whether the line has gaps.
-        has_shadow: whether the line has a dark pixel on either side, which keeps it visible on any
-            image.
-    """
+    """How a box is drawn; a shadow, a dark pixel on either side, keeps it visible on any image."""
 
     color: Color
     width_px: int = 2
@@ -59,11 +51,6 @@ def hatch(image: Pixels, box: Corners, color: Color = GREY) -> None:
 
 
 def _dashes(box: Corners) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
-    """Cut the four sides into dashes.
-
-    Yields:
-        Start and end of each dash.
-    """
     x_min, y_min, x_max, y_max = box
     for x in range(x_min, x_max + 1, _DASH_PX + _GAP_PX):
         end = min(x + _DASH_PX, x_max)

@@ -4,9 +4,6 @@ Each colour is the one farthest from all colours before it, as the eye sees dist
 Ottosson, 2020). So the first classes differ most, and 91 classes still differ.
 """
 
-# numpy leaves the type of many reductions unknown.
-# pyright: reportUnknownMemberType=false
-
 from functools import lru_cache
 from typing import Any
 
@@ -44,21 +41,14 @@ _TO_OKLAB = np.array(
 
 
 def class_color(category_id: int) -> Color:
-    """Return the colour of a class.
-
-    Args:
-        category_id: COCO's id of the category; any number.
-    """
+    """Return the colour of COCO's category id, which may be any number."""
     return _palette()[category_id % NUM_COLORS]
 
 
 def oklab(colors: npt.ArrayLike) -> _Array:
-    """Convert colours to Oklab, where equal distances look equally different.
+    """Convert RGB bytes, shape (n, 3), to Oklab, where equal distances look equally different.
 
     The three values are lightness, green to red, and blue to yellow.
-
-    Args:
-        colors: RGB bytes, shape (n, 3).
     """
     shares = np.asarray(colors) / 255
     linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)  # noqa: PLR2004

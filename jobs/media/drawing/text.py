@@ -17,12 +17,9 @@ _ELLIPSIS = "…"
 
 @dataclass(frozen=True, kw_only=True)
 class TextStyle:
-    """Size, weight and colour of text.
+    """Size, weight (400 is regular, 600 semibold) and colour of text.
 
-    Attributes:
-        size_px: height of the letters, with ascenders and descenders.
-        weight: 400 for regular, 600 for semibold.
-        color: colour of the strokes.
+    ``size_px`` is the height of the letters, with ascenders and descenders.
     """
 
     size_px: int = 14
@@ -41,15 +38,7 @@ class TextStyle:
 
 
 def draw_text(image: Pixels, text: str, x: int, y: int, style: TextStyle) -> None:
-    """Write one line.
-
-    Args:
-        image: image to write on; text beyond its sides is cut off.
-        text: any text.
-        x: left end of the line.
-        y: upper end of the line, whose height is ``style.line_px``.
-        style: size, weight and colour.
-    """
+    """Write one line below and right of a point; text beyond the image's sides is cut off."""
     face, baseline = cv2.FontFace(_TYPEFACE), y + style.size_px
     cv2.putText(
         image,

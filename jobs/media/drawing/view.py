@@ -17,12 +17,9 @@ _FAR_PX = 2**15  # larger than any image is drawn
 
 @dataclass(frozen=True)
 class View:
-    """A resized image to draw on.
+    """A resized image to draw on, which drawing changes.
 
-    Attributes:
-        pixels: the image, resized for the eye; drawing changes it.
-        scale_x: pixels of this image per pixel of the network's input, along a row.
-        scale_y: the same along a column.
+    The scales are its pixels per pixel of the network's input, along a row and along a column.
     """
 
     pixels: Pixels
@@ -31,12 +28,9 @@ class View:
 
     @classmethod
     def of(cls, image: Pixels, input_shape: tuple[int, int], max_shape: tuple[int, int]) -> View:
-        """Resize an image to the largest size that fits.
+        """Resize an image to the largest size that fits; the given one is not changed.
 
-        Args:
-            image: as decoded; it is not changed.
-            input_shape: height and width of the image in the network's input, without padding.
-            max_shape: largest height and width.
+        ``input_shape`` is its height and width in the network's input, without padding.
         """
         height, width = fitted(image.shape[:2], max_shape)
         method = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC

@@ -60,17 +60,10 @@ def decode_image(data: bytes, *, place: str, max_pixels: int = MAX_PIXELS) -> np
 
 
 def image_size(data: bytes, *, place: str) -> tuple[int, int]:
-    """Read an image's size from its header, without decoding.
-
-    Args:
-        data: the whole file; damage behind the header does not matter.
-        place: uri of the image, for errors.
-
-    Returns:
-        Height and width in pixels, upright.
+    """Read height and width, upright, from an image's header; damage behind it does not matter.
 
     Raises:
-        ImageError: the header is missing or damaged.
+        ImageError: the header is missing or damaged; the message names ``place``.
     """
     try:
         return read_header(data).upright_size

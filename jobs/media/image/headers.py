@@ -58,13 +58,7 @@ _MAGICS: dict[ImageFormat, tuple[bytes, ...]] = {
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Read an image's header, without decoding.
-
-    Args:
-        data: the whole file.
-
-    Returns:
-        Format by content, stored size and orientation.
+    """Read an image's format by its content, its stored size and its orientation.
 
     Raises:
         ImageError: the bytes are no image of a known format, end inside its header, or give it
@@ -81,12 +75,7 @@ def read_header(data: bytes) -> ImageHeader:
 
 @contextmanager
 def report_truncation(part: str, data: bytes, image_format: ImageFormat) -> Generator[None]:
-    """Turn a read behind the last byte into an error that says so.
-
-    Args:
-        part: name of the part of the file that is read.
-        data: the whole file.
-        image_format: format of the file.
+    """Turn a read behind the last byte into an error that names the part of the file.
 
     Yields:
         Once, to the code that reads.

@@ -14,14 +14,11 @@ if "OPENCV_LOG_LEVEL" not in os.environ:
 
 
 def decode(data: bytes) -> npt.NDArray[np.uint8] | None:
-    """Decode the first frame to 8 bits, height x width x 3.
+    """Decode the first frame to 8 bits RGB, C-contiguous; None when OpenCV cannot.
 
     A palette is looked up, grey becomes three equal channels, of 16 bits the upper 8 are kept.
     Alpha is dropped without blending, as ``cv2.IMREAD_COLOR`` does; only TIFF's is multiplied in
     (libtiff does that). TIFF comes upright, the other formats as stored.
-
-    Returns:
-        RGB, C-contiguous; None when OpenCV cannot decode the bytes.
     """
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), _FLAGS)

@@ -48,15 +48,7 @@ def read_orientation(block: bytes) -> int:
 
 
 def turn_upright(pixels: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
-    """Rotate and mirror the pixels of a stored image so that it is upright.
-
-    Args:
-        pixels: height x width x 3, as stored.
-        orientation: EXIF orientation, 1 to 8.
-
-    Returns:
-        C-contiguous pixels; the same array for 1.
-    """
+    """Rotate and mirror stored pixels by EXIF orientation; the result is C-contiguous."""
     turned: cv2.typing.MatLike = pixels
     match orientation:
         case 2:

@@ -1,7 +1,6 @@
 """The sound of a video, packet by packet: copied where browsers play it in mp4, else as AAC."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 # PyAV leaves what an encoder or a template gives partly unknown
 
 from __future__ import annotations
@@ -43,13 +42,8 @@ _MONO = 1
 class SoundTrack:
     """The best sound stream of a video, to be written into an mp4.
 
-    Args:
-        container: the open source, which nothing else reads from.
-        stream: the best sound stream of the source.
-        uri: of the source, for messages.
-
-    Attributes:
-        ends_because: why the sound ends early; None while there is no error.
+    Nothing else reads from the container. ``ends_because`` says why the sound ends early; None
+    while there is no error.
     """
 
     def __init__(self, container: InputContainer, stream: AudioStream, uri: str) -> None:
@@ -81,10 +75,7 @@ class SoundTrack:
         self._encoder.codec_context.layout = "mono" if is_mono else "stereo"
 
     def packets(self, offset_s: Fraction) -> Iterator[tuple[Fraction, SoundPacket]]:
-        """Read the packets in the order of time, up to the first error.
-
-        Args:
-            offset_s: seconds that are subtracted from all times.
+        """Read the packets in the order of time, each ``offset_s`` earlier, up to the first error.
 
         Yields:
             When a packet begins, in seconds, and the packet, ready to be written.
@@ -130,11 +121,7 @@ class SoundTrack:
 
 @contextmanager
 def open_sound(source: VideoSource, *, beside: int) -> Generator[SoundTrack | None]:
-    """Open the sound that belongs to a video stream.
-
-    Args:
-        source: the video.
-        beside: index of the video stream.
+    """Open the sound that belongs to the video stream of index ``beside``.
 
     Yields:
         The sound; None where the video has none that can be decoded or copied.

@@ -4,8 +4,7 @@ Without B-frames, frames are decoded in the order they are shown. So uneven time
 and parts that were encoded separately join without a seam. The file is somewhat larger.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 # PyAV leaves what an encoder or a template gives partly unknown
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import av
-import numpy as np
-import numpy.typing as npt
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import (
@@ -25,28 +22,22 @@ from av.video.reformatter import (
     ColorRange,
     Colorspace,
     ColorTrc,
-    Interpolation,
     VideoReformatter,
 )
 
 from jobs.media.mp4.shape import VideoShape
-
-Pixels = npt.NDArray[np.uint8]
+from jobs.media.video.pixel_pool import Pixels
+from jobs.media.video.rotation import EXACT
 
 _OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0", "profile": "high"}
 _BT709 = 1
-_EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-"""These flags give the same sums on every processor, as in ``jobs.media.video.rotation``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncodedPart:
-    """Consecutive frames, encoded.
+    """Consecutive frames, encoded as an mp4 file whose first frame is shown at 0.
 
-    Attributes:
-        mp4: the content of an mp4 file, whose first frame is shown at 0.
-        start_pts: ticks when the first frame is shown in the whole video.
-        num_frames: number of frames in the part.
+    ``start_pts`` is when that frame is shown in the whole video, in ticks.
     """
 
     mp4: bytes
@@ -57,12 +48,8 @@ class EncodedPart:
 def encode(frames: Iterable[tuple[int, Pixels]], shape: VideoShape) -> EncodedPart | None:
     """Encode frames, one at a time in memory, on one core; several parts run in parallel.
 
-    Args:
-        frames: ticks when each frame is shown, rising, and its upright pixels.
-        shape: how frames are stored; the same for all parts of a video.
-
-    Returns:
-        The part; None when there are no frames.
+    Each frame comes as its ticks, which rise, and its upright pixels. The shape is the same for all
+    parts of a video. Without frames there is no part.
     """
     file = io.BytesIO()
     start_pts: int | None = None
@@ -80,7 +67,7 @@ def encode(frames: Iterable[tuple[int, Pixels]], shape: VideoShape) -> EncodedPa
                 format="yuv420p",
                 dst_colorspace=Colorspace.ITU709,
                 dst_color_range=ColorRange.MPEG,
-                interpolation=_EXACT,
+                interpolation=EXACT,
                 threads=1,
             )
             frame.pts, frame.time_base = pts - start_pts, shape.time_base

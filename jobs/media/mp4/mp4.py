@@ -1,7 +1,6 @@
 """Joins encoded parts and the sound into one mp4 file, as the parts arrive."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 # PyAV leaves what an encoder or a template gives partly unknown
 
 from __future__ import annotations
@@ -34,13 +33,8 @@ class Mp4Writer:
     """Writes a video of several parts; nothing is encoded again, and little is kept in memory.
 
     The file begins with its index, so a browser plays it before it is fully loaded. Time 0 is when
-    the source's first frame or sound begins, whichever is earlier.
-
-    Args:
-        path: of the mp4 file.
-        shape: how frames are stored.
-        sound: the sound to add; None for a silent video.
-        start_pts: ticks when the first frame of the source is shown.
+    the source's first frame or sound begins, whichever is earlier; ``start_pts`` is when that frame
+    is shown, in ticks.
     """
 
     def __init__(
@@ -90,11 +84,7 @@ class Mp4Writer:
         self.num_frames += part.num_frames
 
     def finish(self, *, end_pts: int) -> None:
-        """Write the rest of the sound, and the file's index.
-
-        Args:
-            end_pts: ticks of the source's clock when the last frame ends.
-        """
+        """Write the rest of the sound, and the file's index; the last frame ends at ``end_pts``."""
         if self._last is not None and self._last.pts is not None:
             self._last.duration = max(1, end_pts - self._start_pts - self._last.pts)
             self._write_sound_until(self._last.pts)
@@ -147,11 +137,7 @@ def _write_matrix(file: BinaryIO, matrix: tuple[int, ...]) -> None:
 
 
 def _find_box(file: BinaryIO, name: bytes, start: int, end: int) -> tuple[int, int]:
-    """Find the first box of a name between two positions.
-
-    Returns:
-        Where the contents of the box begin and end; twice ``end`` when there is no such box.
-    """
+    """Find where the contents of the first box of a name begin and end; ``end`` twice if absent."""
     while start < end:
         file.seek(start)
         size, found = struct.unpack(">I4s", file.read(_BOX_HEADER_BYTES))

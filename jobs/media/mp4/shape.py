@@ -4,32 +4,23 @@ Frames are stored in the source's orientation, with the source's display matrix,
 player and tool shows both alike. Detections are drawn on upright frames.
 """
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false
 # PyAV leaves what an encoder or a template gives partly unknown
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
-from typing import cast
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from av.error import FFmpegError
-from av.sidedata.sidedata import SideData, Type
 
 from fcos_core.errors import VideoError
-from jobs.media.video.rotation import display_matrix
+from jobs.media.video.pixel_pool import Pixels
+from jobs.media.video.rotation import display_matrix, stored_matrix
 from jobs.media.video.source import OpenVideo, VideoSource, open_video
-
-Pixels = npt.NDArray[np.uint8]
-
-_NO_ASPECT = Fraction(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +50,6 @@ class VideoShape:
 
         A frame of odd size gets its last column or row twice. An mp4 holds one size only, so a
         frame of another size than the first is scaled.
-
-        Args:
-            upright: pixels of a frame, height x width x 3.
         """
         pixels = upright
         if self.turn is not None:
@@ -84,11 +72,7 @@ class VideoShape:
 
 
 def read_shape(source: VideoSource, *, stream: int) -> VideoShape:
-    """Read how frames are stored, from the first frame that can be decoded.
-
-    Args:
-        source: the video.
-        stream: index of its stream.
+    """Read how a stream's frames are stored, from the first frame that can be decoded.
 
     Raises:
         VideoError: no frame can be decoded.
@@ -101,8 +85,6 @@ def read_shape(source: VideoSource, *, stream: int) -> VideoShape:
                 continue
             if frames:
                 first = frames[0]
-                sides = cast("Iterable[SideData]", first.side_data)  # not keys, as the types say
-                data = next((s for s in sides if s.type == Type.DISPLAYMATRIX), None)
                 start, duration = video.stream.start_time, video.stream.duration
                 return VideoShape(
                     width=first.width + first.width % 2,
@@ -110,15 +92,15 @@ def read_shape(source: VideoSource, *, stream: int) -> VideoShape:
                     time_base=video.stream.time_base or Fraction(1),
                     aspect=_aspect(video),
                     turn=display_matrix(first),
-                    matrix=None if data is None else struct.unpack("=9i", bytes(data)),
+                    matrix=stored_matrix(first),
                     end_pts=None if duration is None else (start or 0) + duration,
                 )
     raise VideoError(f"{source.uri}: none of its frames can be decoded")
 
 
 def _aspect(video: OpenVideo) -> Fraction:
-    aspect = video.stream.sample_aspect_ratio or video.context.sample_aspect_ratio
-    return aspect or _NO_ASPECT
+    own = video.stream.sample_aspect_ratio or video.context.sample_aspect_ratio
+    return own or Fraction(1)
 
 
 def _uint8(pixels: object) -> Pixels:

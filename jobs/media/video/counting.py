@@ -12,13 +12,12 @@ from fractions import Fraction
 from av.video.frame import VideoFrame
 
 from fcos_core.errors import VideoError
-from jobs.media.video.decoder import Decoder
+from jobs.media.video.decoder import MARKED_CORRUPT, Decoder
 from jobs.media.video.frames import Decoded, Lost, seconds
 from jobs.media.video.source import OpenVideo, Packet
 
 _USUAL_RATE = Fraction(25)
 _WITHOUT_TIMES = frozenset(("avi",))  # FFmpeg guesses, and B-frames make it guess wrong
-_MARKED_CORRUPT = "the decoder marks the frame as damaged"
 
 
 def decode_and_count(video: OpenVideo) -> Iterator[Decoded | Lost]:
@@ -59,11 +58,6 @@ class _Counter:
         self._num_lost = 0
 
     def feed(self, packet: Packet) -> Iterator[Decoded | Lost]:
-        """Decode a packet; after damage, count it as lost.
-
-        Yields:
-            The frames and losses that are known now.
-        """
         if packet.is_keyframe:
             self._has_begun = True
             if self._reason is not None:
@@ -75,11 +69,6 @@ class _Counter:
             yield from self._decode(packet)
 
     def finish(self) -> Iterator[Decoded | Lost]:
-        """Give the frames that the decoder still holds.
-
-        Yields:
-            The last frames and losses.
-        """
         if self._reason is None:
             yield from self._emit(self._decoder.drain())
         yield from self._report()
@@ -96,7 +85,7 @@ class _Counter:
     def _emit(self, frames: Sequence[VideoFrame]) -> Iterator[Decoded]:
         for frame in frames:
             if frame.is_corrupt:
-                self._reason = _MARKED_CORRUPT
+                self._reason = MARKED_CORRUPT
             if self._reason is not None:
                 self._num_lost += 1
                 continue

@@ -20,6 +20,7 @@ _SKIPS_UNREFERENCED = frozenset(("h264",))
 _LOGS_DAMAGE = frozenset(("mjpeg",))
 """Codecs whose decoder gives damaged frames without an error, and only logs the damage."""
 
+MARKED_CORRUPT = "the decoder marks the frame as damaged"
 _MISSING_REFERENCE_DROPPED = "mmco: unref short failure"
 _CUT_SHORT = "the packet is cut short"
 
@@ -31,11 +32,7 @@ logging.getLogger("libav").propagate = False
 
 
 class Decoder:
-    """Wraps the decoder of a stream.
-
-    Args:
-        context: the stream's decoder, unused or flushed.
-    """
+    """Wraps the decoder of a stream, which must be unused or flushed."""
 
     def __init__(self, context: VideoCodecContext) -> None:
         self._context = context
@@ -44,15 +41,9 @@ class Decoder:
     def decode(
         self, packet: Packet, *, is_wanted: bool = True
     ) -> tuple[list[VideoFrame], str | None]:
-        """Decode a packet.
+        """Decode the next packet; return the frames that are ready, and the error or None.
 
-        Args:
-            packet: the next packet of the stream.
-            is_wanted: whether its frame is used; otherwise the frame may be skipped where no other
-                frame refers to it.
-
-        Returns:
-            The frames that are ready, and the error; None without an error.
+        A frame that is not wanted may be skipped where no other frame refers to it.
         """
         if packet.is_corrupt:
             return [], _CUT_SHORT

@@ -109,11 +109,8 @@ def _readable(packets: Iterator[Packet]) -> Iterator[Packet]:
 
 
 def _seek_to(video: OpenVideo, pts: int) -> Iterator[Packet]:
-    """Seek to a key frame with the container's own index, and read from there.
-
-    Yields:
-        The key frame's packet and all packets behind it; nothing when the key frame is not found.
-    """
+    # The key frame's packet and all packets behind it; nothing when the container's own index does
+    # not lead there.
     first = next((packet for packet in video.packets() if packet.is_keyframe), None)
     if first is None:
         return
@@ -135,11 +132,7 @@ def _seek_to(video: OpenVideo, pts: int) -> Iterator[Packet]:
 
 
 def _read_to(video: OpenVideo, pts: int) -> Iterator[Packet]:
-    """Read the stream from its start, and skip the packets before a key frame.
-
-    Yields:
-        The key frame's packet and all packets behind it; nothing when there is no such key frame.
-    """
+    # The same packets, read from the start of the stream.
     is_found = has_begun = False
     for packet in video.packets():
         if packet.is_keyframe and not has_begun:

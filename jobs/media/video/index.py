@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from av.video.frame import VideoFrame
 
 from fcos_core.errors import VideoError
@@ -23,9 +22,8 @@ from jobs.media.video.decoder import Decoder
 from jobs.media.video.frames import Lost
 from jobs.media.video.keyframes import PacketReader
 from jobs.media.video.rotation import upright_size
+from jobs.media.video.sampling import Ticks
 from jobs.media.video.source import OpenVideo, Packet, VideoSource, open_video
-
-Ticks = npt.NDArray[np.int64]
 
 _PROBED_PACKETS = 16
 _LARGEST_EMPTY_MPEG4_BYTES = 16  # a packet this small may stand for no new frame
@@ -34,12 +32,7 @@ _SEEKABLE = frozenset(("mov", "matroska", "avi"))
 
 
 class Entry(NamedTuple):
-    """Where decoding can begin.
-
-    Attributes:
-        frame: place of the first frame that is decoded correctly from here.
-        pts: when the key frame is shown, in ticks.
-    """
+    """Where decoding can begin: the first frame decoded correctly, and the key frame's ticks."""
 
     frame: int
     pts: int
@@ -90,14 +83,11 @@ class _UntrustedError(Exception):
 
 
 def index_video(source: VideoSource, *, stream: int | None = None) -> VideoIndex:
-    """Look at every packet of a video.
+    """Look at every packet of a video: find its frames, and where decoding can begin.
 
     Args:
         source: the video.
         stream: index of a stream in its file; None takes the best.
-
-    Returns:
-        The video's frames, and where decoding can begin.
 
     Raises:
         VideoError: the file is no video, or no frame can be decoded.
@@ -159,12 +149,7 @@ def _read_packets(video: OpenVideo) -> tuple[list[_Packet], str | None]:
 
 
 def _in_order(packets: Sequence[_Packet], codec: str) -> tuple[Ticks, list[Entry]]:
-    """Sort the frames as they are shown, and find where decoding can begin.
-
-    Raises:
-        VideoError: no frame can be decoded.
-        _UntrustedError: the packets do not tell the frames.
-    """
+    # The frames as they are shown, and where decoding can begin.
     first = next((i for i, packet in enumerate(packets) if packet.is_key), None)
     if first is None:
         raise VideoError(f"no key frame among its {len(packets)} packets of {codec}")
@@ -197,15 +182,8 @@ def _in_order(packets: Sequence[_Packet], codec: str) -> tuple[Ticks, list[Entry
 
 
 def _probe(video: OpenVideo, timestamps: Ticks) -> tuple[int, int]:
-    """Decode the first packets, to check that each gives its one frame.
-
-    Returns:
-        Width and height of the first frame, upright; the header's where it cannot be decoded.
-
-    Raises:
-        VideoError: neither the first packets nor the header give a size.
-        _UntrustedError: the packets are not one frame each.
-    """
+    # Checks that each of the first packets gives its one frame. Returns the upright size of the
+    # first frame, or the header's where it cannot be decoded.
     reader = PacketReader(video.context.name, video.context.extradata)
     packets, is_damaged = _first_packets(video)
     expected = [

@@ -29,12 +29,7 @@ _TRUSTED_FLAGS = frozenset(
 
 
 class PacketReader:
-    """Reads the codec's marks in a stream's packets.
-
-    Args:
-        codec: the decoder's name.
-        extradata: the stream's header.
-    """
+    """Reads the codec's marks in a stream's packets."""
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:
         self._codec = codec
@@ -52,15 +47,7 @@ class PacketReader:
 
 
 def _entry_point_test(codec: str, extradata: bytes | None) -> Callable[[memoryview], bool]:
-    """Make the test for whether decoding can begin at a flagged key frame.
-
-    Args:
-        codec: the decoder's name.
-        extradata: the stream's header, which tells how units are delimited.
-
-    Returns:
-        A function of a packet's bytes.
-    """
+    """Make the test, by a packet's bytes, for whether decoding can begin at a flagged key frame."""
     if codec == "h264":
         length = _length_size(extradata, at=4, mark=_AVCC)
         return lambda data: _is_h264_entry(_units(data, length))
@@ -99,11 +86,7 @@ def _length_size(extradata: bytes | None, *, at: int, mark: int) -> int | None:
 
 
 def _units(data: memoryview, length_size: int | None) -> Iterator[memoryview]:
-    """Cut a packet into its NAL units.
-
-    Yields:
-        The first units, without their delimiters.
-    """
+    # The packet's NAL units, without their delimiters.
     if length_size is None:
         yield from _units_by_start_code(bytes(data))
         return

@@ -15,7 +15,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from jobs.media.video.pixel_pool import PixelPool, Pixels
 from jobs.media.video.source import check_size
 
-_FLAGS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 """These flags give the same sums on every processor; without them some take short cuts."""
 
 _PLANES = "gbrp"
@@ -27,8 +27,7 @@ _FLIPS = {(1, -1): 1, (-1, 1): 0, (-1, -1): -1}  # signs of y and x, and OpenCV'
 class FrameConverter:
     """Converts frames to upright RGB pixels; it keeps swscale's tables between frames.
 
-    Args:
-        threads: number of threads that share one frame; it changes no pixel.
+    ``threads`` share one frame; their number changes no pixel.
     """
 
     def __init__(self, threads: int = 1) -> None:
@@ -38,19 +37,12 @@ class FrameConverter:
         self._last: VideoFrame | None = None
 
     def convert(self, frame: VideoFrame) -> Pixels:
-        """Convert one frame.
-
-        Args:
-            frame: a decoded frame.
-
-        Returns:
-            Height x width x 3, RGB, 8 bits, upright, C-contiguous.
-        """
+        """Convert one frame to height x width x 3, RGB, 8 bits, upright, C-contiguous."""
         check_size(frame.width, frame.height)
         converted = self._reformatter.reformat(
             frame,
             format=_PLANES,
-            interpolation=_FLAGS,
+            interpolation=EXACT,
             dst_color_range=ColorRange.JPEG,
             threads=self._threads,
         )
@@ -61,18 +53,24 @@ class FrameConverter:
         return _turned(pixels, display_matrix(frame))
 
 
+def stored_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
+    """Read a frame's display matrix, nine numbers as in mp4; None without one."""
+    # frame.side_data would form a reference cycle, which keeps the frame until Python collects it.
+    sides = cast("Callable[[VideoFrame], Iterable[SideData]]", SideDataContainer)(frame)
+    data = next((side for side in sides if side.type == Type.DISPLAYMATRIX), None)
+    return None if data is None else struct.unpack("=9i", bytes(data))
+
+
 def display_matrix(frame: VideoFrame) -> tuple[int, int, int, int] | None:
     """Read how a frame is to be shown: the signs of a, b, c, d in x' = a x + c y, y' = b x + d y.
 
     Returns:
         Each -1, 0 or 1, to the nearest quarter turn; None for a frame that is upright.
     """
-    # frame.side_data would form a reference cycle, which keeps the frame until Python collects it.
-    sides = cast("Callable[[VideoFrame], Iterable[SideData]]", SideDataContainer)(frame)
-    data = next((side for side in sides if side.type == Type.DISPLAYMATRIX), None)
-    if data is None:
+    matrix = stored_matrix(frame)
+    if matrix is None:
         return None
-    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(data))
+    a, b, _, c, d, *_ = matrix
     if abs(a) + abs(d) >= abs(b) + abs(c):
         signs = (_sign(a), 0, 0, _sign(d))
     else:

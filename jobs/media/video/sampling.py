@@ -49,15 +49,7 @@ class Sampling:
         return self.fps is None and self.every_n_frames in {None, 1}
 
     def choose(self, timestamps: Ticks, time_base: Fraction) -> Places:
-        """Choose frames.
-
-        Args:
-            timestamps: ticks of all frames of the video, rising.
-            time_base: seconds of a tick.
-
-        Returns:
-            Places of the chosen frames, rising; the first frame is always one.
-        """
+        """Choose frames by their rising ticks; return their places, which begin with the first."""
         if self.fps is None:
             return np.arange(0, len(timestamps), self.every_n_frames or 1)
         # Whole numbers, which may be larger than 64 bits: rounding cannot change a choice.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from av.video.frame import VideoFrame
 
-from jobs.media.video.decoder import Decoder
+from jobs.media.video.decoder import MARKED_CORRUPT, Decoder
 from jobs.media.video.frames import Decoded, Lost, seconds
 from jobs.media.video.keyframes import PacketReader
 from jobs.media.video.source import OpenVideo, Packet
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 _HELD_BYTES = 64 * 2**20
 """The most bytes of packets kept: deferred ones, and decoded ones to be decoded again."""
-_MARKED_CORRUPT = "the decoder marks the frame as damaged"
 _NO_FRAME = "the decoder gave no frame and no reason"
 
 
@@ -62,9 +61,7 @@ class _Damage:
 class SegmentDecoder:
     """Takes a segment's packets in file order, and gives its frames in the order they are shown.
 
-    Args:
-        video: the open video; the caller reads its packets.
-        segment: the frames to decode, and the key frame that the first packet holds.
+    The caller reads the packets of the open video, from the segment's key frame on.
     """
 
     def __init__(self, video: OpenVideo, segment: Segment) -> None:
@@ -131,11 +128,7 @@ class SegmentDecoder:
         yield from self._report_lost(None)
 
     def _open_group(self, key: _TimedPacket, *, leads: bool) -> Iterator[Decoded | Lost]:
-        """Begin a group: with an empty decoder, unless leading frames need the group before.
-
-        Yields:
-            Frames and losses of the groups before.
-        """
+        # With an empty decoder, unless leading frames need the group before.
         next_wanted, self._held_key = self._held_next_wanted, None
         is_sampled = self._wanted.is_sampled
         needs_last = leads and not (is_sampled and (next_wanted is None or next_wanted >= key.pts))
@@ -197,7 +190,7 @@ class SegmentDecoder:
             elif frame.pts is None or frame.pts < self._decodable_from:
                 continue
             elif frame.is_corrupt:
-                self._give_up_group(frame.pts, _MARKED_CORRUPT)
+                self._give_up_group(frame.pts, MARKED_CORRUPT)
             else:
                 yield from self._emit(frame)
 
@@ -206,11 +199,7 @@ class SegmentDecoder:
         self._damage = _Damage(reason, pts, is_leading, self._decoder.drain())
 
     def _recover(self) -> Iterator[Decoded | Lost]:
-        """Give the frames before the damage; the error may have dropped some that were ready.
-
-        Yields:
-            The undamaged frames.
-        """
+        # Gives the frames before the damage; the error may have dropped some that were ready.
         assert self._damage is not None
         damage, self._damage = self._damage, None
         last_group = len(self._entries) - damage.is_leading
@@ -229,11 +218,7 @@ class SegmentDecoder:
             yield from self._emit(whole[pts])
 
     def _restart_group(self) -> Iterator[Decoded | Lost]:
-        """Decode a group anew, after damage to its leading frames only.
-
-        Yields:
-            The undamaged frames.
-        """
+        # After damage to leading frames only, the group is decoded anew.
         group = self._history.last_group()
         if group is None:  # too large to keep: the whole group is given up
             assert self._damage is not None
@@ -257,14 +242,7 @@ class SegmentDecoder:
             self._num_out += 1
 
     def _report_lost(self, before: int | None) -> Iterator[Lost]:
-        """Report the frames that were read and not decoded.
-
-        Args:
-            before: ticks when the frame after them is shown; None for all that are left.
-
-        Yields:
-            One loss per group.
-        """
+        # The frames that were read and not decoded, all or those shown before; one loss per group.
         lost: list[tuple[int, int]] = []
         while self._pending and (before is None or self._pending[0] < before):
             pts = heappop(self._pending)
@@ -297,11 +275,9 @@ class _PacketHistory:
         self._size_bytes = 0
 
     def forget(self) -> None:
-        """Drop all packets: the decoder is empty."""
         self._groups, self._size_bytes = [], 0
 
     def begin_group(self) -> None:
-        """Begin a group with the next packet."""
         if self._groups is not None:
             self._size_bytes -= sum(t.packet.size for group in self._groups[:-1] for t in group)
             self._groups = [*self._groups[-1:], []]

@@ -40,15 +40,9 @@ class Segment:
 def split(
     index: VideoIndex, num_segments: int, *, sampling: Sampling | None = None
 ) -> list[Segment]:
-    """Cut a video into segments of about the same number of frames, where key frames allow it.
+    """Cut a video into so many segments at most, of about equal length where key frames allow it.
 
-    Args:
-        index: of the video.
-        num_segments: the largest number of segments.
-        sampling: the frames to take; None takes all.
-
-    Returns:
-        Segments in order, each with at least one frame.
+    Without a sampling all frames are taken. Segments are in order, each with at least one frame.
     """
     assert num_segments > 0
     return _cut(index, -(-index.num_frames // num_segments), sampling or Sampling())
@@ -57,15 +51,9 @@ def split(
 def split_by_length(
     index: VideoIndex, num_rows: int, *, sampling: Sampling | None = None
 ) -> list[Segment]:
-    """Cut a video into segments of at least some number of frames, at key frames.
+    """Cut a video at key frames into segments of at least some number of frames that are taken.
 
-    Args:
-        index: of the video.
-        num_rows: the least number of frames taken in a segment; the last may have fewer.
-        sampling: the frames to take; None takes all.
-
-    Returns:
-        Segments in order, each with at least one frame.
+    Only the last may have fewer. Without a sampling all frames are taken.
     """
     sampling = sampling or Sampling()
     taken = len(sampling.choose(index.timestamps, index.time_base))

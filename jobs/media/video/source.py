@@ -42,11 +42,9 @@ _IS_NO_VIDEO = (
 
 @dataclass(frozen=True)
 class VideoSource:
-    """Where a video's bytes come from.
+    """Where a video's bytes come from: a local path, or an opener of a file that can seek.
 
-    Attributes:
-        uri: name of the video in errors; its path, when ``opener`` is None.
-        opener: function that opens a file that can seek; None for a local path.
+    With an opener, the uri only names the video in errors.
     """
 
     uri: str
@@ -106,11 +104,7 @@ def demux_packets(container: av.container.InputContainer, stream: S) -> Iterator
 
 @contextmanager
 def open_video(source: VideoSource, *, stream: int | None) -> Generator[OpenVideo]:
-    """Open a video for reading.
-
-    Args:
-        source: the video.
-        stream: index of a stream in its file; None takes the best.
+    """Open a video for reading; without an index of a stream, the best stream.
 
     Yields:
         The file and its stream.

@@ -13,11 +13,7 @@ if TYPE_CHECKING:
 
 
 class WantedFrames:
-    """Knows a segment's frames by time and by place; an *ordinal* is a number among them, from 0.
-
-    Args:
-        segment: the part of a video.
-    """
+    """Knows a segment's frames by time and place; an *ordinal* is a number among them, from 0."""
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment

@@ -1,7 +1,6 @@
 """One boto3 client per process, made when first needed; a forked process makes its own."""
 
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # boto3 has no types
 
 from __future__ import annotations
@@ -25,14 +24,10 @@ _POOL_SIZE = 16 + RANGE_THREADS  # a connection for every thread that may ask
 
 @dataclass(frozen=True, eq=False)
 class Connection:
-    """What a process needs for requests to S3.
+    """What a process needs for requests to S3; ``parts`` are threads for parts of large objects.
 
-    Attributes:
-        client: boto3's client, for all threads.
-        access: how S3 is used.
-        made_with: values of our environment variables when the client was made.
-        parts: threads that read parts of large objects.
-        extra: parameters of every request but deletions.
+    ``made_with`` has the values of our environment variables when the client was made, ``extra``
+    the parameters of every request but deletions.
     """
 
     client: Any

@@ -1,7 +1,7 @@
 """Turns the errors of boto3 and of S3 servers into ours, each with a message of one line."""
 
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
 # botocore has no types
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.parsers import ResponseParserError
 
 from fcos_core.errors import ConfigError, FcosError, StorageError
-from jobs.storage.base import MissingError, UnreadableError
+from jobs.storage.base import MissingError, UnreadableError, one_line
 
 Operation = Literal["read", "listed", "written", "deleted"]
 
@@ -72,10 +72,6 @@ def body_error(uri: str, reason: str) -> BrokenBodyError:
 @contextlib.contextmanager
 def s3_errors(uri: str, operation: Operation) -> Generator[None]:
     """Turn what boto3 raises into our errors; botocore has already retried.
-
-    Args:
-        uri: of the object or folder.
-        operation: what was tried.
 
     Yields:
         Once, to the code that asks S3.
@@ -146,8 +142,3 @@ def _from_response(error: ClientError, place: str, operation: Operation) -> Fcos
 
 def _message(error: ClientError) -> str:
     return " ".join(str(error.response.get("Error", {}).get("Message", "")).split()) or "no reason"
-
-
-def one_line(error: Exception) -> str:
-    """Join the lines of an error's message."""
-    return " ".join(str(error).split())

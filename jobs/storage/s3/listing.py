@@ -5,17 +5,13 @@ prefix, where there are some: the folders are listed in parallel, each a bounded
 ahead of the caller, who takes them in order.
 """
 
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
-# boto3 has no types
-
 from __future__ import annotations
 
 import contextlib
 import itertools
 import queue
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -46,13 +42,7 @@ class _PageReply(NamedTuple):
 
 @dataclass(frozen=True)
 class S3Listing:
-    """The objects of a bucket whose keys begin with a prefix.
-
-    Attributes:
-        connection: of this process.
-        bucket: name of the bucket.
-        prefix: first part of the keys; empty for all objects.
-    """
+    """The objects of a bucket whose keys begin with a prefix; an empty one takes all objects."""
 
     connection: Connection
     bucket: str
@@ -96,10 +86,8 @@ class S3Listing:
         return parts
 
     def _list_in_parallel(self, parts: Sequence[str | Page]) -> Iterator[Page]:
-        with (
-            _stop_event() as stop,
-            ThreadPoolExecutor(LISTERS, thread_name_prefix="s3-list") as listers,
-        ):
+        stop = threading.Event()
+        with ThreadPoolExecutor(LISTERS, thread_name_prefix="s3-list") as listers:
             sources = [
                 part if isinstance(part, list) else _PagePrefetch(self, part, stop)
                 for part in parts
@@ -186,15 +174,6 @@ class _PagePrefetch:
                 self._pages.put(page, timeout=_POLL_S)
                 return True
         return False
-
-
-@contextlib.contextmanager
-def _stop_event() -> Generator[threading.Event]:
-    stop = threading.Event()
-    try:
-        yield stop
-    finally:
-        stop.set()
 
 
 def _merge(here: _PageReply, start: str) -> list[str | Page]:

@@ -4,13 +4,9 @@ botocore retries a request until its response begins. When the body breaks off l
 requested here, with the same etag, so that two versions of an object are never mixed.
 """
 
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
-# boto3 has no types
-
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
@@ -24,6 +20,7 @@ from jobs.storage.base import (
     changed_message,
     check_size,
     check_version,
+    one_line,
 )
 from jobs.storage.retrying import RetryPolicy
 from jobs.storage.s3.client import Connection
@@ -32,7 +29,6 @@ from jobs.storage.s3.errors import (
     RANGE_NOT_SATISFIABLE,
     BrokenBodyError,
     body_error,
-    one_line,
     s3_errors,
     status_of,
 )
@@ -43,21 +39,12 @@ PART_BYTES = 16 * 2**20
 _BLOCK_BYTES = 2**18
 _PARTIAL_CONTENT = 206
 
-
 _BODIES = RetryPolicy(attempts=10, first_delay_s=0.1, max_delay_s=5.0, on=BrokenBodyError)
 
 
 @dataclass(frozen=True)
 class S3Object:
-    """An object to be read.
-
-    Attributes:
-        connection: of this process.
-        uri: of the object, for messages.
-        bucket: name of the object's bucket.
-        key: of the object.
-        version: the version that the object must have.
-    """
+    """An object to be read, in the version that it must have."""
 
     connection: Connection
     uri: str
@@ -74,8 +61,7 @@ class S3Object:
         known = self.version.size_bytes
         if known is not None and known > PART_BYTES and (max_bytes is None or known <= max_bytes):
             return self.read_range(0, known)
-        download = _Download(self, 0, None, max_bytes)
-        return download.run()
+        return _Download(self, 0, None, max_bytes).run()
 
     def read_range(self, start: int, length: int) -> bytes:
         """Read a part; fewer bytes where the object ends before."""
@@ -86,7 +72,7 @@ class S3Object:
         starts = range(start, start + length, PART_BYTES)
         first = _Download(self, start, PART_BYTES)
         parts = [first.run()]  # the other parts must have the same etag
-        same = S3Object(self.connection, self.uri, self.bucket, self.key, first.version)
+        same = replace(self, version=first.version)
 
         def read_part(at: int) -> bytes:
             return _Download(same, at, min(PART_BYTES, start + length - at)).run()
@@ -123,7 +109,7 @@ class _Download:
             if not self._received:
                 self._check_object(response, total)
                 if self._length is None and total > PART_BYTES:
-                    return self._whole_in_parts(total)
+                    return replace(self._source, version=self.version).read_range(0, total)
             for block in body.iter_chunks(_BLOCK_BYTES):
                 self._received += block
         except FlexibleChecksumError as error:
@@ -137,13 +123,7 @@ class _Download:
         return bytes(self._received)
 
     def _ask(self) -> dict[str, Any] | None:
-        """Request the bytes that are missing; None when the object ends before them.
-
-        Raises:
-            UnreadableError: the object is another version.
-            ConfigError: the server sends the whole object instead of a part.
-            StorageError: the object cannot be read now.
-        """
+        # The response with the bytes that are missing; None when the object ends before them.
         source, at = self._source, self._start + len(self._received)
         end = "" if self._length is None else self._start + self._length - 1
         parameters: dict[str, Any] = dict(source.connection.extra)
@@ -171,17 +151,11 @@ class _Download:
         return response
 
     def _check_object(self, response: dict[str, Any], total: int) -> None:
-        """Check the version and the size in the first response."""
         size = response.get("ContentRange", f"/{total}").rpartition("/")[2]
         found = Version(size_bytes=int(size), etag=response["ETag"].strip('"'))
         check_version(self._source.uri, self.version, found)
         self.version = found
         check_size(self._source.uri, total, self._max_bytes)
-
-    def _whole_in_parts(self, total: int) -> bytes:
-        source = self._source
-        same = S3Object(source.connection, source.uri, source.bucket, source.key, self.version)
-        return same.read_range(0, total)
 
     def _changed_message(self) -> str:
         source = self._source

@@ -1,9 +1,5 @@
 """Objects on S3 and compatible servers, created by a ``PUT`` that fails when the name is taken."""
 
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
-# boto3 has no types
-
 from __future__ import annotations
 
 import logging
@@ -34,7 +30,6 @@ from jobs.storage.s3.uri import split_s3_uri
 _log = logging.getLogger(__name__)
 
 _PROBE = b"fcos checks whether this server supports If-None-Match\n"
-
 
 _CONFLICTS = RetryPolicy(attempts=10, first_delay_s=0.1, max_delay_s=5.0, on=ConflictError)
 

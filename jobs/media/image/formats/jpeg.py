@@ -85,14 +85,7 @@ def decode(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Walk the header.
-
-    Yields:
-        Marker, offset of its two length bytes, and that length; the start of scan is the last.
-
-    Raises:
-        ImageError: the file ends, or an end marker comes, before the first scan.
-    """
+    # Marker, offset of its two length bytes, and that length; the start of scan is the last.
     position = 2
     marker = 0
     while marker != _START_OF_SCAN:
@@ -113,11 +106,6 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def _decode_strictly(data: bytes, colorspace: str) -> npt.NDArray[np.uint8]:
-    """Decode with every warning an error.
-
-    Raises:
-        ValueError: libjpeg's first warning or error.
-    """
     try:
         return simplejpeg.decode_jpeg(data, colorspace, strict=True)
     except ValueError as error:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fcos_core.errors import ImageError
 from jobs.media.image.formats.header import ImageHeader
-from jobs.media.image.orientation import UPRIGHT, read_orientation
+from jobs.media.image.orientation import read_orientation
 
 MAGICS = (b"\x89PNG\r\n\x1a\n",)
 
@@ -28,11 +28,8 @@ def read_header(data: bytes) -> ImageHeader:
     length, kind, width, height = struct.unpack_from(">I4sII", data, _FIRST_CHUNK)
     if kind != b"IHDR" or length != struct.calcsize(">IIBBBBB"):
         raise ImageError(f"corrupt PNG: begins with chunk {kind!r} of {length} bytes, not IHDR")
-    orientation = UPRIGHT
-    for chunk, start, length in _chunks(data):
-        if chunk == b"eXIf":
-            orientation = read_orientation(data[start : start + length])
-            break
+    blocks = (data[s : s + n] for chunk, s, n in _chunks(data) if chunk == b"eXIf")
+    orientation = read_orientation(next(blocks, b""))
     return ImageHeader(format="PNG", width=width, height=height, orientation=orientation)
 
 
@@ -94,11 +91,7 @@ def explain(data: bytes) -> str:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Walk the complete chunks, up to the end mark.
-
-    Yields:
-        Type, offset of the content and its length.
-    """
+    # Type, offset of the content and its length, of complete chunks up to the end mark.
     position = _FIRST_CHUNK
     kind = b""
     while kind != b"IEND" and position + _CHUNK_OVERHEAD <= len(data):

@@ -101,11 +101,6 @@ def explain(data: bytes) -> str:
 
 
 def _unpack(data: bytes) -> None:
-    """Unpack the pixel data and drop the result.
-
-    Raises:
-        ImageError: the data does not unpack.
-    """
     try:
         # Not Image.open: its pixel limit is a global of the process; ours was checked before.
         image = TiffImageFile(io.BytesIO(data))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from fcos_core.errors import ImageError
 from jobs.media.image.formats.header import ImageHeader
-from jobs.media.image.orientation import UPRIGHT, read_orientation
+from jobs.media.image.orientation import read_orientation
 
 CONTAINER = b"RIFF"
 FORM = b"WEBP"
@@ -25,11 +25,8 @@ def read_header(data: bytes) -> ImageHeader:
         ImageError: the first chunk holds no image.
     """
     width, height = _read_size(data)
-    orientation = UPRIGHT
-    for kind, start, length in _chunks(data):
-        if kind == b"EXIF":
-            orientation = read_orientation(data[start : start + length])
-            break
+    blocks = (data[s : s + n] for kind, s, n in _chunks(data) if kind == b"EXIF")
+    orientation = read_orientation(next(blocks, b""))
     return ImageHeader(format="WebP", width=width, height=height, orientation=orientation)
 
 
@@ -74,11 +71,7 @@ def _read_size(data: bytes) -> tuple[int, int]:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Walk the chunks.
-
-    Yields:
-        Type, offset of the content and its announced length.
-    """
+    # Type, offset of the content and its announced length.
     position = _FIRST_CHUNK
     while position + 8 <= len(data):
         kind, length = struct.unpack_from("<4sI", data, position)
