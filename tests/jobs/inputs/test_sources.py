@@ -248,7 +248,7 @@ def test_bad_coco_inputs_are_refused(folder: Path, tmp_path: Path):
     twice = write_coco(folder / "twice.json", [*IMAGES, (9, "./b.jpg", 1, 1)])
     with pytest.raises(ConfigError, match=r"images 7 and 9 are both '.*/b.jpg'"):
         enumerate_inputs([str(twice)])
-    with pytest.raises(ConfigError, match=r"broken.json: 5 bytes that are not JSON"):
+    with pytest.raises(ConfigError, match=r"broken.json: its outermost object is not JSON"):
         enumerate_inputs([str(write(tmp_path / "broken.json", b"{nope"))])
 
 
