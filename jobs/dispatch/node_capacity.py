@@ -17,10 +17,7 @@ _NODE_LABEL = "ray.io/node-id"
 class NodeCapacity:
     """The capacity of a cluster for the workers of one run.
 
-    Args:
-        ray: the module, connected.
-        settings: for the workers; they say how many CPUs and GPUs one worker needs.
-        num_actors: number of workers; None for as many as fit, which changes with the nodes.
+    Where ``num_actors`` is None, as many as fit, which changes with the nodes.
     """
 
     def __init__(self, ray: ModuleType, settings: WorkerSettings, num_actors: int | None) -> None:
@@ -56,8 +53,7 @@ class NodeCapacity:
     def label_selector(self) -> dict[str, str] | None:
         """Return the labels by which Ray leaves out nodes on which no worker starts.
 
-        Returns:
-            The selector; None when there is no such node, or when no other node has capacity.
+        None when there is no such node, or when no other node has capacity.
         """
         left_out = {node for node, num in self._failed_starts.items() if num >= _MAX_FAILED_STARTS}
         if not left_out:

@@ -54,28 +54,18 @@ class WorkerSettings:
 
 
 class ShardWorker(Protocol):
-    """What computes shards: ``Worker``, or a stand-in in tests."""
+    """What computes shards: ``Worker``, which documents the methods, or a stand-in in tests."""
 
-    def process(self, shard: Shard, upcoming: Shard | None = None) -> list[Outcome]:
-        """Compute a shard; see ``Worker.process``."""
-        ...
+    def process(self, shard: Shard, upcoming: Shard | None = None) -> list[Outcome]: ...
 
-    def finish(self) -> list[Outcome]:
-        """Wait until all shards are written; see ``Worker.finish``."""
-        ...
+    def finish(self) -> list[Outcome]: ...
 
-    def warm_up(self) -> None:
-        """Compute a known-good image; see ``Worker.warm_up``."""
-        ...
+    def warm_up(self) -> None: ...
 
-    def run_trial(self, item: ManifestItem) -> None:
-        """Compute one item alone, and write nothing; see ``Worker.run_trial``."""
-        ...
+    def run_trial(self, item: ManifestItem) -> None: ...
 
 
 class MakeWorker(Protocol):
     """Makes a worker in the actor's process, where it is imported by module and name."""
 
-    def __call__(self, settings: WorkerSettings) -> ShardWorker:
-        """Make the worker, which loads the model."""
-        ...
+    def __call__(self, settings: WorkerSettings) -> ShardWorker: ...

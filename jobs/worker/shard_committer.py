@@ -38,13 +38,7 @@ class FinishedShard:
 
 
 class ShardCommitter:
-    """Encodes and creates one shard file at a time, in a thread of its own.
-
-    Args:
-        run: directory of the run.
-        run_id: recorded in the footers.
-        attempt: number of the retry of quarantined items; None for the run's own shards.
-    """
+    """Encodes and creates one shard file at a time, in a thread of its own."""
 
     def __init__(self, run: RunDirectory, run_id: str, *, attempt: int | None = None) -> None:
         self._run = run
@@ -54,13 +48,9 @@ class ShardCommitter:
         self._pending: list[Future[Outcome]] = []
 
     def submit(self, finished: FinishedShard) -> list[Outcome]:
-        """Begin to write a shard, after earlier shards are written: at most one waits in memory.
+        """Begin to write a shard, and return the outcomes of the earlier ones.
 
-        Args:
-            finished: the shard.
-
-        Returns:
-            Outcomes of the earlier shards.
+        They are written first: at most one shard waits in memory.
         """
         outcomes = self.wait()
         self._pending.append(self._thread.submit(self._commit, finished))
