@@ -23,11 +23,7 @@ _MINUTE_S = 60
 class Pace:
     """Counts rows, and estimates from their rate when the last one will be done.
 
-    Args:
-        total: number of rows of the whole run.
-        done: number of rows that were done before.
-        images_per_row: images that one row stands for, such as a training step's batch.
-        clock: function that returns seconds since any fixed moment.
+    ``done`` rows were done before. A row may stand for several images, such as a training step.
     """
 
     def __init__(

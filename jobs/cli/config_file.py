@@ -145,9 +145,8 @@ def _missing(options: Sequence[str]) -> list[str]:
 def _wrong_value(place: str, problems: Sequence[ErrorDetails]) -> str:
     """Write where a value was given, what it must be, and what it is.
 
-    Args:
-        place: option, or line and key of the file; empty where settings contradict each other.
-        problems: one for each type that the setting may have.
+    ``place`` is empty where settings contradict each other. A setting of several types has a
+    problem for each of them.
     """
     reason = ", or ".join(dict.fromkeys(_reason(problem) for problem in problems))
     reason = reason.replace(", or must be ", ", or ")

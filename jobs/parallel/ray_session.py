@@ -98,12 +98,6 @@ def _require_listener(address: str) -> None:
 
 
 def _connect(ray: ModuleType, options: Mapping[str, Any], folder: Path) -> None:
-    """Start or join a cluster.
-
-    Raises:
-        ConfigError: the cluster cannot be used.
-        IncompleteRunError: the private cluster does not start.
-    """
     for attempt in range(1, _START_ATTEMPTS + 1):
         try:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)

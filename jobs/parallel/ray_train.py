@@ -40,13 +40,7 @@ _OWN_CLUSTER = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # no cloud takes th
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerGroup:
-    """The workers to start.
-
-    Attributes:
-        count: number of workers.
-        threads: cores of each worker.
-        device: ``cuda``, with one GPU per worker, or ``cpu``.
-    """
+    """The workers to start: each has ``threads`` cores, and where ``device`` is ``cuda`` a GPU."""
 
     count: int
     threads: int
@@ -105,11 +99,7 @@ def run_workers(
 class _Task:
     """The work of Ray Train.
 
-    Attributes:
-        call: function and arguments, pickled, so that only the workers import their modules.
-        group: the workers.
-        folder: for Ray Train's own files.
-        is_own_cluster: whether all processes are on this machine.
+    ``call`` holds function and arguments, pickled, so that only the workers import their modules.
     """
 
     call: bytes
@@ -139,7 +129,7 @@ def _judge(ray: ModuleType, failures: list[Exception], group: WorkerGroup) -> st
     """Raise a worker's own error; after the death of a worker, the others' errors only follow.
 
     Returns:
-        Why a worker failed; None when there was no failure.
+        Why a worker failed; None when none did.
 
     Raises:
         IncompleteRunError: the cluster has no capacity for the workers.
@@ -172,14 +162,7 @@ class _RayTrainer:
     """
 
     def fit(self, task: _Task) -> list[Exception]:
-        """Run the workers; see ``run_workers``.
-
-        Args:
-            task: the work.
-
-        Returns:
-            The workers' failures in the order of their ranks; empty when all workers are done.
-        """
+        """Run the workers; return their failures in the order of their ranks."""
         os.environ.update(_RAY_TRAIN_ENVIRONMENT | (_OWN_CLUSTER if task.is_own_cluster else {}))
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer

@@ -68,7 +68,6 @@ class OpenRun:
     annotations: str | None
 
     def shards(self) -> list[Shard]:
-        """Read all shards of the manifest."""
         return [Shard(number, tuple(items)) for number, items in self.directory.iterate_manifest()]
 
     def committed(self) -> set[int]:

@@ -74,10 +74,7 @@ class DryRun:
 def dry_run(config: DetectConfig, model: ModelCard, check: Callable[[RunPlan], None]) -> DryRun:
     """Plan a new run, or what is left of the run that exists.
 
-    Args:
-        config: the user's settings.
-        model: the card of the weights.
-        check: gets the plan of a new run and raises what speaks against it.
+    ``check`` gets the plan of a new run and raises what speaks against it.
     """
     directory = RunDirectory(config.out)
     return (

@@ -54,7 +54,6 @@ class FrameCounts:
         return self.planned - self.ok - self.quarantined
 
     def add(self, other: FrameCounts) -> None:
-        """Count more frames."""
         self.planned += other.planned
         self.ok += other.ok
         self.quarantined += other.quarantined

@@ -174,7 +174,6 @@ class RunDirectory:
         return storage_for(self.uri).create(self.manifest_uri, data)
 
     def read_manifest(self) -> list[ManifestItem]:
-        """Read all items."""
         return [item for _, items in self.iterate_manifest() for item in items]
 
     def read_manifest_table(self) -> pa.Table:
@@ -269,11 +268,6 @@ class RunDirectory:
 
 
 def _parse_record(data: bytes) -> RunRecord:
-    """Read the content of ``run.json`` and compare its sha256.
-
-    Raises:
-        ValueError: the content is damaged.
-    """
     try:
         document: object = json.loads(data)
     except RecursionError as error:

@@ -20,9 +20,7 @@ _log = logging.getLogger(__name__)
 class EventLog:
     """Collects the events of one command, and writes them to ``events/`` when it ends.
 
-    Args:
-        directory: the run's directory.
-        **about: further fields of the first line.
+    The keyword arguments are further fields of the first line.
     """
 
     def __init__(self, directory: RunDirectory, **about: object) -> None:

@@ -245,11 +245,7 @@ class Metrics(_Findings, _Subject, _Numbers):
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Metrics:
-        """Take the content of a file.
-
-        Args:
-            document: the JSON object.
-        """
+        """Take the JSON object of a file."""
         video = document.get("video")
         if isinstance(video, dict):
             same = {name: document[name] for name in _Subject.model_fields if name in document}

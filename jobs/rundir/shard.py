@@ -68,12 +68,7 @@ class Receipt:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A shard whose inputs or file storage refused to read or write, after several tries.
-
-    Attributes:
-        shard: the shard's number.
-        error: the message of the last refusal.
-    """
+    """A shard whose inputs or file storage refused to read or write, after several tries."""
 
     shard: int
     error: str

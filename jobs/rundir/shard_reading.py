@@ -27,12 +27,7 @@ class DamagedShardError(StorageError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShardContents:
-    """The content of a shard's file, checked.
-
-    Attributes:
-        table: the rows.
-        footer: the description of the shard, which agrees with the rows.
-    """
+    """The content of a shard's file, checked: the footer agrees with the rows."""
 
     table: pa.Table
     footer: ShardFooter
@@ -149,14 +144,10 @@ def quarantined_items(
 
 
 def merge_retry(table: pa.Table, retried: pa.Table) -> pa.Table:
-    """Replace rows by those of a retry, item by item.
+    """Replace rows, in manifest order, by those of a retry, item by item.
 
     The rows of a retried item are taken when any of them is ok; then an ok row replaces a
     quarantined row of the same frame. A retry that failed again changes nothing.
-
-    Args:
-        table: rows in manifest order.
-        retried: rows of some of the same items, from the retry.
     """
     succeeded = pc.unique(retried.filter(pc.equal(retried["status"], "ok"))["item_id"])
     taken = retried.filter(pc.is_in(retried["item_id"], succeeded))

@@ -38,14 +38,7 @@ _ENCODING = ColumnEncoding(
 def encode_shard(
     rows: Sequence[Row], *, run_id: str, shard: int, digest_class: DigestClass = "exact"
 ) -> bytes:
-    """Write the rows of one shard as a Parquet file in memory.
-
-    Args:
-        rows: all rows of the shard, in manifest order; at least one.
-        run_id: the run that the rows belong to.
-        shard: the shard's number.
-        digest_class: ``tolerance`` when this run had to leave bit-for-bit equality.
-    """
+    """Write all rows of one shard, in manifest order, as a Parquet file in memory."""
     assert rows
     table = rows_to_table(rows)
     footer = ShardFooter(
@@ -62,12 +55,6 @@ def encode_shard(
 
 def commit_shard(run: RunDirectory, shard: int, data: bytes, *, attempt: int | None = None) -> bool:
     """Create a shard's file; from then on the shard is done.
-
-    Args:
-        run: the run's directory.
-        shard: the shard's number.
-        data: the file, from ``encode_shard``.
-        attempt: the number of the retry; None for the shard's first file.
 
     Returns:
         True when this call created the file; False when the file existed, and nothing changed.
