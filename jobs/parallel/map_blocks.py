@@ -75,14 +75,10 @@ def map_blocks_isolated(
     address: str | None,
     limit_s: Callable[[Block], float],
 ) -> Iterator[Result | TaskCrashed[Block]]:
-    """Apply a function to every block, never in this process; see ``map_blocks``.
+    """Apply a function to every block as ``map_blocks`` does, but never in this process.
 
-    Args:
-        function: picklable; may be called again for a block after a crash.
-        blocks: picklable.
-        num_workers: 1 works in a child of this process, without Ray.
-        address: of a Ray cluster; None starts one on this machine and ends it.
-        limit_s: time limit of a block in a child; Ray's tasks have none.
+    The function may be called again for a block after a crash. One worker is a child of this
+    process, without Ray; there a block's time limit is ``limit_s``. Ray's tasks have none.
 
     Yields:
         The results, in the order of the blocks, or ``TaskCrashed``.

@@ -73,12 +73,8 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[
             ray.shutdown()
 
 
+# Ray alone still tries after five minutes.
 def _require_listener(address: str) -> None:
-    """Check that a server listens at an address: Ray alone still tries after five minutes.
-
-    Raises:
-        ConfigError: no server listens.
-    """
     named = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
     host, _, port = named.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():

@@ -29,17 +29,9 @@ from jobs.storage import absolute
 class DryRun:
     """What a command would do.
 
-    Attributes:
-        run: uri of the run's directory.
-        num_items: images and video segments.
-        num_shards: files that will hold their rows.
-        num_shards_done: files that exist already.
-        num_items_to_retry: quarantined items that would be tried again.
-        skipped: number of files that the listing of the inputs passed over.
-        sizes: number of items of each size that is known, the most frequent first.
-        num_actors: workers.
-        device: ``cuda`` or ``cpu``.
-        fields: the settings that decide the rows.
+    ``num_shards_done`` files exist already, and ``skipped`` files were passed over when the inputs
+    were listed. ``sizes`` counts the items by size, the most frequent size first. ``fields`` are
+    the settings that decide the rows.
     """
 
     run: str
