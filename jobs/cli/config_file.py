@@ -27,15 +27,12 @@ _LEAST_LIKENESS = 0.5
 
 
 def load_settings(model: type[Settings], file: str | None, options: Mapping[str, Any]) -> Settings:
-    """Build a command's settings.
+    """Build a command's settings, checked.
 
     Args:
         model: the command's settings class.
         file: path or URI of a YAML or TOML file with settings as keys, or None.
         options: values from the command line by setting; None where the option is not given.
-
-    Returns:
-        The checked settings.
 
     Raises:
         ConfigError: the file cannot be read, a key is unknown, or a value is not allowed.

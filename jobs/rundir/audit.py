@@ -101,11 +101,9 @@ class ShardAudit:
 
 
 def audit_shard(items: Sequence[ManifestItem], table: pa.Table | None) -> ShardAudit:
-    """Compare a shard's rows with its items.
+    """Compare a shard's rows with its items, which are in manifest order.
 
-    Args:
-        items: the shard's items, in manifest order.
-        table: the shard's ``DETECTIONS`` table; None when it is missing or damaged.
+    ``table`` is a ``DETECTIONS`` table; None when the file is missing or damaged.
     """
     audit = ShardAudit(num_items=len(items))
     found: dict[_RowKey, _RowStatus] = {}
