@@ -286,7 +286,3 @@ def _explain(error: TyperException) -> str:
         if is_meant and command.has_config_file and name in command.settings_class().model_fields:
             return f"{error.message}; set {name} in the file of --config"
     return error.format_message()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

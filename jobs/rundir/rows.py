@@ -16,12 +16,10 @@ import pyarrow as pa
 
 from fcos_core.errors import ConfigError
 from jobs.rundir.sampled_frames import EVERY_FRAME, read_steps
-from jobs.rundir.schemas import DETECTION, DETECTIONS, MANIFEST, Kind, Status
+from jobs.rundir.schemas import COORDINATES, DETECTION, DETECTIONS, MANIFEST, Kind, Status
 
 Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]
-
-_COORDINATES = ("x_min", "y_min", "x_max", "y_max")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -152,8 +150,7 @@ class ManifestItem:
     @property
     def last_frame(self) -> int | None:
         """``frame_index`` of a segment's last frame; None for images."""
-        frames = self.frames()
-        return frames[-1]
+        return self.frames()[-1]
 
     def frames(self) -> Sequence[int | None]:
         """List the ``frame_index`` of each planned row; a single None for an image."""
@@ -202,7 +199,7 @@ def table_to_rows(table: pa.Table) -> list[Row]:
     ends = np.cumsum(lengths)
     elements = lists.flatten()
     named = {field.name: elements.field(field.name).to_numpy() for field in DETECTION}
-    boxes = np.stack([named[name] for name in _COORDINATES], axis=1)
+    boxes = np.stack([named[name] for name in COORDINATES], axis=1)
     return [
         Row(
             **values,

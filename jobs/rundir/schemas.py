@@ -19,6 +19,9 @@ DigestClass = Literal["exact", "tolerance"]
 Status = Literal["ok", "quarantined"]
 Kind = Literal["image", "video_segment"]
 
+COORDINATES = ("x_min", "y_min", "x_max", "y_max")
+"""The columns of a box, xyxy."""
+
 _Unit = Literal["px", "s", "ns", "byte", "tick"]
 
 

@@ -1,7 +1,6 @@
 """Write the file of a shard; creating it is the commit."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyarrow has no types
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 from jobs.rundir.digest import rows_sha256
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import Row, rows_to_table
-from jobs.rundir.schemas import DigestClass, ShardFooter
+from jobs.rundir.schemas import COORDINATES, DigestClass, ShardFooter
 from jobs.rundir.sealed_parquet import ColumnEncoding, encode_sealed
 from jobs.storage import storage_for
 
@@ -26,10 +25,7 @@ _ENCODING = ColumnEncoding(
     ),
     byte_stream_split=(
         "timestamp_s",
-        *(
-            f"detections.list.element.{name}"
-            for name in ("score", "x_min", "y_min", "x_max", "y_max")
-        ),
+        *(f"detections.list.element.{name}" for name in ("score", *COORDINATES)),
     ),
     delta=("item_id", "image_id", "frame_index", "last_frame"),
 )
