@@ -277,11 +277,7 @@ class _Work:
 
 @contextmanager
 def _resumable(directory: RunDirectory) -> Generator[None]:
-    """Report storage that fails from here on as an incomplete run: something was begun.
-
-    Raises:
-        IncompleteRunError: an object could not be read or written.
-    """
+    # Something was begun: where storage fails from here on, the run is incomplete.
     try:
         yield
     except StorageError as error:

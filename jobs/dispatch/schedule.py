@@ -50,11 +50,9 @@ class RetryLimits:
 
 @dataclass
 class _Failures:
-    """Failed attempts at one shard.
+    """Failed attempts at one shard since poison was last found in it.
 
-    Attributes:
-        attempts: number of failed attempts since poison was last found in the shard.
-        deaths: number of workers that died since the shard was last searched for poison.
+    ``deaths`` counts the workers that died since the shard was last searched.
     """
 
     attempts: int = 0

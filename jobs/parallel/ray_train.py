@@ -126,14 +126,7 @@ def _run_once(ray: ModuleType, task: _Task, on_poll: Callable[[], None]) -> str 
 
 
 def _judge(ray: ModuleType, failures: list[Exception], group: WorkerGroup) -> str | None:
-    """Raise a worker's own error; after the death of a worker, the others' errors only follow.
-
-    Returns:
-        Why a worker failed; None when none did.
-
-    Raises:
-        IncompleteRunError: the cluster has no capacity for the workers.
-    """
+    # A worker's own error comes first: after the death of one, the others' errors only follow.
     for failure in failures:
         if isinstance(failure, FcosError):
             raise failure

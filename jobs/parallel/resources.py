@@ -59,11 +59,7 @@ def local_resources() -> Resources:
 
 
 def _gpu_model() -> str:
-    """Name the GPU's model in a child process, whose end frees the GPU memory that this takes.
-
-    Raises:
-        ConfigError: the GPU does not work.
-    """
+    # The end of the child frees the GPU memory that this takes.
     with ChildProcess(device_model) as child:
         try:
             return child.call("cuda", limit_s=_LOCAL_TIMEOUT_S)

@@ -178,9 +178,5 @@ def require_no_retry(config: DetectConfig) -> None:
 
 
 def require_safe_commits(directory: RunDirectory) -> None:
-    """Refuse storage that replaces objects instead of creating them: commits could be lost.
-
-    Raises:
-        ConfigError: the storage does so, or cannot be written.
-    """
+    """Refuse storage that replaces objects instead of creating them: commits could be lost."""
     storage_for(directory.uri).check_create(directory.uri)

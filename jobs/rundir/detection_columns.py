@@ -50,12 +50,7 @@ def read_detection_columns(
 ) -> DetectionColumns:
     """Read the committed rows of a run; ``proof.prove`` says whether all rows are committed.
 
-    Args:
-        run: the run's directory.
-        shards: numbers of the shards to read, where committed; None for all.
-
-    Returns:
-        The rows and detections as columns, 28 bytes per detection.
+    ``shards`` are the shards to read, where committed; None for all. A detection takes 28 bytes.
     """
     parts = [_flatten(table) for table in iterate_rows(run, columns=_COLUMNS, shards=shards)]
     parts = parts or [_flatten(DETECTIONS.empty_table())]

@@ -31,15 +31,10 @@ _READING = "reading"
 def _or_nothing(
     value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo
 ) -> object:
-    """Leave out an invalid part of a file that is read.
-
-    Raises:
-        ValidationError: the part is about to be written, so the error is our own.
-    """
     try:
         return validate(value)
     except ValidationError as error:
-        if info.context != _READING:
+        if info.context != _READING:  # about to be written: the error is our own
             raise
         first = error.errors()[0]
         _log.warning("%s is left out of the report: %s", info.field_name, first["msg"])

@@ -107,12 +107,7 @@ def read_rows(
 ) -> pa.Table:
     """Read the rows of one committed shard; rows of successful retries replace older ones.
 
-    Args:
-        run: the run's directory.
-        shard: the shard's number.
-        attempts: numbers of the shard's retries, oldest first, as listed.
-        run_id: the run that the files must belong to.
-        columns: the columns to read; None for all.
+    ``attempts`` are the shard's retries as listed, oldest first.
     """
     if not attempts:
         return read_shard(run, shard, run_id=run_id, columns=columns).table
@@ -126,14 +121,9 @@ def read_rows(
 def quarantined_items(
     run: RunDirectory, *, shards: Collection[int] | None = None
 ) -> dict[int, set[int]]:
-    """Find the items that have a quarantined row after all retries so far.
+    """Find the items that have a quarantined row after all retries so far, by shard.
 
-    Args:
-        run: the run's directory.
-        shards: numbers of the shards to read, where committed; None for all.
-
-    Returns:
-        The item ids by shard, for the shards that have such items.
+    ``shards`` are the shards to read, where committed; None for all.
     """
     found: dict[int, set[int]] = {}
     for shard, table in _iterate_shards(run, ["item_id", "status"], shards):

@@ -16,16 +16,9 @@ from jobs.rundir.shard_writing import commit_shard, encode_shard
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FinishedShard:
-    """The rows of a shard, and what its footer and receipt record.
+    """The rows of a shard, in manifest order, and what its footer and receipt record.
 
-    Attributes:
-        shard: the shard's number.
-        rows: in the order of the manifest.
-        num_rows: number of images and frames; a row of lost frames counts each frame.
-        seconds: time to compute the rows.
-        device: model of the device.
-        digest_class: ``exact`` or ``tolerance``.
-        changed_items: in a retry, the recovered items whose bytes differ from the planned ones.
+    ``num_rows`` counts each frame of a row of lost frames; ``changed_items`` is ``Receipt``'s.
     """
 
     shard: int
