@@ -41,12 +41,10 @@ class Pace:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the beginning."""
         return self._clock() - self._began
 
     @property
     def num_new(self) -> int:
-        """Number of rows done since the beginning."""
         return self.done - self._done_before
 
     @property

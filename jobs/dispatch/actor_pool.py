@@ -98,7 +98,6 @@ class ActorPool:
         self._schedule.check_complete()
 
     def shutdown(self) -> None:
-        """End all actors, whatever they are doing."""
         for actor in [*self._calls.values(), *self._idle]:
             self._kill(actor)
 
@@ -238,7 +237,6 @@ class ActorPool:
             self._on_receipt(outcome)
 
     def _handle_failure(self, actor: ActorState, failure: ActorFailure) -> None:
-        """Give up an actor, and put its shards back into the queue."""
         self._kill(actor)
         shards = actor.uncommitted()
         numbers = ", ".join(str(shard.number) for shard in shards)

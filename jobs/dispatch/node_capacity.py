@@ -29,7 +29,6 @@ class NodeCapacity:
         self._failed_starts = Counter[str]()
 
     def num_actors(self) -> int:
-        """Return how many workers there may be now."""
         if self._num_actors is not None:
             return self._num_actors
         if time.monotonic() - self._refreshed_at > _REFRESH_S:
@@ -42,7 +41,6 @@ class NodeCapacity:
         return node_id is None or any(node["NodeID"] == node_id for node in self._alive())
 
     def record_start(self, node_id: str | None, *, has_succeeded: bool) -> None:
-        """Remember whether a worker could load its model on a node."""
         if node_id is None:
             return
         if has_succeeded:

@@ -182,11 +182,11 @@ class _MemoryWatch:
         self._available_bytes = memory.free_bytes() - self._reserved_bytes
 
     def check(self, pid: int) -> None:
-        """Look at the free memory.
+        """Raise where too little memory is free.
 
         Raises:
-            ChildCrashedError: there is too little, and the child holds most of what was free.
-            DeviceError: there is too little, and other programs hold it.
+            ChildCrashedError: the child holds most of what was free.
+            DeviceError: other programs hold it.
         """
         if self._memory.free_bytes() >= self._reserved_bytes:
             return

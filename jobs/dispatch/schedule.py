@@ -122,7 +122,6 @@ class Schedule:
         )
 
     def _row_s(self) -> float:
-        """Return the time limit of an image or frame."""
         if not self._seconds_per_row:
             return self._limits.first_row_s
         median_s = statistics.median(self._seconds_per_row)

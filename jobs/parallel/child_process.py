@@ -102,7 +102,6 @@ class ChildProcess(Generic[Argument, Result]):
         self.close()
 
     def close(self) -> None:
-        """Kill the process, whatever it is doing."""
         self._connection.close()
         self._process.kill()
         self._process.wait(_END_TIMEOUT_S)

@@ -199,7 +199,6 @@ def _worker_environment(task: _Task) -> dict[str, str]:
 
 
 def _work(config: Mapping[str, bytes]) -> None:
-    """The function that Ray Train runs in each worker."""
     from ray import cloudpickle
     from ray.train.torch import get_device
 

@@ -50,7 +50,6 @@ class FrameCounts:
 
     @property
     def missing(self) -> int:
-        """Frames that are planned and have no row."""
         return self.planned - self.ok - self.quarantined
 
     def add(self, other: FrameCounts) -> None:
@@ -79,7 +78,6 @@ class ShardAudit:
 
     @property
     def num_missing(self) -> int:
-        """Rows that are planned and absent."""
         return self.num_planned - self.num_ok - self.num_quarantined
 
     @property

@@ -63,7 +63,6 @@ class RunDigest:
         self._hash = hashlib.sha256()
 
     def update(self, table: pa.Table) -> None:
-        """Add the next rows: a ``DETECTIONS`` table."""
         for row in canonical_rows(table):
             self._hash.update(row)
 

@@ -43,7 +43,6 @@ class EventLog:
             _log.warning("the events of this command could not be written: %s", error)
 
     def shard(self, receipt: Receipt) -> None:
-        """Note a committed shard: its time and device."""
         self._note("shard", **asdict(receipt))
 
     def _note(self, event: str, **fields: object) -> None:

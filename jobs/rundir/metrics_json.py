@@ -68,7 +68,6 @@ class _Numbers(Part):
 
     @property
     def numbers(self) -> dict[str, float]:
-        """The numbers by ``METRIC_NAMES``."""
         return {name: getattr(self, name) for name in METRIC_NAMES}
 
 
@@ -253,17 +252,14 @@ class Metrics(_Findings, _Subject, _Numbers):
         return self.model_dump(mode="json", exclude_unset=True, exclude=once)
 
     def encode(self) -> bytes:
-        """The file's bytes."""
         return (json.dumps(self.document(), indent=2) + "\n").encode()
 
     @property
     def is_about_frames(self) -> bool:
-        """Whether the images are frames of videos."""
         return "frames" in self.counts
 
     @property
     def noun(self) -> str:
-        """What the file calls one of its images."""
         return "frame" if self.is_about_frames else "image"
 
     @property

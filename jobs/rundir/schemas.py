@@ -257,7 +257,6 @@ class ShardFooter:
     schema_version: int = SCHEMA_VERSION
 
     def to_metadata(self) -> dict[str, str]:
-        """Write the fields as key-value metadata."""
         return {name: str(value) for name, value in asdict(self).items()}
 
     @classmethod

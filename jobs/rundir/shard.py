@@ -26,7 +26,6 @@ class Shard:
 
     @property
     def sound(self) -> tuple[ManifestItem, ...]:
-        """The items that are not poison."""
         return tuple(item for item in self.items if item.item_id not in self.poison)
 
     @property

@@ -52,7 +52,6 @@ class ByteBudget:
         self.peak_bytes = 0
 
     def acquire(self, size_bytes: int) -> None:
-        """Wait until an item of this size is admitted."""
         with self._changed:
             self._changed.wait_for(
                 lambda: not self.used_bytes or self.used_bytes + size_bytes <= self.limit_bytes
@@ -138,7 +137,6 @@ class Prefetcher:
         return prefetched
 
     def close(self) -> None:
-        """Drop what was prefetched, and end the threads."""
         for prefetched in self._unused:
             prefetched.is_closed = True
         for prefetched in self._unused:

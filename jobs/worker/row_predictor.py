@@ -45,7 +45,6 @@ class RowPredictor:
         self._category_ids = np.array([category.id for category in categories], np.int32)
 
     def predict(self, batch: Sequence[LoadedImage]) -> dict[RowKey, Row]:
-        """Compute the rows of some images of one padded shape."""
         return self._predict(batch, self._settings.batch_size)
 
     def warm_up(self) -> None:

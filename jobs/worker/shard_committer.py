@@ -50,12 +50,11 @@ class ShardCommitter:
         return outcomes
 
     def wait(self) -> list[Outcome]:
-        """Wait until all shards are written, and return their outcomes."""
+        """Wait until all shards are written; return their outcomes."""
         pending, self._pending = self._pending, []
         return [future.result() for future in pending]
 
     def close(self) -> None:
-        """Wait until all shards are written, and end the thread."""
         self._thread.shutdown()
 
     def _commit(self, finished: FinishedShard) -> Outcome:

@@ -101,7 +101,7 @@ class Worker:
         return outcomes if upcoming is not None else [*outcomes, *self._committer.wait()]
 
     def finish(self) -> list[Outcome]:
-        """Wait until all computed shards are written, and return their outcomes."""
+        """Wait until all computed shards are written; return their outcomes."""
         return self._committer.wait()
 
     def warm_up(self) -> None:
@@ -125,7 +125,6 @@ class Worker:
             prefetched.close()
 
     def close(self) -> None:
-        """Drop what was prefetched, and end all threads."""
         self._prefetcher.close()
         self._committer.close()
 
