@@ -132,6 +132,7 @@ def run(
         if config.dry_run:
             return dry_run(config, model, check)
         directory = RunDirectory(config.out)
+        # Probed only when a run begins or shards are missing.
         resources = cache(lambda: probe(config.address))
         if directory.exists():
             require_safe_commits(directory)
@@ -166,10 +167,7 @@ def run(
 
 @dataclass
 class _Work:
-    """What this command computes of a run, and how fast.
-
-    ``resources`` probes the cores and GPUs at its first call, when shards are missing.
-    """
+    """What this command computes of a run, and how fast."""
 
     config: DetectConfig
     opened: OpenRun
@@ -188,7 +186,7 @@ class _Work:
     def compute(
         self, shards: Sequence[Shard], *, attempt: int | None = None, num_rows_done: int = 0
     ) -> str | None:
-        """Compute shards, or their items that the retry number ``attempt`` takes.
+        """Compute shards, or those of their items that the retry ``attempt`` takes.
 
         Returns:
             Why some of the shards are missing; None when all are committed.

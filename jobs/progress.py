@@ -23,7 +23,8 @@ _MINUTE_S = 60
 class Pace:
     """Counts rows, and estimates from their rate when the last one will be done.
 
-    ``done`` rows were done before. A row may stand for several images, such as a training step.
+    ``done`` rows were done before. A row may stand for several images, such as a training step's
+    batch. The clock returns seconds since any fixed moment.
     """
 
     def __init__(

@@ -49,7 +49,7 @@ class RunPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRun:
-    """A run whose manifest is written; the last three attributes are those of its ``RunPlan``.
+    """A run whose manifest is written; ``RunPlan`` describes ``fields`` and those after it.
 
     The footer of every shard repeats ``run_id``; ``fingerprint`` is the sha256 of ``fields``.
     """

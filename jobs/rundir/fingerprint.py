@@ -19,7 +19,7 @@ def fingerprint(fields: Mapping[str, Any]) -> str:
 
 
 def explain_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in one line what differs between a run and now, by name; empty when nothing does."""
+    """Say in one line which fields differ, with both values; empty when none does."""
     before, after = _flatten(old), _flatten(new)
     names = sorted(before.keys() | after.keys())
     return "; ".join(

@@ -67,7 +67,10 @@ class Receipt:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A shard whose inputs or file storage refused to read or write, after several tries."""
+    """A shard whose inputs or file storage refused to read or write, after several tries.
+
+    ``error`` is the message of the last refusal.
+    """
 
     shard: int
     error: str
