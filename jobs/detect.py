@@ -134,15 +134,7 @@ def run(
         directory = RunDirectory(config.out)
         # Probed only when a run begins or shards are missing.
         resources = cache(lambda: probe(config.address))
-        if directory.exists():
-            require_safe_commits(directory)
-        else:
-            require_no_retry(config)
-            plan = plan_run(config, model, resources())
-            check(plan)
-            begin_run(directory, plan)
-        opened = reopen_run(directory)
-        require_same_fields(opened, {**explicit_fields(config), "weights_sha256": model.sha256})
+        opened = _open(config, directory, model, resources, check)
         retry = plan_retry(directory) if config.retry_quarantined else None
         retried = None
         work = _Work(config, opened, model, resources)
@@ -163,6 +155,26 @@ def run(
             retried=retried,
             pace=work.pace,
         )
+
+
+def _open(
+    config: DetectConfig,
+    directory: RunDirectory,
+    model: ModelCard,
+    resources: Callable[[], Resources],
+    check: Callable[[RunPlan], None],
+) -> OpenRun:
+    """Begin the run, or take up the one that exists with the same settings."""
+    if directory.exists():
+        require_safe_commits(directory)
+    else:
+        require_no_retry(config)
+        plan = plan_run(config, model, resources())
+        check(plan)
+        begin_run(directory, plan)
+    opened = reopen_run(directory)
+    require_same_fields(opened, {**explicit_fields(config), "weights_sha256": model.sha256})
+    return opened
 
 
 @dataclass
