@@ -55,7 +55,6 @@ def run(config: DemoConfig) -> PipelineResult:
 
 
 def _draw(out: str, result: PipelineResult) -> None:
-    """Draw the detections on the video and on some images."""
     drawings = f"{out.rstrip('/')}-drawings"
     drawn = render.run(RenderConfig(run=out, out=drawings, limit=DEMO_DRAWINGS, num_actors=1))
     result.failure = drawn.failure
@@ -64,11 +63,6 @@ def _draw(out: str, result: PipelineResult) -> None:
 
 
 def _dataset(folder: Path, config: DemoConfig) -> Path:
-    """Draw the data, unless the same are there from a run before.
-
-    Raises:
-        ConfigError: the folder holds something else.
-    """
     annotations = folder / "annotations.json"
     wanted = {
         "num_images": config.num_images,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache
 from itertools import islice
 from typing import Any
 
@@ -34,6 +34,7 @@ from jobs.rundir.directory import RunDirectory
 from jobs.rundir.events import EventLog
 from jobs.rundir.proof import Proof, prove
 from jobs.rundir.retries import RetryResult, plan_retry
+from jobs.rundir.rows import ManifestItem
 from jobs.rundir.shard import Receipt, Shard
 from jobs.rundir.video_pace import VideoPace
 from jobs.settings.detect import DetectConfig
@@ -131,23 +132,17 @@ def run(
         if config.dry_run:
             return dry_run(config, model, check)
         directory = RunDirectory(config.out)
-        work = _Work(config, directory, model)
-        if directory.exists():
-            require_safe_commits(directory)
-        else:
-            require_no_retry(config)
-            plan = plan_run(config, model, work.resources)
-            check(plan)
-            begin_run(directory, plan)
-        opened = reopen_run(directory)
-        require_same_fields(opened, {**explicit_fields(config), "weights_sha256": model.sha256})
+        # Probed only when a run begins or shards are missing.
+        resources = cache(lambda: probe(config.address))
+        opened = _open(config, directory, model, resources, check)
         retry = plan_retry(directory) if config.retry_quarantined else None
         retried = None
+        work = _Work(config, opened, model, resources)
         with _resumable(directory):
             write_run_json(opened, config, model)
-            failure = work.compute_missing(opened)
+            failure = work.compute_missing()
             if retry is not None and failure is None:
-                failure = work.compute(opened, retry.shards, attempt=retry.number)
+                failure = work.compute(retry.shards, attempt=retry.number)
                 retried = retry.result()
             proof = prove(directory)
         return DetectResult(
@@ -162,89 +157,73 @@ def run(
         )
 
 
+def _open(
+    config: DetectConfig,
+    directory: RunDirectory,
+    model: ModelCard,
+    resources: Callable[[], Resources],
+    check: Callable[[RunPlan], None],
+) -> OpenRun:
+    """Begin the run, or take up the one that exists with the same settings."""
+    if directory.exists():
+        require_safe_commits(directory)
+    else:
+        require_no_retry(config)
+        plan = plan_run(config, model, resources())
+        check(plan)
+        begin_run(directory, plan)
+    opened = reopen_run(directory)
+    require_same_fields(opened, {**explicit_fields(config), "weights_sha256": model.sha256})
+    return opened
+
+
 @dataclass
 class _Work:
-    """The computing of one command.
-
-    Attributes:
-        config: the user's settings.
-        directory: the run's directory.
-        model: the card of the weights.
-        num_rows: rows that were computed so far.
-        pace: how fast each video was computed.
-    """
+    """What this command computes of a run, and how fast."""
 
     config: DetectConfig
-    directory: RunDirectory
+    opened: OpenRun
     model: ModelCard
+    resources: Callable[[], Resources]
     num_rows: int = 0
+    num_changed: int = 0
     pace: VideoPace = field(default_factory=VideoPace)
 
-    @cached_property
-    def resources(self) -> Resources:
-        """The cores and GPUs; they are probed only when a run begins or shards are missing."""
-        return probe(self.config.address)
-
-    def compute_missing(self, opened: OpenRun) -> str | None:
+    def compute_missing(self) -> str | None:
         """Compute the shards that are not committed; say why some of them are still missing."""
-        shards, committed = opened.shards(), opened.committed()
+        shards, committed = self.opened.shards(), self.opened.committed()
         missing = [shard for shard in shards if shard.number not in committed]
-        return self.compute(opened, missing, num_rows_done=_num_rows(shards) - _num_rows(missing))
+        return self.compute(missing, num_rows_done=_num_rows(shards) - _num_rows(missing))
 
     def compute(
-        self,
-        opened: OpenRun,
-        shards: Sequence[Shard],
-        *,
-        attempt: int | None = None,
-        num_rows_done: int = 0,
+        self, shards: Sequence[Shard], *, attempt: int | None = None, num_rows_done: int = 0
     ) -> str | None:
-        """Compute shards, or the items of them that a retry takes.
-
-        Args:
-            opened: the run.
-            shards: the shards to compute.
-            attempt: the number of the retry; None for the first files of the shards.
-            num_rows_done: rows that the progress bar counts as done.
+        """Compute shards, or those of their items that the retry ``attempt`` takes.
 
         Returns:
             Why some of the shards are missing; None when all are committed.
         """
         if not shards:
             return None
-        config, settings = self.config, self._worker_settings(opened, attempt)
+        config, settings = self.config, self._worker_settings(attempt)
         require_same_fields(
-            opened,
-            {DEVICE_MODEL: self.resources.device_model},
+            self.opened,
+            {DEVICE_MODEL: self.resources().device_model},
             allow_mixed_devices=config.allow_mixed_devices,
         )
-        num_actors = resolve_num_actors(config.num_actors, self.resources, settings.threads)
-        _log.info(
-            "%s: %d shards to do, %d workers with %d threads each on %s, batch size %d, %s",
-            self.directory.uri,
-            len(shards),
-            num_actors,
-            settings.threads,
-            self.resources.device_model,
-            settings.batch_size,
-            settings.precision,
-        )
+        num_actors = resolve_num_actors(config.num_actors, self.resources(), settings.threads)
+        self._announce(len(shards), num_actors, settings)
         about = {"shards": len(shards), "workers": num_actors, "attempt": attempt}
         items = {shard.number: shard.items for shard in shards}
-        num_changed = 0
         with (
-            EventLog(self.directory, **about) as events,
+            EventLog(self.opened.directory, **about) as events,
             ProgressReport(num_rows_done + _num_rows(shards), num_rows_done) as progress,
         ):
 
             def on_receipt(receipt: Receipt) -> None:
-                nonlocal num_changed
                 events.shard(receipt)
-                if receipt.created:
-                    self.pace.add(items[receipt.shard], receipt.seconds)
                 progress.add(rows=receipt.num_rows, quarantined=receipt.num_quarantined)
-                self.num_rows += receipt.num_rows
-                num_changed += len(receipt.changed_items)
+                self._count(receipt, items[receipt.shard])
 
             try:
                 dispatch(
@@ -260,20 +239,39 @@ class _Work:
             except IncompleteRunError as error:
                 return str(error)
             finally:
-                if num_changed:
+                if self.num_changed:
                     _log.info(
-                        "%d of the recovered items have changed since they were listed", num_changed
+                        "%d of the recovered items have changed since they were listed",
+                        self.num_changed,
                     )
         return None
 
-    def _worker_settings(self, opened: OpenRun, attempt: int | None) -> WorkerSettings:
-        config, fields = self.config, opened.fields
+    def _announce(self, num_shards: int, num_actors: int, settings: WorkerSettings) -> None:
+        _log.info(
+            "%s: %d shards to do, %d workers with %d threads each on %s, batch size %d, %s",
+            self.opened.directory.uri,
+            num_shards,
+            num_actors,
+            settings.threads,
+            self.resources().device_model,
+            settings.batch_size,
+            settings.precision,
+        )
+
+    def _count(self, receipt: Receipt, items: Sequence[ManifestItem]) -> None:
+        self.num_rows += receipt.num_rows
+        self.num_changed += len(receipt.changed_items)
+        if receipt.created:
+            self.pace.add(items, receipt.seconds)
+
+    def _worker_settings(self, attempt: int | None) -> WorkerSettings:
+        config, fields = self.config, self.opened.fields
         return WorkerSettings(
-            run_uri=self.directory.uri,
-            run_id=opened.run_id,
+            run_uri=self.opened.directory.uri,
+            run_id=self.opened.run_id,
             weights=self.model.uri,
             weights_sha256=self.model.sha256,
-            device=self.resources.device,
+            device=self.resources().device,
             device_model=fields[DEVICE_MODEL],
             allow_mixed_devices=config.allow_mixed_devices,
             precision=fields["precision"],
@@ -289,11 +287,7 @@ class _Work:
 
 @contextmanager
 def _resumable(directory: RunDirectory) -> Generator[None]:
-    """Report storage that fails from here on as an incomplete run: something was begun.
-
-    Raises:
-        IncompleteRunError: an object could not be read or written.
-    """
+    # Something was begun: where storage fails from here on, the run is incomplete.
     try:
         yield
     except StorageError as error:

@@ -23,11 +23,8 @@ _MINUTE_S = 60
 class Pace:
     """Counts rows, and estimates from their rate when the last one will be done.
 
-    Args:
-        total: number of rows of the whole run.
-        done: number of rows that were done before.
-        images_per_row: images that one row stands for, such as a training step's batch.
-        clock: function that returns seconds since any fixed moment.
+    ``done`` rows were done before. A row may stand for several images, such as a training step's
+    batch. The clock returns seconds since any fixed moment.
     """
 
     def __init__(
@@ -45,12 +42,10 @@ class Pace:
 
     @property
     def seconds(self) -> float:
-        """Seconds since the beginning."""
         return self._clock() - self._began
 
     @property
     def num_new(self) -> int:
-        """Number of rows done since the beginning."""
         return self.done - self._done_before
 
     @property
@@ -95,15 +90,9 @@ class _Bar:
 class ProgressReport:
     """Shows progress while a ``with`` block runs.
 
-    Args:
-        total: number of rows of the whole run.
-        done: number of rows that were done before.
-        job: name of the job, with which plain lines begin.
-        unit: plural noun for the rows.
-        images_per_row: images that one row stands for, such as a training step's batch.
-        stream: text stream to write to; stderr by default.
-        line_every_s: seconds between plain lines, where the stream is no terminal.
-        clock: function that returns seconds since any fixed moment.
+    ``total``, ``done``, ``images_per_row`` and ``clock`` are those of ``Pace``. Where the stream
+    (by default stderr) is no terminal, a line that begins with the job's name comes every
+    ``line_every_s`` seconds; ``unit`` is its plural noun for the rows.
     """
 
     def __init__(
@@ -143,13 +132,10 @@ class ProgressReport:
             self._live.stop()
 
     def add(self, *, rows: int, quarantined: int = 0, note: str = "", details: str = "") -> None:
-        """Count rows that are done.
+        """Count rows that are done, some of them quarantined.
 
-        Args:
-            rows: number of rows.
-            quarantined: how many of the rows are quarantined.
-            note: text to show beside the rate, which replaces the note before.
-            details: text to add to the note in plain lines, which have more space.
+        ``note`` is shown beside the rate and replaces the note before; ``details`` are added to it
+        in plain lines, which have more space.
         """
         self.pace.done += rows
         self.pace.quarantined += quarantined

@@ -12,13 +12,7 @@ from jobs.settings.verify import VerifyConfig
 
 @dataclass(frozen=True, kw_only=True)
 class VerifyResult:
-    """The proof of a run.
-
-    Attributes:
-        run: uri of the run's directory.
-        skipped: number of files that the listing of the inputs passed over.
-        proof: the counts, the digest and every problem.
-    """
+    """The proof of a run; ``skipped`` files were passed over when its inputs were listed."""
 
     run: str
     skipped: int

@@ -62,22 +62,16 @@ class Command:
     is_resumable: bool
 
     def settings_class(self) -> type[JobSettings]:
-        """Import the class."""
         module, _, name = self.settings.partition(":")
         return getattr(import_module(module), name)
 
     def signature(self) -> Signature:
-        """Return the options, as parameters of a function."""
         from jobs.cli.options import signature_of
 
         return signature_of(self.settings_class(), has_config_file=self.has_config_file)
 
     def run(self, options: dict[str, Any]) -> None:
-        """Run the job with these options, and exit with its code.
-
-        Raises:
-            Exit: always.
-        """
+        """Run the job with these options, and exit with its code."""
         with exit_codes(is_resumable=self.is_resumable):
             from jobs.cli.config_file import load_settings
             from jobs.cli.options import CONFIG_FILE
@@ -292,7 +286,3 @@ def _explain(error: TyperException) -> str:
         if is_meant and command.has_config_file and name in command.settings_class().model_fields:
             return f"{error.message}; set {name} in the file of --config"
     return error.format_message()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -27,15 +27,12 @@ _LEAST_LIKENESS = 0.5
 
 
 def load_settings(model: type[Settings], file: str | None, options: Mapping[str, Any]) -> Settings:
-    """Build a command's settings.
+    """Build a command's settings, checked.
 
     Args:
         model: the command's settings class.
         file: path or URI of a YAML or TOML file with settings as keys, or None.
         options: values from the command line by setting; None where the option is not given.
-
-    Returns:
-        The checked settings.
 
     Raises:
         ConfigError: the file cannot be read, a key is unknown, or a value is not allowed.
@@ -145,9 +142,8 @@ def _missing(options: Sequence[str]) -> list[str]:
 def _wrong_value(place: str, problems: Sequence[ErrorDetails]) -> str:
     """Write where a value was given, what it must be, and what it is.
 
-    Args:
-        place: option, or line and key of the file; empty where settings contradict each other.
-        problems: one for each type that the setting may have.
+    ``place`` is empty where settings contradict each other. A setting of several types has a
+    problem for each of them.
     """
     reason = ", or ".join(dict.fromkeys(_reason(problem) for problem in problems))
     reason = reason.replace(", or must be ", ", or ")

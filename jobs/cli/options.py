@@ -26,14 +26,9 @@ _CONFIG_OPTION = typer.Option(
 
 
 def signature_of(settings: type[BaseModel], *, has_config_file: bool) -> Signature:
-    """Make the signature from which typer reads a command's options.
+    """Make the signature from which typer reads a command's options, the required ones first.
 
-    Args:
-        settings: class of the command's settings; those without a mark stay off the command line.
-        has_config_file: whether the command takes ``--config FILE`` as well.
-
-    Returns:
-        One parameter per marked setting, the required ones first.
+    Settings without a mark stay off the command line.
     """
     marked = [item for item in settings.model_fields.items() if mark_of(item[1]) is not None]
     marked.sort(key=lambda item: not item[1].is_required())

@@ -22,11 +22,9 @@ EXIT_INTERRUPTED = 130
 
 
 class JobResult(Protocol):
-    """What every job's result offers the command line."""
+    """What every job's result offers the command line: itself as one JSON object."""
 
-    def summary(self) -> dict[str, Any]:
-        """Return the result as one JSON object."""
-        ...
+    def summary(self) -> dict[str, Any]: ...
 
 
 @contextlib.contextmanager
@@ -34,9 +32,6 @@ def exit_codes(*, is_resumable: bool = False) -> Generator[None]:
     """Turn an error that answers the user's input into one line and an exit code.
 
     Any other error is a bug: its traceback is shown.
-
-    Args:
-        is_resumable: whether the same command resumes after an interruption.
 
     Raises:
         Exit: with the code, once the line is written.
@@ -57,9 +52,6 @@ def exit_codes(*, is_resumable: bool = False) -> Generator[None]:
 
 def write_result(result: JobResult) -> int:
     """Write the result as one line of JSON on stdout, and on stderr why the job failed if it did.
-
-    Args:
-        result: result of a job.
 
     Returns:
         The exit code.

@@ -22,10 +22,6 @@ class WorkerActor:
     """A worker in a process of its own.
 
     ``start`` makes the worker, and not ``__init__``: Ray would hide an error of ``__init__``.
-
-    Args:
-        make_worker: makes the worker.
-        settings: for the worker.
     """
 
     def __init__(self, make_worker: MakeWorker, settings: WorkerSettings) -> None:
@@ -45,15 +41,12 @@ class WorkerActor:
         return PoisonSearch(self._make_worker, self._settings, limits).find(shard.sound)
 
     def start(self) -> None:
-        """Make the worker, which loads the model."""
         self._worker = self._make_worker(self._settings)
 
     def process(self, shard: Shard, upcoming: Shard | None) -> list[Outcome]:
-        """See ``Worker.process``."""
         assert self._worker is not None
         return self._worker.process(shard, upcoming)
 
     def finish(self) -> list[Outcome]:
-        """See ``Worker.finish``."""
         assert self._worker is not None
         return self._worker.finish()

@@ -16,12 +16,10 @@ _GUESSES = " Some common causes include"
 
 @dataclass(frozen=True)
 class ActorFailure:
-    """Why an actor failed.
+    """Why an actor failed, in one line.
 
-    Attributes:
-        reason: in one line.
-        is_counted: whether the shards of the actor may be the cause, so that the failure counts as
-            an attempt at each of them. The end of a node never counts.
+    ``is_counted`` says whether the actor's shards may be the cause, so that the failure counts as
+    an attempt at each of them. The end of a node never counts.
     """
 
     reason: str
@@ -29,12 +27,7 @@ class ActorFailure:
 
 
 def classify_actor_error(ray: ModuleType, error: Exception) -> ActorFailure:
-    """Read the error that Ray raises in place of an actor's result.
-
-    Args:
-        ray: the module.
-        error: what Ray raised.
-    """
+    """Read the error that Ray raises in place of an actor's result."""
     text = str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     reasons = [line for line in lines if line.startswith(_REASON_STARTS)]

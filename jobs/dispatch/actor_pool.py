@@ -62,17 +62,7 @@ class ActorState:
 
 
 class ActorPool:
-    """The actors of one dispatch, and the loop that gives them work.
-
-    Args:
-        ray: the module, connected.
-        schedule: of the shards.
-        capacity: of the cluster.
-        settings: for the workers.
-        limits: of time.
-        make_worker: makes the worker, in the process of each actor.
-        on_receipt: called once for each committed shard.
-    """
+    """The actors of one dispatch, and the loop that gives them work; see ``dispatch``."""
 
     def __init__(
         self,
@@ -108,7 +98,6 @@ class ActorPool:
         self._schedule.check_complete()
 
     def shutdown(self) -> None:
-        """End all actors, whatever they are doing."""
         for actor in [*self._calls.values(), *self._idle]:
             self._kill(actor)
 
@@ -190,11 +179,6 @@ class ActorPool:
         self._calls[reference] = actor
 
     def _handle_result(self, reference: Hashable, actor: ActorState) -> None:
-        """Handle the result of a call, or the error that came instead.
-
-        Raises:
-            FcosError: a worker says that the run cannot work.
-        """
         exceptions = self._ray.exceptions
         try:
             result: Any = self._ray.get(reference, timeout=_GET_TIMEOUT_S)
@@ -253,7 +237,6 @@ class ActorPool:
             self._on_receipt(outcome)
 
     def _handle_failure(self, actor: ActorState, failure: ActorFailure) -> None:
-        """Give up an actor, and put its shards back into the queue."""
         self._kill(actor)
         shards = actor.uncommitted()
         numbers = ", ".join(str(shard.number) for shard in shards)
@@ -270,11 +253,6 @@ class ActorPool:
             self._ray.kill(actor.handle)
 
     def _check_deadlines(self) -> None:
-        """Give up actors whose call takes too long.
-
-        Raises:
-            IncompleteRunError: no shard was done for too long.
-        """
         now = time.monotonic()
         for reference, actor in list(self._calls.items()):
             if actor.deadline is not None and now > actor.deadline:

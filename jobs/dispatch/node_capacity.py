@@ -17,10 +17,7 @@ _NODE_LABEL = "ray.io/node-id"
 class NodeCapacity:
     """The capacity of a cluster for the workers of one run.
 
-    Args:
-        ray: the module, connected.
-        settings: for the workers; they say how many CPUs and GPUs one worker needs.
-        num_actors: number of workers; None for as many as fit, which changes with the nodes.
+    Where ``num_actors`` is None, as many as fit, which changes with the nodes.
     """
 
     def __init__(self, ray: ModuleType, settings: WorkerSettings, num_actors: int | None) -> None:
@@ -32,7 +29,6 @@ class NodeCapacity:
         self._failed_starts = Counter[str]()
 
     def num_actors(self) -> int:
-        """Return how many workers there may be now."""
         if self._num_actors is not None:
             return self._num_actors
         if time.monotonic() - self._refreshed_at > _REFRESH_S:
@@ -45,7 +41,6 @@ class NodeCapacity:
         return node_id is None or any(node["NodeID"] == node_id for node in self._alive())
 
     def record_start(self, node_id: str | None, *, has_succeeded: bool) -> None:
-        """Remember whether a worker could load its model on a node."""
         if node_id is None:
             return
         if has_succeeded:
@@ -56,8 +51,7 @@ class NodeCapacity:
     def label_selector(self) -> dict[str, str] | None:
         """Return the labels by which Ray leaves out nodes on which no worker starts.
 
-        Returns:
-            The selector; None when there is no such node, or when no other node has capacity.
+        None when there is no such node, or when no other node has capacity.
         """
         left_out = {node for node, num in self._failed_starts.items() if num >= _MAX_FAILED_STARTS}
         if not left_out:

@@ -55,26 +55,14 @@ class PoisonSearchLimits:
 
 @dataclass(frozen=True)
 class _Death:
-    """Why a child process could not compute an item.
-
-    Attributes:
-        place: index of the item.
-        reason: signal, exit code or limit.
-    """
+    """Why a child could not compute the item at ``place``: a signal, an exit code or a limit."""
 
     place: int
     reason: str
 
 
 class PoisonSearch:
-    """One search, whose time runs from here on.
-
-    Args:
-        make_worker: makes the worker that computes the items, in each child process.
-        settings: for the worker.
-        limits: of time.
-        memory: of the machine, which the processes share with other programs.
-    """
+    """One search, whose time runs from here on."""
 
     def __init__(
         self,
@@ -91,10 +79,7 @@ class PoisonSearch:
         self._end = time.monotonic() + limits.total_s
 
     def find(self, items: Sequence[ManifestItem]) -> dict[int, str]:
-        """Find the poison among some items.
-
-        Args:
-            items: of a shard whose workers died.
+        """Find the poison among the items of a shard whose workers died.
 
         Returns:
             How each poison item kills, by item_id; empty when no item kills alone.
@@ -127,11 +112,6 @@ class PoisonSearch:
         return f"all {TRIALS} processes that computed only this item died: {reason}"
 
     def _run_trial(self, items: Sequence[ManifestItem]) -> _Death | None:
-        """Compute a known-good image and then some items in a new process.
-
-        Raises:
-            DeviceError: the known-good image cannot be computed.
-        """
         with self._start_child() as child:
             reason = _compute(child, None, limit_s=self._limits.start_s)
             if reason is not None:
@@ -157,12 +137,7 @@ class PoisonSearch:
 
 
 class _Trial:
-    """What a child process does: it computes items one by one and writes nothing.
-
-    Args:
-        make_worker: makes the worker.
-        settings: for the worker.
-    """
+    """What a child does: compute an item, or at None a known-good image; it writes nothing."""
 
     def __init__(self, make_worker: MakeWorker, settings: WorkerSettings) -> None:
         self._make_worker = make_worker
@@ -170,11 +145,6 @@ class _Trial:
         self._worker: ShardWorker | None = None
 
     def __call__(self, item: ManifestItem | None) -> None:
-        """Compute one item; at None, make the worker and compute a known-good image.
-
-        Raises:
-            ChildCrashedError: the process cannot go on.
-        """
         try:
             if self._worker is None:
                 self._worker = self._make_worker(self._settings)
@@ -189,10 +159,7 @@ class _Trial:
 def _compute(
     child: ChildProcess[ManifestItem | None, None], item: ManifestItem | None, *, limit_s: float
 ) -> str | None:
-    """Compute an item in a child.
-
-    Returns:
-        None when the child has computed it; otherwise how the child ended.
+    """Compute an item in a child; return how the child ended, or None when it lives.
 
     Raises:
         DeviceError: another program ended the child, or took the memory.
@@ -207,11 +174,7 @@ def _compute(
 
 
 class _MemoryWatch:
-    """Ends a child before the machine is out of memory; to be made when the child starts.
-
-    Args:
-        memory: that the child shares with other programs.
-    """
+    """Ends a child before the machine is out of memory; to be made when the child starts."""
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
@@ -219,14 +182,11 @@ class _MemoryWatch:
         self._available_bytes = memory.free_bytes() - self._reserved_bytes
 
     def check(self, pid: int) -> None:
-        """Look at the free memory.
-
-        Args:
-            pid: of the child.
+        """Raise where too little memory is free.
 
         Raises:
-            ChildCrashedError: there is too little, and the child holds most of what was free.
-            DeviceError: there is too little, and other programs hold it.
+            ChildCrashedError: the child holds most of what was free.
+            DeviceError: other programs hold it.
         """
         if self._memory.free_bytes() >= self._reserved_bytes:
             return

@@ -50,11 +50,9 @@ class RetryLimits:
 
 @dataclass
 class _Failures:
-    """Failed attempts at one shard.
+    """Failed attempts at one shard since poison was last found in it.
 
-    Attributes:
-        attempts: number of failed attempts since poison was last found in the shard.
-        deaths: number of workers that died since the shard was last searched for poison.
+    ``deaths`` counts the workers that died since the shard was last searched.
     """
 
     attempts: int = 0
@@ -68,10 +66,6 @@ class Schedule:
     other shard is prefetched beside it, so that the next failure is its own. When its workers keep
     dying, the shard becomes a suspect: it is searched for poison, and comes back to the queue with
     the poison named.
-
-    Args:
-        shards: in any order.
-        limits: of time and attempts.
     """
 
     def __init__(self, shards: Sequence[Shard], limits: RetryLimits) -> None:
@@ -102,7 +96,6 @@ class Schedule:
         return f"{_missing(len(numbers))} ({', '.join(map(str, numbers[:_NAMED]))}{more})"
 
     def take(self) -> Shard | None:
-        """Return the next shard of the queue; None when the queue is empty."""
         return self._queue.popleft() if self._queue else None
 
     def take_upcoming(self, current: Shard) -> Shard | None:
@@ -112,21 +105,14 @@ class Schedule:
         return None if self._queue[0].number in self._failures else self._queue.popleft()
 
     def take_suspect(self) -> Shard | None:
-        """Return a shard to search for poison; None when there is none."""
         return self._suspects.popleft() if self._suspects else None
 
     def deadline_s(self, shard: Shard, *, is_first: bool) -> float:
-        """Return the time limit of a shard.
-
-        Args:
-            shard: the shard.
-            is_first: whether its worker has computed no shard before, and must warm up.
-        """
+        """Return a shard's time limit; the first shard of a worker includes its warm-up."""
         row_s = self._limits.first_row_s if is_first else self._row_s()
         return self._limits.floor_s + shard.num_rows * row_s
 
     def poison_search_limits(self, shard: Shard) -> PoisonSearchLimits:
-        """Return the time limits of a poison search in a shard."""
         limits = self._limits
         return PoisonSearchLimits(
             start_s=limits.start_s,
@@ -136,7 +122,6 @@ class Schedule:
         )
 
     def _row_s(self) -> float:
-        """Return the time limit of an image or frame."""
         if not self._seconds_per_row:
             return self._limits.first_row_s
         median_s = statistics.median(self._seconds_per_row)
@@ -156,12 +141,9 @@ class Schedule:
                 self._queue.append(shard)
 
     def fail(self, shards: Sequence[Shard], reason: str, *, has_died: bool = False) -> None:
-        """Record a failed attempt at some shards; it counts for each, whichever was the cause.
+        """Record a failed attempt at a worker's shards; it counts for each, whichever caused it.
 
-        Args:
-            shards: those of one worker.
-            reason: in one line.
-            has_died: whether the worker died; False when storage refused.
+        ``has_died`` is False when the worker lives and storage refused.
         """
         for shard in shards:
             if shard.number not in self._open:
@@ -179,11 +161,9 @@ class Schedule:
         self._count_failure(reason)
 
     def record_poison(self, shard: Shard, poison: Mapping[int, str]) -> None:
-        """Put a shard back into the queue after its poison search.
+        """Put a suspect back into the queue after its search.
 
-        Args:
-            shard: the suspect.
-            poison: how each poison item kills, by item_id; empty when no item kills alone.
+        ``poison`` says by item_id how an item kills; it is empty when no item kills alone.
         """
         if shard.number not in self._open:
             return
@@ -195,11 +175,6 @@ class Schedule:
         self._queue.append(replace(shard, poison={**shard.poison, **poison}))
 
     def check_complete(self) -> None:
-        """Check that no shard was given up.
-
-        Raises:
-            IncompleteRunError: shards were given up.
-        """
         if not self._given_up:
             return
         named = "; ".join(
@@ -211,11 +186,6 @@ class Schedule:
         )
 
     def _count_failure(self, reason: str) -> None:
-        """Count a failed attempt, and end the run when there are too many.
-
-        Raises:
-            IncompleteRunError: too many attempts failed with no shard done between them.
-        """
         self._failures_in_a_row += 1
         limit = self._limits.max_failures_in_a_row + self.num_workers - 1
         if self._failures_in_a_row >= limit:

@@ -34,9 +34,7 @@ _PR_SET_PDEATHSIG = 1
 class ChildCrashedError(Exception):
     """The child gave no result: it died, took too long, or must not be used any further.
 
-    Args:
-        reason: what happened, in one line.
-        ended_by: the signal that killed the child, if one did.
+    ``ended_by`` is the signal that killed the child, if one did.
     """
 
     def __init__(self, reason: str, *, ended_by: signal.Signals | None = None) -> None:
@@ -68,9 +66,7 @@ class ChildOptions:
 class ChildProcess(Generic[Argument, Result]):
     """A process that calls one function again and again; close it, or use it as a ``with`` block.
 
-    Args:
-        function: picklable, and importable in a process with the same ``sys.path``.
-        options: how the process is started and watched.
+    The function must be picklable, and importable in a process with the same ``sys.path``.
     """
 
     def __init__(
@@ -97,7 +93,6 @@ class ChildProcess(Generic[Argument, Result]):
 
     @property
     def pid(self) -> int:
-        """The process id."""
         return self._process.pid
 
     def __enter__(self) -> Self:
@@ -107,20 +102,12 @@ class ChildProcess(Generic[Argument, Result]):
         self.close()
 
     def close(self) -> None:
-        """Kill the process, whatever it is doing."""
         self._connection.close()
         self._process.kill()
         self._process.wait(_END_TIMEOUT_S)
 
     def call(self, argument: Argument, *, limit_s: float) -> Result:
-        """Call the function in the child.
-
-        Args:
-            argument: picklable.
-            limit_s: time limit of the call.
-
-        Returns:
-            The function's result.
+        """Call the function in the child, with a picklable argument.
 
         Raises:
             ChildCrashedError: the child died, or did not return in time. Do not call it again.
@@ -161,9 +148,7 @@ class ChildProcess(Generic[Argument, Result]):
 def main(descriptor: int, *, ignores_sigint: bool) -> None:
     """Receive a function and then its arguments, and send the results, until the parent is gone.
 
-    Args:
-        descriptor: file descriptor of the child's end of the connection.
-        ignores_sigint: see ``ChildOptions``.
+    ``descriptor`` is the child's end of the connection.
     """
     if ignores_sigint:
         signal.signal(signal.SIGINT, signal.SIG_IGN)

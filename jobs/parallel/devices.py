@@ -12,11 +12,7 @@ _CPU_INFO = Path("/proc/cpuinfo")
 
 
 def device_model(device: str) -> str:
-    """Name the model of a device; two devices of one name give the same numbers, bit for bit.
-
-    Args:
-        device: ``cpu`` or ``cuda``.
-    """
+    """Name the model of ``cpu`` or ``cuda``; two of one name give the same numbers, bit for bit."""
     import torch
 
     if device == "cpu":

@@ -31,12 +31,7 @@ _TRIALS = 3  # without Ray, of a block whose child crashes
 
 @dataclass(frozen=True)
 class TaskCrashed(Generic[Block]):
-    """Stands for the result of a block when each process that works on it crashes.
-
-    Attributes:
-        block: the block.
-        reason: how the last process ended.
-    """
+    """The result of a block on which every process crashed; ``reason``: how the last one ended."""
 
     block: Block
     reason: str
@@ -80,14 +75,10 @@ def map_blocks_isolated(
     address: str | None,
     limit_s: Callable[[Block], float],
 ) -> Iterator[Result | TaskCrashed[Block]]:
-    """Apply a function to every block, never in this process; see ``map_blocks``.
+    """Apply a function to every block as ``map_blocks`` does, but never in this process.
 
-    Args:
-        function: picklable; may be called again for a block after a crash.
-        blocks: picklable.
-        num_workers: 1 works in a child of this process, without Ray.
-        address: of a Ray cluster; None starts one on this machine and ends it.
-        limit_s: time limit of a block in a child; Ray's tasks have none.
+    The function may be called again for a block after a crash. One worker is a child of this
+    process, without Ray; there a block's time limit is ``limit_s``. Ray's tasks have none.
 
     Yields:
         The results, in the order of the blocks, or ``TaskCrashed``.
@@ -106,10 +97,7 @@ def map_blocks_in_child(
 ) -> Iterator[Result | TaskCrashed[Block]]:
     """Apply a function to block after block in a child process, in a new one after each crash.
 
-    Args:
-        function: picklable; may be called again for a block after a crash.
-        blocks: picklable.
-        limit_s: time limit of a block.
+    See ``map_blocks_isolated``.
 
     Yields:
         The results, in the order of the blocks, or ``TaskCrashed``.
@@ -198,11 +186,6 @@ def _apply(function: Callable[[Block], Result], block: Block) -> Result:
 
 
 def _require_progress(ray: ModuleType, last_progress: float, num_running: int) -> None:
-    """Check that the tasks do not hang.
-
-    Raises:
-        IncompleteRunError: no block was done for too long.
-    """
     if num_running and time.monotonic() - last_progress > _NO_PROGRESS_S:
         raise IncompleteRunError(
             f"no task was done for {_NO_PROGRESS_S:g} s: {num_running} tasks of one CPU each wait "

@@ -15,7 +15,6 @@ class Memory:
     """The memory that all processes share; outside Linux it is taken to be unlimited."""
 
     def total_bytes(self) -> int:
-        """Return the size of the memory."""
         limit = _cgroup_limit()
         machine = _meminfo("MemTotal")
         return machine if limit is None else min(machine, limit)

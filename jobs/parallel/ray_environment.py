@@ -33,8 +33,7 @@ _ANY_CLUSTER = {
 def ray_environment(address: str | None) -> Mapping[str, str]:
     """Choose the environment variables of Ray, which reads many of them when it is imported.
 
-    Args:
-        address: of a cluster to join, which has its own settings; None for a private cluster.
+    A cluster to join, at ``address``, has its own settings.
     """
     if address is not None:
         return _ANY_CLUSTER

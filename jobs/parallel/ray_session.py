@@ -73,12 +73,8 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[
             ray.shutdown()
 
 
+# Ray alone still tries after five minutes.
 def _require_listener(address: str) -> None:
-    """Check that a server listens at an address: Ray alone still tries after five minutes.
-
-    Raises:
-        ConfigError: no server listens.
-    """
     named = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
     host, _, port = named.rpartition("://")[2].rpartition(":")
     if not host or not port.isdigit():
@@ -98,12 +94,6 @@ def _require_listener(address: str) -> None:
 
 
 def _connect(ray: ModuleType, options: Mapping[str, Any], folder: Path) -> None:
-    """Start or join a cluster.
-
-    Raises:
-        ConfigError: the cluster cannot be used.
-        IncompleteRunError: the private cluster does not start.
-    """
     for attempt in range(1, _START_ATTEMPTS + 1):
         try:
             ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)

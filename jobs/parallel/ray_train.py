@@ -40,13 +40,7 @@ _OWN_CLUSTER = {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}  # no cloud takes th
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerGroup:
-    """The workers to start.
-
-    Attributes:
-        count: number of workers.
-        threads: cores of each worker.
-        device: ``cuda``, with one GPU per worker, or ``cpu``.
-    """
+    """The workers to start: each has ``threads`` cores, and where ``device`` is ``cuda`` a GPU."""
 
     count: int
     threads: int
@@ -105,11 +99,7 @@ def run_workers(
 class _Task:
     """The work of Ray Train.
 
-    Attributes:
-        call: function and arguments, pickled, so that only the workers import their modules.
-        group: the workers.
-        folder: for Ray Train's own files.
-        is_own_cluster: whether all processes are on this machine.
+    ``call`` holds function and arguments, pickled, so that only the workers import their modules.
     """
 
     call: bytes
@@ -136,14 +126,7 @@ def _run_once(ray: ModuleType, task: _Task, on_poll: Callable[[], None]) -> str 
 
 
 def _judge(ray: ModuleType, failures: list[Exception], group: WorkerGroup) -> str | None:
-    """Raise a worker's own error; after the death of a worker, the others' errors only follow.
-
-    Returns:
-        Why a worker failed; None when there was no failure.
-
-    Raises:
-        IncompleteRunError: the cluster has no capacity for the workers.
-    """
+    # A worker's own error comes first: after the death of one, the others' errors only follow.
     for failure in failures:
         if isinstance(failure, FcosError):
             raise failure
@@ -172,14 +155,7 @@ class _RayTrainer:
     """
 
     def fit(self, task: _Task) -> list[Exception]:
-        """Run the workers; see ``run_workers``.
-
-        Args:
-            task: the work.
-
-        Returns:
-            The workers' failures in the order of their ranks; empty when all workers are done.
-        """
+        """Run the workers; return their failures in the order of their ranks."""
         os.environ.update(_RAY_TRAIN_ENVIRONMENT | (_OWN_CLUSTER if task.is_own_cluster else {}))
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchTrainer
@@ -223,7 +199,6 @@ def _worker_environment(task: _Task) -> dict[str, str]:
 
 
 def _work(config: Mapping[str, bytes]) -> None:
-    """The function that Ray Train runs in each worker."""
     from ray import cloudpickle
     from ray.train.torch import get_device
 

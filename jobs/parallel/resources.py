@@ -19,11 +19,8 @@ _CLUSTER_TIMEOUT_S = 600.0  # a cluster may have to start a node first
 class Resources:
     """What a job can compute with.
 
-    Attributes:
-        num_cpus: number of cores.
-        num_gpus: number of CUDA devices.
-        device: ``cuda`` where there is a CUDA device, else ``cpu``.
-        device_model: model of the first device; see ``device_model`` in ``devices.py``.
+    ``device`` is ``cuda`` where there is a CUDA device, else ``cpu``; ``device_model`` is that
+    of the first device.
     """
 
     num_cpus: int
@@ -33,11 +30,7 @@ class Resources:
 
 
 def probe(address: str | None) -> Resources:
-    """Find out what a job can compute with.
-
-    Args:
-        address: of a Ray cluster; None for this machine, where no Ray is started.
-    """
+    """Find out what a cluster has; without an address what this machine has, without Ray."""
     if address is None:
         return local_resources()
     with connected(address) as ray:
@@ -66,11 +59,7 @@ def local_resources() -> Resources:
 
 
 def _gpu_model() -> str:
-    """Name the GPU's model in a child process, whose end frees the GPU memory that this takes.
-
-    Raises:
-        ConfigError: the GPU does not work.
-    """
+    # The end of the child frees the GPU memory that this takes.
     with ChildProcess(device_model) as child:
         try:
             return child.call("cuda", limit_s=_LOCAL_TIMEOUT_S)

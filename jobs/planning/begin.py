@@ -49,15 +49,9 @@ class RunPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRun:
-    """A run whose manifest is written.
+    """A run whose manifest is written; ``RunPlan`` describes ``fields`` and those after it.
 
-    Attributes:
-        directory: the run's directory.
-        run_id: the id that the footer of every shard repeats.
-        fingerprint: sha256 of ``fields``.
-        fields: the settings that decide the rows.
-        skipped: number of files that the listing of the inputs passed over.
-        annotations: uri of the COCO file when the input was one COCO file, otherwise None.
+    The footer of every shard repeats ``run_id``; ``fingerprint`` is the sha256 of ``fields``.
     """
 
     directory: RunDirectory
@@ -68,7 +62,6 @@ class OpenRun:
     annotations: str | None
 
     def shards(self) -> list[Shard]:
-        """Read all shards of the manifest."""
         return [Shard(number, tuple(items)) for number, items in self.directory.iterate_manifest()]
 
     def committed(self) -> set[int]:
@@ -140,10 +133,7 @@ def reopen_run(directory: RunDirectory) -> OpenRun:
 def require_same_fields(run: OpenRun, fields: Fields, *, allow_mixed_devices: bool = False) -> None:
     """Refuse to resume a run with other settings, another model or another device.
 
-    Args:
-        run: the run that exists.
-        fields: what this command fixes; the run decides the rest.
-        allow_mixed_devices: accept a device of another model.
+    ``fields`` are those that this command fixes; the run decides the rest.
 
     Raises:
         ConfigError: a field differs; the message names it with both values.
@@ -188,9 +178,5 @@ def require_no_retry(config: DetectConfig) -> None:
 
 
 def require_safe_commits(directory: RunDirectory) -> None:
-    """Refuse storage that replaces objects instead of creating them: commits could be lost.
-
-    Raises:
-        ConfigError: the storage does so, or cannot be written.
-    """
+    """Refuse storage that replaces objects instead of creating them: commits could be lost."""
     storage_for(directory.uri).check_create(directory.uri)

@@ -38,15 +38,7 @@ def resolve_fields(
     resources: Resources,
     model: ModelCard,
 ) -> Fields:
-    """Fix every field: as the user says, otherwise by the data and the device.
-
-    Args:
-        config: the user's settings.
-        listing: the items that the inputs stand for.
-        videos: the index of each video in the listing.
-        resources: the cores and GPUs that compute.
-        model: the checkpoint's card.
-    """
+    """Fix every field: as the user says, otherwise by the data and the device."""
     batch_size = CUDA_BATCH_SIZE if resources.device == "cuda" else CPU_BATCH_SIZE
     return {
         "precision": "fp32",

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.parallel.resources import probe
+from jobs.parallel.resources import Resources, probe
 from jobs.planning.begin import (
+    OpenRun,
     RunPlan,
     plan_run,
     reopen_run,
@@ -29,17 +30,9 @@ from jobs.storage import absolute
 class DryRun:
     """What a command would do.
 
-    Attributes:
-        run: uri of the run's directory.
-        num_items: images and video segments.
-        num_shards: files that will hold their rows.
-        num_shards_done: files that exist already.
-        num_items_to_retry: quarantined items that would be tried again.
-        skipped: number of files that the listing of the inputs passed over.
-        sizes: number of items of each size that is known, the most frequent first.
-        num_actors: workers.
-        device: ``cuda`` or ``cpu``.
-        fields: the settings that decide the rows.
+    ``num_shards_done`` files exist already, and ``skipped`` files were passed over when the inputs
+    were listed. ``sizes`` counts the items by size, the most frequent size first. ``fields`` are
+    the settings that decide the rows.
     """
 
     run: str
@@ -74,10 +67,7 @@ class DryRun:
 def dry_run(config: DetectConfig, model: ModelCard, check: Callable[[RunPlan], None]) -> DryRun:
     """Plan a new run, or what is left of the run that exists.
 
-    Args:
-        config: the user's settings.
-        model: the card of the weights.
-        check: gets the plan of a new run and raises what speaks against it.
+    ``check`` gets the plan of a new run and raises what speaks against it.
     """
     directory = RunDirectory(config.out)
     return (
@@ -98,41 +88,44 @@ def _new_run(
     plan = plan_run(config, model, resources)
     check(plan)
     require_free(directory)
-    threads = plan.fields["threads_per_actor"]
-    return DryRun(
-        **_of_items(config, plan.items),
-        num_shards_done=0,
-        num_items_to_retry=0,
-        skipped=plan.skipped,
-        num_actors=resolve_num_actors(config.num_actors, resources, threads),
-        device=resources.device,
-        fields=plan.fields,
-    )
+    return _planned(config, resources, plan, plan.items)
 
 
 def _rest_of_run(config: DetectConfig, directory: RunDirectory, model: ModelCard) -> DryRun:
     run = reopen_run(directory)
     require_same_fields(run, {**explicit_fields(config), "weights_sha256": model.sha256})
-    resources = probe(config.address)
-    threads = run.fields["threads_per_actor"]
-    return DryRun(
-        **_of_items(config, directory.read_manifest()),
+    return _planned(
+        config,
+        probe(config.address),
+        run,
+        directory.read_manifest(),
         num_shards_done=len(run.committed()),
         num_items_to_retry=plan_retry(directory).num_items if config.retry_quarantined else 0,
+    )
+
+
+def _planned(
+    config: DetectConfig,
+    resources: Resources,
+    run: RunPlan | OpenRun,
+    items: Sequence[ManifestItem],
+    *,
+    num_shards_done: int = 0,
+    num_items_to_retry: int = 0,
+) -> DryRun:
+    sizes = Counter(
+        "unknown" if item.width is None else f"{item.width}x{item.height}" for item in items
+    )
+    threads = run.fields["threads_per_actor"]
+    return DryRun(
+        run=absolute(config.out),
+        num_items=len(items),
+        num_shards=len({item.shard for item in items}),
+        num_shards_done=num_shards_done,
+        num_items_to_retry=num_items_to_retry,
         skipped=run.skipped,
+        sizes=dict(sizes.most_common()),
         num_actors=resolve_num_actors(config.num_actors, resources, threads),
         device=resources.device,
         fields=run.fields,
     )
-
-
-def _of_items(config: DetectConfig, items: Sequence[ManifestItem]) -> dict[str, Any]:
-    sizes = Counter(
-        "unknown" if item.width is None else f"{item.width}x{item.height}" for item in items
-    )
-    return {
-        "run": absolute(config.out),
-        "num_items": len(items),
-        "num_shards": len({item.shard for item in items}),
-        "sizes": dict(sizes.most_common()),
-    }

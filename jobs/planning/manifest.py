@@ -28,13 +28,6 @@ def auto_shard_size(listing: Listing, videos: Videos | None = None) -> int:
     full size. COCO photos in no order, with batches of eight, cost 3.6, 2.2 and 1.35 times the
     computation in shards of 16, 64 and 256. Where sizes are known, equal shapes lie together, and
     the factor is 1.1 from 1000 images on.
-
-    Args:
-        listing: the items that the inputs stand for.
-        videos: the index of each video in the listing.
-
-    Returns:
-        16 to 256 with known sizes, 64 to 256 otherwise.
     """
     num_rows = sum(piece.num_rows for piece in _pieces(listing.items, videos or {}))
     if _all_sized(listing.items):

@@ -36,9 +36,6 @@ class ModelCard:
 def read_model_card(spec: str) -> ModelCard:
     """Find a checkpoint, download a published one, and read its header; no network is built.
 
-    Args:
-        spec: ``coco``, ``demo``, a path or a uri.
-
     Raises:
         ConfigError: there is no such checkpoint, or it cannot be fetched.
         CheckpointError: the file is no checkpoint of FCOS.

@@ -50,11 +50,9 @@ class FrameCounts:
 
     @property
     def missing(self) -> int:
-        """Frames that are planned and have no row."""
         return self.planned - self.ok - self.quarantined
 
     def add(self, other: FrameCounts) -> None:
-        """Count more frames."""
         self.planned += other.planned
         self.ok += other.ok
         self.quarantined += other.quarantined
@@ -80,7 +78,6 @@ class ShardAudit:
 
     @property
     def num_missing(self) -> int:
-        """Rows that are planned and absent."""
         return self.num_planned - self.num_ok - self.num_quarantined
 
     @property
@@ -102,11 +99,9 @@ class ShardAudit:
 
 
 def audit_shard(items: Sequence[ManifestItem], table: pa.Table | None) -> ShardAudit:
-    """Compare a shard's rows with its items.
+    """Compare a shard's rows with its items, which are in manifest order.
 
-    Args:
-        items: the shard's items, in manifest order.
-        table: the shard's ``DETECTIONS`` table; None when it is missing or damaged.
+    ``table`` is a ``DETECTIONS`` table; None when the file is missing or damaged.
     """
     audit = ShardAudit(num_items=len(items))
     found: dict[_RowKey, _RowStatus] = {}

@@ -14,10 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.rundir.directory import RunDirectory
-from jobs.rundir.schemas import DETECTIONS
+from jobs.rundir.schemas import COORDINATES, DETECTIONS
 from jobs.rundir.shard_reading import iterate_rows
 
-_COORDINATES = ("x_min", "y_min", "x_max", "y_max")
 _COLUMNS = ("image_id", "width", "height", "status", "detections")
 
 
@@ -51,12 +50,7 @@ def read_detection_columns(
 ) -> DetectionColumns:
     """Read the committed rows of a run; ``proof.prove`` says whether all rows are committed.
 
-    Args:
-        run: the run's directory.
-        shards: numbers of the shards to read, where committed; None for all.
-
-    Returns:
-        The rows and detections as columns, 28 bytes per detection.
+    ``shards`` are the shards to read, where committed; None for all. A detection takes 28 bytes.
     """
     parts = [_flatten(table) for table in iterate_rows(run, columns=_COLUMNS, shards=shards)]
     parts = parts or [_flatten(DETECTIONS.empty_table())]
@@ -74,7 +68,7 @@ def _flatten(table: pa.Table) -> DetectionColumns:
     counts = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     elements = lists.flatten()
     statuses = table.column("status").to_pylist()
-    sides = [elements.field(name).to_numpy() for name in _COORDINATES]
+    sides = [elements.field(name).to_numpy() for name in COORDINATES]
     return DetectionColumns(
         row_image_ids=row_image_ids,
         row_widths=table.column("width").fill_null(0).to_numpy(),

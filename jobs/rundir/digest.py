@@ -63,12 +63,10 @@ class RunDigest:
         self._hash = hashlib.sha256()
 
     def update(self, table: pa.Table) -> None:
-        """Add the next rows: a ``DETECTIONS`` table."""
         for row in canonical_rows(table):
             self._hash.update(row)
 
     def hexdigest(self) -> str:
-        """The digest of the rows so far."""
         return self._hash.hexdigest()
 
 
@@ -80,10 +78,7 @@ def rows_sha256(table: pa.Table) -> str:
 
 
 def canonical_rows(table: pa.Table) -> Iterator[bytes]:
-    """Encode each row as the bytes that enter the digest.
-
-    Args:
-        table: a ``DETECTIONS`` table.
+    """Encode each row of a ``DETECTIONS`` table as the bytes that enter the digest.
 
     Yields:
         One row: the fixed fields, then uri, status, error_class, then the detections.

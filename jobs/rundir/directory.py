@@ -125,12 +125,10 @@ class RunDirectory:
 
     @property
     def manifest_uri(self) -> str:
-        """The file with all items to be computed."""
         return join(self.uri, "manifest.parquet")
 
     @property
     def run_uri(self) -> str:
-        """The file that says how the run is done."""
         return join(self.uri, "run.json")
 
     def shard_uri(self, shard: int, attempt: int | None = None) -> str:
@@ -139,11 +137,9 @@ class RunDirectory:
         return join(self.uri, folder, shard_name(shard))
 
     def evaluation_uri(self, name: str) -> str:
-        """Name a file that ``fcos evaluate`` writes."""
         return join(self.uri, "evaluation", name)
 
     def bpr_uri(self, name: str) -> str:
-        """Name a file that ``fcos bpr`` writes."""
         return join(self.uri, "bpr", name)
 
     def event_uri(self, name: str) -> str:
@@ -174,11 +170,9 @@ class RunDirectory:
         return storage_for(self.uri).create(self.manifest_uri, data)
 
     def read_manifest(self) -> list[ManifestItem]:
-        """Read all items."""
         return [item for _, items in self.iterate_manifest() for item in items]
 
     def read_manifest_table(self) -> pa.Table:
-        """Read all items as a ``MANIFEST`` table."""
         return self._open_manifest().read()
 
     def read_manifest_metadata(self) -> dict[str, str]:
@@ -269,11 +263,6 @@ class RunDirectory:
 
 
 def _parse_record(data: bytes) -> RunRecord:
-    """Read the content of ``run.json`` and compare its sha256.
-
-    Raises:
-        ValueError: the content is damaged.
-    """
     try:
         document: object = json.loads(data)
     except RecursionError as error:

@@ -20,9 +20,7 @@ _log = logging.getLogger(__name__)
 class EventLog:
     """Collects the events of one command, and writes them to ``events/`` when it ends.
 
-    Args:
-        directory: the run's directory.
-        **about: further fields of the first line.
+    The keyword arguments are further fields of the first line.
     """
 
     def __init__(self, directory: RunDirectory, **about: object) -> None:
@@ -45,7 +43,6 @@ class EventLog:
             _log.warning("the events of this command could not be written: %s", error)
 
     def shard(self, receipt: Receipt) -> None:
-        """Note a committed shard: its time and device."""
         self._note("shard", **asdict(receipt))
 
     def _note(self, event: str, **fields: object) -> None:

@@ -11,24 +11,15 @@ _ABSENT = "absent"
 
 
 def fingerprint(fields: Mapping[str, Any]) -> str:
-    """Digest settings independent of their order.
+    """Digest settings independent of their order: the sha256 of their canonical JSON, in hex.
 
-    Args:
-        fields: values that JSON can hold; NaN and infinity raise ``ValueError``.
-
-    Returns:
-        sha256 of the canonical JSON, in hex.
+    JSON must hold the values: NaN and infinity raise ``ValueError``.
     """
     return hashlib.sha256(_canonical(fields).encode()).hexdigest()
 
 
 def explain_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in one line what differs, by name, with both values; empty when nothing does.
-
-    Args:
-        old: the fields of the run that exists.
-        new: the fields of this command.
-    """
+    """Say in one line which fields differ, with both values; empty when none does."""
     before, after = _flatten(old), _flatten(new)
     names = sorted(before.keys() | after.keys())
     return "; ".join(

@@ -31,15 +31,10 @@ _READING = "reading"
 def _or_nothing(
     value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo
 ) -> object:
-    """Leave out an invalid part of a file that is read.
-
-    Raises:
-        ValidationError: the part is about to be written, so the error is our own.
-    """
     try:
         return validate(value)
     except ValidationError as error:
-        if info.context != _READING:
+        if info.context != _READING:  # about to be written: the error is our own
             raise
         first = error.errors()[0]
         _log.warning("%s is left out of the report: %s", info.field_name, first["msg"])
@@ -73,7 +68,6 @@ class _Numbers(Part):
 
     @property
     def numbers(self) -> dict[str, float]:
-        """The numbers by ``METRIC_NAMES``."""
         return {name: getattr(self, name) for name in METRIC_NAMES}
 
 
@@ -245,11 +239,7 @@ class Metrics(_Findings, _Subject, _Numbers):
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Metrics:
-        """Take the content of a file.
-
-        Args:
-            document: the JSON object.
-        """
+        """Take the JSON object of a file."""
         video = document.get("video")
         if isinstance(video, dict):
             same = {name: document[name] for name in _Subject.model_fields if name in document}
@@ -262,17 +252,14 @@ class Metrics(_Findings, _Subject, _Numbers):
         return self.model_dump(mode="json", exclude_unset=True, exclude=once)
 
     def encode(self) -> bytes:
-        """The file's bytes."""
         return (json.dumps(self.document(), indent=2) + "\n").encode()
 
     @property
     def is_about_frames(self) -> bool:
-        """Whether the images are frames of videos."""
         return "frames" in self.counts
 
     @property
     def noun(self) -> str:
-        """What the file calls one of its images."""
         return "frame" if self.is_about_frames else "image"
 
     @property

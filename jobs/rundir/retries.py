@@ -17,12 +17,9 @@ from jobs.rundir.shard_reading import quarantined_items
 
 @dataclass(frozen=True, kw_only=True)
 class RetryResult:
-    """How many quarantined items a retry recovered.
+    """How many quarantined items a retry recovered: all their rows are ok now.
 
-    Attributes:
-        number: the name of the retry's folder below ``retries``; None when nothing was quarantined.
-        num_items: items that were tried again.
-        num_recovered: items whose rows are all ok now.
+    ``number`` is None when nothing was quarantined.
     """
 
     number: int | None
@@ -40,13 +37,7 @@ class RetryResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Retry:
-    """The quarantined items of a run, to be computed again.
-
-    Attributes:
-        run: the run's directory.
-        number: the name of the retry's folder below ``retries``.
-        shards: the shards that have quarantined items, with these items only.
-    """
+    """The quarantined items of a run, to be computed again, in shards that hold only them."""
 
     run: RunDirectory
     number: int

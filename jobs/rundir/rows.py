@@ -16,33 +16,19 @@ import pyarrow as pa
 
 from fcos_core.errors import ConfigError
 from jobs.rundir.sampled_frames import EVERY_FRAME, read_steps
-from jobs.rundir.schemas import DETECTION, DETECTIONS, MANIFEST, Kind, Status
+from jobs.rundir.schemas import COORDINATES, DETECTION, DETECTIONS, MANIFEST, Kind, Status
 
 Float32Array = npt.NDArray[np.float32]
 Int32Array = npt.NDArray[np.int32]
-
-_COORDINATES = ("x_min", "y_min", "x_max", "y_max")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Row:
     """The result of one image or one frame; build it with ``ok`` or ``quarantined``.
 
-    Attributes:
-        item_id: the manifest's item.
-        image_id: the COCO image id, or a number unique in this run.
-        uri: of the image or video.
-        frame_index: place in presentation order; None for still images.
-        last_frame: the last of the frames that a quarantined row stands for; None otherwise.
-        timestamp_s: presentation time; None for still images.
-        width: of the upright image; None if unknown.
-        height: of the upright image; None if unknown.
-        status: ``ok`` or ``quarantined``.
-        error_class: name of the error's class; None when ok.
-        error: message of the error; None when ok.
-        boxes: xyxy in upright original pixels, shape (n, 4); empty when quarantined.
-        scores: by falling score, shape (n,).
-        category_ids: COCO category ids, shape (n,).
+    The fields are the columns of ``schemas.DETECTIONS``. ``boxes`` (xyxy in upright original
+    pixels, shape (n, 4)), ``scores`` and ``category_ids`` hold the detections by falling score, and
+    are empty in a quarantined row.
     """
 
     item_id: int
@@ -136,27 +122,9 @@ class Row:
 class ManifestItem:
     """One image, or one segment of a video, to be computed.
 
-    Attributes:
-        item_id: row of the manifest, from 0.
-        shard: the shard that computes it.
-        kind: ``image`` or ``video_segment``; only segments have the fields after ``mtime_ns``.
-        uri: of the image or video.
-        image_id: of the image, or of the segment's first frame; further frames count on from it.
-        width: of the upright image; None if unknown.
-        height: of the upright image; None if unknown.
-        size_bytes: of the object; None if unknown.
-        etag: version mark of the object; None where the storage has none.
-        mtime_ns: last change of the object; None where the storage has none.
-        stream: index of the video stream in its file.
-        time_base_num: numerator of the stream's tick in seconds.
-        time_base_den: denominator of the tick.
-        first_frame: ``frame_index`` of the first frame.
-        num_frames: number of frames that are taken.
-        start_pts: of the first frame, in ticks.
-        end_pts: of the last frame, in ticks.
-        decode_from_pts: key frame to start decoding at, in ticks.
-        sampling: the frames that are taken, as ``sampled_frames`` writes them; ``all`` or None for
-            every frame.
+    The fields are the columns of ``schemas.MANIFEST``; only segments have those after ``mtime_ns``.
+    Further frames of a segment count on from its ``image_id``. ``sampling`` is written by
+    ``sampled_frames``; ``all`` or None takes every frame.
     """
 
     item_id: int
@@ -182,8 +150,7 @@ class ManifestItem:
     @property
     def last_frame(self) -> int | None:
         """``frame_index`` of a segment's last frame; None for images."""
-        frames = self.frames()
-        return frames[-1]
+        return self.frames()[-1]
 
     def frames(self) -> Sequence[int | None]:
         """List the ``frame_index`` of each planned row; a single None for an image."""
@@ -232,7 +199,7 @@ def table_to_rows(table: pa.Table) -> list[Row]:
     ends = np.cumsum(lengths)
     elements = lists.flatten()
     named = {field.name: elements.field(field.name).to_numpy() for field in DETECTION}
-    boxes = np.stack([named[name] for name in _COORDINATES], axis=1)
+    boxes = np.stack([named[name] for name in COORDINATES], axis=1)
     return [
         Row(
             **values,

@@ -18,12 +18,7 @@ EVERY_FRAME = "all"
 
 
 def write_sampling(frames: Int64Array, pts: Int64Array) -> str:
-    """Write the frames that are taken of a segment.
-
-    Args:
-        frames: rising frame indices.
-        pts: presentation times of these frames, in ticks.
-    """
+    """Write the frames that are taken of a segment: rising indices, and their times in ticks."""
     return f"{_write_steps(frames)} {_write_steps(pts)}"
 
 
@@ -49,12 +44,7 @@ def read_sampling(text: str, *, first_frame: int, start_pts: int) -> tuple[Int64
 
 
 def read_steps(text: str, first: int) -> Int64Array:
-    """Read one of the two lists.
-
-    Args:
-        text: the steps.
-        first: the value before the first step.
-    """
+    """Read one of the two lists; ``first`` is the value before the first step."""
     steps: list[int] = []
     for run in text.split(",") if text else []:
         step, _, count = run.partition("*")

@@ -19,6 +19,9 @@ DigestClass = Literal["exact", "tolerance"]
 Status = Literal["ok", "quarantined"]
 Kind = Literal["image", "video_segment"]
 
+COORDINATES = ("x_min", "y_min", "x_max", "y_max")
+"""The columns of a box, xyxy."""
+
 _Unit = Literal["px", "s", "ns", "byte", "tick"]
 
 
@@ -254,7 +257,6 @@ class ShardFooter:
     schema_version: int = SCHEMA_VERSION
 
     def to_metadata(self) -> dict[str, str]:
-        """Write the fields as key-value metadata."""
         return {name: str(value) for name, value in asdict(self).items()}
 
     @classmethod

@@ -47,13 +47,7 @@ class ColumnEncoding:
 
 
 def encode_sealed(table: pa.Table, metadata: Mapping[str, str], encoding: ColumnEncoding) -> bytes:
-    """Write a table as a sealed Parquet file in memory.
-
-    Args:
-        table: the rows.
-        metadata: key-value metadata for the footer.
-        encoding: the encoding of the columns.
-    """
+    """Write a table as a sealed Parquet file in memory; the metadata goes into its footer."""
     sink = pa.BufferOutputStream()
     column_encoding = dict.fromkeys(encoding.byte_stream_split, "BYTE_STREAM_SPLIT")
     column_encoding |= dict.fromkeys(encoding.delta, "DELTA_BINARY_PACKED")

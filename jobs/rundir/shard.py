@@ -26,7 +26,6 @@ class Shard:
 
     @property
     def sound(self) -> tuple[ManifestItem, ...]:
-        """The items that are not poison."""
         return tuple(item for item in self.items if item.item_id not in self.poison)
 
     @property
@@ -70,9 +69,7 @@ class Receipt:
 class Failure:
     """A shard whose inputs or file storage refused to read or write, after several tries.
 
-    Attributes:
-        shard: the shard's number.
-        error: the message of the last refusal.
+    ``error`` is the message of the last refusal.
     """
 
     shard: int

@@ -27,12 +27,7 @@ class DamagedShardError(StorageError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShardContents:
-    """The content of a shard's file, checked.
-
-    Attributes:
-        table: the rows.
-        footer: the description of the shard, which agrees with the rows.
-    """
+    """The content of a shard's file, checked: the footer agrees with the rows."""
 
     table: pa.Table
     footer: ShardFooter
@@ -112,12 +107,7 @@ def read_rows(
 ) -> pa.Table:
     """Read the rows of one committed shard; rows of successful retries replace older ones.
 
-    Args:
-        run: the run's directory.
-        shard: the shard's number.
-        attempts: numbers of the shard's retries, oldest first, as listed.
-        run_id: the run that the files must belong to.
-        columns: the columns to read; None for all.
+    ``attempts`` are the shard's retries as listed, oldest first.
     """
     if not attempts:
         return read_shard(run, shard, run_id=run_id, columns=columns).table
@@ -131,14 +121,9 @@ def read_rows(
 def quarantined_items(
     run: RunDirectory, *, shards: Collection[int] | None = None
 ) -> dict[int, set[int]]:
-    """Find the items that have a quarantined row after all retries so far.
+    """Find the items that have a quarantined row after all retries so far, by shard.
 
-    Args:
-        run: the run's directory.
-        shards: numbers of the shards to read, where committed; None for all.
-
-    Returns:
-        The item ids by shard, for the shards that have such items.
+    ``shards`` are the shards to read, where committed; None for all.
     """
     found: dict[int, set[int]] = {}
     for shard, table in _iterate_shards(run, ["item_id", "status"], shards):
@@ -149,14 +134,10 @@ def quarantined_items(
 
 
 def merge_retry(table: pa.Table, retried: pa.Table) -> pa.Table:
-    """Replace rows by those of a retry, item by item.
+    """Replace rows, in manifest order, by those of a retry, item by item.
 
     The rows of a retried item are taken when any of them is ok; then an ok row replaces a
     quarantined row of the same frame. A retry that failed again changes nothing.
-
-    Args:
-        table: rows in manifest order.
-        retried: rows of some of the same items, from the retry.
     """
     succeeded = pc.unique(retried.filter(pc.equal(retried["status"], "ok"))["item_id"])
     taken = retried.filter(pc.is_in(retried["item_id"], succeeded))

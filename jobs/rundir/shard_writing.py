@@ -1,7 +1,6 @@
 """Write the file of a shard; creating it is the commit."""
 
-# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyarrow has no types
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from collections.abc import Sequence
 from jobs.rundir.digest import rows_sha256
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import Row, rows_to_table
-from jobs.rundir.schemas import DigestClass, ShardFooter
+from jobs.rundir.schemas import COORDINATES, DigestClass, ShardFooter
 from jobs.rundir.sealed_parquet import ColumnEncoding, encode_sealed
 from jobs.storage import storage_for
 
@@ -26,10 +25,7 @@ _ENCODING = ColumnEncoding(
     ),
     byte_stream_split=(
         "timestamp_s",
-        *(
-            f"detections.list.element.{name}"
-            for name in ("score", "x_min", "y_min", "x_max", "y_max")
-        ),
+        *(f"detections.list.element.{name}" for name in ("score", *COORDINATES)),
     ),
     delta=("item_id", "image_id", "frame_index", "last_frame"),
 )
@@ -38,14 +34,7 @@ _ENCODING = ColumnEncoding(
 def encode_shard(
     rows: Sequence[Row], *, run_id: str, shard: int, digest_class: DigestClass = "exact"
 ) -> bytes:
-    """Write the rows of one shard as a Parquet file in memory.
-
-    Args:
-        rows: all rows of the shard, in manifest order; at least one.
-        run_id: the run that the rows belong to.
-        shard: the shard's number.
-        digest_class: ``tolerance`` when this run had to leave bit-for-bit equality.
-    """
+    """Write all rows of one shard, in manifest order, as a Parquet file in memory."""
     assert rows
     table = rows_to_table(rows)
     footer = ShardFooter(
@@ -62,12 +51,6 @@ def encode_shard(
 
 def commit_shard(run: RunDirectory, shard: int, data: bytes, *, attempt: int | None = None) -> bool:
     """Create a shard's file; from then on the shard is done.
-
-    Args:
-        run: the run's directory.
-        shard: the shard's number.
-        data: the file, from ``encode_shard``.
-        attempt: the number of the retry; None for the shard's first file.
 
     Returns:
         True when this call created the file; False when the file existed, and nothing changed.

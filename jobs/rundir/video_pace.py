@@ -21,12 +21,7 @@ class VideoPace:
         self._seconds: dict[str, float] = {}
 
     def add(self, items: Sequence[ManifestItem], seconds: float) -> None:
-        """Count a shard that was computed.
-
-        Args:
-            items: the items of the shard that were computed.
-            seconds: the time that they took together.
-        """
+        """Count a shard's items that were computed, and the seconds they took together."""
         num_rows = sum(item.num_frames or 1 for item in items)
         for item in items:
             if item.kind == "video_segment":

@@ -16,11 +16,7 @@ from pydantic.fields import FieldInfo
 
 @dataclass(frozen=True)
 class Argument:
-    """Marks a setting that is given by its position on the command line.
-
-    Attributes:
-        metavar: word that stands for the value in ``--help``.
-    """
+    """Marks a setting that is given by its position; ``metavar`` stands for it in ``--help``."""
 
     metavar: str
 

@@ -124,7 +124,6 @@ class DetectConfig(JobSettings):
         return self
 
     def sampling(self) -> Sampling:
-        """Return which frames of videos are looked at."""
         from jobs.media.video import Sampling
 
         fps = None if self.fps is None else Fraction(str(self.fps))

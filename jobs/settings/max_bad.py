@@ -12,12 +12,7 @@ _WHOLE = 100
 
 @dataclass(frozen=True)
 class MaxBad:
-    """A limit of quarantined rows.
-
-    Attributes:
-        limit: number of rows, or percentage of the planned rows.
-        is_percentage: whether the limit is a percentage.
-    """
+    """A limit of quarantined rows: their number, or a percentage of the planned rows."""
 
     limit: float
     is_percentage: bool

@@ -26,10 +26,6 @@ class BatchGrouper(Generic[T]):
     When more than ``held_bytes`` wait in groups that are not full, the group with the most bytes
     becomes a short batch, and of two equal groups the one begun first. No clock or thread plays a
     part, so the same sizes in the same order always make the same batches.
-
-    Args:
-        batch_size: images of a full group.
-        held_bytes: most bytes that groups may hold together.
     """
 
     def __init__(self, batch_size: int, *, held_bytes: int = HELD_BYTES) -> None:
@@ -40,16 +36,7 @@ class BatchGrouper(Generic[T]):
         self._groups: dict[Hashable, _Group[T]] = {}  # in the order they were begun
 
     def add(self, shape: Hashable, member: T, size_bytes: int) -> list[list[T]]:
-        """Add an image to the group of its shape.
-
-        Args:
-            shape: padded shape; images of equal shape may share a batch.
-            member: the image.
-            size_bytes: bytes that the image holds in memory.
-
-        Returns:
-            Batches to compute now; often none.
-        """
+        """Add an image to the group of its padded shape; return the batches to compute now."""
         group = self._groups.setdefault(shape, _Group())
         group.members.append(member)
         group.size_bytes += size_bytes

@@ -16,24 +16,12 @@ if TYPE_CHECKING:
 class WorkerSettings:
     """What a worker needs to know about its run; the same for every worker.
 
-    Attributes:
-        run_uri: directory of the run.
-        run_id: recorded in the footers of the shards.
-        weights: published name, absolute path or uri; the worker's machine must find it too.
-        weights_sha256: SHA-256 that the weights must have.
-        device: ``cpu`` or ``cuda``.
-        device_model: model of the device on which the run began.
-        allow_mixed_devices: whether a worker may have a device of another model; its shards are
-            then marked ``tolerance``.
-        precision: of the network.
-        engine: how the network is run.
-        batch_size: images per forward pass.
-        threads: cores that the worker may keep busy.
-        score_threshold: detections must lie above.
-        max_pixels: pixels of the largest image that is decoded.
-        bytes_in_flight: encoded and decoded bytes that are prefetched.
-        attempt: number of the retry of quarantined items; None for the run's own shards. A retry
-            reads items as they are now, since a user may have repaired them.
+    The worker's machine must find ``weights`` (a published name, an absolute path or a uri) with
+    this SHA-256. The run began on ``device_model``: another model is refused, or if
+    ``allow_mixed_devices``, its shards are marked ``tolerance``. ``threads`` are the cores that
+    the worker may keep busy, and ``bytes_in_flight`` the encoded and decoded bytes that are
+    prefetched. ``attempt`` is the number of a retry of quarantined items, or None for the run's own
+    shards; a retry reads items as they are now, since a user may have repaired them.
     """
 
     run_uri: str
@@ -54,28 +42,18 @@ class WorkerSettings:
 
 
 class ShardWorker(Protocol):
-    """What computes shards: ``Worker``, or a stand-in in tests."""
+    """What computes shards: ``Worker``, which documents the methods, or a stand-in in tests."""
 
-    def process(self, shard: Shard, upcoming: Shard | None = None) -> list[Outcome]:
-        """Compute a shard; see ``Worker.process``."""
-        ...
+    def process(self, shard: Shard, upcoming: Shard | None = None) -> list[Outcome]: ...
 
-    def finish(self) -> list[Outcome]:
-        """Wait until all shards are written; see ``Worker.finish``."""
-        ...
+    def finish(self) -> list[Outcome]: ...
 
-    def warm_up(self) -> None:
-        """Compute a known-good image; see ``Worker.warm_up``."""
-        ...
+    def warm_up(self) -> None: ...
 
-    def run_trial(self, item: ManifestItem) -> None:
-        """Compute one item alone, and write nothing; see ``Worker.run_trial``."""
-        ...
+    def run_trial(self, item: ManifestItem) -> None: ...
 
 
 class MakeWorker(Protocol):
     """Makes a worker in the actor's process, where it is imported by module and name."""
 
-    def __call__(self, settings: WorkerSettings) -> ShardWorker:
-        """Make the worker, which loads the model."""
-        ...
+    def __call__(self, settings: WorkerSettings) -> ShardWorker: ...

@@ -43,11 +43,7 @@ _ENCODED_DIVISOR = 4  # a quarter of the budget: decoded images are some ten tim
 
 
 class ByteBudget:
-    """A number of bytes that may be in memory; an item larger than the limit is admitted alone.
-
-    Args:
-        limit_bytes: the limit.
-    """
+    """A number of bytes that may be in memory; an item larger than the limit is admitted alone."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
@@ -56,7 +52,6 @@ class ByteBudget:
         self.peak_bytes = 0
 
     def acquire(self, size_bytes: int) -> None:
-        """Wait until an item of this size is admitted."""
         with self._changed:
             self._changed.wait_for(
                 lambda: not self.used_bytes or self.used_bytes + size_bytes <= self.limit_bytes
@@ -70,7 +65,6 @@ class ByteBudget:
             self._changed.notify_all()
 
     def release(self, size_bytes: int) -> None:
-        """Give bytes back."""
         self.settle(assumed_bytes=size_bytes, actual_bytes=0)
 
     def _add(self, size_bytes: int) -> None:
@@ -103,14 +97,8 @@ _NOTHING.set_result(_Encoded(b"", 0))
 class Prefetcher:
     """Prefetches one sequence of items after another; the module's docstring says how.
 
-    Args:
-        fetch: reads an item's bytes. A ``DataError`` becomes part of the result; any other error
-            is raised where the item is used.
-        bytes_in_flight: encoded and decoded bytes that may wait to be used.
-        max_pixels: pixels of the largest image that is decoded.
-        fetch_threads: number of items that are fetched at once.
-        decode_threads: number of items that are decoded at once.
-        frames: decodes the frames of a segment.
+    A ``DataError`` of ``fetch`` becomes part of the result; any other error is raised where the
+    item is used. ``bytes_in_flight`` are the encoded and decoded bytes that may wait to be used.
     """
 
     def __init__(
@@ -149,7 +137,6 @@ class Prefetcher:
         return prefetched
 
     def close(self) -> None:
-        """Drop what was prefetched, and end the threads."""
         for prefetched in self._unused:
             prefetched.is_closed = True
         for prefetched in self._unused:

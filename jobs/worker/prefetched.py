@@ -64,23 +64,13 @@ class LoadedImage:
 
 
 class PrefetchedImage:
-    """A still image that a thread decodes.
-
-    Args:
-        result: the decoded image.
-        release: gives the image's bytes back to the budget.
-    """
+    """A still image that a thread decodes; ``release`` gives its bytes back to the budget."""
 
     def __init__(self, result: Future[LoadedImage], release: Callable[[], None]) -> None:
         self._result = result
         self._release = release
 
     def __iter__(self) -> Iterator[LoadedImage]:
-        """Wait until the image is decoded.
-
-        Yields:
-            The image.
-        """
         self.close()  # from here on the consumer bounds the bytes that it holds
         yield self._result.result()
 
@@ -91,11 +81,9 @@ class PrefetchedImage:
 
 
 class PrefetchedFrames:
-    """The frames of a segment, which one thread decodes a few at a time before they are used.
+    """The frames of a segment, at most ``num_prefetched`` of them decoded before they are used.
 
-    Args:
-        num_prefetched: most frames that may wait to be used.
-        release: gives the frames' bytes back to the budget.
+    ``release`` gives their bytes back to the budget.
     """
 
     def __init__(self, num_prefetched: int, release: Callable[[], None]) -> None:
@@ -120,11 +108,6 @@ class PrefetchedFrames:
         self._ready.put(end)
 
     def __iter__(self) -> Iterator[LoadedImage]:
-        """Wait for frame after frame.
-
-        Yields:
-            The next frame.
-        """
         while (loaded := self._ready.get()) is not None:
             if isinstance(loaded, BaseException):
                 self._finish()
@@ -151,8 +134,7 @@ class PrefetchedFrames:
 class PrefetchedItems:
     """The items of one ``Prefetcher.prefetch`` call, in order; to be used up or closed.
 
-    Args:
-        items: of the manifest.
+    A ``StorageError`` of the iteration names an item that cannot be read now.
     """
 
     def __init__(self, items: Sequence[ManifestItem]) -> None:
@@ -168,11 +150,6 @@ class PrefetchedItems:
         return not self._num_left and self._current is None
 
     def __iter__(self) -> Iterator[LoadedImage]:
-        """Wait for image after image; a ``StorageError`` names an item that cannot be read now.
-
-        Yields:
-            The next still image or frame.
-        """
         while self._num_left:
             prefetched = self._take()
             if isinstance(prefetched, PrefetchedFrames):

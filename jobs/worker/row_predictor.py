@@ -34,15 +34,7 @@ _KNOWN_GOOD_PX = 64
 class RowPredictor:
     """Holds the model.
 
-    Args:
-        settings: of the run.
-
-    Attributes:
-        predictor: runs the network.
-        is_split: whether a batch has been halved since this was last set to False.
-
-    Raises:
-        CheckpointError: the weights found here are not the run's.
+    ``is_split`` says whether a batch has been halved since it was last set to False.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
@@ -53,11 +45,9 @@ class RowPredictor:
         self._category_ids = np.array([category.id for category in categories], np.int32)
 
     def predict(self, batch: Sequence[LoadedImage]) -> dict[RowKey, Row]:
-        """Compute the rows of some images of one padded shape."""
         return self._predict(batch, self._settings.batch_size)
 
     def warm_up(self) -> None:
-        """Decode and compute a known-good image."""
         self.predictor.predict_batch([_known_good()])
 
     def _predict(self, batch: Sequence[LoadedImage], batch_size: int) -> dict[RowKey, Row]:

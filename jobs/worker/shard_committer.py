@@ -16,16 +16,9 @@ from jobs.rundir.shard_writing import commit_shard, encode_shard
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FinishedShard:
-    """The rows of a shard, and what its footer and receipt record.
+    """The rows of a shard, in manifest order, and what its footer and receipt record.
 
-    Attributes:
-        shard: the shard's number.
-        rows: in the order of the manifest.
-        num_rows: number of images and frames; a row of lost frames counts each frame.
-        seconds: time to compute the rows.
-        device: model of the device.
-        digest_class: ``exact`` or ``tolerance``.
-        changed_items: in a retry, the recovered items whose bytes differ from the planned ones.
+    ``num_rows`` counts each frame of a row of lost frames; ``changed_items`` is ``Receipt``'s.
     """
 
     shard: int
@@ -38,13 +31,7 @@ class FinishedShard:
 
 
 class ShardCommitter:
-    """Encodes and creates one shard file at a time, in a thread of its own.
-
-    Args:
-        run: directory of the run.
-        run_id: recorded in the footers.
-        attempt: number of the retry of quarantined items; None for the run's own shards.
-    """
+    """Encodes and creates one shard file at a time, in a thread of its own."""
 
     def __init__(self, run: RunDirectory, run_id: str, *, attempt: int | None = None) -> None:
         self._run = run
@@ -54,25 +41,20 @@ class ShardCommitter:
         self._pending: list[Future[Outcome]] = []
 
     def submit(self, finished: FinishedShard) -> list[Outcome]:
-        """Begin to write a shard, after earlier shards are written: at most one waits in memory.
+        """Begin to write a shard, and return the outcomes of the earlier ones.
 
-        Args:
-            finished: the shard.
-
-        Returns:
-            Outcomes of the earlier shards.
+        They are written first: at most one shard waits in memory.
         """
         outcomes = self.wait()
         self._pending.append(self._thread.submit(self._commit, finished))
         return outcomes
 
     def wait(self) -> list[Outcome]:
-        """Wait until all shards are written, and return their outcomes."""
+        """Wait until all shards are written; return their outcomes."""
         pending, self._pending = self._pending, []
         return [future.result() for future in pending]
 
     def close(self) -> None:
-        """Wait until all shards are written, and end the thread."""
         self._thread.shutdown()
 
     def _commit(self, finished: FinishedShard) -> Outcome:

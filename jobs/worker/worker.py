@@ -32,9 +32,6 @@ _TRIAL_NUMBER = -1  # no shard has this number
 class Worker:
     """Holds the model, and three shards at most: one is prefetched, one computed, one written.
 
-    Args:
-        settings: of the run.
-
     Raises:
         CheckpointError: the weights found here are not the run's.
         ConfigError: the device found here is not the run's.
@@ -68,10 +65,8 @@ class Worker:
     def process(self, shard: Shard, upcoming: Shard | None = None) -> list[Outcome]:
         """Compute a shard, while the one before it is written and the next one is prefetched.
 
-        Args:
-            shard: the shard.
-            upcoming: the shard that will most likely come next; None when that is not known, and
-                then ``shard`` is written before the call returns.
+        ``upcoming`` is the shard that will most likely come next. When it is None, ``shard`` is
+        written before the call returns.
 
         Returns:
             Outcomes of shards that were computed and not reported before. This shard may be
@@ -106,26 +101,18 @@ class Worker:
         return outcomes if upcoming is not None else [*outcomes, *self._committer.wait()]
 
     def finish(self) -> list[Outcome]:
-        """Wait until all computed shards are written, and return their outcomes."""
+        """Wait until all computed shards are written; return their outcomes."""
         return self._committer.wait()
 
     def warm_up(self) -> None:
-        """Decode and compute a known-good image.
-
-        Raises:
-            DeviceError: this process or its device does not work.
-        """
+        """Decode and compute a known-good image; a ``DeviceError`` is as in ``process``."""
         with process_failures():
             self._row_predictor.warm_up()
 
     def run_trial(self, item: ManifestItem) -> None:
-        """Compute one item alone, and write nothing.
+        """Compute one item alone, and write nothing; a ``DeviceError`` is as in ``process``.
 
-        Args:
-            item: the item. Errors of its storage or data are ignored: they kill no process.
-
-        Raises:
-            DeviceError: only a new process can go on.
+        Errors of its storage or data are ignored: they kill no process.
         """
         shard = Shard(_TRIAL_NUMBER, (item,))
         prefetched = self._prefetched(shard)
@@ -138,7 +125,6 @@ class Worker:
             prefetched.close()
 
     def close(self) -> None:
-        """Drop what was prefetched, and end all threads."""
         self._prefetcher.close()
         self._committer.close()
 

@@ -13,7 +13,7 @@ from jobs.cli.commands import COMMANDS, main
 from jobs.cli.options import option_name
 from jobs.settings.base import mark_of
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DETECT = (
     "INPUT --out --weights --image-root --score-threshold --precision --engine --batch-size "
     "--num-actors --threads-per-actor --shard-size --max-bad --retry-quarantined "
