@@ -53,13 +53,7 @@ def sigmoid_focal_loss(
 def box_loss(
     predicted: Float[Tensor, "P 4"], boxes: Float[Tensor, "P 4"], config: LossConfig
 ) -> Float[Tensor, " P"]:
-    """``-log IoU`` (with the authors' +1 smoothing) or ``1 - GIoU`` of each predicted box.
-
-    Args:
-        predicted: predicted boxes, xyxy.
-        boxes: ground-truth boxes, xyxy.
-        config: the choice of the loss.
-    """
+    """``-log IoU`` (with the authors' +1 smoothing) or ``1 - GIoU`` of each pair of xyxy boxes."""
     if config.box_loss == "giou":
         return 1 - iou_and_giou(predicted, boxes)[1]
     overlap = (

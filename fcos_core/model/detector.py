@@ -24,7 +24,7 @@ def check_categories(config: ModelConfig, categories: Sequence[Category]) -> Non
     """Check that there is one category per class.
 
     Raises:
-        ConfigError: the number of categories differs from the number of classes.
+        ConfigError: the numbers differ.
     """
     if len(categories) != config.num_classes:
         raise ConfigError(
@@ -74,9 +74,7 @@ class FCOS(nn.Module):
     ) -> Losses:
         """Forward pass, ground-truth encoding and the three losses.
 
-        Args:
-            images: normalised and padded.
-            ground_truths: one per image, in pixels of the padded input.
+        The images are normalised and padded; the ground truth is in pixels of the padded input.
         """
         outputs = self(images)
         return self.losses_of(images, outputs, self.targets_of(images, outputs, ground_truths))
@@ -87,7 +85,7 @@ class FCOS(nn.Module):
         outputs: HeadOutputs,
         ground_truths: Sequence[GroundTruth],
     ) -> Targets:
-        """The targets of each location of these outputs; see :meth:`losses`."""
+        """The targets of each location of these outputs."""
         return encode(ground_truths, self.grid(images, outputs), self.config.encoding)
 
     def losses_of(
@@ -97,14 +95,7 @@ class FCOS(nn.Module):
         targets: Targets,
         normalizers: Normalizers | None = None,
     ) -> Losses:
-        """The losses of outputs and targets already computed.
-
-        Args:
-            images: the batch, of which only the padded shape is used.
-            outputs: the result of :meth:`forward` for the batch.
-            targets: the result of :meth:`targets_of`.
-            normalizers: see :func:`fcos_core.losses.compute_losses`.
-        """
+        """The losses of outputs and targets already computed; ``images`` gives only the shape."""
         grid = self.grid(images, outputs)
         return compute_losses(
             outputs,

@@ -54,9 +54,6 @@ class TrainingBatch:
     def tensors(self, device: torch.device) -> tuple[Float[Tensor, "B 3 H W"], list[GroundTruth]]:
         """Resize, normalise and pad.
 
-        Args:
-            device: of the computation and the result.
-
         Returns:
             Pixels, channels last in memory, and boxes in pixels of the padded input.
         """

@@ -94,13 +94,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Undo :func:`optimizer_tensors`, bit for bit.
-
-    Args:
-        optimizer: a new optimiser of this model.
-        model: the model whose parameters are optimised.
-        tensors: the result of :func:`optimizer_tensors`.
-    """
+    """Undo :func:`optimizer_tensors` in a new optimiser of this model, bit for bit."""
     parameters = dict(model.named_parameters())
     for key, value in tensors.items():
         name, _, slot = key.rpartition("/")

@@ -41,7 +41,6 @@ class StepReport:
 
     @property
     def total(self) -> float:
-        """The sum that is minimised."""
         return self.classification + self.box + self.centerness
 
 
@@ -87,10 +86,7 @@ class Trainer:
         return self._average.model
 
     def step(self, batch: TrainingBatch) -> StepReport:
-        """Forward, backward and one update of the weights.
-
-        Args:
-            batch: this worker's share.
+        """Forward, backward and one update of the weights, on this worker's share of the batch.
 
         Returns:
             The losses before the update, over all workers.
@@ -131,11 +127,9 @@ class Trainer:
         }
 
     def load_state(self, state: Mapping[str, Tensor], *, num_done: int) -> None:
-        """Continue from another trainer's state.
+        """Continue from another trainer's state, after ``num_done`` steps.
 
-        Args:
-            state: of a trainer with the same model and configuration.
-            num_done: number of steps that trainer had done.
+        The model and configuration must be the same.
         """
         parts: dict[str, dict[str, Tensor]] = {"average": {}, "model": {}, "optimizer": {}}
         for key, value in state.items():

@@ -1,8 +1,8 @@
-"""The rankings that COCO's numbers are read off, laid out once to be counted under any weights.
+"""The rankings behind COCO's numbers, laid out once to be counted under any weights of the images.
 
-When every image counts as often as an integer weight says, precision behind a true positive is a
-quotient of two weighted counts, and what is counted does not depend on the weights. So all that can
-be sorted is sorted here, and cumulative sums are left to do.
+When every image counts as often as its integer weight, precision behind a true positive is a
+quotient of two weighted counts. The order of what is counted does not depend on the weights, so all
+sorting is done here, and each resample needs cumulative sums only.
 
 Each category, area range and IoU threshold has a ranking, of number ``(k * A + a) * T + t``. Lists
 go ranking by ranking, each by falling score. Letters: ``K A T`` categories, area ranges and IoU
@@ -39,9 +39,9 @@ class Rankings:
     """The true positives of every ranking, and the detections that count ahead of them.
 
     Args:
-        num_images: of the dataset.
-        num_categories: that are scored.
-        settings: that were matched under.
+        num_images: number of images of the dataset.
+        num_categories: number of scored categories.
+        settings: settings of the matching.
         counted: image of each detection whose own area is in the range; these lists are the same
             for all thresholds, so there is one for ``T`` rankings.
         counted_starts: where each of these lists begins.
@@ -82,11 +82,7 @@ def boxes_to_find(
 ) -> BoxesToFind:
     """Choose the boxes that COCO wants found: no crowds, of scored categories.
 
-    Args:
-        truth: ground truth of some images.
-        image_ids: of the whole dataset, rising.
-        category_ids: that are scored, rising.
-        settings: whose area ranges, ends included, the boxes are sorted by.
+    ``image_ids`` are those of the whole dataset, rising; ``category_ids`` rise too.
     """
     low, high = np.array(settings.area_ranges).T
     is_inside = (truth.areas[:, None] >= low) & (truth.areas[:, None] <= high)
@@ -97,11 +93,7 @@ def boxes_to_find(
 
 
 def joined(parts: Sequence[BoxesToFind]) -> BoxesToFind:
-    """Put the boxes of all blocks together.
-
-    Args:
-        parts: of disjoint sets of images, in any order; at least one.
-    """
+    """Join the boxes of blocks with disjoint sets of images; at least one."""
     return BoxesToFind(
         np.concatenate([part.image for part in parts]), np.concatenate([part.key for part in parts])
     )
@@ -113,10 +105,10 @@ def rank(
     """Lay out the rankings.
 
     Args:
-        matches: of each category, all images; looked at one at a time.
+        matches: of each category, all images; read one at a time.
         to_find: the boxes to find in these images.
         num_images: of the dataset; images without boxes and detections count too.
-        settings: that were matched under.
+        settings: settings of the matching.
     """
     num_ranges, num_thresholds = len(settings.area_ranges), len(settings.iou_thresholds)
     rankings = [

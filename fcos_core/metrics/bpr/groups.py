@@ -1,4 +1,4 @@
-"""Boxes by what makes them hard: area, side, aspect ratio, crowding and class.
+"""Groups of boxes by what makes them hard: area, side, aspect ratio, crowding and class.
 
 All in pixels of the original image, so that the groups are the same under every rule. Letters:
 ``G`` boxes, ``P`` pairs of boxes of one image.
@@ -18,19 +18,13 @@ from fcos_core.metrics.counting import count_up
 SIDE_EDGES_PX = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 ASPECT_EDGES = (1.5, 2.0, 3.0, 5.0, 8.0, 12.0)
 CROWDING_EDGES = (0.0, 0.25, 0.5, 0.75)
-# Pairs compared at a time: an image may hold very many boxes.
+# Pairs per step: an image may have very many boxes.
 _PAIRS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """One way to sort boxes into groups.
-
-    Args:
-        name: of what they are sorted by.
-        names: of the groups.
-        group: index of each box's group.
-    """
+    """One way to sort boxes into groups: the groups' names, and the index of each box's group."""
 
     name: str
     names: tuple[str, ...]
@@ -44,7 +38,7 @@ def groupings(
 
     Args:
         block: the boxes.
-        areas: COCO's ``area`` of each, in square pixels; that of the object where there is a mask.
+        areas: COCO's ``area`` of each, in square pixels; that of the mask where there is one.
         class_names: by class index.
 
     Returns:
@@ -70,11 +64,7 @@ def groupings(
 
 
 def crowding(block: BoxBlock) -> Float64[np.ndarray, " G"]:
-    """Largest IoU of each box with another box of its image.
-
-    Args:
-        block: the boxes.
-    """
+    """Largest IoU of each box with another box of its image."""
     begin = np.searchsorted(block.image_index, block.image_index)
     length = np.searchsorted(block.image_index, block.image_index, side="right") - begin
     ends = np.cumsum(length)

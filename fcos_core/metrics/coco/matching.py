@@ -1,9 +1,9 @@
 """Which detection finds which ground-truth box: COCO's greedy matching, all pairs at once.
 
-pycocotools walks through images, categories, area ranges, IoU thresholds, detections and boxes one
-by one. Here only pairs that overlap by the lowest threshold are looked at, and the r-th such
-detection of every image and category is matched in one step, for all thresholds and area ranges.
-Every comparison is pycocotools' own, in float64, so the outcome is the same bit for bit.
+pycocotools loops over images, categories, area ranges, IoU thresholds, detections and boxes. Here
+only pairs that overlap by the lowest threshold are compared, and the r-th such detection of every
+image and category is matched in one step, for all thresholds and area ranges. Every comparison is
+pycocotools' own, in float64, so the outcome is the same bit for bit.
 
 Letters: ``G`` ground-truth boxes, ``D`` detections that count, ``K`` categories, ``E`` pairs that
 overlap, ``H`` detections with such a pair, ``T`` IoU thresholds, ``A`` area ranges.
@@ -22,7 +22,7 @@ from fcos_core.metrics.coco.structures import DetectedBoxes, Settings, TrueBoxes
 from fcos_core.metrics.counting import count_up_in_parts, ranks_within, run_starts
 
 NOTHING = -1
-# Pairs of a detection and a box looked at together.
+# Pairs of a detection and a box per step: bounds the memory.
 _PAIRS_AT_ONCE = 1_000_000
 # pycocotools asks for no more than this, even where a threshold is 1.
 _LARGEST_THRESHOLD = 1 - 1e-10
@@ -30,20 +30,20 @@ _LARGEST_THRESHOLD = 1 - 1e-10
 
 @dataclass(frozen=True)
 class Matches:
-    """What outcome of the detections of some images, and how many boxes there were to find.
+    """The outcomes of the detections of some images, and the number of boxes to find.
 
-    Detections are sorted by category, image and falling score; only those within the largest
-    number of detections per image and category are there.
+    Detections are sorted by category, image and falling score; those beyond the largest number of
+    detections per image and category are left out.
 
     Args:
-        rows: of each detection in what was given.
+        rows: index of each detection in the input.
         category: index of its category.
         image: index of its image among all image ids.
-        rank: its place among the detections of its image and category, from 0.
-        scores: of each.
+        rank: its rank among the detections of its image and category, from 0.
+        scores: its score.
         is_outside: whether its own area is outside of each range.
         hits: detections that overlap a box by the lowest threshold: indices into ``rows``, rising.
-        found: row of the ground-truth box each of these finds, or ``NOTHING``.
+        found: row of the ground-truth box that each of these finds, or ``NOTHING``.
         is_ignored: whether each of these counts for nothing, having found a box that counts for
             nothing, or none while its own area is outside of the range.
         num_boxes: boxes to find.
@@ -63,7 +63,7 @@ class Matches:
 
 @dataclass(frozen=True)
 class _Sorted:
-    """Rows by category and image; the key tells both."""
+    """Rows sorted by ``key``, which is category index times number of images plus image index."""
 
     rows: Int64[np.ndarray, " N"]
     key: Int64[np.ndarray, " N"]
@@ -91,9 +91,9 @@ def match(
     Args:
         truth: ground truth of these images.
         detections: of these images, in the order that decides between equal scores.
-        category_ids: rising; what has another category is passed over.
+        category_ids: rising; rows of other categories are ignored.
         settings: thresholds and ranges.
-        image_ids: of the whole dataset, rising, these images among them; without it these alone.
+        image_ids: ids of the whole dataset, rising; by default those of these images.
     """
     if image_ids is None:
         image_ids = np.union1d(truth.image_ids, detections.image_ids)
@@ -143,7 +143,7 @@ def _sort(
     known_images: Int64[np.ndarray, " I"],
     category_ids: Int64[np.ndarray, " K"],
 ) -> _Sorted:
-    """Rows of known categories by category, image and order; in the given order among equals."""
+    """Rows of known categories by category, image and ``order``; the sort is stable."""
     if not len(category_ids):
         return _Sorted(np.zeros(0, np.int64), np.zeros(0, np.int64))
     category = np.minimum(np.searchsorted(category_ids, row_categories), len(category_ids) - 1)
@@ -166,7 +166,7 @@ def _overlapping(
     true_key: Int64[np.ndarray, " G"],
     settings: Settings,
 ) -> _Pairs:
-    """All pairs that overlap by the lowest threshold, a bounded number of pairs at a time."""
+    """All pairs that overlap by the lowest threshold."""
     first = np.searchsorted(true_key, key)
     count = np.searchsorted(true_key, key, side="right") - first
     least = min(*settings.iou_thresholds, _LARGEST_THRESHOLD)
@@ -192,7 +192,7 @@ def _find(
     is_ignored_box: Bool[np.ndarray, "G A"],
     settings: Settings,
 ) -> Int64[np.ndarray, "H T A"]:
-    """The box each detection finds: those of one rank in all images and categories at once."""
+    """The box each detection finds; detections of equal rank are matched together."""
     thresholds = np.minimum(settings.iou_thresholds, _LARGEST_THRESHOLD)
     shape = (len(thresholds), is_ignored_box.shape[1])
     found = np.full((len(hit_key), *shape), NOTHING, np.int64)
@@ -227,7 +227,7 @@ def _best_of_each(
     is_ignored_box: Bool[np.ndarray, "E A"],
     starts: Int64[np.ndarray, " H"],
 ) -> Int64[np.ndarray, "H T A"]:
-    """The pair each detection takes: of the boxes that count if any will do, else of the others.
+    """The pair each detection takes: a box that counts if any is possible, else an ignored one.
 
     The largest IoU, and of equal ones the last.
     """

@@ -17,7 +17,7 @@ SIZE_EDGES = (32.0**2, 96.0**2)
 """Areas between small, medium and large, in square pixels."""
 AREA_NAMES = ("all", *SIZE_NAMES)
 AP50_IOU = 0.5
-"""IoU from which a detection finds a box, wherever one threshold stands for all: AP50's."""
+"""IoU from which a detection finds a box, wherever only one threshold is used."""
 AP75_IOU = 0.75
 MAX_DETECTIONS = (1, 10, 100)
 
@@ -55,8 +55,8 @@ class Settings:
 
     Args:
         iou_thresholds: a detection finds a box from this overlap on.
-        recall_thresholds: where precision is read off.
-        area_ranges: of objects, in square pixels, ends included, by ``AREA_NAMES``.
+        recall_thresholds: recalls at which precision is computed.
+        area_ranges: areas of objects in square pixels, ends included, by ``AREA_NAMES``.
         max_detections: per image and category, rising.
     """
 

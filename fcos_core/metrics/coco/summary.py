@@ -8,15 +8,7 @@ from fcos_core.metrics.coco.structures import AP50_IOU, AP75_IOU, AREA_NAMES, ME
 
 
 def summarize(curves: Curves, settings: Settings) -> dict[str, float]:
-    """Average the curves.
-
-    Args:
-        curves: of any number of categories.
-        settings: that they were computed under.
-
-    Returns:
-        The numbers by ``METRIC_NAMES``, in 0..1, and -1 where nothing is defined.
-    """
+    """Average the curves: the numbers by ``METRIC_NAMES``, in 0..1, and -1 where undefined."""
     first, second, largest = range(len(settings.max_detections))
     precision, recall = curves.precision, curves.recall
     thresholds = np.array(settings.iou_thresholds)
@@ -36,10 +28,6 @@ def summarize(curves: Curves, settings: Settings) -> dict[str, float]:
 
 
 def mean_of_defined(values: Float64[np.ndarray, "..."]) -> float:
-    """The mean of what is defined, as pycocotools takes it; ``UNDEFINED`` where nothing is.
-
-    Args:
-        values: of curves.
-    """
+    """Mean of the defined values, as pycocotools computes it; ``UNDEFINED`` if there are none."""
     defined = values[values > UNDEFINED]
     return float(np.mean(defined)) if len(defined) else UNDEFINED

@@ -1,7 +1,7 @@
 """Overlaps of detections with boxes of the same image, whatever their categories.
 
-COCO's matching looks at one category at a time; errors and confusions lie between categories.
-Letters: ``G`` ground-truth boxes, ``B`` those asked about, ``D`` detections asked about, ``K``
+COCO's matching compares within one category at a time; errors and confusions lie between
+categories. Letters: ``G`` ground-truth boxes, ``B`` chosen ones, ``D`` chosen detections, ``K``
 categories, ``E`` pairs that overlap, ``N`` of anything.
 """
 
@@ -16,16 +16,16 @@ from fcos_core.metrics.counting import count_up_in_parts
 from fcos_core.metrics.explain.outcomes import ANY_SIZE
 
 UNKNOWN = -1
-# Pairs of a detection and a box looked at together.
+# Pairs of a detection and a box per step: bounds the memory.
 _PAIRS_AT_ONCE = 500_000
 
 
 @dataclass(frozen=True)
 class Overlaps:
-    """Pairs that overlap, by detection, then in the order the boxes were given in.
+    """Pairs that overlap, by detection, then in the order of the boxes.
 
     Args:
-        detection: index into the rows that were asked about.
+        detection: index into the chosen detections.
         box: row of the ground-truth box.
         iou: of the two.
     """
@@ -35,23 +35,14 @@ class Overlaps:
     iou: Float64[np.ndarray, " E"]
 
     def chosen(self, which: Bool[np.ndarray, " E"] | Int64[np.ndarray, " N"]) -> "Overlaps":
-        """Some of the pairs.
-
-        Args:
-            which: mask or indices.
-        """
+        """Some of the pairs, by mask or indices."""
         return Overlaps(self.detection[which], self.box[which], self.iou[which])
 
 
 def category_indices(
     row_categories: Int64[np.ndarray, " N"], category_ids: Int64[np.ndarray, " K"]
 ) -> Int64[np.ndarray, " N"]:
-    """Index of each row's category, ``UNKNOWN`` where it is not among those scored.
-
-    Args:
-        row_categories: category ids.
-        category_ids: rising.
-    """
+    """Index of each row's category in the rising ids, ``UNKNOWN`` for other categories."""
     if not len(category_ids):
         return np.full(len(row_categories), UNKNOWN)
     index = np.minimum(np.searchsorted(category_ids, row_categories), len(category_ids) - 1)
@@ -59,12 +50,7 @@ def category_indices(
 
 
 def is_ignored_box(truth: TrueBoxes, settings: Settings) -> Bool[np.ndarray, " G"]:
-    """Whether COCO does not ask for a box: crowds, and areas that are outside of the range.
-
-    Args:
-        truth: the boxes.
-        settings: whose first area range counts.
-    """
+    """Whether COCO ignores a box: crowds, and areas outside of the first area range."""
     low, high = settings.area_ranges[ANY_SIZE]
     return truth.is_crowd | (truth.areas < low) | (truth.areas > high)
 
@@ -76,16 +62,10 @@ def overlapping(
     box_rows: Int64[np.ndarray, " B"],
     least: float,
 ) -> Overlaps:
-    """Find the pairs of one image that overlap enough, a bounded number of pairs at a time.
+    """Find the pairs of one image that overlap by ``least`` (more than 0) or more.
 
-    Of a crowd, the overlap is the share of the detection that lies in it, as in COCO.
-
-    Args:
-        detections: of some images.
-        rows: of the detections to look at.
-        truth: ground truth of these images.
-        box_rows: of the boxes to look at.
-        least: smallest IoU, itself included; above 0.
+    The overlap with a crowd is the share of the detection that lies in it, as in COCO. ``rows`` and
+    ``box_rows`` choose detections and boxes.
     """
     by_image = box_rows[np.argsort(truth.image_ids[box_rows], kind="stable")]
     images = truth.image_ids[by_image]
