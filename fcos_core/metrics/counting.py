@@ -53,3 +53,15 @@ def ranks_within(keys: Int64[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
     starts = run_starts(keys)
     lengths = np.diff(np.append(starts, len(keys)))
     return np.arange(len(keys)) - np.repeat(starts, lengths)
+
+
+def by_key(keys: Int64[np.ndarray, " N"]) -> Iterator[Int64[np.ndarray, " _"]]:
+    """Group the elements by their keys 0, 1, ... up to the largest.
+
+    Yields:
+        Indices of the elements with each key, rising.
+    """
+    order = np.argsort(keys, kind="stable")
+    edges = np.arange(int(keys.max(initial=-1)) + 2)
+    for first, last in pairwise(np.searchsorted(keys[order], edges).tolist()):
+        yield order[first:last]

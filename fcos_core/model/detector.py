@@ -1,4 +1,4 @@
-"""The network, from a padded batch to raw outputs, losses or detections.
+"""The network, from a padded batch to raw outputs and losses.
 
 Letters: ``B`` images, ``L`` locations over all levels, ``H``, ``W`` padded input.
 """
@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fcos_core.config import ModelConfig, preset_config
-from fcos_core.decoding import DecodedBatch, decode
 from fcos_core.errors import ConfigError
 from fcos_core.locations import LocationGrid, location_grid
 from fcos_core.losses import Losses, Normalizers, compute_losses
@@ -104,21 +103,6 @@ class FCOS(nn.Module):
             self.config.loss,
             unit_px=self.distance_unit_px(grid),
             normalizers=normalizers,
-        )
-
-    def decode(
-        self, images: Float[Tensor, "B 3 H W"], outputs: HeadOutputs, sizes: Float[Tensor, "B 2"]
-    ) -> DecodedBatch:
-        """Detections of a batch, in pixels of the padded input.
-
-        Args:
-            images: the batch, of which only the padded shape is used.
-            outputs: the result of :meth:`forward` for the batch.
-            sizes: height and width of each image inside its padding.
-        """
-        grid = self.grid(images, outputs)
-        return decode(
-            outputs, grid, self.config.decoding, sizes=sizes, unit_px=self.distance_unit_px(grid)
         )
 
     def distance_unit_px(self, grid: LocationGrid) -> Float[Tensor, " L"]:

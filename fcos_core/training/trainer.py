@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fcos_core.errors import DataError
 from fcos_core.losses import Losses, Normalizers, loss_counts
 from fcos_core.model.detector import FCOS
-from fcos_core.predictor import AUTOCAST_DTYPES
+from fcos_core.predictor import autocast
 from fcos_core.training.average import MovingAverage
 from fcos_core.training.examples import TrainingBatch
 from fcos_core.training.freezing import freeze_stages
@@ -147,11 +147,7 @@ class Trainer:
     def _losses(self, batch: TrainingBatch) -> Losses:
         """Losses whose mean over the workers is the loss of the whole batch."""
         images, ground_truths = batch.tensors(self.device)
-        with torch.autocast(
-            self.device.type,
-            dtype=AUTOCAST_DTYPES.get(self.config.precision),
-            enabled=self.config.precision in AUTOCAST_DTYPES,
-        ):
+        with autocast(self.device, self.config.precision):
             outputs = self._network(images)
         targets = self.model.targets_of(images, outputs, ground_truths)
         counts = self.group.sum(loss_counts(targets))

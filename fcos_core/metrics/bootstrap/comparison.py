@@ -24,11 +24,12 @@ from fcos_core.metrics.bootstrap.intervals import (
     CONFIDENCE,
     Intervals,
     bias_of,
+    named_values,
     percentile_intervals,
     undefined_as_nan,
 )
 from fcos_core.metrics.bootstrap.ranking import BoxesToFind
-from fcos_core.metrics.coco import METRIC_NAMES, CategoryMatches, Settings
+from fcos_core.metrics.coco import CategoryMatches, Settings
 from fcos_core.metrics.explain.outcomes import outcomes
 
 NUM_CHANGED = 20
@@ -160,12 +161,10 @@ def describe(
         {name: None if isnan(value) else value for name, value in zip(names, row, strict=True)}
         for row in np.stack(columns, axis=1).tolist()
     ]
-    first = len(METRIC_NAMES)
     return {
         "confidence": confidence,
         "resamples": resamples,
-        "overall": dict(zip(METRIC_NAMES, rows[:first], strict=True)),
-        "per_category": dict(zip(category_ids, rows[first:], strict=True)),
+        **named_values(rows, category_ids),
     }
 
 

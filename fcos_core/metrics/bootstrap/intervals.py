@@ -107,10 +107,19 @@ def describe(
             strict=True,
         )
     ]
-    first = len(METRIC_NAMES)
     return {
         "confidence": confidence,
         "resamples": len(resampled),
+        **named_values(rows, category_ids),
+    }
+
+
+def named_values(
+    rows: Sequence[dict[str, Any]], category_ids: Sequence[int]
+) -> dict[str, dict[Any, dict[str, Any]]]:
+    """Split rows of all values: ``overall`` by ``METRIC_NAMES``, ``per_category`` AP by id."""
+    first = len(METRIC_NAMES)
+    return {
         "overall": dict(zip(METRIC_NAMES, rows[:first], strict=True)),
         "per_category": dict(zip(category_ids, rows[first:], strict=True)),
     }

@@ -19,6 +19,7 @@ from jaxtyping import Int64
 
 from fcos_core.metrics.coco import CategoryMatches, Settings, TrueBoxes
 from fcos_core.metrics.coco.ordering import rank_by_score
+from fcos_core.metrics.coco.structures import UNKNOWN, category_indices
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,13 @@ def boxes_to_find(
 
     ``image_ids`` are those of the whole dataset, rising; ``category_ids`` rise too.
     """
-    low, high = np.array(settings.area_ranges).T
-    is_inside = (truth.areas[:, None] >= low) & (truth.areas[:, None] <= high)
-    is_to_find = ~truth.is_crowd & np.isin(truth.category_ids, category_ids)
-    box, area = np.nonzero(is_inside & is_to_find[:, None])
-    category = np.searchsorted(category_ids, truth.category_ids[box])
-    return BoxesToFind(np.searchsorted(image_ids, truth.image_ids[box]), category * len(low) + area)
+    category = category_indices(truth.category_ids, category_ids)
+    is_to_find = ~truth.is_crowd & (category != UNKNOWN)
+    box, area = np.nonzero(~settings.is_outside(truth.areas) & is_to_find[:, None])
+    return BoxesToFind(
+        image=np.searchsorted(image_ids, truth.image_ids[box]),
+        key=category[box] * len(settings.area_ranges) + area,
+    )
 
 
 def joined(parts: Sequence[BoxesToFind]) -> BoxesToFind:

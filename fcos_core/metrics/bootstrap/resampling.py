@@ -19,8 +19,6 @@ from fcos_core.metrics.bootstrap.ranking import Rankings
 from fcos_core.metrics.coco import METRIC_NAMES, Curves, summarize
 from fcos_core.metrics.coco.accumulation import UNDEFINED
 
-NUM_RESAMPLES = 200
-
 
 def image_weights(num_images: int, seed: int, index: int) -> Int64[np.ndarray, " I"]:
     """Draw one resample: how often each image occurs in it; a function of the arguments alone.

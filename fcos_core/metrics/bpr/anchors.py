@@ -25,7 +25,7 @@ from fcos_core.metrics.bpr.structures import (
     joined,
     parts_of,
 )
-from fcos_core.metrics.counting import count_up
+from fcos_core.metrics.counting import count_up, run_starts
 
 # Rounding moves an overlap by far less than this; near ties are compared exactly.
 _NEARLY = 1 - 1e-9
@@ -233,10 +233,7 @@ class _AnchorMatching:
     def _own_best(self, matches: _Matches) -> _Matches:
         """The pair of each anchor with the box that it overlaps most, the first of equals."""
         order = np.lexsort((matches.box, -matches.iou, matches.anchor))
-        anchors = matches.anchor[order]
-        is_first = np.ones(len(order), np.bool_)
-        is_first[1:] = anchors[1:] != anchors[:-1]
-        return matches.only(order[is_first])
+        return matches.only(order[run_starts(matches.anchor[order])])
 
     def _outcomes(self, eligible: _Matches, matched: _Matches) -> Outcomes:
         num_candidates, num_kept = self._per_level(eligible), self._per_level(matched)

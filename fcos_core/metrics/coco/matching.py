@@ -12,14 +12,19 @@ Source: ``cocoeval.py`` of pycocotools 2.0.11.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from fcos_core.metrics.coco.overlap import Sides, intersecting
-from fcos_core.metrics.coco.structures import DetectedBoxes, Settings, TrueBoxes
-from fcos_core.metrics.counting import count_up_in_parts, ranks_within, run_starts
+from fcos_core.metrics.coco.overlap import Overlaps, Sides, intersecting
+from fcos_core.metrics.coco.structures import (
+    UNKNOWN,
+    DetectedBoxes,
+    Settings,
+    TrueBoxes,
+    category_indices,
+)
+from fcos_core.metrics.counting import by_key, count_up_in_parts, ranks_within, run_starts
 
 NOTHING = -1
 # Pairs of a detection and a box per step: bounds the memory.
@@ -69,15 +74,6 @@ class _Sorted:
     key: Int64[np.ndarray, " N"]
 
 
-@dataclass(frozen=True)
-class _Pairs:
-    """Overlapping pairs of one image and category each, by detection, then in the boxes' order."""
-
-    detection: Int64[np.ndarray, " E"]
-    box: Int64[np.ndarray, " E"]
-    iou: Float64[np.ndarray, " E"]
-
-
 def match(
     truth: TrueBoxes,
     detections: DetectedBoxes,
@@ -112,9 +108,9 @@ def match(
 
     is_crowd = truth.is_crowd[true.rows]
     # pycocotools ignores a box that is a crowd, or whose area is outside of the range.
-    is_ignored_box = is_crowd[:, None] | _is_outside(truth.areas[true.rows], settings)
+    is_ignored_box = is_crowd[:, None] | settings.is_outside(truth.areas[true.rows])
     boxes = detections.boxes[own.rows]
-    is_outside = _is_outside(boxes[:, 2] * boxes[:, 3], settings)
+    is_outside = settings.is_outside(boxes[:, 2] * boxes[:, 3])
 
     pairs = _overlapping(boxes, own.key, truth.boxes[true.rows], is_crowd, true.key, settings)
     hits = pairs.detection[run_starts(pairs.detection)]
@@ -144,18 +140,11 @@ def _sort(
     category_ids: Int64[np.ndarray, " K"],
 ) -> _Sorted:
     """Rows of known categories by category, image and ``order``; the sort is stable."""
-    if not len(category_ids):
-        return _Sorted(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    category = np.minimum(np.searchsorted(category_ids, row_categories), len(category_ids) - 1)
-    rows = np.flatnonzero(category_ids[category] == row_categories)
+    category = category_indices(row_categories, category_ids)
+    rows = np.flatnonzero(category != UNKNOWN)
     key = category[rows] * len(known_images) + np.searchsorted(known_images, image_ids[rows])
     by_key = np.lexsort((order[rows], key))
     return _Sorted(rows[by_key], key[by_key])
-
-
-def _is_outside(areas: Float64[np.ndarray, " N"], settings: Settings) -> Bool[np.ndarray, "N A"]:
-    low, high = np.array(settings.area_ranges).T
-    return (areas[:, None] < low) | (areas[:, None] > high)
 
 
 def _overlapping(
@@ -165,28 +154,24 @@ def _overlapping(
     is_crowd: Bool[np.ndarray, " G"],
     true_key: Int64[np.ndarray, " G"],
     settings: Settings,
-) -> _Pairs:
+) -> Overlaps:
     """All pairs that overlap by the lowest threshold."""
     first = np.searchsorted(true_key, key)
     count = np.searchsorted(true_key, key, side="right") - first
     least = min(*settings.iou_thresholds, _LARGEST_THRESHOLD)
     found, true = Sides.of(boxes), Sides.of(true_boxes)
-    parts = [_Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    parts: list[Overlaps] = []
     for detection, box in count_up_in_parts(first, count, _PAIRS_AT_ONCE):
         which, intersecting_iou = intersecting(found, true, is_crowd, detection, box)
         iou = np.zeros(len(detection))
         iou[which] = intersecting_iou
         kept = np.flatnonzero(iou >= least)
-        parts.append(_Pairs(detection[kept], box[kept], iou[kept]))
-    return _Pairs(
-        np.concatenate([part.detection for part in parts]),
-        np.concatenate([part.box for part in parts]),
-        np.concatenate([part.iou for part in parts]),
-    )
+        parts.append(Overlaps(detection[kept], box[kept], iou[kept]))
+    return Overlaps.joined(parts)
 
 
 def _find(
-    pairs: _Pairs,
+    pairs: Overlaps,
     hit_key: Int64[np.ndarray, " H"],
     is_crowd: Bool[np.ndarray, " G"],
     is_ignored_box: Bool[np.ndarray, "G A"],
@@ -200,11 +185,7 @@ def _find(
     starts = run_starts(pairs.detection)
     hit = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(pairs.detection))))
     turn = ranks_within(hit_key)[hit]
-    by_turn = np.argsort(turn, kind="stable")
-    num_turns = int(turn.max(initial=-1)) + 1
-    bounds = np.searchsorted(turn[by_turn], np.arange(num_turns + 1)).tolist()
-    for first, last in pairwise(bounds):
-        chosen = by_turn[first:last]
+    for chosen in by_key(turn):
         box, own_hit = pairs.box[chosen], hit[chosen]
         best = _best_of_each(
             pairs.iou[chosen],

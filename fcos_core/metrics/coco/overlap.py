@@ -1,10 +1,11 @@
 """Overlaps of boxes, with the arithmetic of pycocotools, bit for bit.
 
-Letters: ``N`` boxes, ``G`` ground-truth boxes, ``P`` pairs, ``E`` pairs that intersect.
+Letters: ``N`` boxes, ``G`` ground-truth boxes, ``P`` pairs, ``E`` pairs that overlap.
 
 Source: ``bbIou`` in ``maskApi.c`` of pycocotools 2.0.11.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +27,32 @@ class Sides:
         """Sides of boxes given as ``x, y, width, height``."""
         x, y, width, height = np.ascontiguousarray(boxes.T)
         return cls(x, y, width + x, height + y, width * height)
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Pairs of a detection and a box that overlap, by detection, then in the order of the boxes.
+
+    ``detection`` and ``box`` are indices into those that were compared.
+    """
+
+    detection: Int64[np.ndarray, " E"]
+    box: Int64[np.ndarray, " E"]
+    iou: Float64[np.ndarray, " E"]
+
+    def chosen(self, which: Bool[np.ndarray, " E"] | Int64[np.ndarray, " _"]) -> "Overlaps":
+        """Some of the pairs, by mask or indices."""
+        return Overlaps(self.detection[which], self.box[which], self.iou[which])
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Overlaps]") -> "Overlaps":
+        """The pairs of all parts; there may be none."""
+        parts = [cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)), *parts]
+        return cls(
+            np.concatenate([part.detection for part in parts]),
+            np.concatenate([part.box for part in parts]),
+            np.concatenate([part.iou for part in parts]),
+        )
 
 
 def intersecting(

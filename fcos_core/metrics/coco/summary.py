@@ -1,7 +1,7 @@
 """COCO's twelve numbers from its curves, with pycocotools' own means."""
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from fcos_core.metrics.coco.accumulation import UNDEFINED, Curves
 from fcos_core.metrics.coco.structures import AP50_IOU, AP75_IOU, AREA_NAMES, METRIC_NAMES, Settings
@@ -31,3 +31,10 @@ def mean_of_defined(values: Float64[np.ndarray, "..."]) -> float:
     """Mean of the defined values, as pycocotools computes it; ``UNDEFINED`` if there are none."""
     defined = values[values > UNDEFINED]
     return float(np.mean(defined)) if len(defined) else UNDEFINED
+
+
+def shares(
+    parts: Float64[np.ndarray, " N"] | Int64[np.ndarray, " N"], wholes: Int64[np.ndarray, " N"]
+) -> Float64[np.ndarray, " N"]:
+    """Parts divided by wholes; ``UNDEFINED`` where the whole is 0."""
+    return np.divide(parts, wholes, out=np.full(len(parts), UNDEFINED), where=wholes > 0)

@@ -16,10 +16,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 
 from fcos_core.metrics.coco import AP50_IOU, Matches, Settings
-from fcos_core.metrics.coco.accumulation import UNDEFINED
+from fcos_core.metrics.coco.summary import shares
 from fcos_core.metrics.explain.outcomes import outcomes
 
 NUM_BINS = 20
@@ -105,7 +105,7 @@ class _Bins:
             "mean_score": float(self.score_units.sum()) * _SCORE_UNIT / total if total else -1.0,
             "precision": int(self.num_true.sum()) / total if total else -1.0,
             "ece": float(gap.sum()) / total if total else -1.0,
-            "mce": float(_per(gap, self.num_detections).max()),
+            "mce": float(shares(gap, self.num_detections).max()),
         }
 
     def rows(self) -> list[dict[str, Any]]:
@@ -113,8 +113,8 @@ class _Bins:
             pairwise(_EDGES.tolist()),
             self.num_detections.tolist(),
             self.num_true.tolist(),
-            _per(self.score_units * _SCORE_UNIT, self.num_detections).tolist(),
-            _per(self.num_true.astype(np.float64), self.num_detections).tolist(),
+            shares(self.score_units * _SCORE_UNIT, self.num_detections).tolist(),
+            shares(self.num_true, self.num_detections).tolist(),
         )
         return [
             {
@@ -127,9 +127,3 @@ class _Bins:
             }
             for (low, high), detections, true, mean_score, precision in zip(*columns, strict=True)
         ]
-
-
-def _per(
-    sums: Float64[np.ndarray, " S"], counts: Int64[np.ndarray, " S"]
-) -> Float64[np.ndarray, " S"]:
-    return np.divide(sums, counts, out=np.full(len(sums), UNDEFINED), where=counts > 0)

@@ -15,22 +15,17 @@ Letters: ``D`` detections, ``K`` categories, ``C`` cells of the matrix, ``E`` pa
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
 from fcos_core.metrics.coco import AP50_IOU, NOTHING, DetectedBoxes, Matches, Settings, TrueBoxes
-from fcos_core.metrics.counting import ranks_within, run_starts
+from fcos_core.metrics.coco.overlap import Overlaps
+from fcos_core.metrics.coco.structures import UNKNOWN, category_indices
+from fcos_core.metrics.counting import by_key, ranks_within, run_starts
 from fcos_core.metrics.explain.outcomes import ANY_SIZE
-from fcos_core.metrics.explain.overlaps import (
-    UNKNOWN,
-    Overlaps,
-    category_indices,
-    is_ignored_box,
-    overlapping,
-)
+from fcos_core.metrics.explain.overlaps import is_ignored_box, overlapping
 
 LEAST_SCORE = 0.5
 _NUM_TOP = 20
@@ -64,12 +59,12 @@ class Confusion:
             self.num_ignored + other.num_ignored,
         )
 
-    def describe(self, category_ids: Sequence[int], num_top: int = _NUM_TOP) -> dict[str, Any]:
-        """Describe totals and the ``num_top`` most common confusions, of equal ones by index."""
+    def describe(self, category_ids: Sequence[int]) -> dict[str, Any]:
+        """Describe totals and the most common confusions, of equal ones by index, for JSON."""
         parts = self._parts()
         boxes = _sums(self.true, self.count, len(category_ids))
         is_confused = np.flatnonzero(parts["confused"])
-        top = is_confused[np.argsort(-self.count[is_confused], kind="stable")][:num_top]
+        top = is_confused[np.argsort(-self.count[is_confused], kind="stable")][:_NUM_TOP]
         per_true = {
             name: _sums(self.true[part], self.count[part], len(category_ids)).tolist()
             for name, part in parts.items()
@@ -189,11 +184,8 @@ def _take(
     starts = run_starts(pairs.detection)
     lengths = np.diff(np.append(starts, len(pairs.detection)))
     turn = np.repeat(ranks_within(image[pairs.detection[starts]]), lengths)
-    by_turn = np.argsort(turn, kind="stable")
-    num_turns = int(turn.max(initial=-1)) + 1
-    for first, last in pairwise(np.searchsorted(turn[by_turn], np.arange(num_turns + 1)).tolist()):
-        free = by_turn[first:last]
-        free = free[is_free[pairs.box[free]]]
+    for pair in by_key(turn):
+        free = pair[is_free[pairs.box[pair]]]
         taking = free[run_starts(pairs.detection[free])]
         taken[pairs.detection[taking]] = pairs.box[taking]
         is_free[pairs.box[taking]] = False

@@ -38,15 +38,11 @@ from fcos_core.metrics.coco import (
     Settings,
     TrueBoxes,
 )
+from fcos_core.metrics.coco.overlap import Overlaps
+from fcos_core.metrics.coco.structures import UNKNOWN, category_indices
 from fcos_core.metrics.counting import run_starts
 from fcos_core.metrics.explain.outcomes import ANY_SIZE, Outcomes, outcomes
-from fcos_core.metrics.explain.overlaps import (
-    UNKNOWN,
-    Overlaps,
-    category_indices,
-    is_ignored_box,
-    overlapping,
-)
+from fcos_core.metrics.explain.overlaps import is_ignored_box, overlapping
 
 BACKGROUND_IOU = 0.1
 

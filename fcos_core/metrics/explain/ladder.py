@@ -38,12 +38,10 @@ from fcos_core.metrics.coco import (
     Settings,
     TrueBoxes,
 )
-from fcos_core.metrics.coco.overlap import Sides, intersecting
-from fcos_core.metrics.counting import count_up_in_parts, ranks_within
-from fcos_core.metrics.explain.overlaps import is_ignored_box
+from fcos_core.metrics.coco.structures import UNKNOWN, category_indices
+from fcos_core.metrics.counting import ranks_within
+from fcos_core.metrics.explain.overlaps import is_ignored_box, overlapping
 
-# Pairs of a detection and a box per step: bounds the memory.
-_PAIRS_AT_ONCE = 1_000_000
 _NO_PLACE = np.iinfo(np.int64).max
 
 
@@ -87,18 +85,19 @@ def ladder_boxes(
         settings: its IoU thresholds include 0.5; its area ranges are all, small, medium, large.
         is_assignable: per row of ``truth``; values of crowds do not matter.
     """
-    is_known = np.isin(truth.category_ids, category_ids)
-    to_find = np.flatnonzero(is_known & ~is_ignored_box(truth, settings))
+    category = category_indices(truth.category_ids, category_ids)
+    to_find = np.flatnonzero((category != UNKNOWN) & ~is_ignored_box(truth, settings))
     detection = _detection_of_each(matches, len(truth), settings)[to_find]
     # A box with an area on an edge is in both of COCO's ranges; here it is in the upper one.
     edges = np.array([low for low, _ in settings.area_ranges[2:]])
     # NOTHING is -1 and picks what is appended.
     places = np.append(_places_in_image(detections)[matches.rows], _NO_PLACE)
+    pairs = overlapping(detections, np.arange(len(detections)), truth, to_find, AP50_IOU)
     return LadderBoxes(
-        category=np.searchsorted(category_ids, truth.category_ids[to_find]),
+        category=category[to_find],
         area=np.searchsorted(edges, truth.areas[to_find], side="right"),
         is_assignable=None if is_assignable is None else is_assignable[to_find],
-        is_found=_is_overlapped(truth, detections)[to_find],
+        is_found=np.isin(to_find, pairs.box),
         score=np.append(matches.scores, -np.inf)[detection],
         place=places[detection],
     )
@@ -227,17 +226,3 @@ def _places_in_image(detections: DetectedBoxes) -> Int64[np.ndarray, " D"]:
     places = np.empty(len(detections), np.int64)
     places[order] = ranks_within(detections.image_ids[order])
     return places
-
-
-def _is_overlapped(truth: TrueBoxes, detections: DetectedBoxes) -> Bool[np.ndarray, " G"]:
-    """Whether a detection of any class overlaps each box."""
-    order = np.argsort(detections.image_ids, kind="stable")
-    image_ids, boxes = detections.image_ids[order], detections.boxes[order]
-    first = np.searchsorted(image_ids, truth.image_ids)
-    count = np.searchsorted(image_ids, truth.image_ids, side="right") - first
-    found, true = Sides.of(boxes), Sides.of(truth.boxes)
-    is_overlapped = np.zeros(len(truth), np.bool_)
-    for box, detection in count_up_in_parts(first, count, _PAIRS_AT_ONCE):
-        which, iou = intersecting(found, true, truth.is_crowd, detection, box)
-        is_overlapped[box[which[iou >= AP50_IOU]]] = True
-    return is_overlapped

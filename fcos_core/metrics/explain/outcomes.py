@@ -25,11 +25,9 @@ class Outcomes:
     is_ignored: Bool[np.ndarray, " D"]
 
 
-def outcomes(
-    matches: Matches | CategoryMatches, settings: Settings, iou: float = AP50_IOU
-) -> Outcomes:
-    """The outcomes of a block's or one category's detections; ``iou`` is one of the thresholds."""
-    t = settings.iou_thresholds.index(iou)
+def outcomes(matches: Matches | CategoryMatches, settings: Settings) -> Outcomes:
+    """The outcomes of a block's or one category's detections at IoU 0.5."""
+    t = settings.iou_thresholds.index(AP50_IOU)
     finds = (
         matches.found[:, t, ANY_SIZE] != NOTHING
         if isinstance(matches, Matches)

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from fcos_core.metrics.coco import AP50_IOU, CategoryMatches, Settings
-from fcos_core.metrics.coco.accumulation import UNDEFINED
+from fcos_core.metrics.coco.summary import shares
 from fcos_core.metrics.explain.outcomes import ANY_SIZE, outcomes
 
 # Where curves are drawn; the best threshold is looked for among all scores.
@@ -141,13 +141,7 @@ def _left(part: ScoreSteps, thresholds: Float64[np.ndarray, " Q"]) -> _Left:
     true = np.append(0, np.cumsum(part.num_true))[num_scores]
     boxes = np.full_like(kept, part.num_boxes)
     return _Left(
-        precision=_ratio(true, kept),
-        recall=_ratio(true, boxes),
-        f1=_ratio(2 * true, (kept + boxes) * (boxes > 0)),
+        precision=shares(true, kept),
+        recall=shares(true, boxes),
+        f1=shares(2 * true, (kept + boxes) * (boxes > 0)),
     )
-
-
-def _ratio(
-    part: Int64[np.ndarray, " Q"], whole: Int64[np.ndarray, " Q"]
-) -> Float64[np.ndarray, " Q"]:
-    return np.divide(part, whole, out=np.full(len(part), UNDEFINED), where=whole > 0)
