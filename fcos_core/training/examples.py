@@ -17,13 +17,7 @@ from fcos_core.structures import GroundTruth
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """One image and its boxes.
-
-    Args:
-        image: upright RGB uint8, height x width x 3.
-        ground_truth: boxes in pixels of the image.
-        place: name of the image in messages.
-    """
+    """One image and its boxes, in pixels of the image; ``place`` names the image in messages."""
 
     image: Uint8Image
     ground_truth: GroundTruth

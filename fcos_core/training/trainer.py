@@ -48,13 +48,7 @@ class Trainer:
     """Updates a model's weights, one batch at a time.
 
     Each worker has a trainer: up to rounding, ``n`` workers with a batch of ``b`` each do the same
-    as one worker with a batch of ``n * b``.
-
-    Args:
-        model: put into training mode on the device.
-        config: optimiser, schedule and precision.
-        device: of this worker.
-        group: the workers that train the same model; by default this one alone.
+    as one worker with a batch of ``n * b``. The model is put into training mode on the device.
     """
 
     def __init__(

@@ -101,14 +101,10 @@ def count_errors(
     *,
     score_threshold: float,
 ) -> ImageErrors:
-    """Count the errors of a run on every image.
+    """Count the errors of a run on every image, among detections with ``score_threshold`` or more.
 
-    Args:
-        matches: of each category, all images; read one at a time.
-        to_find: the boxes to find in these images.
-        num_images: number of images of the dataset.
-        settings: settings of the matching; its IoU thresholds hold 0.5.
-        score_threshold: detections with this score or more count; each run may have its own.
+    The IoU thresholds of ``settings`` include 0.5; the matches of the categories are read one at a
+    time.
     """
     is_any_area = to_find.key % len(settings.area_ranges) == 0
     found, false = np.zeros((2, num_images), np.int64)

@@ -26,9 +26,8 @@ from fcos_core.metrics.coco.structures import UNKNOWN, category_indices
 class BoxesToFind:
     """Boxes to find, one entry for each area range that a box is in.
 
-    Args:
-        image: index of the box's image in the dataset.
-        key: index of its category times the number of area ranges, plus that of the range.
+    ``image`` is the index of the box's image; ``key`` is the index of its category times the number
+    of area ranges, plus that of the range.
     """
 
     image: Int64[np.ndarray, " B"]
@@ -104,13 +103,9 @@ def joined(parts: Sequence[BoxesToFind]) -> BoxesToFind:
 def rank(
     matches: Iterable[CategoryMatches], to_find: BoxesToFind, num_images: int, settings: Settings
 ) -> Rankings:
-    """Lay out the rankings.
+    """Lay out the rankings of all categories, whose matches are read one at a time.
 
-    Args:
-        matches: of each category, all images; read one at a time.
-        to_find: the boxes to find in these images.
-        num_images: of the dataset; images without boxes and detections count too.
-        settings: settings of the matching.
+    ``num_images`` counts images without boxes and detections too.
     """
     num_ranges, num_thresholds = len(settings.area_ranges), len(settings.iou_thresholds)
     rankings = [

@@ -91,7 +91,7 @@ def _best_precision(
 ) -> Float64[np.ndarray, "L R"]:
     """The best precision of each ranking at each recall or beyond; 0 where it is not reached.
 
-    A detection that occurs several times is looked at behind its last copy only: between copies
+    A detection that occurs several times counts behind its last copy only: between copies
     precision rises, and where recall is reached by an earlier copy, the best is behind the last.
     """
     starts = rankings.true_starts

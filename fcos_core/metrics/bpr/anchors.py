@@ -73,8 +73,6 @@ def measure_anchors(block: BoxBlock, rule: AnchorRule) -> Outcomes:
 
 @dataclass(frozen=True)
 class _Matches:
-    """Pairs of a box and an anchor."""
-
     box: Int64[np.ndarray, " N"]
     shape: Int64[np.ndarray, " N"]
     column: Int64[np.ndarray, " N"]
@@ -93,8 +91,6 @@ class _Matches:
 
 
 class _AnchorMatching:
-    """Some images, their boxes and their anchors."""
-
     def __init__(self, block: BoxBlock, rule: AnchorRule, shapes: AnchorShapes) -> None:
         self.rule = rule
         self.shapes = shapes

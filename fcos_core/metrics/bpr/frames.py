@@ -32,13 +32,9 @@ def boxes_in_frame(
     image_sizes: Int64[np.ndarray, "I 2"],
     rule: FrameRule,
 ) -> Float[np.ndarray, "G 4"]:
-    """Corners in pixels of the padded input, in the rule's precision.
+    """Corners (xyxy) in pixels of the padded input, in the rule's precision.
 
-    Args:
-        boxes: COCO's x, y, width, height in pixels of the image.
-        image_index: index of each box's image.
-        image_sizes: height and width of the images.
-        rule: which pixels belong to a box, and how images are resized.
+    ``boxes`` are COCO's x, y, width, height in pixels of the image.
     """
     dtype = np.dtype(rule.precision)
     resized = frames_of(image_sizes, rule).resized

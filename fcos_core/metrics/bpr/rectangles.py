@@ -107,11 +107,7 @@ def list_cells(
 ) -> tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, " N"]]:
     """List every cell of every rectangle without its hole.
 
-    Args:
-        columns: of the rectangles.
-        rows: of the rectangles.
-        first_cell: number of the level's first cell.
-        row_length: cells in a row of the level.
+    ``first_cell`` is the number of each level's first cell, ``row_length`` the cells in its rows.
 
     Returns:
         Numbers of the cells, and the pair of each; no cell twice for one pair.

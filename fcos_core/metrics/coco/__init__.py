@@ -106,13 +106,7 @@ def evaluate_boxes(
 def metrics_of(
     matches: Iterable[CategoryMatches], category_ids: Sequence[int], settings: Settings
 ) -> CocoMetrics:
-    """Turn the matches of all images into numbers.
-
-    Args:
-        matches: of each category, read one at a time.
-        category_ids: ids of these categories, rising.
-        settings: settings of the matching.
-    """
+    """Turn the matches of all images into numbers; categories by rising id, read one at a time."""
     curves = accumulate(matches, len(category_ids), settings)
     return CocoMetrics(
         overall=summarize(curves, settings),

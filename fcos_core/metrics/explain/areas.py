@@ -21,11 +21,7 @@ def describe(
 ) -> list[dict[str, Any]]:
     """Describe them for JSON, in 0..1, and -1 without boxes to find.
 
-    Args:
-        curves: of all categories.
-        num_boxes: to find, per category and area range; an area on an edge is in both ranges.
-        category_ids: of the curves.
-        settings: settings of the matching, with COCO's four area ranges.
+    ``settings`` has COCO's four area ranges; an area on an edge is in both ranges.
 
     Returns:
         Four rows over all categories, whose ``category_id`` is None, then four of each; AR as AR100

@@ -147,10 +147,7 @@ def of_category(
 ) -> CategoryErrors:
     """Join the errors of one category, as ``coco.of_category`` joins its matches.
 
-    Args:
-        errors: of blocks with disjoint sets of images, in any order; at least one.
-        matches: of the same blocks.
-        category: index of the category.
+    The blocks have disjoint sets of images, in any order; at least one.
     """
     parts = [slice(*block.bounds[category : category + 2].tolist()) for block in matches]
     images = [block.image[part] for block, part in zip(matches, parts, strict=True)]

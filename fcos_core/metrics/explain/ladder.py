@@ -79,8 +79,8 @@ def ladder_boxes(
 
     Args:
         truth: ground truth of these images.
-        detections: of these images, all that the run kept.
-        matches: of both, under the same categories and settings.
+        detections: all detections that the run kept in these images.
+        matches: matches of both, with the same categories and settings.
         category_ids: ids of the scored categories, rising.
         settings: its IoU thresholds include 0.5; its area ranges are all, small, medium, large.
         is_assignable: per row of ``truth``; values of crowds do not matter.
@@ -133,11 +133,8 @@ def count_steps(
 ) -> LadderCounts:
     """Count the boxes of some images on every step.
 
-    Args:
-        ladder: the boxes to find.
-        num_categories: number of scored categories.
-        score_threshold: of the step ``over_threshold``; an equal score is enough.
-        limit: detections per image, over all classes, of the last step.
+    A score equal to the threshold is over it; ``limit`` is the number of detections per image, over
+    all classes, of the last step.
     """
     claims = {
         "ground_truth": np.ones(len(ladder.category), np.bool_),
@@ -165,11 +162,8 @@ def describe(
 ) -> dict[str, Any]:
     """Describe the counts of the whole dataset for JSON.
 
-    Args:
-        counts: of all blocks.
-        class_names: of the categories, in their order.
-        averages: numbers after the last step, such as AR100 and AP, passed through: no counts of
-            boxes, but means over categories and IoU thresholds that no score threshold enters.
+    ``averages`` are numbers after the last step, such as AR100 and AP, passed through: no counts of
+    boxes, but means over categories and IoU thresholds that no score threshold enters.
     """
     assert counts.boxes.shape[1] == len(class_names)
     # Nothing is lost on the way to the first step.

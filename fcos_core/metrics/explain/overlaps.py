@@ -32,8 +32,9 @@ def overlapping(
 ) -> Overlaps:
     """Find the pairs of one image that overlap by ``least`` (more than 0) or more.
 
-    The overlap with a crowd is the share of the detection that lies in it, as in COCO. ``rows`` and
-    ``box_rows`` choose detections and boxes.
+    ``rows`` and ``box_rows`` choose detections and boxes; ``Overlaps.detection`` indexes ``rows``,
+    ``Overlaps.box`` the ground truth. The overlap with a crowd is the share of the detection that
+    lies in it, as in COCO.
     """
     by_image = box_rows[np.argsort(truth.image_ids[box_rows], kind="stable")]
     images = truth.image_ids[by_image]
