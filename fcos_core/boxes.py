@@ -7,6 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+# Added to the denominators, so that two boxes without area give 0 and not NaN.
+_EPSILON = 1e-7
+
 
 def box_areas(boxes: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N"]:
     """Width times height, in square pixels."""
@@ -39,25 +42,14 @@ def clip_boxes(
     return torch.minimum(boxes.clamp(min=0), limits)
 
 
-def iou_and_giou(
-    boxes: Float[Tensor, "N 4"], others: Float[Tensor, "N 4"], *, eps: float = 1e-7
-) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"]]:
-    """Intersection over union, and its generalised form (arXiv 1902.09630), of each pair.
-
-    Args:
-        boxes: xyxy.
-        others: the other box of each pair, xyxy.
-        eps: added to the denominators, so that two boxes without area give 0 and not NaN.
-
-    Returns:
-        IoU in 0..1 and GIoU in -1..1.
-    """
+def giou(boxes: Float[Tensor, "N 4"], others: Float[Tensor, "N 4"]) -> Float[Tensor, " N"]:
+    """Generalised intersection over union (arXiv 1902.09630) of each pair of boxes, in -1..1."""
     overlap = (
         torch.minimum(boxes[:, 2:], others[:, 2:]) - torch.maximum(boxes[:, :2], others[:, :2])
     ).clamp(min=0)
     intersection = overlap[:, 0] * overlap[:, 1]
     union = box_areas(boxes) + box_areas(others) - intersection
-    iou = intersection / (union + eps)
+    iou = intersection / (union + _EPSILON)
     hull = torch.maximum(boxes[:, 2:], others[:, 2:]) - torch.minimum(boxes[:, :2], others[:, :2])
     hull_area = hull[:, 0] * hull[:, 1]
-    return iou, iou - (hull_area - union) / (hull_area + eps)
+    return iou - (hull_area - union) / (hull_area + _EPSILON)

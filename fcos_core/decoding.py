@@ -55,10 +55,10 @@ def decode(
     sizes: Float[Tensor, "B 2"],
     unit_px: Float[Tensor, " L"],
 ) -> DecodedBatch:
-    """Decode a batch.
+    """Decode a batch of outputs in any precision.
 
     Args:
-        outputs: outputs of the head, in any precision.
+        outputs: outputs of the head.
         grid: the locations.
         config: thresholds and limits.
         sizes: height and width of each image inside its padding; boxes are clipped to them.

@@ -57,10 +57,7 @@ def padded_shape(height: int, width: int, config: InputConfig) -> tuple[int, int
 
 
 def check_image(image: npt.NDArray[np.generic], place: str) -> Uint8Image:
-    """Refuse an array that is not an RGB image.
-
-    Returns:
-        The same array.
+    """Return the array, which must be an RGB image.
 
     Raises:
         ImageError: the array is not height x width x 3 of uint8, or has no pixels.
@@ -81,12 +78,7 @@ def make_batch(
 ) -> ImageBatch:
     """Resize, normalise and pad images that share one padded shape.
 
-    Args:
-        images: RGB uint8, height x width x 3.
-        config: sizes and normalisation.
-        device: device of the computation and of the batch.
-        batch_size: number of images to which zeros fill the batch, so that all batches of a run
-            have the same number.
+    Zeros fill the batch up to ``batch_size`` images, so that all batches of a run have one size.
     """
     resized = [resize(normalize(image, config, device), config) for image in images]
     sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in resized]
@@ -104,12 +96,10 @@ def make_batch(
 def stack_padded(
     images: Sequence[Float[Tensor, "3 _ _"]], size_divisor: int, *, batch_size: int
 ) -> Float[Tensor, "B 3 H W"]:
-    """Stack images into one batch, zero-padded on the right and at the bottom.
+    """Stack normalised images, at least one, zero-padded on the right and at the bottom.
 
-    Args:
-        images: normalised; at least one.
-        size_divisor: the largest height and width are rounded up to a multiple of this.
-        batch_size: number of images to which zeros fill the batch.
+    The largest height and width are rounded up to a multiple of ``size_divisor``; zeros fill the
+    batch up to ``batch_size`` images.
     """
     rows, columns = (
         -(-max(int(image.shape[axis]) for image in images) // size_divisor) * size_divisor

@@ -32,11 +32,9 @@ class LocationGrid:
 
 
 def level_sizes(size: int, strides: Sequence[int]) -> tuple[int, ...]:
-    """Number of cells along one side of each level; stride-2 convolutions with padding 1 round up.
+    """Number of cells along one side of each level, from the padded input's height or width.
 
-    Args:
-        size: height or width of the padded input in pixels.
-        strides: strides of the levels, rising by powers of two.
+    Stride-2 convolutions with padding 1 round up; strides rise by powers of two.
     """
     return tuple(-(-size // stride) for stride in strides)
 
@@ -54,10 +52,7 @@ def location_grid(
         padded_shape: height and width of the network's input.
         level_shapes: height and width of each level's map.
         config: offset, step, strides and size ranges.
-        device: device of the tensors.
-
-    Returns:
-        The grid; the tensors are shared between callers and must not be changed.
+        device: device of the tensors, which are shared between callers and must not be changed.
     """
     points: list[Tensor] = []
     strides: list[Tensor] = []

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from fcos_core.boxes import iou_and_giou, ltrb_to_boxes
+from fcos_core.boxes import giou, ltrb_to_boxes
 from fcos_core.config import LossConfig
 from fcos_core.locations import LocationGrid
 from fcos_core.structures import HeadOutputs
@@ -53,15 +53,9 @@ def sigmoid_focal_loss(
 def box_loss(
     predicted: Float[Tensor, "P 4"], boxes: Float[Tensor, "P 4"], config: LossConfig
 ) -> Float[Tensor, " P"]:
-    """``-log IoU`` (with the authors' +1 smoothing) or ``1 - GIoU`` of each predicted box.
-
-    Args:
-        predicted: predicted boxes, xyxy.
-        boxes: ground-truth boxes, xyxy.
-        config: the choice of the loss.
-    """
+    """``-log IoU`` (with the authors' +1 smoothing) or ``1 - GIoU`` of each pair of xyxy boxes."""
     if config.box_loss == "giou":
-        return 1 - iou_and_giou(predicted, boxes)[1]
+        return 1 - giou(predicted, boxes)
     overlap = (
         torch.minimum(predicted[:, 2:], boxes[:, 2:])
         - torch.maximum(predicted[:, :2], boxes[:, :2])

@@ -16,7 +16,7 @@ from fcos_core.images import Uint8Image, check_image, make_batch, padded_shape
 from fcos_core.model.detector import FCOS
 from fcos_core.structures import Detections
 
-AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 _DEVICE_ERRORS = (
     "CUDA error",
@@ -137,14 +137,7 @@ class Predictor:
         assert len({self.padded_shape(image.shape[0], image.shape[1]) for image in images}) == 1
         count = len(images)
         batch = make_batch(images, self.model.config.input, self.device, batch_size=batch_size)
-        with (
-            _exact_convolutions(),
-            torch.autocast(
-                self.device.type,
-                dtype=AUTOCAST_DTYPES.get(self.precision),
-                enabled=self.precision in AUTOCAST_DTYPES,
-            ),
-        ):
+        with _exact_convolutions(), autocast(self.device, self.precision):
             outputs = self.model(batch.pixels)
         grid = self.model.grid(batch.pixels, outputs)
         outputs = outputs.first(count)
@@ -170,6 +163,15 @@ class Predictor:
             Detections(boxes[i][:n].clone(), scores[i, :n].clone(), labels[i, :n].clone())
             for i, n in enumerate(counts)
         ]
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Run the network in a ``Precision``."""
+    return torch.autocast(
+        device.type,
+        dtype=_AUTOCAST_DTYPES.get(precision),
+        enabled=precision in _AUTOCAST_DTYPES,
+    )
 
 
 @contextmanager

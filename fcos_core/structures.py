@@ -79,7 +79,6 @@ class GroundTruth:
                 )
 
     def to(self, device: torch.device) -> "GroundTruth":
-        """The same boxes on another device."""
         return GroundTruth(self.boxes.to(device), self.labels.to(device))
 
 

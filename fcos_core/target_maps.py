@@ -1,7 +1,6 @@
-"""What ground-truth encoding makes of one image, level by level; sections 3.1 and 3.2.
+"""The targets of one image, level by level, as maps for the eye; sections 3.1 and 3.2.
 
-Training needs targets as flat tensors and the best possible recall needs counts; here is the same
-for the eye: maps that say which location learns which box, and what became of every box.
+The maps show which location learns which box, and the outcome of every box.
 
 Letters: ``G`` ground-truth boxes of the image, ``L`` locations over all levels, ``H`` and ``W``
 rows and columns of one level's map.
@@ -28,19 +27,19 @@ from fcos_core.metrics.bpr.tally import level_name
 from fcos_core.structures import BACKGROUND
 from fcos_core.targets import assign, centerness
 
-# Pairs of a location and a box that are looked at together: bounds the memory of a crowded image.
+# Pairs of a location and a box per step: bounds the memory of a crowded image.
 _PAIRS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
 class LevelTargets:
-    """What the locations of one pyramid level learn.
+    """The targets of one pyramid level's locations.
 
     Args:
         stride: input pixels per cell.
         size_range: smallest and largest max(ltrb) the level answers for, in pixels.
-        x: of each column, in pixels of the padded input.
-        y: of each row.
+        x: x of each column, in pixels of the padded input.
+        y: y of each row.
         matched: index of the box each location learns, ``BACKGROUND`` where none.
         centerness: 0..1; zero where no box is learned.
     """
@@ -59,24 +58,22 @@ class LevelTargets:
 
     @property
     def is_positive(self) -> Bool[np.ndarray, "H W"]:
-        """Which locations learn a box."""
         return self.matched != BACKGROUND
 
     @property
     def num_positive(self) -> int:
-        """How many locations learn a box."""
         return int(self.is_positive.sum())
 
 
 @dataclass(frozen=True)
 class ImageTargets:
-    """What every location of one image learns, and what became of every box.
+    """The targets of one image's locations, and the outcome of every box.
 
     Args:
-        rule: that decided.
+        rule: rule of the assignment.
         image_shape: height and width of the image in pixels.
-        resized_shape: of the image after resizing.
-        padded_shape: of the network's input.
+        resized_shape: height and width after resizing.
+        padded_shape: height and width of the network's input.
         boxes: xyxy in pixels of the padded input.
         labels: class index of each box.
         outcomes: cause of loss, candidates and kept locations of each box.
@@ -94,12 +91,10 @@ class ImageTargets:
 
     @property
     def num_locations(self) -> int:
-        """Over all levels."""
         return sum(level.matched.size for level in self.levels)
 
     @property
     def num_positive(self) -> int:
-        """Locations of all levels that learn a box."""
         return sum(level.num_positive for level in self.levels)
 
 
@@ -115,7 +110,7 @@ def image_targets(
         image_shape: height and width of the image in pixels.
         boxes: COCO's x, y, width, height in pixels of the image; no crowd regions.
         labels: class index of each box.
-        rule: where locations are and who takes which box.
+        rule: where locations are and which box each one learns.
     """
     block = BoxBlock(
         image_sizes=np.array([image_shape], np.int64),
@@ -180,7 +175,7 @@ def _levels(
 def _assign_in_parts(
     boxes: Float[Tensor, "G 4"], grid: LocationGrid, encoding: EncodingConfig
 ) -> Int64[Tensor, " L"]:
-    """Assign as training does, a bounded number of locations at a time."""
+    """Assign as training does, with bounded memory."""
     size = max(1, _PAIRS_AT_ONCE // max(1, len(boxes)))
     parts: list[Tensor] = []
     for first in range(0, len(grid.points), size):

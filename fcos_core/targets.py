@@ -69,10 +69,7 @@ def assign(
 ) -> Int64[Tensor, " L"]:
     """Index of the box each location learns, ``BACKGROUND`` where none qualifies.
 
-    Args:
-        boxes: xyxy in pixels of the padded input; may be empty.
-        grid: the locations.
-        config: the rules.
+    The boxes are xyxy in pixels of the padded input; there may be none.
     """
     num_locations = len(grid.points)
     if len(boxes) == 0:
@@ -114,11 +111,7 @@ def candidates(
 
 
 def centerness(ltrb: Float[Tensor, "*N 4"]) -> Float[Tensor, "*N"]:
-    """Equation 3: 1 in the middle of the box, 0 on its sides and outside.
-
-    Args:
-        ltrb: distances to the four sides, in any unit.
-    """
+    """Equation 3: 1 in the middle of the box, 0 on its sides and outside; ltrb in any unit."""
     left, top, right, bottom = ltrb.clamp(min=0).unbind(-1)
     horizontal = torch.minimum(left, right) / torch.maximum(left, right)
     vertical = torch.minimum(top, bottom) / torch.maximum(top, bottom)

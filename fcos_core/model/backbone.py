@@ -18,12 +18,7 @@ RESNET_DEPTHS = {"resnet18": (2, 2, 2, 2), "resnet34": (3, 4, 6, 3)}
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone's body, and the channels of its three outputs.
-
-    Args:
-        body: a network that returns ``{"0": C3, "1": C4, "2": C5}`` at strides 8, 16, 32.
-        channels: number of channels of C3, C4 and C5.
-    """
+    """A body that returns ``{"0": C3, "1": C4, "2": C5}`` at strides 8, 16, 32; their channels."""
 
     body: nn.Module
     channels: tuple[int, int, int]

@@ -1,4 +1,4 @@
-"""The network, from a padded batch to raw outputs, losses or detections.
+"""The network, from a padded batch to raw outputs and losses.
 
 Letters: ``B`` images, ``L`` locations over all levels, ``H``, ``W`` padded input.
 """
@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fcos_core.config import ModelConfig, preset_config
-from fcos_core.decoding import DecodedBatch, decode
 from fcos_core.errors import ConfigError
 from fcos_core.locations import LocationGrid, location_grid
 from fcos_core.losses import Losses, Normalizers, compute_losses
@@ -24,7 +23,7 @@ def check_categories(config: ModelConfig, categories: Sequence[Category]) -> Non
     """Check that there is one category per class.
 
     Raises:
-        ConfigError: the number of categories differs from the number of classes.
+        ConfigError: the numbers differ.
     """
     if len(categories) != config.num_classes:
         raise ConfigError(
@@ -74,9 +73,7 @@ class FCOS(nn.Module):
     ) -> Losses:
         """Forward pass, ground-truth encoding and the three losses.
 
-        Args:
-            images: normalised and padded.
-            ground_truths: one per image, in pixels of the padded input.
+        The images are normalised and padded; the ground truth is in pixels of the padded input.
         """
         outputs = self(images)
         return self.losses_of(images, outputs, self.targets_of(images, outputs, ground_truths))
@@ -87,7 +84,7 @@ class FCOS(nn.Module):
         outputs: HeadOutputs,
         ground_truths: Sequence[GroundTruth],
     ) -> Targets:
-        """The targets of each location of these outputs; see :meth:`losses`."""
+        """The targets of each location of these outputs."""
         return encode(ground_truths, self.grid(images, outputs), self.config.encoding)
 
     def losses_of(
@@ -97,14 +94,7 @@ class FCOS(nn.Module):
         targets: Targets,
         normalizers: Normalizers | None = None,
     ) -> Losses:
-        """The losses of outputs and targets already computed.
-
-        Args:
-            images: the batch, of which only the padded shape is used.
-            outputs: the result of :meth:`forward` for the batch.
-            targets: the result of :meth:`targets_of`.
-            normalizers: see :func:`fcos_core.losses.compute_losses`.
-        """
+        """The losses of outputs and targets already computed; ``images`` gives only the shape."""
         grid = self.grid(images, outputs)
         return compute_losses(
             outputs,
@@ -113,21 +103,6 @@ class FCOS(nn.Module):
             self.config.loss,
             unit_px=self.distance_unit_px(grid),
             normalizers=normalizers,
-        )
-
-    def decode(
-        self, images: Float[Tensor, "B 3 H W"], outputs: HeadOutputs, sizes: Float[Tensor, "B 2"]
-    ) -> DecodedBatch:
-        """Detections of a batch, in pixels of the padded input.
-
-        Args:
-            images: the batch, of which only the padded shape is used.
-            outputs: the result of :meth:`forward` for the batch.
-            sizes: height and width of each image inside its padding.
-        """
-        grid = self.grid(images, outputs)
-        return decode(
-            outputs, grid, self.config.decoding, sizes=sizes, unit_px=self.distance_unit_px(grid)
         )
 
     def distance_unit_px(self, grid: LocationGrid) -> Float[Tensor, " L"]:

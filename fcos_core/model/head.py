@@ -71,11 +71,8 @@ class RegressionHead(nn.Module):
 class FcosHead(nn.Module):
     """Both branches, run on every level with the same weights.
 
-    Args:
-        channels: number of channels of every level's map.
-        num_classes: number of logits per location.
-        num_levels: number of scales that are learnt if distances are scaled per level.
-        config: the settings in which implementations differ.
+    ``channels`` are those of every level's map; ``num_levels`` is the number of learnt scales, if
+    distances are scaled per level.
     """
 
     def __init__(

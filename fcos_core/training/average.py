@@ -8,11 +8,9 @@ from fcos_core.model.detector import FCOS
 
 
 class MovingAverage:
-    """A second model that holds the average of the first one's weights.
+    """A second model that holds the average of the first one's weights, and starts as a copy.
 
-    Args:
-        model: the model to average; the average starts as a copy.
-        decay: weight of the old average at each update; 0 keeps the last weights.
+    ``decay`` is the weight of the old average at each update; 0 keeps the last weights.
     """
 
     def __init__(self, model: FCOS, decay: float) -> None:
@@ -21,12 +19,10 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, current: FCOS, num_done: int) -> None:
-        """Move the average towards the current weights.
+        """Move the average towards the current weights, after ``num_done`` updates.
 
-        Args:
-            current: the model to average.
-            num_done: number of updates before this one; the decay grows with it, or else the
-                first averages would still contain the random start.
+        The decay grows with the updates, or else the first averages would still contain the random
+        start.
         """
         decay = min(self.decay, (1 + num_done) / (10 + num_done))
         averaged, values = self.model.state_dict(), current.state_dict()

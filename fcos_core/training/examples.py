@@ -17,13 +17,7 @@ from fcos_core.structures import GroundTruth
 
 @dataclass(frozen=True)
 class TrainingExample:
-    """One image and its boxes.
-
-    Args:
-        image: upright RGB uint8, height x width x 3.
-        ground_truth: boxes in pixels of the image.
-        place: name of the image in messages.
-    """
+    """One image and its boxes, in pixels of the image; ``place`` names the image in messages."""
 
     image: Uint8Image
     ground_truth: GroundTruth
@@ -53,9 +47,6 @@ class TrainingBatch:
 
     def tensors(self, device: torch.device) -> tuple[Float[Tensor, "B 3 H W"], list[GroundTruth]]:
         """Resize, normalise and pad.
-
-        Args:
-            device: of the computation and the result.
 
         Returns:
             Pixels, channels last in memory, and boxes in pixels of the padded input.

@@ -12,12 +12,8 @@ NUM_STAGES = 5
 def freeze_stages(model: FCOS, count: int) -> None:
     """Freeze the first stages: no gradients, and batch norm with fixed statistics.
 
-    Call this after every ``model.train()``.
-
-    Args:
-        model: in training mode.
-        count: 0 freezes nothing, 1 the stem, 2 the stem and C2, ... 5 the whole body. The
-            torchvision models' ``trainable_layers`` is 5 minus this.
+    Call this after every ``model.train()``. A count of 0 freezes nothing, 1 the stem, 2 the stem
+    and C2, ... 5 the whole body; it is 5 minus ``trainable_layers`` of torchvision's models.
     """
     for module in [m for stage in backbone_stages(model)[:count] for m in stage]:
         module.requires_grad_(False).eval()  # noqa: FBT003 (torch's)

@@ -24,12 +24,12 @@ class OptimizationConfig:
         num_steps: number of optimisation steps; the schedule ends with the last one.
         optimizer: ``adamw``, or ``sgd`` with momentum 0.9 (the paper's).
         learning_rate: the peak of the schedule.
-        weight_decay: of convolution weights; biases and norms have none.
+        weight_decay: decay of convolution weights; biases and norms have none.
         warmup_steps: number of steps in which the rate rises linearly from zero.
         schedule: ``cosine`` to zero, or ``step``: a tenth after 2/3 and after 8/9 of the steps (the
             paper's).
         max_gradient_norm: limit to which gradients with a larger norm are scaled down.
-        average_decay: of the exponential moving average of the weights; 0 keeps the last weights.
+        average_decay: decay of the weights' exponential moving average; 0 keeps the last weights.
         precision: of backbone, pyramid and head; losses are float32.
         freeze_stages: number of stages of the backbone that do not learn, counted from the stem.
     """
@@ -94,13 +94,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dic
 def restore_optimizer(
     optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor]
 ) -> None:
-    """Undo :func:`optimizer_tensors`, bit for bit.
-
-    Args:
-        optimizer: a new optimiser of this model.
-        model: the model whose parameters are optimised.
-        tensors: the result of :func:`optimizer_tensors`.
-    """
+    """Undo :func:`optimizer_tensors` in a new optimiser of this model, bit for bit."""
     parameters = dict(model.named_parameters())
     for key, value in tensors.items():
         name, _, slot = key.rpartition("/")

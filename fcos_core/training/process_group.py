@@ -39,7 +39,6 @@ class ProcessGroup:
 
     @property
     def is_first(self) -> bool:
-        """Whether this worker writes and reports."""
         return self.rank == 0
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
@@ -66,9 +65,7 @@ class ProcessGroup:
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
         """Wrap a model so that backward gives every worker the mean of all gradients.
 
-        Args:
-            model: on the device; every worker gets the weights of rank 0.
-            device: of this worker.
+        Every worker gets the weights of rank 0.
         """
         if self.size == 1:
             return model

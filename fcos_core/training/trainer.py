@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fcos_core.errors import DataError
 from fcos_core.losses import Losses, Normalizers, loss_counts
 from fcos_core.model.detector import FCOS
-from fcos_core.predictor import AUTOCAST_DTYPES
+from fcos_core.predictor import autocast
 from fcos_core.training.average import MovingAverage
 from fcos_core.training.examples import TrainingBatch
 from fcos_core.training.freezing import freeze_stages
@@ -41,7 +41,6 @@ class StepReport:
 
     @property
     def total(self) -> float:
-        """The sum that is minimised."""
         return self.classification + self.box + self.centerness
 
 
@@ -49,13 +48,7 @@ class Trainer:
     """Updates a model's weights, one batch at a time.
 
     Each worker has a trainer: up to rounding, ``n`` workers with a batch of ``b`` each do the same
-    as one worker with a batch of ``n * b``.
-
-    Args:
-        model: put into training mode on the device.
-        config: optimiser, schedule and precision.
-        device: of this worker.
-        group: the workers that train the same model; by default this one alone.
+    as one worker with a batch of ``n * b``. The model is put into training mode on the device.
     """
 
     def __init__(
@@ -87,10 +80,7 @@ class Trainer:
         return self._average.model
 
     def step(self, batch: TrainingBatch) -> StepReport:
-        """Forward, backward and one update of the weights.
-
-        Args:
-            batch: this worker's share.
+        """Forward, backward and one update of the weights, on this worker's share of the batch.
 
         Returns:
             The losses before the update, over all workers.
@@ -131,11 +121,9 @@ class Trainer:
         }
 
     def load_state(self, state: Mapping[str, Tensor], *, num_done: int) -> None:
-        """Continue from another trainer's state.
+        """Continue from another trainer's state, after ``num_done`` steps.
 
-        Args:
-            state: of a trainer with the same model and configuration.
-            num_done: number of steps that trainer had done.
+        The model and configuration must be the same.
         """
         parts: dict[str, dict[str, Tensor]] = {"average": {}, "model": {}, "optimizer": {}}
         for key, value in state.items():
@@ -153,11 +141,7 @@ class Trainer:
     def _losses(self, batch: TrainingBatch) -> Losses:
         """Losses whose mean over the workers is the loss of the whole batch."""
         images, ground_truths = batch.tensors(self.device)
-        with torch.autocast(
-            self.device.type,
-            dtype=AUTOCAST_DTYPES.get(self.config.precision),
-            enabled=self.config.precision in AUTOCAST_DTYPES,
-        ):
+        with autocast(self.device, self.config.precision):
             outputs = self._network(images)
         targets = self.model.targets_of(images, outputs, ground_truths)
         counts = self.group.sum(loss_counts(targets))

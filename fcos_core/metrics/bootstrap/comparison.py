@@ -4,11 +4,10 @@ Both runs are resampled with the same images, so what is hard or easy about an i
 the difference, and its interval is narrower than those of the runs suggest. Differences are always
 the second run's number minus the first's: positive is better.
 
-Which images changed is told by errors that can be pointed at: with COCO's greedy matching at IoU
-0.5, area "all", and the detections whose score is a threshold or more, the errors of an image are
-boxes that nothing finds plus detections that find nothing. The matching goes by falling score, so
-it is the same as if only these detections were there. Crowds, and detections that find one, are
-neither.
+The errors of an image are boxes that nothing finds plus detections that find nothing, by COCO's
+greedy matching at IoU 0.5, area "all", among detections whose score is a threshold or more. The
+matching goes by falling score, so worse detections do not change it. Crowds, and detections that
+find one, are no errors.
 
 Letters: ``I`` images, ``N`` resamples, ``V`` values: the twelve numbers, then AP of each category.
 """
@@ -25,11 +24,12 @@ from fcos_core.metrics.bootstrap.intervals import (
     CONFIDENCE,
     Intervals,
     bias_of,
+    named_values,
     percentile_intervals,
     undefined_as_nan,
 )
 from fcos_core.metrics.bootstrap.ranking import BoxesToFind
-from fcos_core.metrics.coco import METRIC_NAMES, CategoryMatches, Settings
+from fcos_core.metrics.coco import CategoryMatches, Settings
 from fcos_core.metrics.explain.outcomes import outcomes
 
 NUM_CHANGED = 20
@@ -40,11 +40,8 @@ _COUNTS = ("errors", "found", "false", "f1")
 class Differences:
     """The second run's values minus the first's; NaN where undefined.
 
-    Args:
-        observed: of the dataset.
-        intervals: around them.
-        same_sign: share of the resamples, moved by their bias like the interval, whose difference
-            has the sign of the observed one; NaN where that is 0.
+    ``same_sign`` is the share of the resamples, moved by their bias like the interval, whose
+    difference has the sign of the observed one; NaN where that is 0.
     """
 
     observed: Float64[np.ndarray, " V"]
@@ -60,8 +57,8 @@ def compare(
     """Compare two runs pair by pair of resamples.
 
     Args:
-        observed: numbers of the dataset under the first and the second run; -1 where undefined.
-        resampled: those of the same resamples (one seed, one number of images); -1 where undefined.
+        observed: values of the dataset under the first and the second run; -1 where undefined.
+        resampled: values under the same resamples (one seed, one number of images).
         confidence: share of the resamples that an interval holds.
     """
     first, second = (undefined_as_nan(values) for values in observed)
@@ -78,13 +75,7 @@ def compare(
 
 @dataclass(frozen=True)
 class ImageErrors:
-    """What a run makes of each image, at IoU 0.5 and over a score threshold.
-
-    Args:
-        boxes: to find.
-        found: of these.
-        false: detections that find nothing.
-    """
+    """Boxes to find, found boxes and false positives of each image at a score threshold."""
 
     boxes: Int64[np.ndarray, " I"]
     found: Int64[np.ndarray, " I"]
@@ -110,14 +101,10 @@ def count_errors(
     *,
     score_threshold: float,
 ) -> ImageErrors:
-    """Count the errors of a run on every image.
+    """Count the errors of a run on every image, among detections with ``score_threshold`` or more.
 
-    Args:
-        matches: of each category, all images; looked at one at a time.
-        to_find: the boxes to find in these images.
-        num_images: of the dataset.
-        settings: that were matched under; its IoU thresholds hold 0.5.
-        score_threshold: detections with this score or more count; each run may have its own.
+    The IoU thresholds of ``settings`` include 0.5; the matches of the categories are read one at a
+    time.
     """
     is_any_area = to_find.key % len(settings.area_ranges) == 0
     found, false = np.zeros((2, num_images), np.int64)
@@ -132,12 +119,7 @@ def count_errors(
 def most_changed(
     first: ImageErrors, second: ImageErrors, number: int = NUM_CHANGED
 ) -> tuple[Int64[np.ndarray, " X"], Int64[np.ndarray, " Y"]]:
-    """Find the images on which the runs differ most.
-
-    Args:
-        first: errors of the first run.
-        second: those of the second, on the same images.
-        number: of images each way at most.
+    """Find at most ``number`` images each way on which two runs differ most.
 
     Returns:
         Indices of images on which the second run makes fewer errors, and of those on which it makes
@@ -157,13 +139,7 @@ def describe(
     category_ids: Sequence[int],
     confidence: float = CONFIDENCE,
 ) -> dict[str, Any]:
-    """Say differences plainly for JSON.
-
-    Args:
-        differences: of all values.
-        resamples: how many there were.
-        category_ids: in the order of the values.
-        confidence: that the intervals were computed for.
+    """Describe differences for JSON.
 
     Returns:
         ``overall`` by ``METRIC_NAMES``, ``per_category`` AP by id; null where undefined.
@@ -181,12 +157,10 @@ def describe(
         {name: None if isnan(value) else value for name, value in zip(names, row, strict=True)}
         for row in np.stack(columns, axis=1).tolist()
     ]
-    first = len(METRIC_NAMES)
     return {
         "confidence": confidence,
         "resamples": resamples,
-        "overall": dict(zip(METRIC_NAMES, rows[:first], strict=True)),
-        "per_category": dict(zip(category_ids, rows[first:], strict=True)),
+        **named_values(rows, category_ids),
     }
 
 
@@ -196,13 +170,7 @@ def describe_changed(
     image_ids: Int64[np.ndarray, " I"],
     number: int = NUM_CHANGED,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Say which images changed most, plainly for JSON.
-
-    Args:
-        first: errors of the first run.
-        second: those of the second, on the same images.
-        image_ids: theirs.
-        number: of images each way at most.
+    """Describe the images that changed most for JSON.
 
     Returns:
         ``better`` and ``worse`` images in the order of :func:`most_changed`: counts under both

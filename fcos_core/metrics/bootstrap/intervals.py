@@ -2,10 +2,9 @@
 
 An interval is the percentile interval of Efron and Tibshirani, An Introduction to the Bootstrap
 (1993), chapter 13, moved by the bias of chapter 10, so that the resampled numbers lie around the
-observed one. Precision is the best at a recall or beyond, and with fewer different images it is
-the best of something more ragged: resampled AP is too high, and ``docs/evaluation.md`` says how
-much. The interval tells how a number varies with the sample of images, at this size of the sample;
-it says nothing about another training.
+observed one. Precision is the best at a recall or beyond; a resample has fewer different images and
+a more ragged curve, so resampled AP is too high (``docs/evaluation.md`` says how much). The
+interval shows how a number varies with the sample of images, not with another training.
 
 Letters: ``N`` resamples, ``V`` values.
 """
@@ -31,7 +30,7 @@ class Intervals:
     Args:
         low: lower ends.
         high: upper ends.
-        bias: by which the mean of the resampled values was above the observed one.
+        bias: mean of the resampled values minus the observed one.
         num_defined: resamples that define the value; the others are left out.
     """
 
@@ -42,23 +41,14 @@ class Intervals:
 
 
 def undefined_as_nan(values: Float64[np.ndarray, "*N V"]) -> Float64[np.ndarray, "*N V"]:
-    """Say NaN where COCO says -1.
-
-    Args:
-        values: of the dataset or of resamples.
-    """
+    """Replace COCO's -1 by NaN."""
     return np.where(values == UNDEFINED, np.nan, values)
 
 
 def bias_of(
     observed: Float64[np.ndarray, " V"], resampled: Float64[np.ndarray, "N V"]
 ) -> Float64[np.ndarray, " V"]:
-    """By how much resampled values are above the observed one in the mean.
-
-    Args:
-        observed: values of the dataset; NaN where undefined.
-        resampled: those of the resamples; NaN where undefined.
-    """
+    """Mean of the resampled values minus the observed one; NaN where undefined."""
     some = ~np.isnan(resampled).all(axis=0)
     mean = np.full(len(observed), np.nan)
     mean[some] = np.nanmean(resampled[:, some], axis=0)
@@ -70,12 +60,9 @@ def percentile_intervals(
     resampled: Float64[np.ndarray, "N V"],
     confidence: float = CONFIDENCE,
 ) -> Intervals:
-    """Find the middle part of resampled values, moved by their bias.
+    """Middle part of resampled values, moved by their bias; NaN where undefined.
 
-    Args:
-        observed: values of the dataset; NaN where undefined.
-        resampled: those of the resamples; NaN where undefined.
-        confidence: share of the resamples that an interval holds.
+    ``confidence`` is the share of the resamples that an interval holds.
     """
     bias = bias_of(observed, resampled)
     some = ~np.isnan(bias)
@@ -93,18 +80,12 @@ def describe(
     category_ids: Sequence[int],
     confidence: float = CONFIDENCE,
 ) -> dict[str, Any]:
-    """Say numbers and their intervals plainly for JSON.
-
-    Args:
-        observed: the numbers of the dataset itself; -1 where undefined.
-        resampled: those of all resamples; -1 where undefined.
-        category_ids: in the order of the values.
-        confidence: share of the resamples that an interval holds.
+    """Describe numbers and their intervals for JSON.
 
     Returns:
         ``overall`` by ``METRIC_NAMES``, ``per_category`` AP by id: the value, the ends of its
-        interval within 0..1, the bias these were moved by (null where undefined), and how many
-        resamples define it. Values and ends are -1 where undefined.
+        interval within 0..1, the bias that moved them (null where undefined), and the number of
+        resamples that define it. Values and ends are -1 where undefined.
     """
     of_values = percentile_intervals(
         undefined_as_nan(observed), undefined_as_nan(resampled), confidence
@@ -126,10 +107,19 @@ def describe(
             strict=True,
         )
     ]
-    first = len(METRIC_NAMES)
     return {
         "confidence": confidence,
         "resamples": len(resampled),
+        **named_values(rows, category_ids),
+    }
+
+
+def named_values(
+    rows: Sequence[dict[str, Any]], category_ids: Sequence[int]
+) -> dict[str, dict[Any, dict[str, Any]]]:
+    """Split rows of all values: ``overall`` by ``METRIC_NAMES``, ``per_category`` AP by id."""
+    first = len(METRIC_NAMES)
+    return {
         "overall": dict(zip(METRIC_NAMES, rows[:first], strict=True)),
         "per_category": dict(zip(category_ids, rows[first:], strict=True)),
     }

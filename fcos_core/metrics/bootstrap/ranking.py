@@ -1,8 +1,8 @@
-"""The rankings that COCO's numbers are read off, laid out once to be counted under any weights.
+"""The rankings behind COCO's numbers, laid out once to be counted under any weights of the images.
 
-When every image counts as often as an integer weight says, precision behind a true positive is a
-quotient of two weighted counts, and what is counted does not depend on the weights. So all that can
-be sorted is sorted here, and cumulative sums are left to do.
+When every image counts as often as its integer weight, precision behind a true positive is a
+quotient of two weighted counts. The order of what is counted does not depend on the weights, so all
+sorting is done here, and each resample needs cumulative sums only.
 
 Each category, area range and IoU threshold has a ranking, of number ``(k * A + a) * T + t``. Lists
 go ranking by ranking, each by falling score. Letters: ``K A T`` categories, area ranges and IoU
@@ -19,15 +19,15 @@ from jaxtyping import Int64
 
 from fcos_core.metrics.coco import CategoryMatches, Settings, TrueBoxes
 from fcos_core.metrics.coco.ordering import rank_by_score
+from fcos_core.metrics.coco.structures import UNKNOWN, category_indices
 
 
 @dataclass(frozen=True)
 class BoxesToFind:
     """Boxes to find, one entry for each area range that a box is in.
 
-    Args:
-        image: index of the box's image in the dataset.
-        key: index of its category times the number of area ranges, plus that of the range.
+    ``image`` is the index of the box's image; ``key`` is the index of its category times the number
+    of area ranges, plus that of the range.
     """
 
     image: Int64[np.ndarray, " B"]
@@ -39,9 +39,9 @@ class Rankings:
     """The true positives of every ranking, and the detections that count ahead of them.
 
     Args:
-        num_images: of the dataset.
-        num_categories: that are scored.
-        settings: that were matched under.
+        num_images: number of images of the dataset.
+        num_categories: number of scored categories.
+        settings: settings of the matching.
         counted: image of each detection whose own area is in the range; these lists are the same
             for all thresholds, so there is one for ``T`` rankings.
         counted_starts: where each of these lists begins.
@@ -82,26 +82,19 @@ def boxes_to_find(
 ) -> BoxesToFind:
     """Choose the boxes that COCO wants found: no crowds, of scored categories.
 
-    Args:
-        truth: ground truth of some images.
-        image_ids: of the whole dataset, rising.
-        category_ids: that are scored, rising.
-        settings: whose area ranges, ends included, the boxes are sorted by.
+    ``image_ids`` are those of the whole dataset, rising; ``category_ids`` rise too.
     """
-    low, high = np.array(settings.area_ranges).T
-    is_inside = (truth.areas[:, None] >= low) & (truth.areas[:, None] <= high)
-    is_to_find = ~truth.is_crowd & np.isin(truth.category_ids, category_ids)
-    box, area = np.nonzero(is_inside & is_to_find[:, None])
-    category = np.searchsorted(category_ids, truth.category_ids[box])
-    return BoxesToFind(np.searchsorted(image_ids, truth.image_ids[box]), category * len(low) + area)
+    category = category_indices(truth.category_ids, category_ids)
+    is_to_find = ~truth.is_crowd & (category != UNKNOWN)
+    box, area = np.nonzero(~settings.is_outside(truth.areas) & is_to_find[:, None])
+    return BoxesToFind(
+        image=np.searchsorted(image_ids, truth.image_ids[box]),
+        key=category[box] * len(settings.area_ranges) + area,
+    )
 
 
 def joined(parts: Sequence[BoxesToFind]) -> BoxesToFind:
-    """Put the boxes of all blocks together.
-
-    Args:
-        parts: of disjoint sets of images, in any order; at least one.
-    """
+    """Join the boxes of blocks with disjoint sets of images; at least one."""
     return BoxesToFind(
         np.concatenate([part.image for part in parts]), np.concatenate([part.key for part in parts])
     )
@@ -110,13 +103,9 @@ def joined(parts: Sequence[BoxesToFind]) -> BoxesToFind:
 def rank(
     matches: Iterable[CategoryMatches], to_find: BoxesToFind, num_images: int, settings: Settings
 ) -> Rankings:
-    """Lay out the rankings.
+    """Lay out the rankings of all categories, whose matches are read one at a time.
 
-    Args:
-        matches: of each category, all images; looked at one at a time.
-        to_find: the boxes to find in these images.
-        num_images: of the dataset; images without boxes and detections count too.
-        settings: that were matched under.
+    ``num_images`` counts images without boxes and detections too.
     """
     num_ranges, num_thresholds = len(settings.area_ranges), len(settings.iou_thresholds)
     rankings = [

@@ -1,11 +1,10 @@
 """How much COCO's numbers would vary with other images: the bootstrap over images.
 
-A resample draws as many images as there are, with replacement, so an image occurs in it as often as
-an integer weight says. The numbers under weights are those of a dataset in which each image is
-there that many times, under ids that follow one another, bit for bit, as long as no two detections
-of one image and category have the same score. Of such ties, all copies of the first rank ahead of
-all copies of the second, while in the copied dataset they take turns. Ties between images stay in
-the order of the images.
+A resample draws as many images as there are, with replacement; an image's weight is the number of
+times it is drawn. The numbers under weights are, bit for bit, those of a dataset that holds each
+image that many times under consecutive ids, as long as no two detections of one image and category
+have the same score. Of such ties, all copies of the first rank ahead of all copies of the second,
+while in the copied dataset they take turns. Ties between images stay in the order of the images.
 
 Letters: ``I`` images, ``V`` values: the twelve numbers, then AP of each category; ``N`` resamples,
 ``K A T R M`` as in COCO's curves, ``L`` and ``P`` as in ``ranking.py``.
@@ -20,16 +19,11 @@ from fcos_core.metrics.bootstrap.ranking import Rankings
 from fcos_core.metrics.coco import METRIC_NAMES, Curves, summarize
 from fcos_core.metrics.coco.accumulation import UNDEFINED
 
-NUM_RESAMPLES = 200
-
 
 def image_weights(num_images: int, seed: int, index: int) -> Int64[np.ndarray, " I"]:
-    """Draw one resample: how often each image occurs in it.
+    """Draw one resample: how often each image occurs in it; a function of the arguments alone.
 
-    Args:
-        num_images: in the dataset and in the resample.
-        seed: of all resamples.
-        index: of this one; it is drawn alike by whoever draws it.
+    ``index`` is the number of the resample among those of ``seed``.
     """
     # What SeedSequence(seed).spawn() gives its index-th child, without the others.
     stream = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
@@ -37,14 +31,7 @@ def image_weights(num_images: int, seed: int, index: int) -> Int64[np.ndarray, "
 
 
 def resample(rankings: Rankings, seed: int, first: int, last: int) -> Float64[np.ndarray, "N V"]:
-    """Compute the numbers of some resamples; ranges put together are the whole.
-
-    Args:
-        rankings: of the dataset.
-        seed: of all resamples.
-        first: index of the first resample.
-        last: index behind the last.
-    """
+    """Compute the numbers of resamples ``first`` up to ``last``, ``last`` excluded."""
     values = [
         weighted_numbers(rankings, image_weights(rankings.num_images, seed, index))
         for index in range(first, last)
@@ -55,11 +42,7 @@ def resample(rankings: Rankings, seed: int, first: int, last: int) -> Float64[np
 def weighted_numbers(
     rankings: Rankings, weights: Int64[np.ndarray, " I"]
 ) -> Float64[np.ndarray, " V"]:
-    """Compute the numbers as if each image were there as often as its weight says.
-
-    Args:
-        rankings: of the dataset.
-        weights: not negative. All one gives the numbers of the dataset itself.
+    """Compute the numbers as if each image occurred as often as its weight, 0 or more.
 
     Returns:
         The numbers by ``METRIC_NAMES``, then AP by category; -1 where nothing is to be found.
@@ -76,7 +59,7 @@ def weighted_numbers(
 
 
 def _curves(rankings: Rankings, weights: Int64[np.ndarray, " I1"]) -> Curves:
-    """COCO's curves under weights; precision under the lower detection limits is left undefined."""
+    """COCO's curves; precision under the lower detection limits is left undefined."""
     settings = rankings.settings
     t, a, m = len(settings.iou_thresholds), len(settings.area_ranges), len(settings.max_detections)
     r, k = len(settings.recall_thresholds), rankings.num_categories
@@ -108,7 +91,7 @@ def _best_precision(
 ) -> Float64[np.ndarray, "L R"]:
     """The best precision of each ranking at each recall or beyond; 0 where it is not reached.
 
-    A detection that occurs several times is looked at behind its last copy only: between copies
+    A detection that occurs several times counts behind its last copy only: between copies
     precision rises, and where recall is reached by an earlier copy, the best is behind the last.
     """
     starts = rankings.true_starts
@@ -152,7 +135,7 @@ def _least_true(
 
 
 def _cumulative(values: Int64[np.ndarray, " P"]) -> Int64[np.ndarray, " P1"]:
-    """Sums up to each place, from 0."""
+    """Sums up to each place; the first is 0."""
     sums = np.zeros(len(values) + 1, np.int64)
     np.cumsum(values, out=sums[1:])
     return sums

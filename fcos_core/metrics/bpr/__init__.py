@@ -1,7 +1,7 @@
 """Best possible recall: which ground-truth boxes a detector's training could recall at all.
 
 A box is recalled when at least one sample (a location of FCOS, an anchor of RetinaNet) is assigned
-to it during training; section 4.1 of FCOS (arXiv 1904.01355). No weights and no pixels are needed.
+to it during training; section 4.1 of FCOS (arXiv 1904.01355). It needs no weights and no pixels.
 """
 
 from fcos_core.metrics.bpr.anchors import measure_anchors
@@ -38,12 +38,7 @@ __all__ = [
 
 
 def measure(block: BoxBlock, rule: Rule) -> Outcomes:
-    """Find out which boxes a rule recalls, and why it loses the others.
-
-    Args:
-        block: ground truth of some images.
-        rule: a named one, or a custom one.
-    """
+    """Find out which boxes a rule recalls, and why it loses the others."""
     if isinstance(rule, AnchorRule):
         return measure_anchors(block, rule)
     return measure_locations(block, rule)

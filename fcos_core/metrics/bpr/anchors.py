@@ -1,8 +1,8 @@
-"""Which box every anchor of RetinaNet is matched to, looking only at the anchors that can be.
+"""Which box each anchor of RetinaNet is matched to; only anchors that can be matched are computed.
 
-Anchors of one shape lie on a grid, so what one shares with a box is a product: of a width, which
-only the column decides, and a height, which only the row decides. Both are largest where the
-middles are nearest, and whatever reaches some IoU lies around there.
+Anchors of one shape lie on a grid, so the intersection of one with a box is a product: of a width,
+which depends on the column alone, and a height, which depends on the row alone. Both are largest
+where the centres are nearest, so all anchors that reach some IoU lie around there.
 
 Source: maskrcnn-benchmark's ``anchor_generator.py``, ``boxlist_ops.py`` (legacy boxes, +1) and
 ``matcher.py``. Letters: ``G`` boxes, ``A`` anchor shapes of all levels, ``P`` pairs of a box and a
@@ -25,21 +25,18 @@ from fcos_core.metrics.bpr.structures import (
     joined,
     parts_of,
 )
-from fcos_core.metrics.counting import count_up
+from fcos_core.metrics.counting import count_up, run_starts
 
-# Rounding moves an overlap by far less than this; what may be equal is compared exactly.
+# Rounding moves an overlap by far less than this; near ties are compared exactly.
 _NEARLY = 1 - 1e-9
 _SLACK_CELLS = 1e-6
 
 
 @dataclass(frozen=True)
 class AnchorShapes:
-    """The anchors at the first cell of every level.
+    """The anchors at the first cell of every level: index and stride (px) of the level, and xyxy.
 
-    Args:
-        level: index of each shape's level.
-        stride: of that level, in pixels.
-        corners: xyxy of the anchor at the first cell; the last pixel belongs to it.
+    The last pixel belongs to the anchor.
     """
 
     level: Int64[np.ndarray, " A"]
@@ -48,11 +45,7 @@ class AnchorShapes:
 
 
 def anchor_shapes(rule: AnchorRule) -> AnchorShapes:
-    """Make the anchors at the first cell, as maskrcnn-benchmark does.
-
-    Args:
-        rule: sizes, ratios and octaves.
-    """
+    """Make the anchors at the first cell, as maskrcnn-benchmark does."""
     levels: list[int] = []
     corners: list[Float64[np.ndarray, " 4"]] = []
     for level, (stride, size) in enumerate(zip(rule.strides, rule.sizes_px, strict=True)):
@@ -70,12 +63,7 @@ def anchor_shapes(rule: AnchorRule) -> AnchorShapes:
 
 
 def measure_anchors(block: BoxBlock, rule: AnchorRule) -> Outcomes:
-    """Find out which boxes at least one anchor is matched to, and why the others are lost.
-
-    Args:
-        block: ground truth.
-        rule: the anchors, and which ones may be matched.
-    """
+    """Find out which boxes at least one anchor is matched to, and why the others are lost."""
     shapes = anchor_shapes(rule)
     return joined(
         [_AnchorMatching(part, rule, shapes).outcomes() for part in parts_of(block)],
@@ -85,8 +73,6 @@ def measure_anchors(block: BoxBlock, rule: AnchorRule) -> Outcomes:
 
 @dataclass(frozen=True)
 class _Matches:
-    """Pairs of a box and an anchor."""
-
     box: Int64[np.ndarray, " N"]
     shape: Int64[np.ndarray, " N"]
     column: Int64[np.ndarray, " N"]
@@ -95,11 +81,9 @@ class _Matches:
     iou: Float64[np.ndarray, " N"]
 
     def only(self, chosen: Int64[np.ndarray, " _"]) -> "_Matches":
-        """Some of the pairs."""
         return _Matches(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
     def __add__(self, other: "_Matches") -> "_Matches":
-        """These pairs and those."""
         names = self.__dataclass_fields__
         return _Matches(
             *(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names)
@@ -107,8 +91,6 @@ class _Matches:
 
 
 class _AnchorMatching:
-    """Some images, their boxes and their anchors."""
-
     def __init__(self, block: BoxBlock, rule: AnchorRule, shapes: AnchorShapes) -> None:
         self.rule = rule
         self.shapes = shapes
@@ -124,7 +106,7 @@ class _AnchorMatching:
         self.first_anchor = np.cumsum(anchors).reshape(anchors.shape) - anchors
 
     def outcomes(self) -> Outcomes:
-        """Match every anchor that can be, and see who is left over."""
+        """Match every anchor that can be matched; the remaining boxes are lost."""
         columns, rows, best = self._nearest()
         strong = self._reaching(
             columns, rows, best, np.full(self.num_boxes, self.rule.positive_iou)
@@ -141,7 +123,7 @@ class _AnchorMatching:
     def _nearest(
         self,
     ) -> tuple[Int64[np.ndarray, "G A"], Int64[np.ndarray, "G A"], Float64[np.ndarray, "G A"]]:
-        """The column and the row of each shape that overlap each box most, and the IoU there."""
+        """Column and row of each shape's anchor that overlaps each box most, and its IoU."""
         middles = (self.boxes[:, None, :2] + self.boxes[:, None, 2:]) / 2
         own_middles = (self.shapes.corners[:, :2] + self.shapes.corners[:, 2:]) / 2
         cells = np.rint((middles - own_middles) / self.shapes.stride[:, None])
@@ -226,7 +208,7 @@ class _AnchorMatching:
         rows: Int64[np.ndarray, "G A"],
         best: Float64[np.ndarray, "G A"],
     ) -> _Matches:
-        """The anchors that overlap a box most, ties included, where that is enough to keep them."""
+        """The anchors that overlap a box most, ties included, if the IoU is enough to keep them."""
         near = self._reaching(columns, rows, best, best.max(axis=1))
         highest = np.zeros(self.num_boxes)
         np.maximum.at(highest, near.box, near.iou)
@@ -245,12 +227,9 @@ class _AnchorMatching:
         return self._matches(box, once.shape[which], once.column[which], once.row[which])
 
     def _own_best(self, matches: _Matches) -> _Matches:
-        """The pair of each anchor with the box it overlaps most, the first of equals."""
+        """The pair of each anchor with the box that it overlaps most, the first of equals."""
         order = np.lexsort((matches.box, -matches.iou, matches.anchor))
-        anchors = matches.anchor[order]
-        is_first = np.ones(len(order), np.bool_)
-        is_first[1:] = anchors[1:] != anchors[:-1]
-        return matches.only(order[is_first])
+        return matches.only(order[run_starts(matches.anchor[order])])
 
     def _outcomes(self, eligible: _Matches, matched: _Matches) -> Outcomes:
         num_candidates, num_kept = self._per_level(eligible), self._per_level(matched)

@@ -13,24 +13,14 @@ from fcos_core.metrics.bpr.rules import FrameRule
 
 @dataclass(frozen=True)
 class Frames:
-    """The network's input for each of many images.
-
-    Args:
-        resized: height and width of the image after resizing, in pixels.
-        padded: height and width of the input, in pixels.
-    """
+    """Height and width, in pixels, of many images after resizing and of the padded inputs."""
 
     resized: Int64[np.ndarray, "I 2"]
     padded: Int64[np.ndarray, "I 2"]
 
 
 def frames_of(image_sizes: Int64[np.ndarray, "I 2"], rule: FrameRule) -> Frames:
-    """Resize and pad images, of which only the sizes are looked at.
-
-    Args:
-        image_sizes: height and width in pixels, at least 1.
-        rule: how.
-    """
+    """Resize and pad images of these heights and widths, at least 1 px."""
     resize = _resize_short_side if rule.resize == "short_side" else _resize_floor
     resized = np.maximum(resize(image_sizes, rule), 1)
     return Frames(resized, -(-resized // rule.size_divisor) * rule.size_divisor)
@@ -42,16 +32,9 @@ def boxes_in_frame(
     image_sizes: Int64[np.ndarray, "I 2"],
     rule: FrameRule,
 ) -> Float[np.ndarray, "G 4"]:
-    """Corners in pixels of the padded input.
+    """Corners (xyxy) in pixels of the padded input, in the rule's precision.
 
-    Args:
-        boxes: COCO's x, y, width, height in pixels of the image.
-        image_index: of each box's image.
-        image_sizes: height and width of the images.
-        rule: which pixels belong to a box, and how images are resized.
-
-    Returns:
-        xyxy, in the rule's precision.
+    ``boxes`` are COCO's x, y, width, height in pixels of the image.
     """
     dtype = np.dtype(rule.precision)
     resized = frames_of(image_sizes, rule).resized

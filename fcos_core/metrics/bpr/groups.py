@@ -1,7 +1,7 @@
-"""Boxes by what makes them hard: area, side, aspect ratio, crowding and class.
+"""Groups of boxes by what makes them hard: area, side, aspect ratio, crowding and class.
 
 All in pixels of the original image, so that the groups are the same under every rule. Letters:
-``G`` boxes, ``P`` pairs of boxes of one image.
+``G`` boxes, ``P`` pairs of boxes of one image, ``S`` boxes of some images.
 """
 
 from collections.abc import Sequence
@@ -13,24 +13,18 @@ from jaxtyping import Float64, Int64
 
 from fcos_core.metrics.bpr.structures import BoxBlock
 from fcos_core.metrics.coco import SIZE_EDGES, SIZE_NAMES
-from fcos_core.metrics.counting import count_up
+from fcos_core.metrics.counting import count_up_in_parts, run_starts
 
 SIDE_EDGES_PX = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 ASPECT_EDGES = (1.5, 2.0, 3.0, 5.0, 8.0, 12.0)
 CROWDING_EDGES = (0.0, 0.25, 0.5, 0.75)
-# Pairs compared at a time: an image may hold very many boxes.
+# Pairs per step: an image may have very many boxes.
 _PAIRS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """One way to sort boxes into groups.
-
-    Args:
-        name: of what they are sorted by.
-        names: of the groups.
-        group: index of each box's group.
-    """
+    """One way to sort boxes into groups: the groups' names, and the index of each box's group."""
 
     name: str
     names: tuple[str, ...]
@@ -44,7 +38,7 @@ def groupings(
 
     Args:
         block: the boxes.
-        areas: COCO's ``area`` of each, in square pixels; that of the object where there is a mask.
+        areas: COCO's ``area`` of each, in square pixels; that of the mask where there is one.
         class_names: by class index.
 
     Returns:
@@ -70,39 +64,29 @@ def groupings(
 
 
 def crowding(block: BoxBlock) -> Float64[np.ndarray, " G"]:
-    """Largest IoU of each box with another box of its image.
-
-    Args:
-        block: the boxes.
-    """
+    """Largest IoU of each box with another box of its image."""
     begin = np.searchsorted(block.image_index, block.image_index)
     length = np.searchsorted(block.image_index, block.image_index, side="right") - begin
-    ends = np.cumsum(length)
-    cuts = np.searchsorted(ends, np.arange(0, int(length.sum()), _PAIRS_AT_ONCE))
-    bounds = [*np.unique(cuts).tolist(), len(block)]
     parts = [
-        _largest_iou(block.boxes, first, begin[first:last], length[first:last])
-        for first, last in pairwise(bounds)
-        if first < last
+        _largest_iou(block.boxes, own, other)
+        for own, other in count_up_in_parts(begin, length, _PAIRS_AT_ONCE)
     ]
     return np.concatenate([np.zeros(0), *parts])
 
 
 def _largest_iou(
     boxes: Float64[np.ndarray, "G 4"],
-    first: int,
-    begin: Int64[np.ndarray, " S"],
-    length: Int64[np.ndarray, " S"],
+    own: Int64[np.ndarray, " P"],
+    other: Int64[np.ndarray, " P"],
 ) -> Float64[np.ndarray, " S"]:
-    own, other = count_up(begin, length)
-    one, two = boxes[own + first].T, boxes[other].T
+    one, two = boxes[own].T, boxes[other].T
     width = np.minimum(one[0] + one[2], two[0] + two[2]) - np.maximum(one[0], two[0])
     height = np.minimum(one[1] + one[3], two[1] + two[3]) - np.maximum(one[1], two[1])
     shared = np.maximum(width, 0) * np.maximum(height, 0)
     union = one[2] * one[3] + two[2] * two[3] - shared
     iou = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    iou[own + first == other] = 0
-    return np.minimum(np.maximum.reduceat(iou, np.cumsum(length) - length), 1)
+    iou[own == other] = 0
+    return np.minimum(np.maximum.reduceat(iou, run_starts(own)), 1)
 
 
 def _between(values: Float64[np.ndarray, " G"], edges: Sequence[float]) -> Int64[np.ndarray, " G"]:

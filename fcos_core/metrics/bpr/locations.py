@@ -1,4 +1,4 @@
-"""Which box every location of FCOS learns, looking only at the locations that could learn one.
+"""Which box each location of FCOS learns; only locations that could learn one are computed.
 
 Letters: ``I`` images, ``G`` boxes, ``V`` levels, ``P`` pairs of a box and a level that may fit it,
 ``N`` candidates: pairs of a box and a location that could learn it.
@@ -47,7 +47,6 @@ class _SortedBoxes:
     grid: "_Grid"
 
     def only(self, chosen: Int64[np.ndarray, " _"]) -> "_SortedBoxes":
-        """Some of the boxes."""
         return replace(
             self,
             boxes=self.boxes[chosen],
@@ -59,7 +58,7 @@ class _SortedBoxes:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Where the cells of each image and level lie; x before y in the last axis."""
+    """The cells of each image and level; x before y in the last axis."""
 
     step: Int64[np.ndarray, "I V 2"]
     offset: Int64[np.ndarray, " V"]
@@ -79,12 +78,7 @@ class _Pairs:
 
 
 def measure_locations(block: BoxBlock, rule: LocationRule) -> Outcomes:
-    """Find out which boxes at least one location learns, and why the others are lost.
-
-    Args:
-        block: ground truth.
-        rule: where locations are and who takes which box.
-    """
+    """Find out which boxes at least one location learns, and why the others are lost."""
     board = _Locations()
     num_levels = len(rule.encoding.strides)
     parts = [_measure(part, rule, board) for part in parts_of(block)]
@@ -95,7 +89,7 @@ def _measure(block: BoxBlock, rule: LocationRule, board: "_Locations") -> Outcom
     encoding = rule.encoding
     boxes = boxes_in_frame(block.boxes, block.image_index, block.image_sizes, rule.frame)
     areas = _areas(boxes, encoding)
-    # Who is smaller comes first in its image; a stable sort keeps the file's order among equals.
+    # The smallest box of an image comes first; a stable sort keeps the file's order among equals.
     order = np.lexsort((areas, block.image_index))
     grid = _make_grid(frames_of(block.image_sizes, rule.frame), encoding)
     ground = _SortedBoxes(
@@ -121,7 +115,7 @@ def _measure(block: BoxBlock, rule: LocationRule, board: "_Locations") -> Outcom
 
 
 def _areas(boxes: Float[np.ndarray, "G 4"], encoding: EncodingConfig) -> Float[np.ndarray, " G"]:
-    """What is compared to find the smallest box; see ``EncodingConfig.area_rule``."""
+    """The value compared to find the smallest box; see ``EncodingConfig.area_rule``."""
     width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
     match encoding.area_rule:
         case "plain":
@@ -184,7 +178,7 @@ def _fit(ground: _SortedBoxes, encoding: EncodingConfig) -> _Pairs:
 
 @dataclass(frozen=True)
 class _Assignment:
-    """Who learns what; ``losers`` and ``takers`` as in ``Shadows``."""
+    """Which box keeps which samples; ``losers`` and ``takers`` as in ``Shadows``."""
 
     num_kept: Int64[np.ndarray, "G V"]
     num_ambiguous: Int64[np.ndarray, " V"]
@@ -195,20 +189,14 @@ class _Assignment:
 
 
 class _Locations:
-    """All locations of some images; between two uses every one of them is free."""
+    """All locations of some images, reused between parts: between two uses all of them are free."""
 
     def __init__(self) -> None:
         self._winners = np.empty(0, np.int32)
         self._flags = np.empty(0, np.uint8)
 
     def take(self, ground: _SortedBoxes, pairs: _Pairs, shape: tuple[int, int]) -> _Assignment:
-        """Give every candidate location to the smallest of its boxes.
-
-        Args:
-            ground: boxes, the smallest of each image first.
-            pairs: their candidates.
-            shape: number of boxes and levels.
-        """
+        """Assign every candidate location to the smallest of its boxes."""
         grid = ground.grid
         if len(self._winners) < grid.num_cells:
             self._winners = np.full(grid.num_cells, _FREE, np.int32)

@@ -3,11 +3,10 @@
 A location qualifies when it is strictly inside the box, near enough to its centre, no side of the
 box is farther than the range's upper end, and one side is at least as far as its lower end. The
 first three hold on an interval of columns times an interval of rows; the last fails on another
-such product, the hole. The ends of the intervals are found with the very comparisons of the dense
-encoder, so no rounding can tell the two apart.
+such product, the hole. The ends of the intervals are found with exactly the comparisons of the
+dense encoder, so rounding cannot make the two differ.
 
-Letters: ``P`` pairs of a box and a level, ``R`` rows of all their rectangles, ``N`` cells of all of
-them.
+Letters: ``P`` pairs of a box and a level, ``R`` rows and ``N`` cells of all their rectangles.
 """
 
 from collections.abc import Callable
@@ -24,13 +23,7 @@ Indices = Int64[np.ndarray, " P"]
 
 @dataclass(frozen=True)
 class Lines:
-    """The columns, or the rows, of each pair's level.
-
-    Args:
-        step: between two of them, in pixels.
-        offset: of the first one, in pixels.
-        count: how many there are.
-    """
+    """Columns, or rows, of each pair's level: step and first place in pixels, and their number."""
 
     step: Indices
     offset: Indices
@@ -39,13 +32,13 @@ class Lines:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the distance from a location to the sides of a box may be, per pair.
+    """Limits of the distance from a location to the sides of a box, per pair.
 
     Args:
         low: the farthest side must be at least this far; more than this where ends are open.
         high: the farthest side must be at most this far; less than this where ends are open.
         are_ends_open: whether the range's ends are outside of it.
-        radius: the centre of the box must be nearer than this, along each axis; none: no matter.
+        radius: the centre of the box must be nearer than this, along each axis; None: no limit.
     """
 
     low: Floats
@@ -56,7 +49,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Columns or rows from ``start`` up to but without ``stop``; the hole lies within."""
+    """Columns or rows from ``start`` up to ``stop``, which is excluded; the hole lies within."""
 
     start: Indices
     stop: Indices
@@ -65,13 +58,9 @@ class Intervals:
 
 
 def intervals(begin: Floats, end: Floats, lines: Lines, limits: Limits) -> Intervals:
-    """Find the columns, or rows, that a box's candidates lie on.
+    """Find the columns, or rows, on which a box's candidates lie.
 
-    Args:
-        begin: left or upper side of each pair's box.
-        end: its right or lower side.
-        lines: of the pair's level.
-        limits: of the distances.
+    ``begin`` and ``end`` are the left and right, or upper and lower, sides of each pair's box.
     """
     within, beyond = (np.less, np.less_equal) if limits.are_ends_open else (np.less_equal, np.less)
     center = (begin + end) / 2
@@ -107,7 +96,7 @@ def intervals(begin: Floats, end: Floats, lines: Lines, limits: Limits) -> Inter
 
 
 def num_cells(columns: Intervals, rows: Intervals) -> Indices:
-    """Count the cells of each rectangle without its hole."""
+    """Number of cells of each rectangle without its hole."""
     outer = (columns.stop - columns.start) * (rows.stop - rows.start)
     hole = (columns.hole_stop - columns.hole_start) * (rows.hole_stop - rows.hole_start)
     return outer - hole
@@ -116,16 +105,12 @@ def num_cells(columns: Intervals, rows: Intervals) -> Indices:
 def list_cells(
     columns: Intervals, rows: Intervals, first_cell: Indices, row_length: Indices
 ) -> tuple[Int64[np.ndarray, " N"], Int64[np.ndarray, " N"]]:
-    """Name every cell of every rectangle without its hole.
+    """List every cell of every rectangle without its hole.
 
-    Args:
-        columns: of the rectangles.
-        rows: of the rectangles.
-        first_cell: number of the level's first cell.
-        row_length: cells in a row of the level.
+    ``first_cell`` is the number of each level's first cell, ``row_length`` the cells in its rows.
 
     Returns:
-        Numbers of the cells, and the pair each is of; no cell twice for one pair.
+        Numbers of the cells, and the pair of each; no cell twice for one pair.
     """
     num_rows = np.where(columns.stop > columns.start, rows.stop - rows.start, 0)
     pair, row = count_up(rows.start, num_rows)
@@ -146,15 +131,9 @@ def list_cells(
 def _first_index(
     holds: Callable[[Indices], Bool[np.ndarray, " P"]], near: Floats, lines: Lines
 ) -> Indices:
-    """Find the first index at which a condition holds that holds at all later ones.
+    """First index at which a condition holds, if it holds at all later ones; ``count`` if nowhere.
 
-    Args:
-        holds: the condition.
-        near: about where it begins to hold, in pixels.
-        lines: what is indexed.
-
-    Returns:
-        Indices up to ``count``, which means nowhere.
+    ``near`` is about where it begins to hold, in pixels.
     """
     guess = np.ceil((near - lines.offset) / lines.step)
     index = np.clip(guess, 0, lines.count).astype(np.int64)

@@ -1,7 +1,7 @@
 """The rules by which a ground-truth box counts as recalled, by name, each with its source.
 
-A rule fixes every choice that published implementations make differently: how the image is
-resized, which pixels a box covers, where locations or anchors lie, and who takes which box.
+A rule fixes every choice in which published implementations differ: how the image is resized, which
+pixels a box covers, where locations or anchors lie, and which box each of them gets.
 """
 
 import math
@@ -53,7 +53,7 @@ class LocationRule:
 
     Args:
         name: what the rule is called in commands and tables.
-        source: who decided so.
+        source: publication or code that defines the rule.
         frame: from the annotation to the padded input.
         encoding: where the locations are and which box each one learns.
     """
@@ -65,7 +65,6 @@ class LocationRule:
 
     @property
     def strides_px(self) -> tuple[int, ...]:
-        """Input pixels per cell, the finest level first."""
         return self.encoding.strides
 
     def describe(self) -> dict[str, Any]:
@@ -79,10 +78,10 @@ class AnchorRule:
 
     Args:
         name: what the rule is called in commands and tables.
-        source: who decided so.
+        source: publication or code that defines the rule.
         frame: from the annotation to the padded input.
         low_quality_iou: a box that reaches no anchor with ``positive_iou`` still gets its best ones
-            when their IoU is at least this; none: it gets nothing; 0: any IoU above zero will do.
+            when their IoU is at least this; None: it gets nothing; 0: any IoU above zero is enough.
         positive_iou: an anchor is matched to its best box from this IoU on.
         strides: input pixels per cell, P3 first.
         sizes_px: side of the square anchor at each level, before octaves and ratios.
@@ -102,7 +101,6 @@ class AnchorRule:
 
     @property
     def strides_px(self) -> tuple[int, ...]:
-        """Input pixels per cell, the finest level first."""
         return self.strides
 
     def describe(self) -> dict[str, Any]:
@@ -178,10 +176,10 @@ def retinanet(name: str, low_quality_iou: float | None) -> AnchorRule:
 
 
 def named_rule(name: str) -> Rule:
-    """Look a rule up.
+    """The rule of this name.
 
     Raises:
-        ConfigError: there is none of this name.
+        ConfigError: there is no such rule.
     """
     if name not in _RULES:
         raise ConfigError(f"rule {name!r}: must be one of {', '.join(_RULES)}")
@@ -193,10 +191,7 @@ def rule_of_preset(
 ) -> Rule:
     """The rule by which a model learns: its preset's, at its own input size.
 
-    Args:
-        preset: of the model; one that is no rule counts as the first of ``DEFAULT_RULES``.
-        min_size_px: of its input, as in ``FrameRule``; the preset's unless given.
-        max_size_px: of its input, as in ``FrameRule``.
+    A preset without a rule gets the first of ``DEFAULT_RULES``; sizes default to the preset's.
     """
     rule = named_rule(preset if preset in DEFAULT_RULES else DEFAULT_RULES[0])
     sizes = {"min_size_px": min_size_px, "max_size_px": max_size_px}
@@ -218,13 +213,13 @@ def custom_rule(
     max_size_px: int | None = None,
     boxes: Literal["legacy", "plain"] | None = None,
 ) -> LocationRule:
-    """The paper's rule with some choices of one's own.
+    """The paper's rule with some choices changed.
 
     Args:
         strides: input pixels per cell, the finest level first.
-        size_ranges: smallest and largest max(ltrb) of each level, ends included; without them as
-            the paper's go on: up to 8 strides, the last one without limit.
-        center_radius: of centre sampling, in strides; without it anywhere in the box.
+        size_ranges: smallest and largest max(ltrb) of each level, ends included; by default they
+            continue the paper's: up to 8 strides, the last one without limit.
+        center_radius: of centre sampling, in strides; by default anywhere in the box.
         min_size_px: as in ``FrameRule``; the limit of the longer side grows with it unless given.
         max_size_px: as in ``FrameRule``.
         boxes: as in ``FrameRule``.

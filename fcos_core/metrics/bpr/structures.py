@@ -1,4 +1,4 @@
-"""What goes into the count of recalled boxes, and what comes out.
+"""Inputs and outputs of best possible recall.
 
 Letters: ``I`` images, ``G`` ground-truth boxes of all of them, ``V`` pyramid levels, ``P`` pairs.
 """
@@ -34,7 +34,7 @@ class BoxBlock:
 
     Args:
         image_sizes: height and width in pixels, at least 1.
-        image_index: of each box's image, rising.
+        image_index: index of each box's image, rising.
         boxes: COCO's x, y, width, height in pixels of the image; no crowd regions.
         labels: class index of each box.
     """
@@ -50,12 +50,9 @@ class BoxBlock:
 
 @dataclass(frozen=True)
 class Shadows:
-    """Pairs of a shadowed box and another box that got some of its candidates.
+    """Pairs of a shadowed box and another box that got some of its candidates, and their number.
 
-    Args:
-        lost: index of the shadowed box in its block.
-        takers: index of the other box in the block.
-        num_taken: number of candidates that the other box got.
+    ``lost`` and ``takers`` are indices of the two boxes in their block.
     """
 
     lost: Int64[np.ndarray, " P"]
@@ -89,15 +86,12 @@ class Outcomes:
         return self.causes == Cause.RECALLED
 
 
-# Images looked at together: few calls of numpy, and arrays that stay in the cache.
+# Images per part: few calls of numpy, and arrays that stay in the cache.
 _IMAGES_AT_ONCE = 128
 
 
 def parts_of(block: BoxBlock) -> Iterator[BoxBlock]:
-    """Cut a block into some images at a time, those without boxes left out.
-
-    Args:
-        block: of any size.
+    """Split a block into parts of some images, without parts that have no boxes.
 
     Yields:
         Blocks whose ``image_index`` counts from their own first image.
@@ -115,12 +109,7 @@ def parts_of(block: BoxBlock) -> Iterator[BoxBlock]:
 
 
 def joined(parts: Sequence[Outcomes], num_levels: int) -> Outcomes:
-    """Put the outcomes of consecutive parts of a block together.
-
-    Args:
-        parts: in the order of their boxes; may be none.
-        num_levels: of the rule.
-    """
+    """Join the outcomes of consecutive parts of a block; there may be none."""
     starts = np.cumsum([0, *(len(part.causes) for part in parts)])
     nothing = np.zeros((0, num_levels), np.int64)
 

@@ -26,7 +26,7 @@ class GroupCount:
 
 @dataclass(frozen=True)
 class Tally:
-    """What a rule makes of any number of boxes.
+    """Counts of any number of boxes under a rule.
 
     Args:
         causes: boxes by ``Cause``, the recalled ones first.
@@ -48,7 +48,6 @@ class Tally:
 
     @property
     def total(self) -> int:
-        """All boxes."""
         return int(self.causes.sum())
 
     @property
@@ -57,7 +56,6 @@ class Tally:
         return int(self.causes[Cause.RECALLED])
 
     def __add__(self, other: "Tally") -> "Tally":
-        """The counts of both."""
         return Tally(
             self.causes + other.causes,
             self.boxes_with_candidates + other.boxes_with_candidates,
@@ -77,12 +75,7 @@ class Tally:
 
 
 def tally(outcomes: Outcomes, groupings: Sequence[Grouping]) -> Tally:
-    """Count what outcome of the boxes of a block.
-
-    Args:
-        outcomes: of every box.
-        groupings: of the same boxes.
-    """
+    """Count the outcomes of the boxes of a block; the groupings are of the same boxes."""
     return Tally(
         causes=np.bincount(outcomes.causes, minlength=len(Cause)),
         boxes_with_candidates=(outcomes.num_candidates > 0).sum(axis=0),
@@ -102,12 +95,7 @@ def tally(outcomes: Outcomes, groupings: Sequence[Grouping]) -> Tally:
 
 
 def describe(rule: Rule, counts: Tally) -> dict[str, Any]:
-    """Say the counts, and the ratios that follow from them, in plain numbers for JSON.
-
-    Args:
-        rule: that was measured.
-        counts: of the whole dataset.
-    """
+    """Describe the counts of the whole dataset, and the ratios that follow from them, for JSON."""
     is_anchors = isinstance(rule, AnchorRule)
     positives = int(counts.positives.sum())
     causes = [
@@ -166,5 +154,5 @@ def _describe_groups(group: GroupCount) -> list[dict[str, Any]]:
 
 
 def _ratio(part: int, whole: int) -> float:
-    """A share in 0..1, and -1 where there is nothing to have a share of."""
+    """A share in 0..1; -1 where the whole is 0."""
     return part / whole if whole else -1.0

@@ -1,7 +1,7 @@
-"""COCO's evaluation of boxes, bit for bit pycocotools' own, at any scale.
+"""COCO's evaluation of boxes, bit for bit that of pycocotools, at any scale.
 
 :func:`match` works on a block of images, :func:`accumulate` on one category of all blocks at a
-time, so the work can be spread, and what is packed in between takes few bytes per detection.
+time, so the work can be distributed; packed matches take few bytes per detection.
 Shapes: ``T R K A M`` are the axes of pycocotools' curves.
 """
 
@@ -72,7 +72,7 @@ class CocoMetrics:
     Args:
         overall: over all categories.
         per_category: by category id.
-        curves: that they are the means of; categories by rising id.
+        curves: the curves whose means these are; categories by rising id.
     """
 
     overall: dict[str, float]
@@ -94,11 +94,8 @@ def evaluate_boxes(
     Args:
         true_boxes: ground truth; crowds are regions where detections do not count.
         detections: in the order that decides between equal scores within an image.
-        category_ids: the categories that are scored, each once; others are passed over.
-        settings: COCO's unless given.
-
-    Returns:
-        The twelve numbers over all categories and for each.
+        category_ids: the categories that are scored, each once; others are ignored.
+        settings: by default COCO's.
     """
     settings = settings or Settings()
     ordered = sorted(category_ids)
@@ -109,13 +106,7 @@ def evaluate_boxes(
 def metrics_of(
     matches: Iterable[CategoryMatches], category_ids: Sequence[int], settings: Settings
 ) -> CocoMetrics:
-    """Turn the matches of all images into numbers.
-
-    Args:
-        matches: of each category, looked at one at a time.
-        category_ids: theirs, rising.
-        settings: that they were matched under.
-    """
+    """Turn the matches of all images into numbers; categories by rising id, read one at a time."""
     curves = accumulate(matches, len(category_ids), settings)
     return CocoMetrics(
         overall=summarize(curves, settings),

@@ -1,7 +1,7 @@
 """From matches to COCO's curves: precision at recall, and recall, of one category at a time.
 
-pycocotools writes out precision behind every detection. It is read off only where a detection finds
-a box, so only these places are computed, with the same arithmetic: the curves are the same bit for
+pycocotools computes precision behind every detection, but uses it only where a detection finds a
+box. Here only these places are computed, with the same arithmetic: the curves are the same bit for
 bit. Letters: ``D`` detections of one category, ``H`` those that overlap a box, ``P`` those that
 find one, ``T R K A M`` the axes of the curves: IoU thresholds, recalls, categories, area ranges,
 detection limits.
@@ -32,7 +32,7 @@ class Curves:
 
     @classmethod
     def undefined(cls, num_categories: int, settings: Settings) -> "Curves":
-        """Curves of categories that nothing is known of."""
+        """Curves with no defined value."""
         t, r = len(settings.iou_thresholds), len(settings.recall_thresholds)
         a, m = len(settings.area_ranges), len(settings.max_detections)
         return cls(
@@ -44,14 +44,14 @@ class Curves:
 
 @dataclass(frozen=True)
 class CategoryMatches:
-    """What outcome of one category's detections, image by image, the best of each first.
+    """The outcomes of one category's detections, image by image, the best of each first.
 
     Args:
-        scores: of the detections.
+        scores: scores of the detections.
         image: index of each detection's image among those of the dataset.
-        rank: place of each among those of its image, from 0.
+        rank: rank of each detection within its image, from 0.
         is_outside: whether its own area is outside of each range.
-        hits: those that overlap a box: indices into ``scores``, rising.
+        hits: detections that overlap a box: indices into ``scores``, rising.
         is_found: whether each of these finds a box.
         is_ignored: whether each of these counts for nothing.
         num_boxes: boxes to find in each area range.
@@ -68,14 +68,7 @@ class CategoryMatches:
 
 
 def by_category(matches: Matches) -> list[CategoryMatches]:
-    """Take matches apart.
-
-    Args:
-        matches: of any number of categories.
-
-    Returns:
-        One part per category.
-    """
+    """Split matches into one part per category."""
     edges = np.arange(len(matches.num_boxes) + 1)
     bounds = np.searchsorted(matches.category, edges).tolist()
     hit_bounds = np.searchsorted(matches.category[matches.hits], edges).tolist()
@@ -99,13 +92,7 @@ def by_category(matches: Matches) -> list[CategoryMatches]:
 def accumulate(
     matches: Iterable[CategoryMatches], num_categories: int, settings: Settings
 ) -> Curves:
-    """Compute the curves.
-
-    Args:
-        matches: of each category, all images; looked at one at a time.
-        num_categories: how many there are.
-        settings: that they were matched under.
-    """
+    """Compute the curves of categories whose matches, of all images, are read one at a time."""
     curves = Curves.undefined(num_categories, settings)
     for k, of_category in enumerate(matches):
         _put_category(curves, k, of_category, settings)
@@ -114,13 +101,10 @@ def accumulate(
 
 @dataclass(frozen=True)
 class _Ranked:
-    """Detections of one category by falling score, those beyond a limit per image left out.
+    """Detections of one category by falling score, without those beyond a limit per image.
 
-    Args:
-        scores: falling.
-        counts: detections up to each place, itself included, whose own area is in each range.
-        place: of each hit.
-        hits: which hits these are.
+    ``counts``: detections up to each place, itself included, whose own area is in each range;
+    ``place``: of each hit; ``hits``: indices into ``CategoryMatches.hits``.
     """
 
     scores: Float64[np.ndarray, " D"]
@@ -196,13 +180,13 @@ def precision_at(
     num_counted: Int64[np.ndarray, " P"],
     num_boxes: int,
 ) -> tuple[Float64[np.ndarray, " R"], Int64[np.ndarray, " R"]]:
-    """Read precision off at recalls, the best at each recall or beyond.
+    """Precision at recalls, the best at each recall or beyond.
 
     Args:
-        recalls: where to.
+        recalls: rising.
         num_true: true positives up to each true positive, itself included, by falling score.
-        num_counted: detections that count up to each.
-        num_boxes: to find, at least 1.
+        num_counted: detections that count, up to each true positive.
+        num_boxes: boxes to find, at least 1.
 
     Returns:
         Precision, 0 where a recall is not reached; and which true positive reaches each recall,

@@ -1,9 +1,9 @@
 """Which detection finds which ground-truth box: COCO's greedy matching, all pairs at once.
 
-pycocotools walks through images, categories, area ranges, IoU thresholds, detections and boxes one
-by one. Here only pairs that overlap by the lowest threshold are looked at, and the r-th such
-detection of every image and category is matched in one step, for all thresholds and area ranges.
-Every comparison is pycocotools' own, in float64, so the outcome is the same bit for bit.
+pycocotools loops over images, categories, area ranges, IoU thresholds, detections and boxes. Here
+only pairs that overlap by the lowest threshold are compared, and the r-th such detection of every
+image and category is matched in one step, for all thresholds and area ranges. Every comparison is
+pycocotools' own, in float64, so the outcome is the same bit for bit.
 
 Letters: ``G`` ground-truth boxes, ``D`` detections that count, ``K`` categories, ``E`` pairs that
 overlap, ``H`` detections with such a pair, ``T`` IoU thresholds, ``A`` area ranges.
@@ -12,17 +12,22 @@ Source: ``cocoeval.py`` of pycocotools 2.0.11.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from fcos_core.metrics.coco.overlap import Sides, intersecting
-from fcos_core.metrics.coco.structures import DetectedBoxes, Settings, TrueBoxes
-from fcos_core.metrics.counting import count_up_in_parts, ranks_within, run_starts
+from fcos_core.metrics.coco.overlap import Overlaps, Sides, intersecting
+from fcos_core.metrics.coco.structures import (
+    UNKNOWN,
+    DetectedBoxes,
+    Settings,
+    TrueBoxes,
+    category_indices,
+)
+from fcos_core.metrics.counting import by_key, count_up_in_parts, ranks_within, run_starts
 
 NOTHING = -1
-# Pairs of a detection and a box looked at together.
+# Pairs of a detection and a box per step: bounds the memory.
 _PAIRS_AT_ONCE = 1_000_000
 # pycocotools asks for no more than this, even where a threshold is 1.
 _LARGEST_THRESHOLD = 1 - 1e-10
@@ -30,20 +35,20 @@ _LARGEST_THRESHOLD = 1 - 1e-10
 
 @dataclass(frozen=True)
 class Matches:
-    """What outcome of the detections of some images, and how many boxes there were to find.
+    """The outcomes of the detections of some images, and the number of boxes to find.
 
-    Detections are sorted by category, image and falling score; only those within the largest
-    number of detections per image and category are there.
+    Detections are sorted by category, image and falling score; those beyond the largest number of
+    detections per image and category are left out.
 
     Args:
-        rows: of each detection in what was given.
+        rows: index of each detection in the input.
         category: index of its category.
         image: index of its image among all image ids.
-        rank: its place among the detections of its image and category, from 0.
-        scores: of each.
+        rank: its rank among the detections of its image and category, from 0.
+        scores: its score.
         is_outside: whether its own area is outside of each range.
         hits: detections that overlap a box by the lowest threshold: indices into ``rows``, rising.
-        found: row of the ground-truth box each of these finds, or ``NOTHING``.
+        found: row of the ground-truth box that each of these finds, or ``NOTHING``.
         is_ignored: whether each of these counts for nothing, having found a box that counts for
             nothing, or none while its own area is outside of the range.
         num_boxes: boxes to find.
@@ -63,19 +68,10 @@ class Matches:
 
 @dataclass(frozen=True)
 class _Sorted:
-    """Rows by category and image; the key tells both."""
+    """Rows sorted by ``key``, which is category index times number of images plus image index."""
 
     rows: Int64[np.ndarray, " N"]
     key: Int64[np.ndarray, " N"]
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """Overlapping pairs of one image and category each, by detection, then in the boxes' order."""
-
-    detection: Int64[np.ndarray, " E"]
-    box: Int64[np.ndarray, " E"]
-    iou: Float64[np.ndarray, " E"]
 
 
 def match(
@@ -91,9 +87,9 @@ def match(
     Args:
         truth: ground truth of these images.
         detections: of these images, in the order that decides between equal scores.
-        category_ids: rising; what has another category is passed over.
+        category_ids: rising; rows of other categories are ignored.
         settings: thresholds and ranges.
-        image_ids: of the whole dataset, rising, these images among them; without it these alone.
+        image_ids: ids of the whole dataset, rising; by default those of these images.
     """
     if image_ids is None:
         image_ids = np.union1d(truth.image_ids, detections.image_ids)
@@ -112,9 +108,9 @@ def match(
 
     is_crowd = truth.is_crowd[true.rows]
     # pycocotools ignores a box that is a crowd, or whose area is outside of the range.
-    is_ignored_box = is_crowd[:, None] | _is_outside(truth.areas[true.rows], settings)
+    is_ignored_box = is_crowd[:, None] | settings.is_outside(truth.areas[true.rows])
     boxes = detections.boxes[own.rows]
-    is_outside = _is_outside(boxes[:, 2] * boxes[:, 3], settings)
+    is_outside = settings.is_outside(boxes[:, 2] * boxes[:, 3])
 
     pairs = _overlapping(boxes, own.key, truth.boxes[true.rows], is_crowd, true.key, settings)
     hits = pairs.detection[run_starts(pairs.detection)]
@@ -143,19 +139,12 @@ def _sort(
     known_images: Int64[np.ndarray, " I"],
     category_ids: Int64[np.ndarray, " K"],
 ) -> _Sorted:
-    """Rows of known categories by category, image and order; in the given order among equals."""
-    if not len(category_ids):
-        return _Sorted(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    category = np.minimum(np.searchsorted(category_ids, row_categories), len(category_ids) - 1)
-    rows = np.flatnonzero(category_ids[category] == row_categories)
+    """Rows of known categories by category, image and ``order``; the sort is stable."""
+    category = category_indices(row_categories, category_ids)
+    rows = np.flatnonzero(category != UNKNOWN)
     key = category[rows] * len(known_images) + np.searchsorted(known_images, image_ids[rows])
     by_key = np.lexsort((order[rows], key))
     return _Sorted(rows[by_key], key[by_key])
-
-
-def _is_outside(areas: Float64[np.ndarray, " N"], settings: Settings) -> Bool[np.ndarray, "N A"]:
-    low, high = np.array(settings.area_ranges).T
-    return (areas[:, None] < low) | (areas[:, None] > high)
 
 
 def _overlapping(
@@ -165,34 +154,30 @@ def _overlapping(
     is_crowd: Bool[np.ndarray, " G"],
     true_key: Int64[np.ndarray, " G"],
     settings: Settings,
-) -> _Pairs:
-    """All pairs that overlap by the lowest threshold, a bounded number of pairs at a time."""
+) -> Overlaps:
+    """All pairs that overlap by the lowest threshold."""
     first = np.searchsorted(true_key, key)
     count = np.searchsorted(true_key, key, side="right") - first
     least = min(*settings.iou_thresholds, _LARGEST_THRESHOLD)
     found, true = Sides.of(boxes), Sides.of(true_boxes)
-    parts = [_Pairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    parts: list[Overlaps] = []
     for detection, box in count_up_in_parts(first, count, _PAIRS_AT_ONCE):
         which, intersecting_iou = intersecting(found, true, is_crowd, detection, box)
         iou = np.zeros(len(detection))
         iou[which] = intersecting_iou
         kept = np.flatnonzero(iou >= least)
-        parts.append(_Pairs(detection[kept], box[kept], iou[kept]))
-    return _Pairs(
-        np.concatenate([part.detection for part in parts]),
-        np.concatenate([part.box for part in parts]),
-        np.concatenate([part.iou for part in parts]),
-    )
+        parts.append(Overlaps(detection[kept], box[kept], iou[kept]))
+    return Overlaps.joined(parts)
 
 
 def _find(
-    pairs: _Pairs,
+    pairs: Overlaps,
     hit_key: Int64[np.ndarray, " H"],
     is_crowd: Bool[np.ndarray, " G"],
     is_ignored_box: Bool[np.ndarray, "G A"],
     settings: Settings,
 ) -> Int64[np.ndarray, "H T A"]:
-    """The box each detection finds: those of one rank in all images and categories at once."""
+    """The box each detection finds; detections of equal rank are matched together."""
     thresholds = np.minimum(settings.iou_thresholds, _LARGEST_THRESHOLD)
     shape = (len(thresholds), is_ignored_box.shape[1])
     found = np.full((len(hit_key), *shape), NOTHING, np.int64)
@@ -200,11 +185,7 @@ def _find(
     starts = run_starts(pairs.detection)
     hit = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(pairs.detection))))
     turn = ranks_within(hit_key)[hit]
-    by_turn = np.argsort(turn, kind="stable")
-    num_turns = int(turn.max(initial=-1)) + 1
-    bounds = np.searchsorted(turn[by_turn], np.arange(num_turns + 1)).tolist()
-    for first, last in pairwise(bounds):
-        chosen = by_turn[first:last]
+    for chosen in by_key(turn):
         box, own_hit = pairs.box[chosen], hit[chosen]
         best = _best_of_each(
             pairs.iou[chosen],
@@ -227,7 +208,7 @@ def _best_of_each(
     is_ignored_box: Bool[np.ndarray, "E A"],
     starts: Int64[np.ndarray, " H"],
 ) -> Int64[np.ndarray, "H T A"]:
-    """The pair each detection takes: of the boxes that count if any will do, else of the others.
+    """The pair each detection takes: a box that counts if any is possible, else an ignored one.
 
     The largest IoU, and of equal ones the last.
     """

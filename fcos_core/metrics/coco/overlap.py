@@ -1,10 +1,11 @@
-"""How much boxes overlap, with the arithmetic of pycocotools, bit for bit.
+"""Overlaps of boxes, with the arithmetic of pycocotools, bit for bit.
 
-Letters: ``N`` boxes, ``G`` ground-truth boxes, ``P`` pairs, ``E`` those that meet.
+Letters: ``N`` boxes, ``G`` ground-truth boxes, ``P`` pairs, ``E`` pairs that overlap.
 
 Source: ``bbIou`` in ``maskApi.c`` of pycocotools 2.0.11.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from jaxtyping import Bool, Float64, Int64
 
 @dataclass(frozen=True)
 class Sides:
-    """Where boxes begin and end, and their areas: one array each, which is quicker to gather."""
+    """Sides and areas of boxes, one array each, which is quicker to gather from."""
 
     left: Float64[np.ndarray, " N"]
     top: Float64[np.ndarray, " N"]
@@ -23,13 +24,35 @@ class Sides:
 
     @classmethod
     def of(cls, boxes: Float64[np.ndarray, "N 4"]) -> "Sides":
-        """Take boxes apart.
-
-        Args:
-            boxes: ``x, y, width, height``.
-        """
+        """Sides of boxes given as ``x, y, width, height``."""
         x, y, width, height = np.ascontiguousarray(boxes.T)
         return cls(x, y, width + x, height + y, width * height)
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """Pairs of a detection and a box that overlap, by detection, then in the order of the boxes.
+
+    ``detection`` and ``box`` are indices into those that were compared.
+    """
+
+    detection: Int64[np.ndarray, " E"]
+    box: Int64[np.ndarray, " E"]
+    iou: Float64[np.ndarray, " E"]
+
+    def chosen(self, which: Bool[np.ndarray, " E"] | Int64[np.ndarray, " _"]) -> "Overlaps":
+        """Some of the pairs, by mask or indices."""
+        return Overlaps(self.detection[which], self.box[which], self.iou[which])
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Overlaps]") -> "Overlaps":
+        """The pairs of all parts; there may be none."""
+        parts = [cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)), *parts]
+        return cls(
+            np.concatenate([part.detection for part in parts]),
+            np.concatenate([part.box for part in parts]),
+            np.concatenate([part.iou for part in parts]),
+        )
 
 
 def intersecting(
@@ -44,12 +67,12 @@ def intersecting(
     Args:
         found: all detections.
         true: all ground-truth boxes.
-        is_crowd: of which the overlap is the share of the detection that lies in them.
-        detection: of each pair.
-        box: of each pair.
+        is_crowd: boxes whose overlap is the share of the detection that lies in them.
+        detection: index of each pair's detection.
+        box: index of each pair's ground-truth box.
 
     Returns:
-        Which pairs meet, rising, and the IoU of each.
+        Which pairs intersect, rising, and the IoU of each.
     """
     width = np.minimum(found.right[detection], true.right[box])
     width -= np.maximum(found.left[detection], true.left[box])

@@ -1,7 +1,7 @@
-"""Matches of a block of images packed to be sent and kept, and unpacked category by category.
+"""Matches of a block of images, packed for transfer and storage, unpacked category by category.
 
-A detection takes 15 bytes, one that overlaps a box 14 more. So the matches of millions of images
-fit into memory, and what is unpacked at a time is one category.
+A detection takes 15 bytes, one that overlaps a box 14 more, so the matches of millions of images
+fit into memory; only one category is unpacked at a time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,9 +20,9 @@ class PackedMatches:
 
     Args:
         bounds: where each category's detections begin and the last one's end.
-        scores: as in ``CategoryMatches``, as are those below.
+        scores: as in ``CategoryMatches``, like the fields below.
         image: index of the image in the dataset.
-        rank: place among those of its image and category.
+        rank: rank within its image and category.
         is_outside: bits, one per area range.
         hits: detections that overlap a box.
         is_found: bits, by IoU threshold, then area range.
@@ -44,11 +44,7 @@ class PackedMatches:
 
 
 def pack(matches: Matches) -> PackedMatches:
-    """Pack the matches of a block.
-
-    Args:
-        matches: of fewer than 2**31 detections and images.
-    """
+    """Pack the matches of a block of fewer than 2**31 detections and images."""
     num_hits, num_thresholds, num_ranges = matches.found.shape
     flat = (num_hits, num_thresholds * num_ranges)
     edges = np.arange(len(matches.num_boxes) + 1)
@@ -67,10 +63,7 @@ def pack(matches: Matches) -> PackedMatches:
 
 
 def unpacked(blocks: Sequence[PackedMatches]) -> Iterator[CategoryMatches]:
-    """Put the matches of all blocks together, one category at a time.
-
-    Args:
-        blocks: of disjoint sets of images, in any order; at least one.
+    """Unpack the matches of blocks with disjoint sets of images, at least one, in any order.
 
     Yields:
         The matches of each category, by rising image.
@@ -80,12 +73,7 @@ def unpacked(blocks: Sequence[PackedMatches]) -> Iterator[CategoryMatches]:
 
 
 def of_category(blocks: Sequence[PackedMatches], category: int) -> CategoryMatches:
-    """Put the matches of one category together.
-
-    Args:
-        blocks: as in ``unpacked``.
-        category: its index.
-    """
+    """Join the matches of one category, given by its index; blocks as in :func:`unpacked`."""
     parts = [_slice(block, category) for block in blocks]
     starts = np.cumsum([0, *(len(part.scores) for part in parts[:-1])])
     whole = CategoryMatches(
@@ -123,7 +111,7 @@ def _bools(bits: UInt8[np.ndarray, "H X"], shape: tuple[int, int]) -> Bool[np.nd
 
 
 def _by_image(matches: CategoryMatches) -> CategoryMatches:
-    """Sort by image, in which pycocotools meets them, and which decides between equal scores."""
+    """Sort by image: pycocotools' order, which decides between equal scores."""
     if not len(matches.image) or bool((np.diff(matches.image) >= 0).all()):
         return matches
     order = np.argsort(matches.image, kind="stable")

@@ -1,6 +1,7 @@
 """Ground truth, detections and settings of COCO's evaluation.
 
-Letters: ``G`` ground-truth boxes, ``D`` detections.
+Letters: ``G`` ground-truth boxes, ``D`` detections, ``N`` of either, ``K`` categories, ``A`` area
+ranges.
 """
 
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ SIZE_EDGES = (32.0**2, 96.0**2)
 """Areas between small, medium and large, in square pixels."""
 AREA_NAMES = ("all", *SIZE_NAMES)
 AP50_IOU = 0.5
-"""IoU from which a detection finds a box, wherever one threshold stands for all: AP50's."""
+"""IoU from which a detection finds a box, wherever only one threshold is used."""
 AP75_IOU = 0.75
 MAX_DETECTIONS = (1, 10, 100)
+UNKNOWN = -1
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class Settings:
 
     Args:
         iou_thresholds: a detection finds a box from this overlap on.
-        recall_thresholds: where precision is read off.
-        area_ranges: of objects, in square pixels, ends included, by ``AREA_NAMES``.
+        recall_thresholds: recalls at which precision is computed.
+        area_ranges: areas of objects in square pixels, ends included, by ``AREA_NAMES``.
         max_detections: per image and category, rising.
     """
 
@@ -69,3 +71,18 @@ class Settings:
         (SIZE_EDGES[1], 1e10),
     )
     max_detections: tuple[int, ...] = MAX_DETECTIONS
+
+    def is_outside(self, areas: Float64[np.ndarray, " N"]) -> Bool[np.ndarray, "N A"]:
+        """Whether each area is outside of each area range."""
+        low, high = np.array(self.area_ranges).T
+        return (areas[:, None] < low) | (areas[:, None] > high)
+
+
+def category_indices(
+    row_categories: Int64[np.ndarray, " N"], category_ids: Int64[np.ndarray, " K"]
+) -> Int64[np.ndarray, " N"]:
+    """Index of each row's category in the rising ids, ``UNKNOWN`` for other categories."""
+    if not len(category_ids):
+        return np.full(len(row_categories), UNKNOWN)
+    index = np.minimum(np.searchsorted(category_ids, row_categories), len(category_ids) - 1)
+    return np.where(category_ids[index] == row_categories, index, UNKNOWN)

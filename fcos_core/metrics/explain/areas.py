@@ -1,7 +1,7 @@
 """Average precision and recall by the size of the objects, over all categories and of each.
 
-COCO's own numbers stop at AP and AR by area over all categories; its curves hold the others as
-well. Letters: ``T R K A M`` are the axes of the curves.
+COCO's own numbers stop at AP and AR by area over all categories; its curves hold the others too.
+Letters: ``T R K A M`` are the axes of the curves.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,9 @@ def describe(
     category_ids: Sequence[int],
     settings: Settings,
 ) -> list[dict[str, Any]]:
-    """Say them in plain numbers for JSON, in 0..1, and -1 without boxes to find.
+    """Describe them for JSON, in 0..1, and -1 without boxes to find.
 
-    Args:
-        curves: of all categories.
-        num_boxes: to find, per category and area range; an area on an edge is in both ranges.
-        category_ids: of the curves.
-        settings: that they were computed under, with COCO's four area ranges.
+    ``settings`` has COCO's four area ranges; an area on an edge is in both ranges.
 
     Returns:
         Four rows over all categories, whose ``category_id`` is None, then four of each; AR as AR100

@@ -1,8 +1,8 @@
-"""Whether scores mean what they say: of the detections with score 0.8, are 80 % right?
+"""Whether scores are calibrated: of the detections with score 0.8, are 80 % right?
 
-Right is what finds a box by COCO's matching at IoU 0.5; detections that COCO ignores are left out.
-ECE is the mean distance of score and precision, bin by bin, weighted by detections; MCE the
-largest. Detections below the score a run was cut at are not there to be counted.
+A detection is right if it finds a box by COCO's matching at IoU 0.5; detections that COCO ignores
+are left out. ECE is the mean distance of score and precision, bin by bin, weighted by detections;
+MCE the largest. Detections below the run's score threshold are missing from the counts.
 
 Letters: ``D`` detections, ``K`` categories, ``S`` bins of the score.
 
@@ -16,10 +16,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 
 from fcos_core.metrics.coco import AP50_IOU, Matches, Settings
-from fcos_core.metrics.coco.accumulation import UNDEFINED
+from fcos_core.metrics.coco.summary import shares
 from fcos_core.metrics.explain.outcomes import outcomes
 
 NUM_BINS = 20
@@ -33,9 +33,9 @@ class Calibration:
     """Counts that add up, per category and bin; a bin has its lower end, the last one both.
 
     Args:
-        num_detections: that count.
-        num_true: of them find a box.
-        score_units: their scores' sum in units of 2**-32.
+        num_detections: detections that count.
+        num_true: those that find a box.
+        score_units: sum of their scores in units of 2**-32.
         num_outside: detections whose score is not in 0..1; they are in no bin.
     """
 
@@ -45,7 +45,6 @@ class Calibration:
     num_outside: int
 
     def __add__(self, other: "Calibration") -> "Calibration":
-        """The counts of both."""
         return Calibration(
             self.num_detections + other.num_detections,
             self.num_true + other.num_true,
@@ -54,11 +53,7 @@ class Calibration:
         )
 
     def describe(self, category_ids: Sequence[int]) -> dict[str, Any]:
-        """Say the counts and what follows in plain numbers for JSON, -1 where undefined.
-
-        Args:
-            category_ids: in the order of the counts.
-        """
+        """Describe the counts and their ratios for JSON, -1 where undefined."""
         bins = _Bins(*(c.sum(0) for c in (self.num_detections, self.num_true, self.score_units)))
         rows = zip(self.num_detections, self.num_true, self.score_units, strict=True)
         return {
@@ -74,12 +69,7 @@ class Calibration:
 
 
 def tally(matches: Matches, settings: Settings) -> Calibration:
-    """Count the detections of some images by score.
-
-    Args:
-        matches: of these images.
-        settings: that they were matched under.
-    """
+    """Count the detections of some images by score."""
     outcome = outcomes(matches, settings)
     is_inside = (matches.scores >= 0) & (matches.scores <= 1)
     counted = np.flatnonzero(~outcome.is_ignored & is_inside)
@@ -107,7 +97,6 @@ class _Bins:
     score_units: Int64[np.ndarray, " S"]
 
     def errors(self) -> dict[str, Any]:
-        """Means over all bins, and how far score and precision are apart."""
         total = int(self.num_detections.sum())
         gap = np.abs(self.num_true - self.score_units * _SCORE_UNIT)  # times detections
         return {
@@ -116,17 +105,16 @@ class _Bins:
             "mean_score": float(self.score_units.sum()) * _SCORE_UNIT / total if total else -1.0,
             "precision": int(self.num_true.sum()) / total if total else -1.0,
             "ece": float(gap.sum()) / total if total else -1.0,
-            "mce": float(_per(gap, self.num_detections).max()),
+            "mce": float(shares(gap, self.num_detections).max()),
         }
 
     def rows(self) -> list[dict[str, Any]]:
-        """Each bin."""
         columns = (
             pairwise(_EDGES.tolist()),
             self.num_detections.tolist(),
             self.num_true.tolist(),
-            _per(self.score_units * _SCORE_UNIT, self.num_detections).tolist(),
-            _per(self.num_true.astype(np.float64), self.num_detections).tolist(),
+            shares(self.score_units * _SCORE_UNIT, self.num_detections).tolist(),
+            shares(self.num_true, self.num_detections).tolist(),
         )
         return [
             {
@@ -139,9 +127,3 @@ class _Bins:
             }
             for (low, high), detections, true, mean_score, precision in zip(*columns, strict=True)
         ]
-
-
-def _per(
-    sums: Float64[np.ndarray, " S"], counts: Int64[np.ndarray, " S"]
-) -> Float64[np.ndarray, " S"]:
-    return np.divide(sums, counts, out=np.full(len(sums), UNDEFINED), where=counts > 0)

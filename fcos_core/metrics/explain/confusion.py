@@ -1,37 +1,31 @@
-"""Which categories are taken for which: the confusion matrix of a detector at one score threshold.
+"""The confusion matrix of a detector's categories at one score threshold.
 
 Detections with at least that score take boxes in turn, by falling score, of equal scores the first
-given: each takes the box of its image that overlaps it most, whatever its category, among those
-that no better detection has taken and that overlap by an IoU of 0.5 or more; of equal IoUs one of
-its own category, else the first given. So a well-named detection may lose its box to a better one
-with the wrong name, and then counts as background: this is no COCO matching, which never looks
-across categories.
+given: each takes the box of its image that overlaps it most, of any category, among the free boxes
+with an IoU of 0.5 or more; of equal IoUs one of its own category, else the first given. So a
+detection with the right category may lose its box to a better one with the wrong category, and
+then counts as background; COCO's matching never compares across categories.
 
-What COCO passes over (crowds) is no box here. A detection that takes none but overlaps one of these
-of its own category by half, as COCO measures it, is ignored. Only the 100 best detections of each
-image and category are looked at.
+Boxes that COCO ignores (crowds) are no boxes here. A detection that takes no box but overlaps an
+ignored one of its own category by half, as COCO measures it, is ignored. Only the 100 best
+detections of each image and category are used.
 
 Letters: ``D`` detections, ``K`` categories, ``C`` cells of the matrix, ``E`` pairs that overlap.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
 from fcos_core.metrics.coco import AP50_IOU, NOTHING, DetectedBoxes, Matches, Settings, TrueBoxes
-from fcos_core.metrics.counting import ranks_within, run_starts
+from fcos_core.metrics.coco.overlap import Overlaps
+from fcos_core.metrics.coco.structures import UNKNOWN, category_indices
+from fcos_core.metrics.counting import by_key, ranks_within, run_starts
 from fcos_core.metrics.explain.outcomes import ANY_SIZE
-from fcos_core.metrics.explain.overlaps import (
-    UNKNOWN,
-    Overlaps,
-    category_indices,
-    is_ignored_box,
-    overlapping,
-)
+from fcos_core.metrics.explain.overlaps import is_ignored_box, overlapping
 
 LEAST_SCORE = 0.5
 _NUM_TOP = 20
@@ -42,7 +36,7 @@ class Confusion:
     """Counts that add up: the cells of the matrix that are not empty.
 
     Args:
-        least_score: of the detections.
+        least_score: score threshold of the detections.
         true: index of the boxes' category; ``NOTHING`` for detections of background.
         predicted: index of the detections' category; ``NOTHING`` for missed boxes.
         count: of each cell, sorted by ``true``, then ``predicted``.
@@ -56,7 +50,7 @@ class Confusion:
     num_ignored: int
 
     def __add__(self, other: "Confusion") -> "Confusion":
-        """The counts of both, which are of the same least score."""
+        """The counts of both, whose least score must be equal."""
         return _counted(
             self.least_score,
             np.concatenate([self.true, other.true]),
@@ -65,17 +59,12 @@ class Confusion:
             self.num_ignored + other.num_ignored,
         )
 
-    def describe(self, category_ids: Sequence[int], num_top: int = _NUM_TOP) -> dict[str, Any]:
-        """Say totals and the most common confusions in plain numbers for JSON.
-
-        Args:
-            category_ids: by index.
-            num_top: confusions to name, the most common first, of equal ones by index.
-        """
+    def describe(self, category_ids: Sequence[int]) -> dict[str, Any]:
+        """Describe totals and the most common confusions, of equal ones by index, for JSON."""
         parts = self._parts()
         boxes = _sums(self.true, self.count, len(category_ids))
         is_confused = np.flatnonzero(parts["confused"])
-        top = is_confused[np.argsort(-self.count[is_confused], kind="stable")][:num_top]
+        top = is_confused[np.argsort(-self.count[is_confused], kind="stable")][:_NUM_TOP]
         per_true = {
             name: _sums(self.true[part], self.count[part], len(category_ids)).tolist()
             for name, part in parts.items()
@@ -116,10 +105,7 @@ class Confusion:
         }
 
     def cells(self, category_ids: Sequence[int]) -> list[dict[str, Any]]:
-        """Say the matrix in plain numbers: its cells that are not empty.
-
-        Args:
-            category_ids: by index.
+        """The cells of the matrix that are not empty, for JSON.
 
         Returns:
             ``true``, None for detections of background; ``predicted``, None for missed boxes; and
@@ -152,16 +138,7 @@ def tally(
     *,
     least_score: float = LEAST_SCORE,
 ) -> Confusion:
-    """Count who is taken for whom in some images.
-
-    Args:
-        truth: ground truth of these images.
-        detections: of these images.
-        matches: of the two, which know the detections that count and their categories.
-        category_ids: that they were matched for.
-        settings: that they were matched under.
-        least_score: a detection is looked at from this score on.
-    """
+    """Count the confusions in some images, among detections of ``least_score`` or more."""
     kept = np.flatnonzero(matches.scores >= least_score)
     order = (matches.rows[kept], -matches.scores[kept], matches.image[kept])
     kept = kept[np.lexsort(order)]
@@ -198,23 +175,17 @@ def tally(
 def _take(
     pairs: Overlaps, image: Int64[np.ndarray, " D"], num_boxes: int
 ) -> Int64[np.ndarray, " D"]:
-    """The box each detection takes: those of one rank in all images at once.
+    """The box each detection takes; detections of equal rank in their images take theirs together.
 
-    Args:
-        pairs: by detection, the preferred box first; detections by image, then in turn.
-        image: of each detection.
-        num_boxes: all there are.
+    The pairs are sorted by detection, the preferred box first; detections by image, then in turn.
     """
     taken = np.full(len(image), NOTHING, np.int64)
     is_free = np.ones(num_boxes, np.bool_)
     starts = run_starts(pairs.detection)
     lengths = np.diff(np.append(starts, len(pairs.detection)))
     turn = np.repeat(ranks_within(image[pairs.detection[starts]]), lengths)
-    by_turn = np.argsort(turn, kind="stable")
-    num_turns = int(turn.max(initial=-1)) + 1
-    for first, last in pairwise(np.searchsorted(turn[by_turn], np.arange(num_turns + 1)).tolist()):
-        free = by_turn[first:last]
-        free = free[is_free[pairs.box[free]]]
+    for pair in by_key(turn):
+        free = pair[is_free[pairs.box[pair]]]
         taking = free[run_starts(pairs.detection[free])]
         taken[pairs.detection[taking]] = pairs.box[taking]
         is_free[pairs.box[taking]] = False
@@ -242,7 +213,7 @@ def _counted(
 def _sums(
     index: Int64[np.ndarray, " N"], count: Int64[np.ndarray, " N"], size: int
 ) -> Int64[np.ndarray, " K"]:
-    """Counts per index; those of ``NOTHING`` are left out."""
+    """Counts per index, without those of ``NOTHING``."""
     sums = np.zeros(size + 1, np.int64)
     np.add.at(sums, index, count)  # NOTHING is the last one
     return sums[:size]

@@ -1,6 +1,6 @@
-"""Precision over recall, of each category and on average, as COCO's curves hold it.
+"""Precision over recall, of each category and on average, from COCO's curves.
 
-Of objects of any size and the largest number of detections. Letters: ``R`` recalls, ``T R K A M``
+For objects of any size and the largest number of detections. Letters: ``R`` recalls, ``T R K A M``
 the axes of the curves.
 """
 
@@ -15,18 +15,13 @@ from fcos_core.metrics.coco.accumulation import UNDEFINED
 from fcos_core.metrics.explain.outcomes import ANY_SIZE
 
 CURVE_IOUS = {"iou_50": AP50_IOU, "iou_75": AP75_IOU}
-"""IoU thresholds of the curves that are described, by the names of these curves."""
 
 
 def describe(curves: Curves, category_ids: Sequence[int], settings: Settings) -> dict[str, Any]:
-    """Say the curves in plain numbers for JSON.
+    """Describe the curves for JSON.
 
-    The mean of a curve is its AP: that of ``iou_50`` is AP50, that of ``iou_mean`` AP.
-
-    Args:
-        curves: of all categories.
-        category_ids: theirs.
-        settings: that they were computed under; 0.5 and 0.75 are among the IoU thresholds.
+    The mean of a curve is its AP: that of ``iou_50`` is AP50, that of ``iou_mean`` AP. The IoU
+    thresholds of the settings must include 0.5 and 0.75.
 
     Returns:
         The recalls, and precision at each, at two IoUs and on average over all; categories without

@@ -1,4 +1,4 @@
-"""TIDE's errors: what is wrong with each false positive, and which boxes nothing comes near.
+"""TIDE's errors: the error of each false positive, and the boxes that nothing comes near.
 
 With ``own`` the largest IoU of a false positive with a box of its category in its image, and
 ``other`` the largest with a box of another category, the first that holds names the error:
@@ -11,10 +11,10 @@ With ``own`` the largest IoU of a false positive with a box of its category in i
 ``BOTH`` what remains             badly placed and the wrong category
 =======  =======================  ====================================================
 
-Missed is a box that is not found and that no ``LOC`` or ``CLS`` error means. Matching is COCO's:
-what it ignores is no error, a box it passes over (a crowd) is none to find, and the 100 best
-detections per image and category count, not per image as in TIDE. An IoU of exactly 0.5 with a box
-of the own category is a duplicate, since COCO's matching would have taken that box.
+A box is missed if it is not found and no ``LOC`` or ``CLS`` error has it as its nearest box.
+Matching is COCO's: what it ignores is no error, an ignored box (a crowd) is none to find, and the
+100 best detections per image and category count, not per image as in TIDE. An IoU of exactly 0.5
+with a box of the own category is a duplicate, since COCO's matching would have taken that box.
 
 Letters: ``D`` detections, ``B`` boxes to find, ``E`` pairs that overlap, ``K`` categories, ``R``
 detections given to another category.
@@ -38,21 +38,17 @@ from fcos_core.metrics.coco import (
     Settings,
     TrueBoxes,
 )
+from fcos_core.metrics.coco.overlap import Overlaps
+from fcos_core.metrics.coco.structures import UNKNOWN, category_indices
 from fcos_core.metrics.counting import run_starts
 from fcos_core.metrics.explain.outcomes import ANY_SIZE, Outcomes, outcomes
-from fcos_core.metrics.explain.overlaps import (
-    UNKNOWN,
-    Overlaps,
-    category_indices,
-    is_ignored_box,
-    overlapping,
-)
+from fcos_core.metrics.explain.overlaps import is_ignored_box, overlapping
 
 BACKGROUND_IOU = 0.1
 
 
 class Verdict(IntEnum):
-    """What a detection is."""
+    """The outcome of a detection: right, ignored, or an error."""
 
     FOUND = 0
     IGNORED = 1
@@ -70,11 +66,11 @@ class BlockErrors:
     Args:
         verdict: ``Verdict`` of each detection, in the order of ``Matches``.
         is_repaired: whether it would find a box if all ``LOC`` errors were placed well: it is the
-            best of those that mean this box, and the box is not found.
+            best of those with this nearest box, and the box is not found.
         relabelled: scores of detections that would find a box of another category if all ``CLS``
-            errors were named well: each the best of those that mean its box.
+            errors had the right category: each the best of those with its nearest box.
         right_category: index of that other category.
-        num_missed: boxes to find that neither a detection nor a ``LOC`` or ``CLS`` error means.
+        num_missed: boxes not found that are no ``LOC`` or ``CLS`` error's nearest box.
     """
 
     verdict: UInt8[np.ndarray, " D"]
@@ -88,11 +84,7 @@ class BlockErrors:
 class CategoryErrors:
     """Errors of one category, detections in the order of its ``CategoryMatches``.
 
-    Args:
-        verdict: as in ``BlockErrors``, as are those below.
-        is_repaired: of each detection.
-        relabelled: scores of the detections that belong here.
-        num_missed: boxes.
+    Fields as in ``BlockErrors``; ``relabelled`` are the scores of the detections that belong here.
     """
 
     verdict: UInt8[np.ndarray, " D"]
@@ -103,7 +95,7 @@ class CategoryErrors:
 
 @dataclass(frozen=True)
 class _Nearest:
-    """The box each detection overlaps most, the first given of equal ones; else ``NOTHING``."""
+    """The box each detection overlaps most, of equal ones the first given; else ``NOTHING``."""
 
     box: Int64[np.ndarray, " D"]
     iou: Float64[np.ndarray, " D"]
@@ -116,14 +108,9 @@ def classify(
     category_ids: Int64[np.ndarray, " K"],
     settings: Settings,
 ) -> BlockErrors:
-    """Name the error of every false positive of some images.
+    """Find the error of every false positive of some images.
 
-    Args:
-        truth: ground truth of these images.
-        detections: of these images.
-        matches: of the two.
-        category_ids: that they were matched for.
-        settings: that they were matched under; 0.5 is among the IoU thresholds.
+    The IoU thresholds of ``settings`` must include 0.5.
     """
     outcome = outcomes(matches, settings)
     box_category = category_indices(truth.category_ids, category_ids)
@@ -158,12 +145,9 @@ def classify(
 def of_category(
     errors: Sequence[BlockErrors], matches: Sequence[PackedMatches], category: int
 ) -> CategoryErrors:
-    """Put the errors of one category together, as ``coco.of_category`` does with its matches.
+    """Join the errors of one category, as ``coco.of_category`` joins its matches.
 
-    Args:
-        errors: of blocks with disjoint sets of images, in any order; at least one.
-        matches: of the same blocks.
-        category: its index.
+    The blocks have disjoint sets of images, in any order; at least one.
     """
     parts = [slice(*block.bounds[category : category + 2].tolist()) for block in matches]
     images = [block.image[part] for block, part in zip(matches, parts, strict=True)]

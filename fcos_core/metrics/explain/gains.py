@@ -1,24 +1,24 @@
-"""What each of TIDE's errors costs: the AP50 that mending it alone would give back (dAP).
+"""The cost of each of TIDE's errors: the AP50 that correcting it alone would gain (dAP).
 
-An oracle mends all errors of one kind:
+An oracle corrects all errors of one kind:
 
-========  ========================================================================
-``CLS``   gives each error the category of the box it means: a true positive there
-``LOC``   places each error on the box it means: a true positive
+========  =============================================================================
+``CLS``   gives each error the category of its nearest box: a true positive there
+``LOC``   places each error on its nearest box: a true positive
 ``BOTH``  removes the detections; so do ``DUPE`` and ``BKG``
 ``MISS``  lowers the number of boxes to find by those missed
-========  ========================================================================
+========  =============================================================================
 
-Of several errors that mean one box all but the best are removed, and all that mean a box already
-found, be it by a worse detection. Two further oracles: ``FALSE_POSITIVE`` removes all errors,
-``FALSE_NEGATIVE`` lowers the boxes to find to those found. dAP do not add up to what is missing
-from 1, since each is measured alone.
+Of several errors with one nearest box all but the best are removed, and all are whose nearest box
+is already found, even by a worse detection. Two further oracles: ``FALSE_POSITIVE`` removes all
+errors, ``FALSE_NEGATIVE`` lowers the boxes to find to those found. dAP do not add up to what is
+missing from 1, since each is measured alone.
 
-Where this departs from tidecv 1.0: the best error is the best of its own kind, as in the paper. The
-mean is over the categories with a box to find, as in COCO, where tidecv counts those that are
-merely detected as 0; one that an oracle leaves without a box keeps an AP of 0 and stays, so that
-the dAP over all categories is the mean of theirs. A detection given to another category ranks
-behind that category's own of equal score. Precision and its mean are COCO's, bit for bit.
+Differences from tidecv 1.0: the best error is the best of its own kind, as in the paper. The mean
+is over the categories with a box to find, as in COCO, where tidecv counts those that are merely
+detected as 0; one that an oracle leaves without a box keeps an AP of 0 and stays, so that the dAP
+over all categories is the mean of theirs. A detection given to another category ranks behind that
+category's own of equal score. Precision and its mean are COCO's, bit for bit.
 
 Letters: ``D`` detections of one category, ``N`` those one oracle leaves, ``O`` oracles, ``R``
 recall thresholds, ``V`` verdicts.
@@ -41,7 +41,7 @@ from fcos_core.metrics.explain.outcomes import ANY_SIZE
 
 
 class Oracle(IntEnum):
-    """What is mended."""
+    """The errors that are corrected."""
 
     NONE = 0
     CLS = 1
@@ -63,8 +63,8 @@ class CategoryGains:
     """One category under each oracle.
 
     Args:
-        num_boxes: to find.
-        num_missed: of them.
+        num_boxes: boxes to find.
+        num_missed: missed boxes.
         verdicts: detections by ``Verdict``.
         precision: by ``Oracle`` at COCO's recalls, at IoU 0.5; ``UNDEFINED`` without boxes.
     """
@@ -76,13 +76,7 @@ class CategoryGains:
 
 
 def measure(matches: CategoryMatches, errors: CategoryErrors, settings: Settings) -> CategoryGains:
-    """Mend one category's errors, kind by kind.
-
-    Args:
-        matches: of one category, all images.
-        errors: of the same detections.
-        settings: that they were matched under.
-    """
+    """Correct the errors of one category, all images, kind by kind."""
     num_boxes = int(matches.num_boxes[ANY_SIZE])
     recalls = np.array(settings.recall_thresholds)
     precision = np.full((len(Oracle), len(recalls)), UNDEFINED)
@@ -107,12 +101,7 @@ def _precision(
 
 
 def describe(gains: Sequence[CategoryGains], category_ids: Sequence[int]) -> dict[str, Any]:
-    """Say counts, AP50 and dAP in plain numbers for JSON: floats in 0..1, -1 where undefined.
-
-    Args:
-        gains: of each category.
-        category_ids: theirs.
-    """
+    """Describe counts, AP50 and dAP for JSON: floats in 0..1, -1 where undefined."""
     return {
         "foreground_iou": AP50_IOU,
         "background_iou": BACKGROUND_IOU,
@@ -158,10 +147,7 @@ def _mean_precision(gains: Sequence[CategoryGains], oracle: Oracle) -> float:
 class _Ranked:
     """A category's detections by falling score, with those that the ``CLS`` oracle gives to it.
 
-    Args:
-        verdict: of each.
-        is_repaired: whether the ``LOC`` oracle makes it find a box.
-        is_given: whether it is another category's.
+    ``is_repaired``: the ``LOC`` oracle makes it find a box; ``is_given``: it is another category's.
     """
 
     verdict: Int64[np.ndarray, " D"]
@@ -182,7 +168,7 @@ def _rank(matches: CategoryMatches, errors: CategoryErrors) -> _Ranked:
 
 
 def _mended(ranked: _Ranked, oracle: Oracle) -> Bool[np.ndarray, " N"]:
-    """Whether each detection that an oracle leaves finds a box."""
+    """Whether each detection that an oracle keeps finds a box."""
     is_true = ranked.verdict == Verdict.FOUND
     stays = ~ranked.is_given & (ranked.verdict != Verdict.IGNORED)
     match oracle:

@@ -1,24 +1,23 @@
 """Where recall is lost between ground truth and the final numbers: a ladder with counted steps.
 
-Each step asks more of a ground-truth box than the one before, and a box is on a step only if it is
-on all steps below it, so what is lost between two steps has one cause:
+Each step demands more of a ground-truth box than the one before, and a box is on a step only if it
+is on all steps below, so the loss between two steps has one cause:
 
 1. ``ground_truth``: every box to find: no crowd, of a scored category, with an area
    in the first range ("all").
-2. ``assignable``: training could have taught it, as the best possible recall has it (section 4.1
-   of FCOS, arXiv 1904.01355). Given from outside; left out when it is not.
+2. ``assignable``: training could recall it, by the best possible recall (section 4.1 of FCOS,
+   arXiv 1904.01355). An input of this module; the step is left out without it.
 3. ``found``: a detection of its image overlaps it by IoU 0.5, whatever its class and its score; one
    detection may find several boxes.
 4. ``right_class``: COCO's greedy matching of its category at IoU 0.5, area "all", gives it a
-   detection, whatever the score. IoU and threshold are those of ``found``, which it implies.
+   detection, whatever the score. This implies ``found``.
 5. ``over_threshold``: the score of that detection is the threshold or more.
 6. ``top_100``: that detection is one of the 100 best of its image, over all classes; of equal
    scores the first given ranks first. COCO's limit of 100 holds for each category on its own and
    is part of step 4. A detector that keeps 100 detections per image loses nothing here.
 
-:func:`ladder_boxes` looks at a block of images and knows no score threshold, so a threshold that
-follows from the whole run needs no second look at the images. Counts are integers that add up over
-blocks.
+:func:`ladder_boxes` works on a block of images and needs no score threshold, so a threshold that
+follows from the whole run needs no second pass. Counts are integers that add up over blocks.
 
 Letters: ``G`` ground-truth boxes, ``D`` detections, ``K`` categories, ``S`` steps.
 """
@@ -39,12 +38,10 @@ from fcos_core.metrics.coco import (
     Settings,
     TrueBoxes,
 )
-from fcos_core.metrics.coco.overlap import Sides, intersecting
-from fcos_core.metrics.counting import count_up_in_parts, ranks_within
-from fcos_core.metrics.explain.overlaps import is_ignored_box
+from fcos_core.metrics.coco.structures import UNKNOWN, category_indices
+from fcos_core.metrics.counting import ranks_within
+from fcos_core.metrics.explain.overlaps import is_ignored_box, overlapping
 
-# Pairs of a detection and a box looked at together.
-_PAIRS_AT_ONCE = 1_000_000
 _NO_PLACE = np.iinfo(np.int64).max
 
 
@@ -57,9 +54,8 @@ class LadderBoxes:
         area: index into ``SIZE_NAMES``.
         is_assignable: whether training could recall it; None where that is not known.
         is_found: whether any detection overlaps it.
-        score: score of its matched detection; -inf for a box without one.
-        place: rank of that detection in its image, from 0; the largest integer for a box without
-            one.
+        score: score of its matched detection; -inf without one.
+        place: rank of that detection in its image, from 0; the largest integer without one.
     """
 
     category: Int64[np.ndarray, " G"]
@@ -83,24 +79,25 @@ def ladder_boxes(
 
     Args:
         truth: ground truth of these images.
-        detections: of these images, all that the run kept.
-        matches: of both, under the same categories and settings.
-        category_ids: that are scored, rising.
-        settings: whose IoU thresholds hold 0.5 and whose area ranges are all, small, medium, large.
-        is_assignable: of each row of ``truth``; what it says of crowds does not matter.
+        detections: all detections that the run kept in these images.
+        matches: matches of both, with the same categories and settings.
+        category_ids: ids of the scored categories, rising.
+        settings: its IoU thresholds include 0.5; its area ranges are all, small, medium, large.
+        is_assignable: per row of ``truth``; values of crowds do not matter.
     """
-    is_known = np.isin(truth.category_ids, category_ids)
-    to_find = np.flatnonzero(is_known & ~is_ignored_box(truth, settings))
+    category = category_indices(truth.category_ids, category_ids)
+    to_find = np.flatnonzero((category != UNKNOWN) & ~is_ignored_box(truth, settings))
     detection = _detection_of_each(matches, len(truth), settings)[to_find]
     # A box with an area on an edge is in both of COCO's ranges; here it is in the upper one.
     edges = np.array([low for low, _ in settings.area_ranges[2:]])
     # NOTHING is -1 and picks what is appended.
     places = np.append(_places_in_image(detections)[matches.rows], _NO_PLACE)
+    pairs = overlapping(detections, np.arange(len(detections)), truth, to_find, AP50_IOU)
     return LadderBoxes(
-        category=np.searchsorted(category_ids, truth.category_ids[to_find]),
+        category=category[to_find],
         area=np.searchsorted(edges, truth.areas[to_find], side="right"),
         is_assignable=None if is_assignable is None else is_assignable[to_find],
-        is_found=_is_overlapped(truth, detections)[to_find],
+        is_found=np.isin(to_find, pairs.box),
         score=np.append(matches.scores, -np.inf)[detection],
         place=places[detection],
     )
@@ -111,10 +108,10 @@ class LadderCounts:
     """Boxes on each step, in integers that add up over blocks of images.
 
     Args:
-        names: of the steps, the lowest first.
-        boxes: on each step, by category and ``SIZE_NAMES``.
-        assignable_by_found: boxes by whether they are assignable and whether they are found, each
-            asked on its own, "no" first; zeros where assignability is not known.
+        names: names of the steps, the lowest first.
+        boxes: boxes on each step, by category and ``SIZE_NAMES``.
+        assignable_by_found: boxes by whether they are assignable and whether they are found,
+            independently, "no" first; zeros where assignability is not known.
     """
 
     names: tuple[str, ...]
@@ -136,11 +133,8 @@ def count_steps(
 ) -> LadderCounts:
     """Count the boxes of some images on every step.
 
-    Args:
-        ladder: the boxes to find.
-        num_categories: that are scored.
-        score_threshold: of the step ``over_threshold``; an equal score is enough.
-        limit: detections per image, over all classes, of the last step.
+    A score equal to the threshold is over it; ``limit`` is the number of detections per image, over
+    all classes, of the last step.
     """
     claims = {
         "ground_truth": np.ones(len(ladder.category), np.bool_),
@@ -166,13 +160,10 @@ def count_steps(
 def describe(
     counts: LadderCounts, class_names: Sequence[str], averages: dict[str, float]
 ) -> dict[str, Any]:
-    """Say the counts in plain numbers for JSON.
+    """Describe the counts of the whole dataset for JSON.
 
-    Args:
-        counts: of the whole dataset.
-        class_names: of the categories, in their order.
-        averages: what the ladder ends in, such as AR100 and AP: no counts of boxes, but means over
-            categories and IoU thresholds that no score threshold enters. Handed through.
+    ``averages`` are numbers after the last step, such as AR100 and AP, passed through: no counts of
+    boxes, but means over categories and IoU thresholds that no score threshold enters.
     """
     assert counts.boxes.shape[1] == len(class_names)
     # Nothing is lost on the way to the first step.
@@ -216,7 +207,7 @@ def _describe_table(counts: LadderCounts) -> dict[str, dict[str, int]] | None:
 def _detection_of_each(
     matches: Matches, num_boxes: int, settings: Settings
 ) -> Int64[np.ndarray, " G"]:
-    """The detection that COCO's matching gives each box: an index into ``matches.rows``."""
+    """Index into ``matches.rows`` of the detection that COCO's matching gives each box."""
     found = matches.found[:, settings.iou_thresholds.index(AP50_IOU), 0]
     is_hit = found != NOTHING
     detection = np.full(num_boxes, NOTHING, np.int64)
@@ -229,17 +220,3 @@ def _places_in_image(detections: DetectedBoxes) -> Int64[np.ndarray, " D"]:
     places = np.empty(len(detections), np.int64)
     places[order] = ranks_within(detections.image_ids[order])
     return places
-
-
-def _is_overlapped(truth: TrueBoxes, detections: DetectedBoxes) -> Bool[np.ndarray, " G"]:
-    """Whether a detection of any class overlaps each box, a bounded number of pairs at a time."""
-    order = np.argsort(detections.image_ids, kind="stable")
-    image_ids, boxes = detections.image_ids[order], detections.boxes[order]
-    first = np.searchsorted(image_ids, truth.image_ids)
-    count = np.searchsorted(image_ids, truth.image_ids, side="right") - first
-    found, true = Sides.of(boxes), Sides.of(truth.boxes)
-    is_overlapped = np.zeros(len(truth), np.bool_)
-    for box, detection in count_up_in_parts(first, count, _PAIRS_AT_ONCE):
-        which, iou = intersecting(found, true, truth.is_crowd, detection, box)
-        is_overlapped[box[which[iou >= AP50_IOU]]] = True
-    return is_overlapped

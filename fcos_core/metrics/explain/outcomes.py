@@ -1,7 +1,7 @@
-"""Which detections are right, which are wrong and which count for nothing, one for each.
+"""Which detections are right, which are wrong and which count for nothing.
 
-:class:`Matches` says it for the few detections that overlap a box; what explains the numbers asks
-it of all. Objects of any size: the first area range. Letters: ``D`` detections.
+:class:`Matches` has outcomes only for the few detections that overlap a box; here every detection
+has one, for objects of any size: the first area range. Letters: ``D`` detections.
 """
 
 from dataclasses import dataclass
@@ -16,28 +16,18 @@ ANY_SIZE = 0  # index of the area range
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What outcome of each detection; one that is neither is a false positive.
+    """The outcome of each detection; one that is neither true nor ignored is a false positive.
 
-    Args:
-        is_true: whether it finds a box that is to be found.
-        is_ignored: whether it counts for nothing.
+    ``is_true``: it finds a box to find; ``is_ignored``: it counts for nothing.
     """
 
     is_true: Bool[np.ndarray, " D"]
     is_ignored: Bool[np.ndarray, " D"]
 
 
-def outcomes(
-    matches: Matches | CategoryMatches, settings: Settings, iou: float = AP50_IOU
-) -> Outcomes:
-    """Say what outcome of each detection.
-
-    Args:
-        matches: of a block, or of one category.
-        settings: that they were matched under.
-        iou: one of the thresholds.
-    """
-    t = settings.iou_thresholds.index(iou)
+def outcomes(matches: Matches | CategoryMatches, settings: Settings) -> Outcomes:
+    """The outcomes of a block's or one category's detections at IoU 0.5."""
+    t = settings.iou_thresholds.index(AP50_IOU)
     finds = (
         matches.found[:, t, ANY_SIZE] != NOTHING
         if isinstance(matches, Matches)

@@ -16,15 +16,11 @@ from fcos_core.metrics.coco import AREA_NAMES, Curves, Settings, mean_of_defined
 
 
 def describe(curves: Curves, category_ids: Sequence[int], settings: Settings) -> dict[str, Any]:
-    """Say average recall in plain numbers for JSON, in 0..1, and -1 without boxes to find.
-
-    Args:
-        curves: of all categories.
-        category_ids: theirs.
-        settings: that they were computed under, with COCO's four area ranges.
+    """Describe average recall for JSON, in 0..1, and -1 without boxes to find.
 
     Returns:
-        Over all categories, and of each, by area range, then by the largest number of detections.
+        Over all categories, and of each, by COCO's four area ranges, then by the largest number of
+        detections.
     """
     limits = [str(limit) for limit in settings.max_detections]
     return {

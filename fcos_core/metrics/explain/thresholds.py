@@ -1,12 +1,12 @@
-"""What a score threshold leaves: precision, recall and F1, and the threshold that F1 is best at.
+"""Precision, recall and F1 at score thresholds, and the threshold with the best F1.
 
 COCO's matching goes by falling score, so a detection finds the same box whether or not worse ones
-are there: what a threshold leaves needs no new matching. F1 can only change where a detection
-comes in, so the best threshold is the score of one, and all are tried. Detections are kept from
-the threshold on, itself included; those that COCO ignores are left out.
+are there: a threshold needs no new matching. F1 changes only at the scores of detections, so the
+best threshold is one of these, and all are tried. Detections are kept from the threshold on, itself
+included; those that COCO ignores are left out.
 
 Letters: ``D`` detections, ``S`` distinct scores, ``N`` rows of any number of categories, ``Q``
-thresholds asked for.
+thresholds.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from fcos_core.metrics.coco import AP50_IOU, CategoryMatches, Settings
-from fcos_core.metrics.coco.accumulation import UNDEFINED
+from fcos_core.metrics.coco.summary import shares
 from fcos_core.metrics.explain.outcomes import ANY_SIZE, outcomes
 
 # Where curves are drawn; the best threshold is looked for among all scores.
@@ -26,13 +26,13 @@ _DRAWN = np.arange(101) / 100
 
 @dataclass(frozen=True)
 class ScoreSteps:
-    """How many detections come in at each score.
+    """Number of detections at each score.
 
     Args:
         scores: distinct, falling.
-        num_detections: with each score.
-        num_true: of them find a box.
-        num_boxes: to find.
+        num_detections: detections with each score.
+        num_true: those that find a box.
+        num_boxes: boxes to find.
     """
 
     scores: Float64[np.ndarray, " S"]
@@ -43,7 +43,7 @@ class ScoreSteps:
 
 @dataclass(frozen=True)
 class _Left:
-    """What thresholds leave; ``UNDEFINED`` where there is nothing to be a share of."""
+    """Numbers at thresholds; ``UNDEFINED`` where the denominator is 0."""
 
     precision: Float64[np.ndarray, " Q"]
     recall: Float64[np.ndarray, " Q"]
@@ -51,12 +51,7 @@ class _Left:
 
 
 def steps(matches: CategoryMatches, settings: Settings) -> ScoreSteps:
-    """Count one category's detections by score.
-
-    Args:
-        matches: of all images.
-        settings: that they were matched under.
-    """
+    """Count one category's detections, of all images, by score."""
     outcome = outcomes(matches, settings)
     counted = np.flatnonzero(~outcome.is_ignored)
     return _steps(
@@ -68,11 +63,7 @@ def steps(matches: CategoryMatches, settings: Settings) -> ScoreSteps:
 
 
 def added(parts: Sequence[ScoreSteps]) -> ScoreSteps:
-    """Count the detections of several categories as if they were of one.
-
-    Args:
-        parts: at least one.
-    """
+    """Count the detections of several categories, at least one, as if they were of one."""
     return _steps(
         np.concatenate([part.scores for part in parts]),
         np.concatenate([part.num_detections for part in parts]),
@@ -82,19 +73,15 @@ def added(parts: Sequence[ScoreSteps]) -> ScoreSteps:
 
 
 def describe(parts: Sequence[ScoreSteps], category_ids: Sequence[int]) -> dict[str, Any]:
-    """Say what thresholds leave in plain numbers for JSON: floats in 0..1, -1 where undefined.
+    """Describe thresholds for JSON: floats in 0..1, -1 where undefined.
 
     Over all categories there is one threshold, and detections and boxes are counted together
     (micro), detections of categories without a box to find as well.
 
-    Args:
-        parts: of each category.
-        category_ids: theirs.
-
     Returns:
-        The thresholds curves are drawn at; over all, and of each category, precision, recall and
-        F1 at these and at the best threshold: that with the largest F1, the highest of several.
-        There is no best threshold (null) without boxes or without detections.
+        The thresholds of the curves; over all, and of each category, precision, recall and F1 at
+        these and at the best threshold: that with the largest F1, the highest of several. Without
+        boxes or without detections there is no best threshold (null).
     """
     return {
         "iou": AP50_IOU,
@@ -148,19 +135,13 @@ def _best(part: ScoreSteps) -> dict[str, float] | None:
 
 
 def _left(part: ScoreSteps, thresholds: Float64[np.ndarray, " Q"]) -> _Left:
-    """What is left by each threshold; quotients of integers, so equal ones are equal floats."""
+    """Numbers at each threshold; quotients of integers, so equal ones are equal floats."""
     num_scores = np.searchsorted(-part.scores, -thresholds, side="right")
     kept = np.append(0, np.cumsum(part.num_detections))[num_scores]
     true = np.append(0, np.cumsum(part.num_true))[num_scores]
     boxes = np.full_like(kept, part.num_boxes)
     return _Left(
-        precision=_ratio(true, kept),
-        recall=_ratio(true, boxes),
-        f1=_ratio(2 * true, (kept + boxes) * (boxes > 0)),
+        precision=shares(true, kept),
+        recall=shares(true, boxes),
+        f1=shares(2 * true, (kept + boxes) * (boxes > 0)),
     )
-
-
-def _ratio(
-    part: Int64[np.ndarray, " Q"], whole: Int64[np.ndarray, " Q"]
-) -> Float64[np.ndarray, " Q"]:
-    return np.divide(part, whole, out=np.full(len(part), UNDEFINED), where=whole > 0)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fcos_core.metrics.coco import SIZE_NAMES, DetectedBoxes, Settings, TrueBoxes, match
-from fcos_core.metrics.explain import ladder as ladder_module
+from fcos_core.metrics.explain import overlaps
 from fcos_core.metrics.explain.ladder import count_steps, describe, ladder_boxes
 
 CATEGORY_IDS = np.array([2, 5, 9])
@@ -158,7 +158,7 @@ def test_every_step_and_the_table_equal_the_slow_reading(seed, num_images, limit
     is_assignable = (np.random.default_rng(seed).random(len(truth)) < 0.8).tolist()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ladder_module, "_PAIRS_AT_ONCE", pairs_at_once)
+        patch.setattr(overlaps, "_PAIRS_AT_ONCE", pairs_at_once)
         counts = fast_ladder(truth, found, is_assignable, limit=limit)
 
     boxes, table = slow_ladder(truth, found, is_assignable, 0.5, limit)
