@@ -1,8 +1,7 @@
 """Score a run, or a COCO results file, against COCO annotations: the twelve numbers.
 
-A run's detections are scored in a stated order that depends on nothing but their content; a
-results file in its own order, as pycocotools scores it. The frames of a run's videos are scored as
-images are, and apart from them.
+A run's detections are scored in a stated order that depends only on their content; a results file
+in its own order, as pycocotools scores it. The frames of a run's videos are scored separately.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ class EvaluateResult:
 
     @property
     def video(self) -> dict[str, Any]:
-        """The twelve numbers of the frames of videos and what was counted; empty without videos."""
+        """The twelve numbers of the frames of videos and their counts; empty without videos."""
         metrics = self.metrics.get("video")
         if metrics is None:
             return {}
@@ -144,11 +143,6 @@ class _Both:
         )
 
     def require_same_images(self, others: _Both) -> None:
-        """Refuse to compare runs of other images or frames.
-
-        Raises:
-            ConfigError: one has videos and the other has none.
-        """
         require_same_images(self.images, others.images)
         if self.frames is not None and others.frames is not None:
             require_same_images(self.frames, others.frames)

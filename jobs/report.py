@@ -204,11 +204,6 @@ def _joined(
     annotations: CocoAnnotations,
     metrics: Metrics | None,
 ) -> RunGroundTruth:
-    """Join the annotations to the run.
-
-    Raises:
-        ConfigError: the run was scored against other annotations.
-    """
     if metrics is not None and metrics.annotations_sha256 != annotations.sha256:
         raise ConfigError(
             f"{annotations.uri}: {directory.uri} was scored against other annotations "

@@ -17,29 +17,17 @@ from jobs.rundir.schemas import CONFUSION, CURVES, METRICS_PER_AREA, METRICS_PER
 
 
 def encode_per_category(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Write one row per category as a Parquet file in memory.
-
-    Args:
-        rows: values by the column names of ``METRICS_PER_CATEGORY``.
-    """
+    """Encode rows by the column names of ``METRICS_PER_CATEGORY`` as a Parquet file."""
     return _encode(list(rows), METRICS_PER_CATEGORY)
 
 
 def encode_per_area(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Write one row per category and area range as a Parquet file in memory.
-
-    Args:
-        rows: values by the column names of ``METRICS_PER_AREA``.
-    """
+    """Encode rows by the column names of ``METRICS_PER_AREA`` as a Parquet file."""
     return _encode(list(rows), METRICS_PER_AREA)
 
 
 def encode_confusion(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Write the confusion matrix as a Parquet file in memory.
-
-    Args:
-        rows: values by the column names of ``CONFUSION``.
-    """
+    """Encode rows by the column names of ``CONFUSION`` as a Parquet file."""
     return _encode(list(rows), CONFUSION)
 
 
@@ -47,11 +35,7 @@ _IOUS = {**CURVE_IOUS, "iou_mean": None}
 
 
 def encode_curves(curves: Mapping[str, Any]) -> bytes:
-    """Write precision over recall as a Parquet file in memory.
-
-    Args:
-        curves: what ``fcos_core.metrics.explain.curves`` says.
-    """
+    """Encode the curves of ``fcos_core.metrics.explain.curves`` as a Parquet file."""
     owners = [{"category_id": None, **curves["overall"]}, *curves["per_category"]]
     rows: list[Mapping[str, Any]] = [
         {

@@ -31,12 +31,7 @@ def to_report(record: Record) -> StepReport:
 
 
 class MetricsLog:
-    """The file, open for appending.
-
-    Args:
-        path: the file.
-        num_done: the last step to keep; later lines are cut off, since they are written again.
-    """
+    """The file, open for appending; lines after step ``num_done`` are cut off and written again."""
 
     def __init__(self, path: Path, *, num_done: int) -> None:
         self._file = path.open("ab")
@@ -64,11 +59,7 @@ class MetricsLog:
 
 
 class MetricsTail:
-    """Reads the lines that another process appends to the file.
-
-    Args:
-        path: the file, which may not exist yet.
-    """
+    """Reads the lines that another process appends to the file, which may not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

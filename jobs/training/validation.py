@@ -21,16 +21,7 @@ _SCORE_THRESHOLD = 0.05  # that of ``fcos detect``
 
 
 class Validation:
-    """Images to evaluate on.
-
-    Args:
-        annotations: the ground truth.
-        images: folder of the images.
-        precision: of the network.
-        batch_size: images per forward pass of each worker.
-        device: of this worker.
-        group: the workers that share the images.
-    """
+    """Images to evaluate on, shared by the workers; ``batch_size`` is that of one worker."""
 
     def __init__(
         self,
@@ -50,11 +41,7 @@ class Validation:
         self._group = group
 
     def evaluate(self, model: FCOS) -> dict[str, float]:
-        """Score a model; every worker must call this, and every worker gets the numbers.
-
-        Args:
-            model: in evaluation mode.
-        """
+        """Score a model in evaluation mode; every worker must call this, and gets the numbers."""
         predictor = Predictor(
             model,
             device=self._device,
@@ -72,12 +59,6 @@ class Validation:
         return self._group.gather(numbers)[0]
 
     def _batches(self, model: FCOS) -> Iterator[list[CocoImage]]:
-        """Batch this worker's share of the images by padded shape.
-
-        Yields:
-            At most ``batch_size`` entries of one shape.
-        """
-
         def shape(image: CocoImage) -> tuple[int, int]:
             return padded_shape(image.height, image.width, model.config.input)
 

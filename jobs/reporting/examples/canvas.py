@@ -33,13 +33,7 @@ _QUALITIES = (86, 74, 60, 45, 30)
 
 @dataclass(frozen=True)
 class Canvas:
-    """An image, or a part of an image, at the size of a thumbnail.
-
-    Attributes:
-        view: the pixels to draw on, and their scale.
-        x: left side of the part, in pixels of the image.
-        y: top side of the part, in pixels of the image.
-    """
+    """An image, or its part from ``x`` and ``y`` on, at the size of a thumbnail."""
 
     view: View
     x: float
@@ -47,12 +41,7 @@ class Canvas:
 
     @classmethod
     def of(cls, pixels: Pixels, focus: Box | None) -> Canvas:
-        """Crop and scale an image.
-
-        Args:
-            pixels: the image, RGB.
-            focus: the box to show with its surroundings; None for the whole image.
-        """
+        """Scale an image (RGB), or only the surroundings of a box to ``focus`` on."""
         height, width = pixels.shape[:2]
         x_min, y_min, x_max, y_max = (
             (0, 0, width, height) if focus is None else _crop(focus, (height, width))
@@ -71,11 +60,9 @@ class Canvas:
         return self.view.corners(box - np.array([self.x, self.y, self.x, self.y]))
 
     def outline(self, box: Box, outline: Outline) -> None:
-        """Draw a box's outline."""
         draw_outline(self.view.pixels, self.corners(box), outline)
 
     def hatch(self, box: Box) -> None:
-        """Hatch a region."""
         hatch(self.view.pixels, self.corners(box))
 
     def label(self, wishes: Sequence[LabelWish]) -> None:
@@ -87,16 +74,11 @@ class Canvas:
             draw_label(self.view.pixels, label, _STYLE)
 
     def jpeg(self) -> bytes:
-        """The thumbnail as a JPEG of at most ``LONGEST_BYTES``."""
         return encoded(self.view.pixels)
 
 
 def encoded(pixels: Pixels) -> bytes:
-    """Write a JPEG of at most ``LONGEST_BYTES``: at lower quality first, then at half the size.
-
-    Args:
-        pixels: RGB.
-    """
+    """Write a JPEG of at most ``LONGEST_BYTES``: at lower quality first, then at half the size."""
     blue_first = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     while True:
         for quality in _QUALITIES:

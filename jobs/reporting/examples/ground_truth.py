@@ -34,14 +34,8 @@ class and image, or of a class that is not annotated."""
 class MatchedImage:
     """One image or frame, its detections matched with its ground truth.
 
-    Attributes:
-        row: its row in the run.
-        outcomes: outcome of each detection of the row.
-        boxes: ground-truth boxes without crowd regions, xyxy.
-        category_ids: category id of each box.
-        areas: annotated area of each box.
-        matched_scores: score of the detection that matches each box; negative without a match.
-        crowds: crowd regions, xyxy.
+    All boxes are xyxy; ``boxes`` has no crowd regions. A box has the score of the detection that
+    matches it, negative without a match.
     """
 
     row: Row
@@ -68,10 +62,7 @@ class MatchedImage:
 class RunGroundTruth:
     """Annotations, joined to the images and frames of a run.
 
-    Args:
-        run: the run.
-        annotations: the annotations, with file names.
-        input_annotations: uri of the COCO file that was the run's input; None for other inputs.
+    ``input_annotations`` is the uri of the COCO file that was the run's input, if one was.
     """
 
     def __init__(
@@ -102,8 +93,7 @@ class RunGroundTruth:
     def match(self, rows: Sequence[Row]) -> list[MatchedImage]:
         """Match the detections of rows with their ground truth, as COCO does, at ``AP50_IOU``.
 
-        Args:
-            rows: annotated rows of the run, each of another image or frame.
+        The rows are annotated, each of another image or frame.
         """
         image_ids = [self._annotated[row.image_id] for row in rows]
         own = [self._rows_of(image_id) for image_id in image_ids]

@@ -47,13 +47,7 @@ class QuarantinedImage:
 
 @dataclass
 class GroupTally:
-    """Counts of the annotated objects of one group.
-
-    Attributes:
-        total: number of objects.
-        found: number of objects matched by a detection of any score.
-        found_at_score: number of objects matched by a detection that counts.
-    """
+    """Counts of one group's objects: all, found at any score, and found at scores that count."""
 
     total: int = 0
     found: int = 0
@@ -106,13 +100,7 @@ class Scan:
 
 
 def scan(run: RunDirectory, truth: RunGroundTruth | None, score: float) -> Scan:
-    """Read all rows of a run once.
-
-    Args:
-        run: the run.
-        truth: its ground truth; None for a run without annotations.
-        score: least score of a detection that counts.
-    """
+    """Read all rows of a run once; detections with at least this score count."""
     result = Scan(score=score)
     kinds = AnnotatedSelection if truth is not None else UnannotatedSelection
     images, frames = kinds(score, "images"), kinds(score, "frames")

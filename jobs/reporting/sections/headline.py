@@ -29,13 +29,9 @@ _RECALL = {
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """One of COCO's twelve numbers.
+    """One of COCO's twelve numbers, 0..1; negative if undefined.
 
-    Attributes:
-        name: COCO's name.
-        hint: what the number means.
-        value: 0..1; negative if undefined.
-        interval: its bootstrap interval; None if the evaluation measured none.
+    The bootstrap interval is None if the evaluation measured none.
     """
 
     name: str
@@ -45,7 +41,6 @@ class Number:
 
     @property
     def text(self) -> str:
-        """The number as text."""
         return formats.share(self.value)
 
     @property
