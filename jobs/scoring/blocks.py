@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fcos_core.metrics.coco import DetectedBoxes, TrueBoxes, canonical_order
+from fcos_core.metrics.coco import DetectedBoxes, TrueBoxes, canonical_order, xyxy_to_xywh
 from fcos_core.metrics.counting import count_up
 from jobs.annotations.coco_json import CocoAnnotations, CocoResults
 from jobs.annotations.join import Join
@@ -52,8 +52,7 @@ class TruthByImage:
 
     def __init__(self, annotations: CocoAnnotations) -> None:
         self._annotations = annotations
-        self._image_ids = annotations.box_image_ids
-        self._category_ids = annotations.box_category_ids
+        self._all = annotations.true_boxes()
         self._order = np.argsort(annotations.image_index, kind="stable")
         self._sorted = annotations.image_index[self._order]
         self._by_id = np.argsort(annotations.image_ids)
@@ -68,15 +67,7 @@ class TruthByImage:
         first = np.searchsorted(self._sorted, places)
         count = np.searchsorted(self._sorted, places, side="right") - first
         _, chosen = count_up(first, count)
-        rows = self._order[chosen]
-        whole = self._annotations
-        return TrueBoxes(
-            image_ids=self._image_ids[rows],
-            category_ids=self._category_ids[rows],
-            boxes=whole.boxes[rows],
-            areas=whole.areas[rows],
-            is_crowd=whole.is_crowd[rows],
-        )
+        return self._all.take(self._order[chosen])
 
 
 def blocks_of_run(
@@ -154,17 +145,16 @@ def read_found(block: ScoringBlock) -> tuple[DetectedBoxes, int]:
     detected = read_detection_columns(RunDirectory(part.run), shards=part.shards)
     order = np.argsort(part.image_ids)
     places, own = _places(part.image_ids, order, detected.image_ids)
-    corners = detected.boxes[own].astype(np.float64)
     found = DetectedBoxes(
         image_ids=block.image_ids[places],
         category_ids=detected.category_ids[own].astype(np.int64),
-        boxes=np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1),
+        boxes=xyxy_to_xywh(detected.boxes[own].astype(np.float64)),
         scores=detected.scores[own].astype(np.float64),
     )
     rows, own = _places(part.image_ids, order, detected.row_image_ids)
     sizes = np.stack([detected.row_widths, detected.row_heights], axis=1)[own]
     is_other: npt.NDArray[np.bool_] = (sizes != block.image_sizes[rows]).any(axis=1)
-    return _ranked(found), int((is_other & detected.row_is_ok[own]).sum())
+    return found.take(canonical_order(found)), int((is_other & detected.row_is_ok[own]).sum())
 
 
 _NONE = DetectedBoxes(
@@ -186,13 +176,3 @@ def _places(
     places = order[ranks]
     is_own = image_ids[places] == wanted
     return places[is_own], is_own
-
-
-def _ranked(found: DetectedBoxes) -> DetectedBoxes:
-    order = canonical_order(found)
-    return DetectedBoxes(
-        image_ids=found.image_ids[order],
-        category_ids=found.category_ids[order],
-        boxes=found.boxes[order],
-        scores=found.scores[order],
-    )

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fcos_core.images import padded_shape
-from fcos_core.metrics.coco import DetectedBoxes, TrueBoxes, canonical_order, evaluate_boxes
+from fcos_core.metrics.coco import DetectedBoxes, canonical_order, evaluate_boxes, xyxy_to_xywh
 from fcos_core.model.detector import FCOS
 from fcos_core.predictor import Predictor
 from fcos_core.structures import Detections
@@ -72,28 +72,17 @@ class Validation:
         return [read_image(self._annotations, image, self._images)[0] for image in batch]
 
     def _score(self, found: DetectedBoxes) -> dict[str, float]:
-        boxes = self._annotations
-        truth = TrueBoxes(
-            boxes.box_image_ids, boxes.box_category_ids, boxes.boxes, boxes.areas, boxes.is_crowd
-        )
-        ranked = canonical_order(found)
-        ordered = DetectedBoxes(
-            found.image_ids[ranked],
-            found.category_ids[ranked],
-            found.boxes[ranked],
-            found.scores[ranked],
-        )
+        ranked = found.take(canonical_order(found))
         ids = [category.id for category in self._annotations.categories]
-        return evaluate_boxes(truth, ordered, category_ids=ids).overall
+        return evaluate_boxes(self._annotations.true_boxes(), ranked, category_ids=ids).overall
 
 
 def _columns(image_id: int, found: Detections, model: FCOS) -> DetectedBoxes:
-    corners = found.boxes.double().numpy()
     ids = np.array([category.id for category in model.categories], np.int64)
     return DetectedBoxes(
         image_ids=np.full(len(found), image_id, np.int64),
         category_ids=ids[found.labels.numpy()],
-        boxes=np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1),
+        boxes=xyxy_to_xywh(found.boxes.double().numpy()),
         scores=found.scores.double().numpy(),
     )
 

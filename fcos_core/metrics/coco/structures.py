@@ -1,6 +1,6 @@
 """Ground truth, detections and settings of COCO's evaluation.
 
-Letters: ``G`` ground-truth boxes, ``D`` detections.
+Letters: ``G`` ground-truth boxes, ``D`` detections, ``N`` boxes of either kind.
 """
 
 from dataclasses import dataclass
@@ -35,6 +35,16 @@ class TrueBoxes:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    def take(self, rows: Int64[np.ndarray, "N"]) -> "TrueBoxes":
+        """Return some boxes, in the order of ``rows``."""
+        return TrueBoxes(
+            self.image_ids[rows],
+            self.category_ids[rows],
+            self.boxes[rows],
+            self.areas[rows],
+            self.is_crowd[rows],
+        )
+
 
 @dataclass(frozen=True)
 class DetectedBoxes:
@@ -47,6 +57,12 @@ class DetectedBoxes:
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+    def take(self, rows: Int64[np.ndarray, "N"]) -> "DetectedBoxes":
+        """Return some detections, in the order of ``rows``."""
+        return DetectedBoxes(
+            self.image_ids[rows], self.category_ids[rows], self.boxes[rows], self.scores[rows]
+        )
 
 
 @dataclass(frozen=True)
@@ -69,3 +85,13 @@ class Settings:
         (SIZE_EDGES[1], 1e10),
     )
     max_detections: tuple[int, ...] = MAX_DETECTIONS
+
+
+def xyxy_to_xywh(boxes: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, "N 4"]:
+    """Turn corners into ``x, y, width, height``."""
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def xywh_to_xyxy(boxes: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, "N 4"]:
+    """Turn ``x, y, width, height`` into corners."""
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)

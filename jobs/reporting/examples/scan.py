@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from fcos_core.metrics.bpr.groups import groupings
 from fcos_core.metrics.bpr.structures import BoxBlock
+from fcos_core.metrics.coco import xyxy_to_xywh
 from jobs.reporting.examples.ground_truth import MatchedImage, RunGroundTruth
 from jobs.reporting.examples.selection import AnnotatedSelection, ExampleSet, UnannotatedSelection
 from jobs.rundir.directory import RunDirectory
@@ -186,7 +187,7 @@ def _count_groups(result: Scan, matched: list[MatchedImage]) -> None:
     block = BoxBlock(
         image_sizes=np.array([_size(one.row) for one in matched], np.int64).reshape(-1, 2),
         image_index=np.repeat(np.arange(len(matched)), lengths),
-        boxes=np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1),
+        boxes=xyxy_to_xywh(boxes),
         labels=np.zeros(len(boxes), np.int64),
     )
     for grouping in groupings(block, areas, ("all",)):
