@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from fcos_core.errors import AnnotationError, StorageError
-from fcos_core.metrics.coco import TrueBoxes
 from jobs.annotations.batches import (
     BoolArray,
     Columns,
@@ -118,12 +117,6 @@ class CocoAnnotations:
     def box_category_ids(self) -> Int64Array:
         """The id of each box's category: (G,)."""
         return np.array([category.id for category in self.categories], np.int64)[self.labels]
-
-    def true_boxes(self) -> TrueBoxes:
-        """Return all boxes as the ground truth of an evaluation."""
-        return TrueBoxes(
-            self.box_image_ids, self.box_category_ids, self.boxes, self.areas, self.is_crowd
-        )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from jobs.annotations.coco_json import CocoAnnotations, CocoResults
 from jobs.annotations.join import Join
 from jobs.annotations.join_frames import FrameJoin
 from jobs.annotations.json_columns import Int64Array
+from jobs.annotations.true_boxes import true_boxes
 from jobs.rundir.detection_columns import read_detection_columns
 from jobs.rundir.directory import RunDirectory
 
@@ -52,7 +53,7 @@ class TruthByImage:
 
     def __init__(self, annotations: CocoAnnotations) -> None:
         self._annotations = annotations
-        self._all = annotations.true_boxes()
+        self._all = true_boxes(annotations)
         self._order = np.argsort(annotations.image_index, kind="stable")
         self._sorted = annotations.image_index[self._order]
         self._by_id = np.argsort(annotations.image_ids)

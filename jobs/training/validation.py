@@ -15,6 +15,7 @@ from fcos_core.predictor import Predictor
 from fcos_core.structures import Detections
 from fcos_core.training import ProcessGroup
 from jobs.annotations.coco_json import CocoAnnotations, CocoImage
+from jobs.annotations.true_boxes import true_boxes
 from jobs.training.examples import read_image
 
 _SCORE_THRESHOLD = 0.05  # that of ``fcos detect``
@@ -74,7 +75,7 @@ class Validation:
     def _score(self, found: DetectedBoxes) -> dict[str, float]:
         ranked = found.take(canonical_order(found))
         ids = [category.id for category in self._annotations.categories]
-        return evaluate_boxes(self._annotations.true_boxes(), ranked, category_ids=ids).overall
+        return evaluate_boxes(true_boxes(self._annotations), ranked, category_ids=ids).overall
 
 
 def _columns(image_id: int, found: Detections, model: FCOS) -> DetectedBoxes:

@@ -22,6 +22,7 @@ from fcos_core.metrics.coco import (
 )
 from jobs.annotations.coco_json import CocoAnnotations
 from jobs.annotations.join import join_run
+from jobs.annotations.true_boxes import true_boxes
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import Row
 
@@ -75,7 +76,7 @@ class RunGroundTruth:
         for part in (join.images, join.frames):
             pairs = zip(part.image_ids.tolist(), part.annotated_ids.tolist(), strict=True)
             self._annotated.update(pairs)
-        self._all = annotations.true_boxes()
+        self._all = true_boxes(annotations)
         self._by_image = np.argsort(self._all.image_ids, kind="stable")
         self._sorted_ids = self._all.image_ids[self._by_image]
         self._category_ids = np.array(sorted(c.id for c in annotations.categories), np.int64)
