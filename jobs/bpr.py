@@ -34,7 +34,7 @@ from jobs.annotations.coco_json import CocoAnnotations, load_annotations
 from jobs.annotations.join import join_run
 from jobs.annotations.json_columns import Int64Array
 from jobs.annotations.lost_boxes import LostBoxes, encode_lost_boxes
-from jobs.parallel.map_blocks import map_blocks
+from jobs.parallel.map_blocks import map_blocks, num_workers_for
 from jobs.rundir.directory import RunDirectory
 from jobs.settings.bpr import BprConfig
 from jobs.storage import absolute, storage_for
@@ -125,11 +125,12 @@ def run(config: BprConfig, *, truth: CocoAnnotations | None = None) -> BprResult
         ", ".join(rule.name for rule in rules),
     )
     class_names = [category.name for category in truth.categories]
+    amount = len(order) * len(rules)
     results = list(
         map_blocks(
             partial(_measure_block, rules=rules, class_names=class_names),
             _blocks(truth, order),
-            num_workers=_num_workers(config, len(order) * len(rules)),
+            num_workers=num_workers_for(config.num_actors, amount, worth_ray=_WORTH_RAY),
             address=config.address,
         )
     )
@@ -185,12 +186,6 @@ def _countable(
         counts &= images[truth.image_index]
     chosen = np.flatnonzero(counts)
     return chosen[np.argsort(truth.image_index[chosen], kind="stable")]
-
-
-def _num_workers(config: BprConfig, amount: int) -> int | None:
-    if config.num_actors != "auto":
-        return config.num_actors
-    return 1 if amount < _WORTH_RAY else None
 
 
 def _blocks(truth: CocoAnnotations, order: Int64Array) -> Iterator[_Block]:

@@ -13,18 +13,14 @@ from typing import Any
 from fcos_core.errors import ConfigError
 from fcos_core.metrics.coco import METRIC_NAMES
 from jobs.annotations.coco_json import CocoAnnotations, load_annotations
-from jobs.parallel.map_blocks import map_blocks
+from jobs.parallel.map_blocks import map_blocks, num_workers_for
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.metrics_json import Metrics
 from jobs.rundir.proof import Proof
+from jobs.rundir.schemas import CONFUSION, CURVES, METRICS_PER_AREA, METRICS_PER_CATEGORY
 from jobs.scoring.comparing import compare, compare_frames, require_same_images
-from jobs.scoring.evaluation_tables import (
-    encode_confusion,
-    encode_curves,
-    encode_per_area,
-    encode_per_category,
-)
-from jobs.scoring.scores import Scores, Spread, score
+from jobs.scoring.evaluation_tables import curve_rows, encode_rows
+from jobs.scoring.scores import MapBlocks, Scores, score
 from jobs.scoring.subjects import (
     RunSubjects,
     Subject,
@@ -102,20 +98,20 @@ def run(
     )
     log_filled_in(truth)
     whole = _subjects(config, config.run, truth, proof)
-    scores = _Both.of(whole, truth, config)
+    scores = _RunScores.of(whole, truth, config)
     num_resamples = config.resamples or (_RESAMPLES_TO_COMPARE if config.against else 0)
     resamples = None
-    spread = _spread(config, whole.images)
+    mapper = _mapper(config, whole.images)
     if num_resamples and scores.images.num_images:
-        resamples = scores.images.resample(num_resamples, spread)
+        resamples = scores.images.resample(num_resamples, mapper)
     more: dict[str, Any] = {}
     # No intervals of frames: those of one video are no independent samples.
     video = None if scores.frames is None else scores.frames.describe(truth, None)
     if config.against is not None:
-        others = _Both.of(_subjects(config, config.against, truth), truth, config)
+        others = _RunScores.of(_subjects(config, config.against, truth), truth, config)
         scores.require_same_images(others)
         if resamples is not None:
-            pair = (resamples, others.images.resample(num_resamples, spread))
+            pair = (resamples, others.images.resample(num_resamples, mapper))
             more["comparison"] = compare(scores.images, others.images, pair)
         if scores.frames is not None and others.frames is not None:
             assert truth.frames is not None
@@ -128,21 +124,23 @@ def run(
 
 
 @dataclass(frozen=True)
-class _Both:
+class _RunScores:
     """The scores of images, and of the frames of videos where there are any."""
 
     images: Scores
     frames: Scores | None
 
     @classmethod
-    def of(cls, subjects: RunSubjects, truth: CocoAnnotations, config: EvaluateConfig) -> _Both:
+    def of(
+        cls, subjects: RunSubjects, truth: CocoAnnotations, config: EvaluateConfig
+    ) -> _RunScores:
         images, frames = subjects.images, subjects.frames
         return cls(
-            score(images, truth, _spread(config, images)),
-            None if frames is None else score(frames, truth, _spread(config, frames)),
+            score(images, truth, _mapper(config, images)),
+            None if frames is None else score(frames, truth, _mapper(config, frames)),
         )
 
-    def require_same_images(self, others: _Both) -> None:
+    def require_same_images(self, others: _RunScores) -> None:
         require_same_images(self.images, others.images)
         if self.frames is not None and others.frames is not None:
             require_same_images(self.frames, others.frames)
@@ -150,8 +148,8 @@ class _Both:
             raise ConfigError("--against: only one of the two runs has videos")
 
 
-def _spread(config: EvaluateConfig, subject: Subject) -> Spread:
-    num_workers = _num_workers(config, len(subject.image_ids))
+def _mapper(config: EvaluateConfig, subject: Subject) -> MapBlocks:
+    num_workers = num_workers_for(config.num_actors, len(subject.image_ids), worth_ray=_WORTH_RAY)
     return partial(map_blocks, num_workers=num_workers, address=config.address)
 
 
@@ -166,13 +164,7 @@ def _subjects(
     )
 
 
-def _num_workers(config: EvaluateConfig, num_images: int) -> int | None:
-    if config.num_actors != "auto":
-        return config.num_actors
-    return 1 if num_images < _WORTH_RAY else None
-
-
-def _write(config: EvaluateConfig, metrics: Metrics, scores: _Both) -> EvaluateResult:
+def _write(config: EvaluateConfig, metrics: Metrics, scores: _RunScores) -> EvaluateResult:
     document = metrics.document()
     paths: dict[str, str] = {}
     if config.out is not None:
@@ -193,8 +185,8 @@ def _write(config: EvaluateConfig, metrics: Metrics, scores: _Both) -> EvaluateR
 
 def _tables(folder: str, scores: Scores, metrics: dict[str, Any]) -> dict[str, bytes]:
     return {
-        f"{folder}per_category": encode_per_category(metrics["per_category"]),
-        f"{folder}per_area": encode_per_area(metrics["per_area"]),
-        f"{folder}confusion": encode_confusion(scores.explanation.confusion),
-        f"{folder}curves": encode_curves(scores.explanation.curves),
+        f"{folder}per_category": encode_rows(metrics["per_category"], METRICS_PER_CATEGORY),
+        f"{folder}per_area": encode_rows(metrics["per_area"], METRICS_PER_AREA),
+        f"{folder}confusion": encode_rows(scores.explanation.confusion, CONFUSION),
+        f"{folder}curves": encode_rows(curve_rows(scores.explanation.curves), CURVES),
     }

@@ -23,9 +23,6 @@ from jobs.html.section import Section
 
 _PROJECT = "fcos-batch"
 
-MAX_BYTES = 5_000_000
-"""Limit of a report, whatever the size of the run."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Page:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, cast
 
@@ -103,9 +103,7 @@ def tile_of(pixels: Pixels, found: DetectedBoxes, names: Mapping[int, str]) -> b
     tile_height, tile_width = fitted((height, width), TILE_SHAPE)
     small = cv2.resize(pixels, (tile_width, tile_height), interpolation=cv2.INTER_AREA)
     scale = np.array([tile_width / width, tile_height / height] * 2, np.float32)
-    found = DetectedBoxes(
-        boxes=found.boxes * scale, scores=found.scores, category_ids=found.category_ids
-    )
+    found = replace(found, boxes=found.boxes * scale)
     draw_detections(cast("Pixels", small), found, names)
     return encode_jpeg(cast("Pixels", small))
 

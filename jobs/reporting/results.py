@@ -85,12 +85,9 @@ def read_metrics(run: RunDirectory) -> Metrics | None:
 
 def read_recall(run: RunDirectory) -> Recall | None:
     """Read what ``fcos bpr --run`` wrote; None when it was never run here."""
-    document = _read_json(run.bpr_uri("bpr.json"))
-    return (
-        None
-        if document is None
-        else _validated(Recall.model_validate, document, run.bpr_uri("bpr.json"))
-    )
+    uri = run.bpr_uri("bpr.json")
+    document = _read_json(uri)
+    return None if document is None else _validated(Recall.model_validate, document, uri)
 
 
 def read_curves(run: RunDirectory, metrics: Metrics | None) -> list[Curve]:

@@ -6,38 +6,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fcos_core.metrics.explain.curves import CURVE_IOUS
-from jobs.rundir.schemas import CONFUSION, CURVES, METRICS_PER_AREA, METRICS_PER_CATEGORY
-
-
-def encode_per_category(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Encode rows by the column names of ``METRICS_PER_CATEGORY`` as a Parquet file."""
-    return _encode(list(rows), METRICS_PER_CATEGORY)
-
-
-def encode_per_area(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Encode rows by the column names of ``METRICS_PER_AREA`` as a Parquet file."""
-    return _encode(list(rows), METRICS_PER_AREA)
-
-
-def encode_confusion(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Encode rows by the column names of ``CONFUSION`` as a Parquet file."""
-    return _encode(list(rows), CONFUSION)
-
 
 _IOUS = {**CURVE_IOUS, "iou_mean": None}
 
 
-def encode_curves(curves: Mapping[str, Any]) -> bytes:
-    """Encode the curves of ``fcos_core.metrics.explain.curves`` as a Parquet file."""
+def curve_rows(curves: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Turn the description of ``fcos_core.metrics.explain.curves`` into rows of ``CURVES``."""
     owners = [{"category_id": None, **curves["overall"]}, *curves["per_category"]]
-    rows: list[Mapping[str, Any]] = [
+    return [
         {
             "category_id": own["category_id"],
             "iou": iou,
@@ -47,10 +30,10 @@ def encode_curves(curves: Mapping[str, Any]) -> bytes:
         for own in owners
         for name, iou in _IOUS.items()
     ]
-    return _encode(rows, CURVES)
 
 
-def _encode(rows: list[Mapping[str, Any]], schema: pa.Schema) -> bytes:
+def encode_rows(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
+    """Encode rows by the column names of a schema as a Parquet file."""
     sink = pa.BufferOutputStream()
     table = pa.Table.from_pylist(rows, schema=schema)
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)

@@ -31,7 +31,7 @@ from jobs.scoring.subjects import Subject
 RESAMPLES_SEED = 0
 _RANGES = 20  # of resamples, each computed in one go
 
-Spread = Callable[..., Iterator[Any]]
+MapBlocks = Callable[..., Iterator[Any]]
 """Maps a function over blocks, in this process or elsewhere, and gives the results in order."""
 
 Floats = npt.NDArray[np.float64]
@@ -84,11 +84,11 @@ class Scores:
     def to_find(self) -> ranking.BoxesToFind:
         return ranking.joined([part.to_find for part in self.parts])
 
-    def resample(self, num_resamples: int, spread: Spread) -> Resamples:
+    def resample(self, num_resamples: int, map_blocks: MapBlocks) -> Resamples:
         """Score resamples of the images; the same ones for every subject with as many images."""
         rankings = ranking.rank(self.by_category(), self.to_find, self.num_images, self.settings)
         cuts = np.linspace(0, num_resamples, min(num_resamples, _RANGES) + 1).astype(int).tolist()
-        ranges = spread(partial(_resample, rankings), list(pairwise(cuts)))
+        ranges = map_blocks(partial(_resample, rankings), list(pairwise(cuts)))
         return Resamples(
             observed=resampling.weighted_numbers(rankings, np.ones(self.num_images, np.int64)),
             resampled=np.concatenate(list(ranges)),
@@ -142,7 +142,7 @@ class Scores:
         }
 
 
-def score(subject: Subject, truth: CocoAnnotations, spread: Spread) -> Scores:
+def score(subject: Subject, truth: CocoAnnotations, map_blocks: MapBlocks) -> Scores:
     """Measure all blocks of a subject."""
     names = {c.id: c.name for c in sorted(truth.categories, key=lambda category: category.id)}
     settings = Settings()
@@ -153,7 +153,7 @@ def score(subject: Subject, truth: CocoAnnotations, spread: Spread) -> Scores:
         rule=subject.rule,
         settings=settings,
     )
-    return Scores(subject, names, list(spread(measure, subject.blocks)), settings)
+    return Scores(subject, names, list(map_blocks(measure, subject.blocks)), settings)
 
 
 def _resample(rankings: ranking.Rankings, part: tuple[int, int]) -> Floats:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.media.drawing.colors import Pixels
+from jobs.media.drawing.jpeg import encode_jpeg
 from jobs.media.drawing.labels import LabelWish, draw_label, place_labels
 from jobs.media.drawing.outlines import Corners, Outline, draw_outline, hatch
 from jobs.media.drawing.text import TextStyle
@@ -79,13 +80,13 @@ class Canvas:
 
 def encoded(pixels: Pixels) -> bytes:
     """Write a JPEG of at most ``LONGEST_BYTES``: at lower quality first, then at half the size."""
-    blue_first = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
     while True:
         for quality in _QUALITIES:
-            _, data = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])
+            data = encode_jpeg(pixels, quality=quality)
             if len(data) <= LONGEST_BYTES:
-                return cast("npt.NDArray[np.uint8]", data).tobytes()
-        blue_first = cv2.resize(blue_first, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+                return data
+        smaller = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        pixels = cast("Pixels", smaller)
 
 
 def _crop(box: Box, shape: tuple[int, int]) -> tuple[int, int, int, int]:
