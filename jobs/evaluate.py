@@ -17,9 +17,8 @@ from jobs.parallel.map_blocks import map_blocks, num_workers_for
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.metrics_json import Metrics
 from jobs.rundir.proof import Proof
-from jobs.rundir.schemas import CONFUSION, CURVES, METRICS_PER_AREA, METRICS_PER_CATEGORY
 from jobs.scoring.comparing import compare, compare_frames, require_same_images
-from jobs.scoring.evaluation_tables import curve_rows, encode_rows
+from jobs.scoring.evaluation_tables import encode_tables
 from jobs.scoring.scores import MapBlocks, Scores, score
 from jobs.scoring.subjects import (
     RunSubjects,
@@ -171,9 +170,9 @@ def _write(config: EvaluateConfig, metrics: Metrics, scores: _RunScores) -> Eval
         paths["metrics"] = absolute(config.out)
     elif config.run is not None:
         directory = RunDirectory(config.run)
-        tables = _tables("", scores.images, document)
+        tables = encode_tables("", document, scores.images.explanation)
         if scores.frames is not None:
-            tables |= _tables("video/", scores.frames, document["video"])
+            tables |= encode_tables("video/", document["video"], scores.frames.explanation)
         for name, table in tables.items():
             paths[name] = directory.evaluation_uri(f"{name}.parquet")
             storage_for(directory.uri).write(paths[name], table)
@@ -181,12 +180,3 @@ def _write(config: EvaluateConfig, metrics: Metrics, scores: _RunScores) -> Eval
     if "metrics" in paths:
         storage_for(paths["metrics"]).write(paths["metrics"], metrics.encode())
     return EvaluateResult(document, paths)
-
-
-def _tables(folder: str, scores: Scores, metrics: dict[str, Any]) -> dict[str, bytes]:
-    return {
-        f"{folder}per_category": encode_rows(metrics["per_category"], METRICS_PER_CATEGORY),
-        f"{folder}per_area": encode_rows(metrics["per_area"], METRICS_PER_AREA),
-        f"{folder}confusion": encode_rows(scores.explanation.confusion, CONFUSION),
-        f"{folder}curves": encode_rows(curve_rows(scores.explanation.curves), CURVES),
-    }
