@@ -1,7 +1,7 @@
 """Best possible recall of an annotation file: which boxes training could recall, and why not all.
 
-Needs boxes and image sizes only: no images, no weights, no GPU. What is added up over blocks of
-images are integer counts, never ratios.
+Needs boxes and image sizes only: no images, no weights, no GPU. Blocks of images give integer
+counts, which are added, never ratios.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from jobs.annotations.coco_json import CocoAnnotations, load_annotations
 from jobs.annotations.join import join_run
 from jobs.annotations.json_columns import Int64Array
 from jobs.annotations.lost_boxes import LostBoxes, encode_lost_boxes
-from jobs.parallel.map_blocks import map_blocks
+from jobs.parallel.map_blocks import map_blocks, num_workers_for
 from jobs.rundir.directory import RunDirectory
 from jobs.settings.bpr import BprConfig
 from jobs.storage import absolute, storage_for
@@ -96,13 +96,7 @@ _HEADLINE = {
 
 @dataclass(frozen=True)
 class _Block:
-    """Boxes of some images.
-
-    Attributes:
-        boxes: without crowd regions.
-        areas: COCO's, of each box.
-        index: of each box in the annotation file.
-    """
+    """Boxes of some images without crowd regions; ``index`` is that in the annotation file."""
 
     boxes: BoxBlock
     areas: npt.NDArray[np.float64]
@@ -110,7 +104,7 @@ class _Block:
 
 
 def run(config: BprConfig, *, truth: CocoAnnotations | None = None) -> BprResult:
-    """Measure every rule and write what came of it.
+    """Measure every rule and write the results.
 
     Args:
         config: what to measure.
@@ -131,11 +125,12 @@ def run(config: BprConfig, *, truth: CocoAnnotations | None = None) -> BprResult
         ", ".join(rule.name for rule in rules),
     )
     class_names = [category.name for category in truth.categories]
+    amount = len(order) * len(rules)
     results = list(
         map_blocks(
             partial(_measure_block, rules=rules, class_names=class_names),
             _blocks(truth, order),
-            num_workers=_num_workers(config, len(order) * len(rules)),
+            num_workers=num_workers_for(config.num_actors, amount, worth_ray=_WORTH_RAY),
             address=config.address,
         )
     )
@@ -146,7 +141,7 @@ def run(config: BprConfig, *, truth: CocoAnnotations | None = None) -> BprResult
 
 
 def chosen_rules(config: BprConfig) -> list[Rule]:
-    """The rules asked for, each once, the custom one last."""
+    """The rules of the settings, each once, the custom one last."""
     choices: dict[str, Any] = {
         "strides": config.strides,
         "size_ranges": config.size_ranges,
@@ -172,7 +167,7 @@ def _read(config: BprConfig) -> CocoAnnotations:
 
 
 def _images_of_run(directory: RunDirectory, truth: CocoAnnotations) -> npt.NDArray[np.bool_]:
-    """Which of the annotated images the run looked at, frames of videos among them."""
+    """Which of the annotated images, frames of videos among them, are in the run."""
     join = join_run(
         directory,
         truth,
@@ -191,12 +186,6 @@ def _countable(
         counts &= images[truth.image_index]
     chosen = np.flatnonzero(counts)
     return chosen[np.argsort(truth.image_index[chosen], kind="stable")]
-
-
-def _num_workers(config: BprConfig, amount: int) -> int | None:
-    if config.num_actors != "auto":
-        return config.num_actors
-    return 1 if amount < _WORTH_RAY else None
 
 
 def _blocks(truth: CocoAnnotations, order: Int64Array) -> Iterator[_Block]:
@@ -229,7 +218,7 @@ def _blocks(truth: CocoAnnotations, order: Int64Array) -> Iterator[_Block]:
 def _measure_block(
     block: _Block, *, rules: Sequence[Rule], class_names: Sequence[str]
 ) -> tuple[list[Tally], list[LostBoxes]]:
-    """Count what becomes of a block's boxes under every rule, and name those that are lost."""
+    """Count a block's recalled and lost boxes under every rule, and list the lost ones."""
     groups = groupings(block.boxes, block.areas, class_names)
     outcomes = [measure(block.boxes, rule) for rule in rules]
     return (

@@ -1,8 +1,7 @@
 """Score a run, or a COCO results file, against COCO annotations: the twelve numbers.
 
-A run's detections are scored in a stated order that depends on nothing but their content; a
-results file in its own order, as pycocotools scores it. The frames of a run's videos are scored as
-images are, and apart from them.
+A run's detections are scored in a stated order that depends only on their content; a results file
+in its own order, as pycocotools scores it. The frames of a run's videos are scored separately.
 """
 
 from __future__ import annotations
@@ -14,18 +13,13 @@ from typing import Any
 from fcos_core.errors import ConfigError
 from fcos_core.metrics.coco import METRIC_NAMES
 from jobs.annotations.coco_json import CocoAnnotations, load_annotations
-from jobs.parallel.map_blocks import map_blocks
+from jobs.parallel.map_blocks import map_blocks, num_workers_for
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.metrics_json import Metrics
 from jobs.rundir.proof import Proof
 from jobs.scoring.comparing import compare, compare_frames, require_same_images
-from jobs.scoring.evaluation_tables import (
-    encode_confusion,
-    encode_curves,
-    encode_per_area,
-    encode_per_category,
-)
-from jobs.scoring.scores import Scores, Spread, score
+from jobs.scoring.evaluation_tables import encode_tables
+from jobs.scoring.scores import MapBlocks, Scores, score
 from jobs.scoring.subjects import (
     RunSubjects,
     Subject,
@@ -61,7 +55,7 @@ class EvaluateResult:
 
     @property
     def video(self) -> dict[str, Any]:
-        """The twelve numbers of the frames of videos and what was counted; empty without videos."""
+        """The twelve numbers of the frames of videos and their counts; empty without videos."""
         metrics = self.metrics.get("video")
         if metrics is None:
             return {}
@@ -103,20 +97,20 @@ def run(
     )
     log_filled_in(truth)
     whole = _subjects(config, config.run, truth, proof)
-    scores = _Both.of(whole, truth, config)
+    scores = _RunScores.of(whole, truth, config)
     num_resamples = config.resamples or (_RESAMPLES_TO_COMPARE if config.against else 0)
     resamples = None
-    spread = _spread(config, whole.images)
+    mapper = _mapper(config, whole.images)
     if num_resamples and scores.images.num_images:
-        resamples = scores.images.resample(num_resamples, spread)
+        resamples = scores.images.resample(num_resamples, mapper)
     more: dict[str, Any] = {}
     # No intervals of frames: those of one video are no independent samples.
     video = None if scores.frames is None else scores.frames.describe(truth, None)
     if config.against is not None:
-        others = _Both.of(_subjects(config, config.against, truth), truth, config)
+        others = _RunScores.of(_subjects(config, config.against, truth), truth, config)
         scores.require_same_images(others)
         if resamples is not None:
-            pair = (resamples, others.images.resample(num_resamples, spread))
+            pair = (resamples, others.images.resample(num_resamples, mapper))
             more["comparison"] = compare(scores.images, others.images, pair)
         if scores.frames is not None and others.frames is not None:
             assert truth.frames is not None
@@ -129,26 +123,23 @@ def run(
 
 
 @dataclass(frozen=True)
-class _Both:
+class _RunScores:
     """The scores of images, and of the frames of videos where there are any."""
 
     images: Scores
     frames: Scores | None
 
     @classmethod
-    def of(cls, subjects: RunSubjects, truth: CocoAnnotations, config: EvaluateConfig) -> _Both:
+    def of(
+        cls, subjects: RunSubjects, truth: CocoAnnotations, config: EvaluateConfig
+    ) -> _RunScores:
         images, frames = subjects.images, subjects.frames
         return cls(
-            score(images, truth, _spread(config, images)),
-            None if frames is None else score(frames, truth, _spread(config, frames)),
+            score(images, truth, _mapper(config, images)),
+            None if frames is None else score(frames, truth, _mapper(config, frames)),
         )
 
-    def require_same_images(self, others: _Both) -> None:
-        """Refuse to compare runs of other images or frames.
-
-        Raises:
-            ConfigError: one has videos and the other has none.
-        """
+    def require_same_images(self, others: _RunScores) -> None:
         require_same_images(self.images, others.images)
         if self.frames is not None and others.frames is not None:
             require_same_images(self.frames, others.frames)
@@ -156,8 +147,8 @@ class _Both:
             raise ConfigError("--against: only one of the two runs has videos")
 
 
-def _spread(config: EvaluateConfig, subject: Subject) -> Spread:
-    num_workers = _num_workers(config, len(subject.image_ids))
+def _mapper(config: EvaluateConfig, subject: Subject) -> MapBlocks:
+    num_workers = num_workers_for(config.num_actors, len(subject.image_ids), worth_ray=_WORTH_RAY)
     return partial(map_blocks, num_workers=num_workers, address=config.address)
 
 
@@ -172,22 +163,16 @@ def _subjects(
     )
 
 
-def _num_workers(config: EvaluateConfig, num_images: int) -> int | None:
-    if config.num_actors != "auto":
-        return config.num_actors
-    return 1 if num_images < _WORTH_RAY else None
-
-
-def _write(config: EvaluateConfig, metrics: Metrics, scores: _Both) -> EvaluateResult:
+def _write(config: EvaluateConfig, metrics: Metrics, scores: _RunScores) -> EvaluateResult:
     document = metrics.document()
     paths: dict[str, str] = {}
     if config.out is not None:
         paths["metrics"] = absolute(config.out)
     elif config.run is not None:
         directory = RunDirectory(config.run)
-        tables = _tables("", scores.images, document)
+        tables = encode_tables("", document, scores.images.explanation)
         if scores.frames is not None:
-            tables |= _tables("video/", scores.frames, document["video"])
+            tables |= encode_tables("video/", document["video"], scores.frames.explanation)
         for name, table in tables.items():
             paths[name] = directory.evaluation_uri(f"{name}.parquet")
             storage_for(directory.uri).write(paths[name], table)
@@ -195,12 +180,3 @@ def _write(config: EvaluateConfig, metrics: Metrics, scores: _Both) -> EvaluateR
     if "metrics" in paths:
         storage_for(paths["metrics"]).write(paths["metrics"], metrics.encode())
     return EvaluateResult(document, paths)
-
-
-def _tables(folder: str, scores: Scores, metrics: dict[str, Any]) -> dict[str, bytes]:
-    return {
-        f"{folder}per_category": encode_per_category(metrics["per_category"]),
-        f"{folder}per_area": encode_per_area(metrics["per_area"]),
-        f"{folder}confusion": encode_confusion(scores.explanation.confusion),
-        f"{folder}curves": encode_curves(scores.explanation.curves),
-    }

@@ -65,11 +65,6 @@ def run(config: RenderConfig) -> RenderResult | TargetsResult:
 def _category_ids(
     wanted: tuple[str, ...], categories: tuple[Category, ...]
 ) -> frozenset[int] | None:
-    """Find the ids of the categories of ``--classes``; None without any.
-
-    Raises:
-        ConfigError: the run has no such category.
-    """
     if not wanted:
         return None
     by_name = {category.name.casefold(): category.id for category in categories}

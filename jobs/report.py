@@ -15,7 +15,7 @@ from fcos_core.errors import AnnotationError, ConfigError
 from jobs.annotations.coco_json import CocoAnnotations, load_annotations
 from jobs.annotations.join import require_same_categories
 from jobs.html import formats
-from jobs.html.page import MAX_BYTES, Page, render
+from jobs.html.page import Page, render
 from jobs.html.section import Section
 from jobs.inputs.relocated import image_reader
 from jobs.reporting.examples.drawn import (
@@ -46,6 +46,9 @@ from jobs.settings.report import ReportConfig
 from jobs.storage import absolute, join, storage_for
 
 _log = logging.getLogger(__name__)
+
+MAX_BYTES = 5_000_000
+"""Limit of a page, whatever the size of the run."""
 
 DEFAULT_SCORE = 0.5
 """Least score of a detection that counts, if the evaluation found no best threshold."""
@@ -204,11 +207,6 @@ def _joined(
     annotations: CocoAnnotations,
     metrics: Metrics | None,
 ) -> RunGroundTruth:
-    """Join the annotations to the run.
-
-    Raises:
-        ConfigError: the run was scored against other annotations.
-    """
     if metrics is not None and metrics.annotations_sha256 != annotations.sha256:
         raise ConfigError(
             f"{annotations.uri}: {directory.uri} was scored against other annotations "

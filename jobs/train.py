@@ -165,11 +165,6 @@ def _with_absolute_paths(config: TrainConfig) -> TrainConfig:
 
 
 def _worker_group(config: TrainConfig) -> WorkerGroup:
-    """Number of workers, their device and threads, with ``auto`` resolved.
-
-    Raises:
-        ConfigError: the workers cannot share the batch, or the device does not exist.
-    """
     if config.address is None:
         device = resolve_device(config.device).type
         num_gpus, num_cpus = torch.cuda.device_count(), num_cores()

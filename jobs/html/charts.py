@@ -24,13 +24,9 @@ _MOST_TICKS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """A chart with its title, legend and values.
+    """A chart with the table of its values, for readers who cannot see it or need the numbers.
 
-    Attributes:
-        title: what the chart shows.
-        image: the SVG.
-        legend: name and number of the colour of each line; empty for one line.
-        table: the same values, for readers who cannot see the chart or need the numbers.
+    The legend has the name and the number of the colour of each line; it is empty for one line.
     """
 
     title: str
@@ -49,13 +45,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One column of a histogram.
-
-    Attributes:
-        low: beginning of the interval, as text.
-        high: end of the interval, as text; empty for an interval without end.
-        count: number of values in the interval.
-    """
+    """One column of a histogram; an interval without end has an empty ``high``."""
 
     low: str
     high: str
@@ -63,7 +53,6 @@ class Bar:
 
     @property
     def name(self) -> str:
-        """The interval as text."""
         return formats.between(self.low, self.high)
 
 
@@ -74,14 +63,7 @@ def share_axis(title: str) -> Axis:
 
 
 def line_chart(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> Figure:
-    """Draw lines over a common axis.
-
-    Args:
-        title: what the chart shows.
-        x: horizontal axis.
-        y: vertical axis.
-        series: the lines, the most important first.
-    """
+    """Draw lines over common axes, the most important first."""
     frame = Frame(x=x, y=y)
     lines = [
         element(
@@ -123,14 +105,7 @@ def line_chart(title: str, x: Axis, y: Axis, series: Sequence[Series]) -> Figure
 
 
 def histogram(title: str, x_title: str, bars: Sequence[Bar], *, y_title: str) -> Figure:
-    """Draw a column for each interval.
-
-    Args:
-        title: what the chart shows.
-        x_title: title of the x axis, whose intervals the columns stand for.
-        bars: the columns from left to right.
-        y_title: title of the y axis.
-    """
+    """Draw a column for each interval of ``x_title``, from left to right."""
     width = 1 / max(1, len(bars))
     every = -(-len(bars) // _MOST_TICKS)
     ends = [bar.low for bar in bars] + [bars[-1].high] if bars else []
@@ -162,10 +137,7 @@ def reliability(
 ) -> Figure:
     """Draw the precision of detections by score, with the line of perfect calibration.
 
-    Args:
-        title: what the chart shows.
-        bins: low and high end, precision and number of detections of each bin with detections.
-        y_title: title of the y axis.
+    A bin is its low and high end, its precision, and its number of detections, which is not 0.
     """
     frame = Frame(x=share_axis("score"), y=share_axis(y_title))
     gap = 0.006

@@ -62,9 +62,7 @@ def seconds(value: float) -> str:
 def text(value: object, longest: int = LONGEST_TEXT) -> str:
     """Make a user's text fit to be shown: one line, no invisible characters, not too long.
 
-    Args:
-        value: a name, a path or a message, with any characters and of any length.
-        longest: characters to keep at both ends, since the ends of a path say more than its middle.
+    A long text is cut in its middle, since the ends of a path say more.
     """
     line = " ".join(str(value).split())
     line = "".join(letter if letter.isprintable() else _REPLACEMENT for letter in line)

@@ -23,23 +23,13 @@ from jobs.html.section import Section
 
 _PROJECT = "fcos-batch"
 
-MAX_BYTES = 5_000_000
-"""Limit of a report, whatever the size of the run."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
     """Header and sections of a page.
 
-    Attributes:
-        kind: what such a page is called, above its title; such as ``Detection report``.
-        title: of this page, such as the name of a run.
-        subtitle: what the page is about, in one line.
-        state: the result in a few words.
-        is_good: whether the state is shown in green, otherwise in red.
-        sections: in reading order.
-        package: import name of the package whose folder ``templates/sections`` has a template
-            for each section.
+    ``kind`` stands above the title, such as ``Detection report``; the state is green if
+    ``is_good``, else red. ``templates/sections`` of ``package`` has a template for each section.
     """
 
     kind: str
@@ -94,7 +84,6 @@ def _source(environment: Environment, name: str) -> Markup:
 
 
 def _data_uri(jpeg: bytes) -> str:
-    """Return an image as an address that contains it."""
     return f"data:image/jpeg;base64,{b64encode(jpeg).decode()}"
 
 

@@ -39,14 +39,7 @@ def path(points: Sequence[tuple[float, float]]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """One side of a chart.
-
-    Attributes:
-        title: quantity, with its unit.
-        low: value at the beginning.
-        high: value at the end.
-        ticks: values with a label, and their labels.
-    """
+    """One side of a chart: quantity with its unit, ends, and ticks, each a value and its label."""
 
     title: str
     low: float
@@ -56,12 +49,7 @@ class Axis:
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """The rectangle in which values are drawn, in units of the chart.
-
-    Attributes:
-        x: horizontal axis.
-        y: vertical axis.
-    """
+    """The rectangle in which values are drawn, in units of the chart."""
 
     x: Axis
     y: Axis
@@ -73,11 +61,9 @@ class Frame:
     height: float = 226
 
     def at_x(self, value: float) -> float:
-        """Return the position of a value of the horizontal axis."""
         return self.left + (self.right - self.left) * _share(value, self.x)
 
     def at_y(self, value: float) -> float:
-        """Return the position of a value of the vertical axis."""
         return self.bottom - (self.bottom - self.top) * _share(value, self.y)
 
     def drawn(self) -> Markup:
@@ -118,13 +104,7 @@ def line(x1: float, y1: float, x2: float, y2: float, style: str) -> Markup:
 
 
 def axis_from_zero(title: str, largest: float, *, is_whole: bool = False) -> Axis:
-    """Make an axis from 0 to a round value, with a labelled tick at every round step.
-
-    Args:
-        title: quantity, with its unit.
-        largest: value that the axis must reach.
-        is_whole: whether the values are whole numbers.
-    """
+    """Make an axis from 0 to a round value that reaches ``largest``, with round ticks."""
     step = _round_step(largest) if largest > 0 else 1.0
     step = max(1.0, step) if is_whole else step
     num_steps = max(1, math.ceil(largest / step - _ROUNDING))

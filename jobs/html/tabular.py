@@ -16,13 +16,7 @@ LONGEST_NAME = 80
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column.
-
-    Attributes:
-        title: the heading.
-        hint: what the values mean; shown while the pointer is over the heading.
-        is_text: whether the values are texts, flush left; otherwise they are numbers.
-    """
+    """One column of texts, flush left, or of numbers; a pointer on its title shows the hint."""
 
     title: str
     hint: str = ""
@@ -52,14 +46,9 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table that can be sorted.
+    """A table; the caption is its name for a screen reader, the first cell names a row.
 
-    Attributes:
-        caption: what the table shows; a screen reader names the table by it.
-        columns: the columns.
-        rows: the cells of each row; the first cell names the row.
-        is_sortable: whether the headings are buttons that sort.
-        num_left_out: number of rows beyond ``MOST_ROWS``.
+    ``num_left_out`` counts the rows beyond the limit.
     """
 
     caption: str

@@ -7,15 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Thumbnail:
-    """A drawn image, as the macro ``thumbnails`` shows it.
-
-    Attributes:
-        jpeg: the file's content.
-        width: in pixels.
-        height: in pixels.
-        caption: name of the image, and the frame of a video.
-        description: what the thumbnail shows, in words.
-    """
+    """A JPEG, as the macro ``thumbnails`` shows it; its description says in words what it shows."""
 
     jpeg: bytes
     width: int

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from fcos_core.errors import FcosError, IncompleteRunError
 from jobs.parallel.child_process import ChildCrashedError, ChildProcess
@@ -35,6 +35,13 @@ class TaskCrashed(Generic[Block]):
 
     block: Block
     reason: str
+
+
+def num_workers_for(asked: int | Literal["auto"], amount: int, *, worth_ray: int) -> int | None:
+    """Return the number of workers for :func:`map_blocks`: 1 for less work than is worth Ray."""
+    if asked != "auto":
+        return asked
+    return 1 if amount < worth_ray else None
 
 
 def map_blocks(

@@ -14,14 +14,7 @@ from jobs.storage import TEMPORARY_PREFIX, storage_for
 
 
 class AtomicFile:
-    """A temporary file of a ``with`` block; it is removed at the end unless it was committed.
-
-    Args:
-        uri: where the file goes when it is committed.
-
-    Raises:
-        ConfigError: the folder cannot be made.
-    """
+    """A temporary file of a ``with`` block: moved to its uri when committed, otherwise removed."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
@@ -60,5 +53,4 @@ def _folder_of(uri: str) -> Path:
 
 
 def _prefix_of(uri: str) -> str:
-    """Return what the names of all temporary files of a uri begin with."""
     return f"{TEMPORARY_PREFIX}{hashlib.sha256(os.fsencode(uri)).hexdigest()[:16]}-"

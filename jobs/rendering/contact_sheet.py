@@ -25,23 +25,16 @@ _CELL_SHAPE = (TILE_SHAPE[0] + _STYLE.line_px, TILE_SHAPE[1])
 
 
 def candidates(uris: Iterable[str]) -> dict[str, int]:
-    """Choose the sources that may be shown, by a hash of their uris.
+    """Choose the sources that may be shown, and rank them, by a hash of their uris.
 
     The choice is as good as random, and the same for every process and call.
-
-    Returns:
-        The rank of each chosen source.
     """
     chosen = heapq.nsmallest(_CANDIDATES, uris, key=_hash)
     return {uri: rank for rank, uri in enumerate(chosen)}
 
 
 def contact_sheet(tiles: Sequence[tuple[str, bytes]]) -> Pixels:
-    """Lay out tiles in a grid of about the shape of a page.
-
-    Args:
-        tiles: caption and JPEG of each; at least one.
-    """
+    """Lay out tiles (caption and JPEG), at least one, in a grid of about the shape of a page."""
     num_columns = min(_MOST_COLUMNS, math.ceil(math.sqrt(_ASPECT * len(tiles))), len(tiles))
     num_rows = math.ceil(len(tiles) / num_columns)
     step_y, step_x = _CELL_SHAPE[0] + _GAP_PX, _CELL_SHAPE[1] + _GAP_PX

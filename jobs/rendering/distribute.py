@@ -35,13 +35,7 @@ def draw_all(
     num_workers: int,
     address: str | None,
 ) -> Iterator[Outcome]:
-    """Draw all images and short videos, then long videos in parts.
-
-    Args:
-        images: blocks of images.
-        videos: the videos.
-        num_workers: number of processes; 1 needs no Ray.
-        address: address of a Ray cluster; None for a private one.
+    """Draw all images and short videos, then long videos in parts; one worker needs no Ray.
 
     Yields:
         The outcome of each image and video.
@@ -74,11 +68,7 @@ def draw_all(
 
 
 def _one_by_one(blocks: Iterable[ImageBlock], draw: Callable[..., Any]) -> Iterator[Outcome]:
-    """Draw the images of crashed blocks alone, so that only the image that crashes fails.
-
-    Yields:
-        The outcome of each image.
-    """
+    # Alone, so that only the image that crashes its process fails.
     alone = [replace(block, items=[work], threads=1) for block in blocks for work in block.items]
     for block, result in zip(alone, draw(alone), strict=True):
         uri = block.items[0].item.uri
@@ -89,14 +79,12 @@ def _one_by_one(blocks: Iterable[ImageBlock], draw: Callable[..., Any]) -> Itera
 
 
 def _draw(block: _Block) -> _Drawn:
-    """Draw one block; the function that the processes run."""
     if isinstance(block, ImageBlock):
         return draw_block(block)
     return draw_part(block) if isinstance(block, VideoPart) else plan_or_draw(block)
 
 
 def _limit_s(block: _Block) -> float:
-    """Return how long a process may take for one block."""
     if isinstance(block, ImageBlock):
         num_frames = len(block.items)
     elif isinstance(block, VideoPart):
@@ -125,11 +113,7 @@ def _joined(plan: VideoPlan, drawn: Iterator[DrawnPart | TaskCrashed[VideoPart]]
 def _join(
     child: ChildProcess[DrawnPart | None, VideoOutcome | None], part: DrawnPart | None
 ) -> tuple[VideoOutcome | None, str | None]:
-    """Give the next part to the joining process.
-
-    Returns:
-        Its answer, and None; or None, and why it did not answer.
-    """
+    """Return the joining process's answer to the next part; or None, and why it did not answer."""
     try:
         return child.call(part, limit_s=_JOIN_S), None
     except ChildCrashedError as error:

@@ -12,13 +12,7 @@ from jobs.settings.render import Between
 
 
 class FrameRows:
-    """The rows of a range of a video's frames.
-
-    Args:
-        items: segments of the video in the manifest that hold these frames.
-        shards: committed shards with rows of these frames, by number.
-        between: what is drawn on frames that the run did not take.
-    """
+    """The rows of a range of a video's frames, which the manifest's segments ``items`` hold."""
 
     def __init__(
         self, items: Sequence[ManifestItem], shards: Mapping[int, ShardRows], between: Between
@@ -53,10 +47,7 @@ def items_for(
 ) -> tuple[ManifestItem, ...]:
     """Return the segments whose rows may be drawn on a range of frames.
 
-    Args:
-        items: segments of one video, by first frame.
-        first_frame: first frame of the range.
-        end_frame: the frame after the range.
+    The range ends before ``end_frame``. The items are the segments of one video, by first frame.
     """
     ordered = list(items)
     starts = [item.first_frame or 0 for item in ordered]

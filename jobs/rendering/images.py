@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, cast
 
@@ -37,11 +37,7 @@ _MAX_PIXELS = 2**31 - 1  # the run has read the image under a limit of its own
 class Style:
     """Which detections are drawn, under which names, on sources in which folder.
 
-    Attributes:
-        min_score: lowest score of a drawn detection.
-        category_ids: categories of drawn detections; None for all.
-        names: names of all categories, by id.
-        image_root: folder of the sources now; None for where the run found them.
+    None stands for all categories, and for the folder in which the run found the sources.
     """
 
     min_score: float
@@ -52,13 +48,7 @@ class Style:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkItem:
-    """One image to draw.
-
-    Attributes:
-        item: the image's item of the manifest.
-        out: uri of the drawn image.
-        wants_tile: whether the image may be shown on the contact sheet.
-    """
+    """One image to draw to ``out``; the contact sheet may show it if ``wants_tile``."""
 
     item: ManifestItem
     out: str
@@ -67,13 +57,9 @@ class WorkItem:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageBlock:
-    """Some images of one shard.
+    """Some images of one shard; ``rows`` is None when the shard is not committed.
 
-    Attributes:
-        rows: where the rows of the images are; None when the shard is not committed.
-        items: the images.
-        style: how and which detections are drawn.
-        threads: images that are drawn, and in memory, at once.
+    ``threads`` images are drawn, and in memory, at once.
     """
 
     rows: ShardRows | None
@@ -84,13 +70,9 @@ class ImageBlock:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The outcome of one source.
+    """The outcome of one source, by the uri at which the run found it.
 
-    Attributes:
-        uri: uri of the source, as the run found it.
-        status: the outcome in one word.
-        reason: why the source is not drawn; None when it is.
-        tiles: JPEGs for the contact sheet, when they were wanted.
+    ``reason`` says why the source is not drawn; ``tiles`` are JPEGs for the contact sheet.
     """
 
     uri: str
@@ -121,9 +103,7 @@ def tile_of(pixels: Pixels, found: DetectedBoxes, names: Mapping[int, str]) -> b
     tile_height, tile_width = fitted((height, width), TILE_SHAPE)
     small = cv2.resize(pixels, (tile_width, tile_height), interpolation=cv2.INTER_AREA)
     scale = np.array([tile_width / width, tile_height / height] * 2, np.float32)
-    found = DetectedBoxes(
-        boxes=found.boxes * scale, scores=found.scores, category_ids=found.category_ids
-    )
+    found = replace(found, boxes=found.boxes * scale)
     draw_detections(cast("Pixels", small), found, names)
     return encode_jpeg(cast("Pixels", small))
 
@@ -161,11 +141,6 @@ def _draw(work: WorkItem, rows: Mapping[int, Row], style: Style) -> Outcome:
 
 
 def _decode_unchanged(data: bytes, item: ManifestItem, row: Row) -> Pixels:
-    """Decode an image that the run has decoded before.
-
-    Raises:
-        ImageError: the bytes or the size of the image have changed.
-    """
     if item.size_bytes is not None and len(data) != item.size_bytes:
         raise ImageError(f"{item.uri}: has {len(data)} bytes, had {item.size_bytes}")
     pixels = decode_image(data, place=item.uri, max_pixels=_MAX_PIXELS)

@@ -29,13 +29,8 @@ def output_names(suffixes: Mapping[str, str]) -> dict[str, str]:
 
     Where two sources would share a name, also on a file system that ignores case, or the file of
     one would be the folder of another, both get a hash of their uris. The names depend on all
-    sources, so they are the same when only some sources are drawn.
-
-    Args:
-        suffixes: ending of each drawing's name, by the uri of its source.
-
-    Returns:
-        The relative path of each drawing, by the uri of its source.
+    sources, so they are the same when only some sources are drawn. Both mappings are by the uri of
+    the source; a suffix is the ending of the drawing's name.
     """
     parts = {uri: _parts(uri) for uri in suffixes}
     skipped = _num_common([path[:-1] for path in parts.values()])
@@ -59,16 +54,7 @@ def output_names(suffixes: Mapping[str, str]) -> dict[str, str]:
 
 
 def overwritten(names: Mapping[str, str], out: str, sources: Iterable[str]) -> str | None:
-    """Find a source that a drawing would replace.
-
-    Args:
-        names: relative paths of the drawings, by the uri of the source.
-        out: uri of the output folder.
-        sources: uris that must not be replaced.
-
-    Returns:
-        The uri of such a source; None when there is none.
-    """
+    """Return the first source that a drawing below ``out`` would replace; None if there is none."""
     if _SCHEME.match(out):
         drawings = {f"{out.rstrip('/')}/{name}" for name in names.values()}
         return next((uri for uri in sources if uri in drawings), None)

@@ -43,14 +43,8 @@ _SHOWN = 10
 class RenderRequest:
     """What is to be drawn of a run.
 
-    Attributes:
-        directory: directory of the run.
-        out: uri of the output folder.
-        style: how and which detections are drawn.
-        between: what is drawn on frames that the run did not take.
-        limit: how many images and videos are drawn; None for all.
-        num_workers: number of processes; None to decide by the amount of work.
-        address: address of a Ray cluster; None for a private one, if any.
+    ``limit`` None stands for all images and videos, ``num_workers`` None for a number that fits
+    the amount of work, ``address`` None for a private Ray cluster, if any.
     """
 
     directory: RunDirectory
@@ -108,11 +102,7 @@ _NOT_DRAWN = ("missing", "changed", "quarantined", "not_detected", "failed")
 
 
 def draw_run(request: RenderRequest) -> RenderResult:
-    """Draw the images and videos of a run; a source that cannot be drawn is counted.
-
-    Args:
-        request: what is to be drawn.
-    """
+    """Draw the images and videos of a run; a source that cannot be drawn is counted."""
     began = time.monotonic()
     work = _Work(request)
     drawings = RenderResult(run=request.directory.uri, out=request.out, left_out=work.num_left_out)
@@ -136,14 +126,7 @@ def draw_run(request: RenderRequest) -> RenderResult:
 
 
 class _Work:
-    """The images and videos of a run that are to be drawn, and the names of their drawings.
-
-    Args:
-        request: what is to be drawn.
-
-    Raises:
-        ConfigError: a drawing would replace a source.
-    """
+    """The images and videos of a run that are to be drawn, and the names of their drawings."""
 
     def __init__(self, request: RenderRequest) -> None:
         self.request = request
@@ -173,14 +156,6 @@ class _Work:
         self.is_small = num_images <= _FEW_IMAGES and num_frames <= _FEW_FRAMES
 
     def image_blocks(self, threads: int) -> Iterator[ImageBlock]:
-        """List the images in blocks.
-
-        Args:
-            threads: images that are drawn at once.
-
-        Yields:
-            Some images of one shard.
-        """
         for shard, items in self.request.directory.iterate_manifest():
             wanted = [i for i in items if i.kind == "image" and i.uri in self._wanted]
             rows = self.shards.get(shard)
@@ -199,11 +174,6 @@ class _Work:
                 )
 
     def video_items(self) -> Iterator[VideoWorkItem]:
-        """List the videos.
-
-        Yields:
-            Each video with all its segments.
-        """
         for uri, items in self.videos.items():
             numbers = {item.shard for item in items} & self.shards.keys()
             yield VideoWorkItem(
@@ -225,7 +195,6 @@ class _Work:
 
 
 def _shards(directory: RunDirectory) -> dict[int, ShardRows]:
-    """List the committed shards by number."""
     run_id = directory.read_manifest_metadata()["run_id"]
     listing = directory.list_shards()
     return {

@@ -19,13 +19,9 @@ _KEPT_SHARDS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRows:
-    """Where the rows of one shard are: in its file, and in the files of retries.
+    """Where the rows of one shard are: in its file, and in those of retries, oldest first.
 
-    Attributes:
-        run: uri of the run's directory.
-        run_id: id of the run, which the files must carry.
-        shard: number of the shard.
-        attempts: numbers of the retries of its quarantined items, oldest first.
+    The files must carry the id of the run.
     """
 
     run: str
@@ -34,7 +30,6 @@ class ShardRows:
     attempts: tuple[int, ...]
 
     def read(self) -> Sequence[Row]:
-        """Read and check the rows."""
         return _read(self)
 
 

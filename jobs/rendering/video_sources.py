@@ -64,7 +64,7 @@ def status_of_unusable(work: VideoWorkItem) -> Status:
 def end_pts_of(shape: VideoShape, index: VideoIndex) -> int:
     """Return the ticks when the last frame ends.
 
-    The source says it; where it does not, the last frame lasts as long as the median frame.
+    Where the source does not say it, the last frame lasts as long as the median frame.
     """
     last = int(index.timestamps[-1])
     if shape.end_pts is not None and shape.end_pts > last:

@@ -15,15 +15,10 @@ from jobs.rundir.rows import ManifestItem
 
 @dataclass(frozen=True, kw_only=True)
 class VideoWorkItem:
-    """One video to draw.
+    """One video to draw to ``out``, with its segments of the manifest, by first frame.
 
-    Attributes:
-        items: segments of the video in the manifest, by first frame.
-        shards: committed shards with rows of the video, by number.
-        out: uri of the drawn video.
-        style: how and which detections are drawn.
-        between: what is drawn on frames that the run did not take.
-        wants_tile: whether frames of the video may be shown on the contact sheet.
+    ``shards`` are the committed ones with rows of the video, by number. The contact sheet may show
+    frames if ``wants_tile``.
     """
 
     items: Sequence[ManifestItem]
@@ -41,12 +36,9 @@ class VideoWorkItem:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoOutcome(Outcome):
-    """The outcome of one video.
+    """The outcome of one video, with its numbers of drawn and of undecodable frames.
 
-    Attributes:
-        num_frames: frames that are drawn.
-        num_lost: frames that cannot be decoded.
-        sound_ends_because: why the sound could not be read to its end; None when it could.
+    ``sound_ends_because`` is None when the sound could be read to its end.
     """
 
     num_frames: int = 0
@@ -56,15 +48,9 @@ class VideoOutcome(Outcome):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPlan:
-    """A video that is drawn in parts.
+    """A video that is drawn in parts; ``source`` is where it lies now.
 
-    Attributes:
-        work: the video to draw.
-        source: uri where the source lies now.
-        shape: size, time base and orientation of the frames.
-        segments: frames of each part.
-        start_pts: ticks when the first frame is shown.
-        end_pts: ticks when the last frame ends.
+    ``start_pts`` and ``end_pts`` are the ticks when the first frame is shown and the last ends.
     """
 
     work: VideoWorkItem
@@ -75,11 +61,6 @@ class VideoPlan:
     end_pts: int
 
     def parts(self) -> Iterator[VideoPart]:
-        """Cut the video into the parts that workers draw.
-
-        Yields:
-            Each part of the video.
-        """
         for segment in self.segments:
             end_frame = segment.first_frame + segment.num_frames
             items = items_for(self.work.items, segment.first_frame, end_frame)
@@ -98,14 +79,7 @@ class VideoPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPart:
-    """One part of a video to draw.
-
-    Attributes:
-        work: the video, with the items and shards of this part only.
-        source: uri where the source lies now.
-        shape: size, time base and orientation of the frames.
-        segment: frames of the part.
-    """
+    """One part of a video to draw; ``work`` has the items and shards of this part only."""
 
     work: VideoWorkItem
     source: str

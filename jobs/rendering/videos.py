@@ -39,10 +39,7 @@ FRAMES_PER_PART = 300
 class PartSummary:
     """What happened while the frames of one part, or of several, were drawn.
 
-    Attributes:
-        num_lost: frames that could not be decoded.
-        tiles: JPEGs of frames in the middle of a part, when they were wanted.
-        reason: why frames were lost; None when none were.
+    ``tiles`` are JPEGs of frames in the middle of a part; ``reason`` says why frames were lost.
     """
 
     num_lost: int = 0
@@ -65,11 +62,7 @@ class DrawnPart:
 
 
 def plan_or_draw(work: VideoWorkItem) -> VideoPlan | VideoOutcome:
-    """Read the index of a video, and draw it at once when it is short.
-
-    Returns:
-        The plan of a video that is drawn in parts; the outcome of one that is drawn, or refused.
-    """
+    """Plan the parts of a long video; draw a short one at once, and refuse an unusable one."""
     refused = partial(VideoOutcome, uri=work.uri)
     if not work.shards:
         return refused(
@@ -115,11 +108,7 @@ def draw_part(part: VideoPart) -> DrawnPart:
 
 
 class _VideoWriter:
-    """Writes a video from its encoded parts; to be closed, whatever happens.
-
-    Args:
-        plan: of the video.
-    """
+    """Writes a video from its encoded parts; to be closed, whatever happens."""
 
     def __init__(self, plan: VideoPlan) -> None:
         self._plan = plan
@@ -137,15 +126,10 @@ class _VideoWriter:
         self._stack.close()
 
     def add(self, part: EncodedPart) -> None:
-        """Write the next part."""
         self._mp4.add(part)
 
     def finish(self, summary: PartSummary) -> VideoOutcome:
-        """Put the video in its place, if it has any frame.
-
-        Args:
-            summary: of all parts.
-        """
+        """Put the video in its place, if it has any frame."""
         work, num_frames = self._plan.work, self._mp4.num_frames
         if num_frames:
             self._mp4.finish(end_pts=self._plan.end_pts)
@@ -163,11 +147,7 @@ class _VideoWriter:
 
 
 class VideoJoiner:
-    """Joins the parts of one video in a process of its own, which is called once for each part.
-
-    Args:
-        plan: of the video.
-    """
+    """Joins the parts of one video in a process of its own, which is called once for each part."""
 
     def __init__(self, plan: VideoPlan) -> None:
         self._plan = plan
@@ -189,11 +169,6 @@ class VideoJoiner:
 
 
 def _encoded_parts(part: VideoPart, summary: PartSummary) -> Iterator[EncodedPart]:
-    """Draw and encode ``FRAMES_PER_PART`` frames at a time.
-
-    Yields:
-        The encoded frames.
-    """
     frames = _drawn_frames(part, summary)
     while encoded_part := encode(islice(frames, FRAMES_PER_PART), part.shape):
         yield encoded_part

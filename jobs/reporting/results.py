@@ -65,13 +65,9 @@ class Recall(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Precision by recall of one category, or of all.
+    """Precision by rising recall; negative where undefined.
 
-    Attributes:
-        category_id: None for the mean over categories.
-        iou: overlap that counts as found; None for the mean over COCO's ten.
-        recall: rising.
-        precision: at each recall; negative where undefined.
+    ``category_id`` None stands for the mean over categories, ``iou`` None for that over COCO's ten.
     """
 
     category_id: int | None
@@ -89,21 +85,13 @@ def read_metrics(run: RunDirectory) -> Metrics | None:
 
 def read_recall(run: RunDirectory) -> Recall | None:
     """Read what ``fcos bpr --run`` wrote; None when it was never run here."""
-    document = _read_json(run.bpr_uri("bpr.json"))
-    return (
-        None
-        if document is None
-        else _validated(Recall.model_validate, document, run.bpr_uri("bpr.json"))
-    )
+    uri = run.bpr_uri("bpr.json")
+    document = _read_json(uri)
+    return None if document is None else _validated(Recall.model_validate, document, uri)
 
 
 def read_curves(run: RunDirectory, metrics: Metrics | None) -> list[Curve]:
-    """Read the precision-recall curves that ``fcos evaluate`` wrote; none when there are none.
-
-    Args:
-        run: the run.
-        metrics: whose they are; None where that is not known.
-    """
+    """Read the precision-recall curves that belong to the metrics; none when there are none."""
     folder = "video/" if metrics is not None and metrics.is_about_frames else ""
     uri = run.evaluation_uri(f"{folder}curves.parquet")
     storage = storage_for(uri)
@@ -123,11 +111,6 @@ def read_curves(run: RunDirectory, metrics: Metrics | None) -> list[Curve]:
 
 
 def _read_json(uri: str) -> dict[str, Any] | None:
-    """Read a JSON object; None when there is no such file.
-
-    Raises:
-        ConfigError: it is something else.
-    """
     storage = storage_for(uri)
     if storage.stat(uri) is None:
         return None

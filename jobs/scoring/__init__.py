@@ -1,1 +1,1 @@
-"""Scoring spread over blocks of images: what a block is made of, and what comes back of it."""
+"""Scores detections against ground truth in blocks of images, and joins the blocks' scores."""

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fcos_core.metrics.coco import DetectedBoxes, TrueBoxes, canonical_order
+from fcos_core.metrics.coco import DetectedBoxes, TrueBoxes, canonical_order, xyxy_to_xywh
 from fcos_core.metrics.counting import count_up
 from jobs.annotations.coco_json import CocoAnnotations, CocoResults
 from jobs.annotations.join import Join
 from jobs.annotations.join_frames import FrameJoin
 from jobs.annotations.json_columns import Int64Array
+from jobs.annotations.true_boxes import true_boxes
 from jobs.rundir.detection_columns import read_detection_columns
 from jobs.rundir.directory import RunDirectory
 
@@ -24,13 +25,9 @@ _DETECTIONS_PER_BLOCK = 400_000
 
 @dataclass(frozen=True)
 class RunPart:
-    """Some shards of a run.
+    """Some shards of a run, by rising number, and the images or frames in them that are scored.
 
-    Attributes:
-        run: uri of its directory.
-        shards: numbers, rising.
-        image_ids: of the run's images, or of its frames, in these shards, in the order of the
-            block's. The shards may hold others.
+    The image ids are the run's, in the order of the block's; the shards may hold other images.
     """
 
     run: str
@@ -40,13 +37,9 @@ class RunPart:
 
 @dataclass(frozen=True)
 class ScoringBlock:
-    """Some images.
+    """Some images, by their ids in the annotation file, and width and height there.
 
-    Attributes:
-        truth: their ground truth.
-        found: their detections in the order that counts, or where these are to be read.
-        image_ids: in the annotation file.
-        image_sizes: width and height there, in pixels.
+    ``found`` are their detections in the order that counts, or the shards to read them from.
     """
 
     truth: TrueBoxes
@@ -56,39 +49,26 @@ class ScoringBlock:
 
 
 class TruthByImage:
-    """An annotation file's boxes, to be taken out image by image.
-
-    Args:
-        annotations: the whole file.
-    """
+    """The boxes of an annotation file, by image."""
 
     def __init__(self, annotations: CocoAnnotations) -> None:
         self._annotations = annotations
-        self._image_ids = annotations.box_image_ids
-        self._category_ids = annotations.box_category_ids
+        self._all = true_boxes(annotations)
         self._order = np.argsort(annotations.image_index, kind="stable")
         self._sorted = annotations.image_index[self._order]
         self._by_id = np.argsort(annotations.image_ids)
 
     def places(self, image_ids: Int64Array) -> Int64Array:
-        """Where known images are in the file."""
+        """Return the positions of annotated images in the file."""
         ids = self._annotations.image_ids
         return self._by_id[np.searchsorted(ids, image_ids, sorter=self._by_id)]
 
     def of(self, places: Int64Array) -> TrueBoxes:
-        """The boxes of some images, each image's in the file's order."""
+        """Return the boxes of the images at some positions, each image's in the file's order."""
         first = np.searchsorted(self._sorted, places)
         count = np.searchsorted(self._sorted, places, side="right") - first
         _, chosen = count_up(first, count)
-        rows = self._order[chosen]
-        whole = self._annotations
-        return TrueBoxes(
-            image_ids=self._image_ids[rows],
-            category_ids=self._category_ids[rows],
-            boxes=whole.boxes[rows],
-            areas=whole.areas[rows],
-            is_crowd=whole.is_crowd[rows],
-        )
+        return self._all.take(self._order[chosen])
 
 
 def blocks_of_run(
@@ -99,14 +79,10 @@ def blocks_of_run(
 ) -> Iterator[ScoringBlock]:
     """Cut a run's images, or its frames, between shards.
 
-    Args:
-        directory: the run.
-        join: images or frames and the annotated images they are, in manifest order.
-        image_shards: the shard of each, never falling.
-        annotations: the ground truth.
+    ``image_shards`` has the shard of each joined image, in manifest order: it never falls.
 
     Yields:
-        At least one block, of whole shards; all of what is joined together.
+        At least one block, of whole shards; the blocks have all that is joined.
     """
     truth = TruthByImage(annotations)
     shards, starts = np.unique(image_shards, return_index=True)
@@ -128,14 +104,10 @@ def blocks_of_run(
 
 
 def blocks_of_results(results: CocoResults, annotations: CocoAnnotations) -> Iterator[ScoringBlock]:
-    """Cut a results file between images; within an image its own order stays.
-
-    Args:
-        results: the file's content.
-        annotations: the ground truth.
+    """Cut a results file between images; within an image the file's order stays.
 
     Yields:
-        At least one block; images by rising id, which together are all of the annotations.
+        At least one block; by rising id, the blocks have all annotated images.
     """
     truth = TruthByImage(annotations)
     order = np.argsort(results.image_ids, kind="stable")
@@ -160,10 +132,7 @@ def blocks_of_results(results: CocoResults, annotations: CocoAnnotations) -> Ite
 
 
 def read_found(block: ScoringBlock) -> tuple[DetectedBoxes, int]:
-    """Read a block's detections from its shards, where they are not at hand.
-
-    Args:
-        block: some images.
+    """Read a block's detections from its shards, unless the block holds them.
 
     Returns:
         The detections by annotated image id in canonical order, and how many images have another
@@ -177,17 +146,16 @@ def read_found(block: ScoringBlock) -> tuple[DetectedBoxes, int]:
     detected = read_detection_columns(RunDirectory(part.run), shards=part.shards)
     order = np.argsort(part.image_ids)
     places, own = _places(part.image_ids, order, detected.image_ids)
-    corners = detected.boxes[own].astype(np.float64)
     found = DetectedBoxes(
         image_ids=block.image_ids[places],
         category_ids=detected.category_ids[own].astype(np.int64),
-        boxes=np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1),
+        boxes=xyxy_to_xywh(detected.boxes[own].astype(np.float64)),
         scores=detected.scores[own].astype(np.float64),
     )
     rows, own = _places(part.image_ids, order, detected.row_image_ids)
     sizes = np.stack([detected.row_widths, detected.row_heights], axis=1)[own]
     is_other: npt.NDArray[np.bool_] = (sizes != block.image_sizes[rows]).any(axis=1)
-    return _ranked(found), int((is_other & detected.row_is_ok[own]).sum())
+    return found.take(canonical_order(found)), int((is_other & detected.row_is_ok[own]).sum())
 
 
 _NONE = DetectedBoxes(
@@ -203,22 +171,9 @@ def _places(
 ) -> tuple[Int64Array, npt.NDArray[np.bool_]]:
     """Where in a block some image ids are, and which of them are in it at all.
 
-    Args:
-        image_ids: of the block.
-        order: that sorts them.
-        wanted: ids that the block's shards have.
+    ``order`` sorts the image ids of the block.
     """
     ranks = np.minimum(np.searchsorted(image_ids[order], wanted), len(order) - 1)
     places = order[ranks]
     is_own = image_ids[places] == wanted
     return places[is_own], is_own
-
-
-def _ranked(found: DetectedBoxes) -> DetectedBoxes:
-    order = canonical_order(found)
-    return DetectedBoxes(
-        image_ids=found.image_ids[order],
-        category_ids=found.category_ids[order],
-        boxes=found.boxes[order],
-        scores=found.scores[order],
-    )

@@ -1,4 +1,4 @@
-"""Two runs over the same images: what changed, how surely, and where."""
+"""Compares two runs over the same images: what changed, how surely, and where."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from jobs.scoring.scores import Resamples, Scores
 
 
 def require_same_images(first: Scores, second: Scores) -> None:
-    """Refuse to compare what was not asked the same.
+    """Refuse to compare scores of different images.
 
     Raises:
-        ConfigError: the two have not the same images.
+        ConfigError: the images differ.
     """
     ids, others = first.subject.image_ids.tolist(), second.subject.image_ids.tolist()
     if ids != others:
@@ -30,10 +30,7 @@ def compare(
 ) -> dict[str, Any]:
     """Compare a run to another; differences are the second's numbers minus the first's.
 
-    Args:
-        first: of the run.
-        second: of the one it is compared to.
-        resamples: of both, the same images in each pair.
+    Both were resampled with the same images.
 
     Returns:
         Differences of the twelve numbers and of each category's AP with paired intervals, and the
@@ -54,11 +51,6 @@ def compare(
 
 def compare_frames(first: Scores, second: Scores, entries: FrameEntries) -> dict[str, Any]:
     """Compare the frames of two runs' videos, without intervals: frames are no independent samples.
-
-    Args:
-        first: of the run.
-        second: of the one it is compared to.
-        entries: what the frames are called.
 
     Returns:
         The twelve numbers of both, and the frames that changed most, for JSON.
@@ -95,6 +87,6 @@ def _changed(first: Scores, second: Scores) -> dict[str, list[dict[str, Any]]]:
 
 
 def _threshold(scores: Scores) -> float:
-    """Each run is looked at where it is best: its errors at the score of its largest F1."""
+    """Return the score of a run's largest F1: errors are counted where the run is best."""
     best = scores.explanation.summary["thresholds"]
     return best.score if best else 0.0

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -14,46 +14,30 @@ import pyarrow.parquet as pq
 
 from fcos_core.metrics.explain.curves import CURVE_IOUS
 from jobs.rundir.schemas import CONFUSION, CURVES, METRICS_PER_AREA, METRICS_PER_CATEGORY
-
-
-def encode_per_category(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Write one row per category as a Parquet file in memory.
-
-    Args:
-        rows: values by the column names of ``METRICS_PER_CATEGORY``.
-    """
-    return _encode(list(rows), METRICS_PER_CATEGORY)
-
-
-def encode_per_area(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Write one row per category and area range as a Parquet file in memory.
-
-    Args:
-        rows: values by the column names of ``METRICS_PER_AREA``.
-    """
-    return _encode(list(rows), METRICS_PER_AREA)
-
-
-def encode_confusion(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Write the confusion matrix as a Parquet file in memory.
-
-    Args:
-        rows: values by the column names of ``CONFUSION``.
-    """
-    return _encode(list(rows), CONFUSION)
-
+from jobs.scoring.explaining import Explanation
 
 _IOUS = {**CURVE_IOUS, "iou_mean": None}
 
 
-def encode_curves(curves: Mapping[str, Any]) -> bytes:
-    """Write precision over recall as a Parquet file in memory.
+def encode_tables(
+    folder: str, metrics: Mapping[str, Any], explanation: Explanation
+) -> dict[str, bytes]:
+    """Write the tables as Parquet files in memory, by their names below a folder.
 
-    Args:
-        curves: what ``fcos_core.metrics.explain.curves`` says.
+    ``metrics`` is the document of ``metrics.json``.
     """
+    return {
+        f"{folder}per_category": _encode(metrics["per_category"], METRICS_PER_CATEGORY),
+        f"{folder}per_area": _encode(metrics["per_area"], METRICS_PER_AREA),
+        f"{folder}confusion": _encode(explanation.confusion, CONFUSION),
+        f"{folder}curves": _encode(_curve_rows(explanation.curves), CURVES),
+    }
+
+
+def _curve_rows(curves: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Turn the description of ``fcos_core.metrics.explain.curves`` into rows of ``CURVES``."""
     owners = [{"category_id": None, **curves["overall"]}, *curves["per_category"]]
-    rows: list[Mapping[str, Any]] = [
+    return [
         {
             "category_id": own["category_id"],
             "iou": iou,
@@ -63,10 +47,9 @@ def encode_curves(curves: Mapping[str, Any]) -> bytes:
         for own in owners
         for name, iou in _IOUS.items()
     ]
-    return _encode(rows, CURVES)
 
 
-def _encode(rows: list[Mapping[str, Any]], schema: pa.Schema) -> bytes:
+def _encode(rows: list[dict[str, Any]], schema: pa.Schema) -> bytes:
     sink = pa.BufferOutputStream()
     table = pa.Table.from_pylist(rows, schema=schema)
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)

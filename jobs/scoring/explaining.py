@@ -1,4 +1,4 @@
-"""Why a score is what it is: what each block contributes, and what the driver makes of it."""
+"""Explains a score: what each block contributes, and the summary over all blocks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _CONFUSION_TOTALS = (
 
 @dataclass(frozen=True)
 class BlockExplanation:
-    """What a block contributes; all of it adds up or is put together."""
+    """What a block contributes; contributions of blocks are added or joined."""
 
     errors: errors.BlockErrors
     confusion: confusion.Confusion
@@ -70,11 +70,11 @@ class BlockExplanation:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is written of it.
+    """The explanation of a score, as it is written.
 
     Attributes:
-        summary: by the keys of ``metrics.json``.
-        per_category: more columns, by category id.
+        summary: values by the keys of ``metrics.json``.
+        per_category: further columns, by category id.
         per_area: rows over all categories, then of each, by size of the objects.
         confusion: cells of the confusion matrix that are not empty.
         curves: precision over recall: of all categories and of each, at two IoUs and on average.
@@ -100,15 +100,8 @@ def explain_block(
 ) -> BlockExplanation:
     """Explain the matches of some images.
 
-    Args:
-        truth: their ground truth.
-        found: their detections.
-        matches: of the two.
-        category_ids: rising.
-        image_ids: of these images.
-        image_sizes: their width and height in pixels.
-        rule: by which a box is assignable in training.
-        settings: that they were matched under.
+    Category ids are rising, image sizes are width and height in pixels; the rule says which boxes
+    are assignable in training.
     """
     is_assignable = _assignable(truth, image_ids, image_sizes, rule)
     return BlockExplanation(
@@ -128,15 +121,7 @@ def explain(
     names: dict[int, str],
     settings: Settings,
 ) -> Explanation:
-    """Put the explanations of all blocks together.
-
-    Args:
-        blocks: at least one.
-        matches: of the same blocks.
-        metrics: what they came to.
-        names: of the categories, by rising id.
-        settings: that were matched under.
-    """
+    """Join the explanations of all blocks, at least one; ``names`` is by rising category id."""
     category_ids = list(names)
     fixed: list[gains.CategoryGains] = []
     steps: list[score_thresholds.ScoreSteps] = []
@@ -213,7 +198,6 @@ def _with_names(rows: list[dict[str, Any]], names: dict[int, str]) -> list[AreaM
 
 
 def _with_conditions(confused: confusion.Confusion, names: dict[int, str]) -> list[dict[str, Any]]:
-    """The cells by the columns of the table, which repeats what they were counted at."""
     return [
         {
             "true_category_id": cell["true"],

@@ -17,16 +17,10 @@ from jobs.scoring.explaining import BlockExplanation, explain_block
 
 @dataclass(frozen=True)
 class BlockScores:
-    """Counts that add up and matches that are put together, small enough to be sent.
+    """Counts to add and matches to join, small enough to be sent.
 
-    Attributes:
-        matches: of the block's detections.
-        num_objects: boxes that are no crowds, by category id.
-        num_crowds: crowd regions.
-        num_detections: by category id, of categories nobody annotates too.
-        num_size_mismatches: images with another size than their annotation says.
-        to_find: boxes to find, for resampling.
-        explanation: of the matches.
+    Objects and detections are counted by category id, detections of categories without annotations
+    as well. A size mismatch is an image with another size than its annotation says.
     """
 
     matches: PackedMatches
@@ -48,12 +42,8 @@ def measure_block(
 ) -> BlockScores:
     """Match a block's detections to its ground truth.
 
-    Args:
-        block: some images.
-        category_ids: rising.
-        image_ids: of all blocks, rising.
-        rule: by which a box is assignable in training.
-        settings: thresholds and ranges.
+    Category ids and image ids, those of all blocks, are rising; the rule says which boxes are
+    assignable in training.
     """
     found, num_size_mismatches = read_found(block)
     truth = block.truth

@@ -1,4 +1,4 @@
-"""The scores of one subject: blocks measured, put together, and written out as a document."""
+"""The scores of one subject: measured in blocks, joined, and described as a document."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from jobs.scoring.subjects import Subject
 RESAMPLES_SEED = 0
 _RANGES = 20  # of resamples, each computed in one go
 
-Spread = Callable[..., Iterator[Any]]
+MapBlocks = Callable[..., Iterator[Any]]
 """Maps a function over blocks, in this process or elsewhere, and gives the results in order."""
 
 Floats = npt.NDArray[np.float64]
@@ -47,14 +47,7 @@ class Resamples:
 
 @dataclass(frozen=True)
 class Scores:
-    """All that is known of one subject.
-
-    Attributes:
-        subject: what was scored.
-        names: of the categories, by rising id.
-        parts: of all blocks, at least one.
-        settings: that they were measured under.
-    """
+    """All scores of one subject; ``names`` is by rising category id, ``parts`` has at least one."""
 
     subject: Subject
     names: dict[int, str]
@@ -63,17 +56,15 @@ class Scores:
 
     @property
     def category_ids(self) -> list[int]:
-        """Rising."""
         return list(self.names)
 
     @property
     def num_images(self) -> int:
-        """Of the dataset, with or without boxes."""
+        """Number of images of the dataset, with or without boxes."""
         return len(self.subject.image_ids)
 
     @cached_property
     def matches(self) -> list[PackedMatches]:
-        """Of all blocks."""
         return [part.matches for part in self.parts]
 
     def by_category(self) -> Iterator[CategoryMatches]:
@@ -82,42 +73,29 @@ class Scores:
 
     @cached_property
     def metrics(self) -> CocoMetrics:
-        """COCO's numbers."""
         return metrics_of(self.by_category(), self.category_ids, self.settings)
 
     @cached_property
     def explanation(self) -> Explanation:
-        """Why they are what they are."""
         explanations = [part.explanation for part in self.parts]
         return explain(explanations, self.matches, self.metrics, self.names, self.settings)
 
     @cached_property
     def to_find(self) -> ranking.BoxesToFind:
-        """The boxes to find."""
         return ranking.joined([part.to_find for part in self.parts])
 
-    def resample(self, num_resamples: int, spread: Spread) -> Resamples:
-        """Score resamples of the images; the same ones for every subject with as many images.
-
-        Args:
-            num_resamples: how many.
-            spread: where ranges of them are computed.
-        """
+    def resample(self, num_resamples: int, map_blocks: MapBlocks) -> Resamples:
+        """Score resamples of the images; the same ones for every subject with as many images."""
         rankings = ranking.rank(self.by_category(), self.to_find, self.num_images, self.settings)
         cuts = np.linspace(0, num_resamples, min(num_resamples, _RANGES) + 1).astype(int).tolist()
-        ranges = spread(partial(_resample, rankings), list(pairwise(cuts)))
+        ranges = map_blocks(partial(_resample, rankings), list(pairwise(cuts)))
         return Resamples(
             observed=resampling.weighted_numbers(rankings, np.ones(self.num_images, np.int64)),
             resampled=np.concatenate(list(ranges)),
         )
 
     def describe(self, truth: CocoAnnotations, resamples: Resamples | None) -> Metrics:
-        """Describe the numbers, and why they are what they are, as ``metrics.json`` does.
-
-        Args:
-            truth: the ground truth that was scored against.
-            resamples: the resamples of the intervals; None for no intervals.
-        """
+        """Describe and explain the numbers as ``metrics.json`` does; resamples give intervals."""
         rule = self.subject.rule
         num_objects = sum((part.num_objects for part in self.parts), Counter[int]())
         num_detections = sum((part.num_detections for part in self.parts), Counter[int]())
@@ -164,14 +142,8 @@ class Scores:
         }
 
 
-def score(subject: Subject, truth: CocoAnnotations, spread: Spread) -> Scores:
-    """Measure all blocks.
-
-    Args:
-        subject: whose blocks are taken.
-        truth: that it is joined to.
-        spread: where blocks are measured.
-    """
+def score(subject: Subject, truth: CocoAnnotations, map_blocks: MapBlocks) -> Scores:
+    """Measure all blocks of a subject."""
     names = {c.id: c.name for c in sorted(truth.categories, key=lambda category: category.id)}
     settings = Settings()
     measure = partial(
@@ -181,7 +153,7 @@ def score(subject: Subject, truth: CocoAnnotations, spread: Spread) -> Scores:
         rule=subject.rule,
         settings=settings,
     )
-    return Scores(subject, names, list(spread(measure, subject.blocks)), settings)
+    return Scores(subject, names, list(map_blocks(measure, subject.blocks)), settings)
 
 
 def _resample(rankings: ranking.Rankings, part: tuple[int, int]) -> Floats:

@@ -1,7 +1,7 @@
 """What is scored: a run, or a results file, joined to its ground truth and cut into blocks.
 
 A run's images and the frames of its videos are two subjects: frames of one video are much alike,
-and numbers over both would say little of either.
+and numbers over both would say little about either.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _FILE_ORDER = "the results file's own"
 
 @dataclass(frozen=True)
 class Subject:
-    """Blocks of the images that count, with their detections.
+    """Images to score, with their detections.
 
     Attributes:
-        blocks: to be taken once.
-        image_ids: of all of them, rising.
-        order: that decides between equal scores, in words.
-        rule: by which a box is assignable in training.
-        counts: of what has a place beside the numbers.
+        blocks: the images in blocks, to be iterated once.
+        image_ids: ids of all images, rising.
+        order: the order that decides between equal scores, in words.
+        rule: the rule that says which boxes are assignable in training.
+        counts: numbers of images and frames, also of those that are not scored, by name.
         about: where the detections are from.
         noun: what the images are.
     """
@@ -53,11 +53,9 @@ class Subject:
 
 @dataclass(frozen=True)
 class RunSubjects:
-    """A run to be scored.
+    """A run's images, maybe none, and the frames of its videos.
 
-    Attributes:
-        images: of it; there may be none.
-        frames: of its videos; None when it has none, or the annotations are about images only.
+    ``frames`` is None without videos, or if the annotations are about images only.
     """
 
     images: Subject
@@ -84,13 +82,10 @@ def subjects_of_run(
     allow_incomplete: bool,
     proof: Proof | None = None,
 ) -> RunSubjects:
-    """Join a run to its ground truth.
+    """Join a run to its ground truth, which must have file names.
 
-    Args:
-        directory: the run.
-        truth: with file names.
-        allow_incomplete: take a run with missing rows, but none with double ones.
-        proof: of the run, where the caller has it already.
+    ``allow_incomplete`` takes a run with missing rows, but none with duplicated ones. Without a
+    ``proof`` the run is proved here.
     """
     record = directory.read_run_record()
     require_same_categories({c.id: c.name for c in record.categories}, truth)
@@ -133,7 +128,6 @@ def subjects_of_run(
 def _frames(
     directory: RunDirectory, join: RunJoin, truth: CocoAnnotations, proof: Proof, images: Subject
 ) -> Subject:
-    """Take the frames of a run's videos, which are scored as its images are."""
     frames, counts = join.frames, proof.frames
     num_frames = len(frames.annotated_ids)
     return replace(
@@ -156,12 +150,7 @@ def _frames(
 
 
 def subject_of_results(uri: str, truth: CocoAnnotations) -> Subject:
-    """Take a COCO results file.
-
-    Args:
-        uri: of the file.
-        truth: that it is about.
-    """
+    """Take a COCO results file."""
     results = load_results(uri, truth)
     return Subject(
         blocks=blocks_of_results(results, truth),
@@ -174,10 +163,5 @@ def subject_of_results(uri: str, truth: CocoAnnotations) -> Subject:
 
 
 def _require_allowed(directory: RunDirectory, proof: Proof, *, allow_incomplete: bool) -> None:
-    """Refuse an incomplete run.
-
-    Raises:
-        IncompleteRunError: rows are missing, or there twice.
-    """
     if not allow_incomplete or proof.duplicated:
         raise IncompleteRunError(f"{directory.uri}: {proof.incompleteness}")

@@ -29,12 +29,7 @@ _LOCK_WAIT_S = 30.0  # a killed worker holds its lock until the system has ended
 class CheckpointWriter:
     """Writes metrics and checkpoints, so that a crash at any moment loses no saved step.
 
-    Args:
-        config: the folder, and the steps at which checkpoints are written.
-        trainer: the source of the weights and the state.
-        log: ``metrics.jsonl``.
-        tensorboard: the same numbers for TensorBoard; None for no such files.
-        on_record: called with the record of each step.
+    ``on_record`` is called with the record of each step.
     """
 
     def __init__(

@@ -15,10 +15,8 @@ from jobs.storage.weights import ResolvedWeights, resolve_weights
 class TrainingData:
     """Everything a training reads, except the images.
 
-    Attributes:
-        annotations: ground truth to train on.
-        val_annotations: ground truth to evaluate on; None to train without evaluation.
-        weights: the weights to start from; None for random ones.
+    Without ``val_annotations`` nothing is evaluated; without weights, training starts from random
+    ones.
     """
 
     annotations: CocoAnnotations

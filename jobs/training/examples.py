@@ -29,12 +29,7 @@ _PREFETCHED_BATCHES = 4
 
 
 class ExampleSource:
-    """Batches of decoded images, prefetched by threads.
-
-    Args:
-        annotations: the images and their ground truth.
-        config: folder of the images, batch size, number of steps, augmentation, seed.
-    """
+    """Batches of decoded images, prefetched by threads."""
 
     def __init__(self, annotations: CocoAnnotations, config: TrainConfig) -> None:
         self.annotations = annotations
@@ -44,12 +39,7 @@ class ExampleSource:
     def batches(
         self, input_config: InputConfig, group: ProcessGroup, *, first_step: int = 0
     ) -> Generator[TrainingBatch]:
-        """Load this worker's share of every step that is left.
-
-        Args:
-            input_config: the model's input settings.
-            group: the workers that share each batch.
-            first_step: the first step that is not done yet.
+        """Load this worker's share of the batch of every step from ``first_step`` on.
 
         Yields:
             One batch per step.
@@ -91,15 +81,7 @@ class ExampleSource:
 def read_image(
     annotations: CocoAnnotations, described: CocoImage, folder: str
 ) -> tuple[Uint8Image, str]:
-    """Decode the image of an annotation entry.
-
-    Args:
-        annotations: the annotation file, named in messages.
-        described: the image's entry in that file.
-        folder: the folder that ``file_name`` is relative to.
-
-    Returns:
-        The image, and its uri.
+    """Decode the image of an annotation entry; return it and its uri.
 
     Raises:
         AnnotationError: the image has another size than its entry, whose boxes would be wrong.
@@ -118,9 +100,7 @@ def read_image(
 def ground_truths(annotations: CocoAnnotations, *, skip_invalid: bool) -> Sequence[GroundTruth]:
     """Boxes (xyxy) and labels of every image, without crowd regions.
 
-    Args:
-        annotations: the annotation file.
-        skip_invalid: leave out boxes without area instead of refusing them.
+    Boxes without area are left out if ``skip_invalid``, otherwise refused.
     """
     is_used = ~annotations.is_crowd
     if skip_invalid:

@@ -19,13 +19,9 @@ _CLASS_PREDICTOR = "head.classification_head.cls_logits."
 def build_initial_model(
     config: TrainConfig, categories: Sequence[Category], weights: ResolvedWeights | None
 ) -> FCOS:
-    """Build the model with random weights, or with those of a checkpoint.
+    """Build the model with random weights, or with those of a checkpoint of its architecture.
 
-    Args:
-        config: the model's architecture.
-        categories: one per label.
-        weights: a checkpoint of the same architecture; None for random weights, which depend on
-            torch's random state.
+    There is one category per label. Random weights depend on torch's random state.
     """
     model = FCOS(_model_config(config, len(categories)), categories)
     if weights is not None:
@@ -49,14 +45,9 @@ def _model_config(config: TrainConfig, num_classes: int) -> ModelConfig:
 
 
 def _copy_weights(model: FCOS, weights: ResolvedWeights) -> None:
-    """Copy a checkpoint's weights, without the class predictor where the categories differ.
-
-    Raises:
-        CheckpointError: the checkpoint's model has another architecture.
-    """
     source = load_checkpoint(weights.path)
     given, wanted = source.state_dict(), model.state_dict()
-    if source.categories != model.categories:
+    if source.categories != model.categories:  # the class predictor stays random
         for name in [name for name in given if name.startswith(_CLASS_PREDICTOR)]:
             given[name] = wanted[name]
     # Frozen batch norm has no counter; trainable batch norm counts from 0 again.

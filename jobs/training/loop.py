@@ -35,12 +35,8 @@ def train(
 ) -> None:
     """Train until the last step; the worker of rank 0 writes all files.
 
-    Args:
-        config: settings of a training whose ``training.json`` is written.
-        data: the data that the settings name.
-        device: of this worker.
-        threads: number of threads for torch's kernels; None for torch's default.
-        on_record: called on rank 0 with the record of each step.
+    The training's ``training.json`` is written already. ``threads`` None leaves torch's default;
+    ``on_record`` is called on rank 0 with the record of each step.
     """
     group = ProcessGroup.current()
     if threads is not None:
@@ -72,11 +68,6 @@ def train(
 
 
 def _step(trainer: Trainer, batch: TrainingBatch) -> StepReport:
-    """Do one step.
-
-    Raises:
-        ConfigError: the device has too little memory for the batch.
-    """
     try:
         return trainer.step(batch)
     except torch.OutOfMemoryError as error:
@@ -103,11 +94,6 @@ def _optimization_config(config: TrainConfig) -> OptimizationConfig:
 
 
 def _check_same(out: str, fields: dict[str, object]) -> None:
-    """Check that this worker reads the same settings, files and version as the command.
-
-    Raises:
-        ConfigError: a file has another content on this machine.
-    """
     differences = explain_difference(read_training_json(out), fields)
     if differences:
         raise ConfigError(

@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from fcos_core.training import StepReport
@@ -31,12 +30,7 @@ def to_report(record: Record) -> StepReport:
 
 
 class MetricsLog:
-    """The file, open for appending.
-
-    Args:
-        path: the file.
-        num_done: the last step to keep; later lines are cut off, since they are written again.
-    """
+    """The file, open for appending; lines after step ``num_done`` are cut off and written again."""
 
     def __init__(self, path: Path, *, num_done: int) -> None:
         self._file = path.open("ab")
@@ -45,12 +39,7 @@ class MetricsLog:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def append(self, record: Record) -> None:
@@ -64,11 +53,7 @@ class MetricsLog:
 
 
 class MetricsTail:
-    """Reads the lines that another process appends to the file.
-
-    Args:
-        path: the file, which may not exist yet.
-    """
+    """Reads the lines that another process appends to the file, which may not exist yet."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -7,12 +7,7 @@ from jobs.training.metrics_log import Record
 
 
 def show_step(progress: ProgressReport, record: Record) -> None:
-    """Show a step as the last one done, and its evaluation where it has one.
-
-    Args:
-        progress: report that counts steps.
-        record: line of the step in ``metrics.jsonl``.
-    """
+    """Show a step as the last one done, and its evaluation where it has one."""
     step = int(record["step"])
     progress.add(
         rows=step - progress.pace.done,

@@ -21,13 +21,10 @@ _ORDER, _AUGMENTATION = 0, 1  # separate streams of random numbers
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The batch of one step.
+    """The batch of one step; an image may occur twice where an epoch ends.
 
-    Attributes:
-        indices: of the images; an image may occur twice where an epoch ends.
-        is_flipped: per image, whether it is mirrored.
-        min_size: length of the shorter side after resizing, in pixels.
-        padded_shape: height and width of the network's input, from the annotated sizes.
+    ``min_size`` is the length of the shorter side after resizing, in pixels; ``padded_shape`` is
+    height and width of the network's input, from the annotated sizes.
     """
 
     indices: tuple[int, ...]
@@ -47,13 +44,7 @@ def plan_batches(
     *,
     first_step: int = 0,
 ) -> Iterator[BatchPlan]:
-    """Plan the batches of a training.
-
-    Args:
-        sizes: height and width of every image, as annotated.
-        config: batch size, number of steps, augmentation, seed.
-        input_config: the model's input settings.
-        first_step: the first step to plan.
+    """Plan the batches from ``first_step`` on; sizes are height and width, as annotated.
 
     Yields:
         A plan for each remaining step.
@@ -92,11 +83,6 @@ def _batches(sizes: Sequence[tuple[int, int]], config: TrainConfig) -> Iterator[
 
 
 def _shuffled(num_images: int, seed: int) -> Iterator[int]:
-    """Shuffle each epoch, without end.
-
-    Yields:
-        Every index once per epoch.
-    """
     for epoch in count():
         for index in np.random.default_rng([seed, _ORDER, epoch]).permutation(num_images):
             yield int(index)

@@ -53,10 +53,6 @@ def begin_or_resume(out: str, fields: dict[str, Any]) -> None:
 
     Another training is replaced only if it has saved no state, as one that stopped at its data.
 
-    Args:
-        out: the folder; created if missing.
-        fields: the result of :func:`fingerprint_fields`.
-
     Raises:
         ConfigError: the folder holds another training, or cannot be written.
     """
@@ -88,19 +84,15 @@ def begin_or_resume(out: str, fields: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def folder_lock(out: Path, *, wait_s: float) -> Generator[None]:
-    """Hold a folder's lock, so that two trainings never write to one folder.
+    """Hold the lock of a folder with a ``training.json``: two trainings never write there.
 
     The system releases the lock when the process ends.
-
-    Args:
-        out: a folder with a ``training.json``.
-        wait_s: time in which another process may release the lock.
 
     Yields:
         When the lock is held.
 
     Raises:
-        ConfigError: another process holds the lock.
+        ConfigError: another process still holds the lock after ``wait_s``.
     """
     with (out / TRAINING_JSON_NAME).open("rb") as file:
         give_up_at = time.monotonic() + wait_s

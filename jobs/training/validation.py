@@ -9,28 +9,20 @@ import numpy as np
 import torch
 
 from fcos_core.images import padded_shape
-from fcos_core.metrics.coco import DetectedBoxes, TrueBoxes, canonical_order, evaluate_boxes
+from fcos_core.metrics.coco import DetectedBoxes, canonical_order, evaluate_boxes, xyxy_to_xywh
 from fcos_core.model.detector import FCOS
 from fcos_core.predictor import Predictor
 from fcos_core.structures import Detections
 from fcos_core.training import ProcessGroup
 from jobs.annotations.coco_json import CocoAnnotations, CocoImage
+from jobs.annotations.true_boxes import true_boxes
 from jobs.training.examples import read_image
 
 _SCORE_THRESHOLD = 0.05  # that of ``fcos detect``
 
 
 class Validation:
-    """Images to evaluate on.
-
-    Args:
-        annotations: the ground truth.
-        images: folder of the images.
-        precision: of the network.
-        batch_size: images per forward pass of each worker.
-        device: of this worker.
-        group: the workers that share the images.
-    """
+    """Images to evaluate on, shared by the workers; ``batch_size`` is that of one worker."""
 
     def __init__(
         self,
@@ -50,11 +42,7 @@ class Validation:
         self._group = group
 
     def evaluate(self, model: FCOS) -> dict[str, float]:
-        """Score a model; every worker must call this, and every worker gets the numbers.
-
-        Args:
-            model: in evaluation mode.
-        """
+        """Score a model in evaluation mode; every worker must call this, and gets the numbers."""
         predictor = Predictor(
             model,
             device=self._device,
@@ -72,12 +60,6 @@ class Validation:
         return self._group.gather(numbers)[0]
 
     def _batches(self, model: FCOS) -> Iterator[list[CocoImage]]:
-        """Batch this worker's share of the images by padded shape.
-
-        Yields:
-            At most ``batch_size`` entries of one shape.
-        """
-
         def shape(image: CocoImage) -> tuple[int, int]:
             return padded_shape(image.height, image.width, model.config.input)
 
@@ -91,28 +73,17 @@ class Validation:
         return [read_image(self._annotations, image, self._images)[0] for image in batch]
 
     def _score(self, found: DetectedBoxes) -> dict[str, float]:
-        boxes = self._annotations
-        truth = TrueBoxes(
-            boxes.box_image_ids, boxes.box_category_ids, boxes.boxes, boxes.areas, boxes.is_crowd
-        )
-        ranked = canonical_order(found)
-        ordered = DetectedBoxes(
-            found.image_ids[ranked],
-            found.category_ids[ranked],
-            found.boxes[ranked],
-            found.scores[ranked],
-        )
+        ranked = found.take(canonical_order(found))
         ids = [category.id for category in self._annotations.categories]
-        return evaluate_boxes(truth, ordered, category_ids=ids).overall
+        return evaluate_boxes(true_boxes(self._annotations), ranked, category_ids=ids).overall
 
 
 def _columns(image_id: int, found: Detections, model: FCOS) -> DetectedBoxes:
-    corners = found.boxes.double().numpy()
     ids = np.array([category.id for category in model.categories], np.int64)
     return DetectedBoxes(
         image_ids=np.full(len(found), image_id, np.int64),
         category_ids=ids[found.labels.numpy()],
-        boxes=np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1),
+        boxes=xyxy_to_xywh(found.boxes.double().numpy()),
         scores=found.scores.double().numpy(),
     )
 

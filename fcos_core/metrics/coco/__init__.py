@@ -30,6 +30,8 @@ from fcos_core.metrics.coco.structures import (
     DetectedBoxes,
     Settings,
     TrueBoxes,
+    xywh_to_xyxy,
+    xyxy_to_xywh,
 )
 from fcos_core.metrics.coco.summary import mean_of_defined, summarize
 
@@ -62,6 +64,8 @@ __all__ = [
     "pack",
     "summarize",
     "unpacked",
+    "xywh_to_xyxy",
+    "xyxy_to_xywh",
 ]
 
 

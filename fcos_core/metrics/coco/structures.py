@@ -1,7 +1,7 @@
 """Ground truth, detections and settings of COCO's evaluation.
 
-Letters: ``G`` ground-truth boxes, ``D`` detections, ``N`` of either, ``K`` categories, ``A`` area
-ranges.
+Letters: ``G`` ground-truth boxes, ``D`` detections, ``N`` boxes of either kind, ``K`` categories,
+``A`` area ranges.
 """
 
 from dataclasses import dataclass
@@ -37,6 +37,16 @@ class TrueBoxes:
     def __len__(self) -> int:
         return len(self.image_ids)
 
+    def take(self, rows: Int64[np.ndarray, "N"]) -> "TrueBoxes":
+        """Return some boxes, in the order of ``rows``."""
+        return TrueBoxes(
+            self.image_ids[rows],
+            self.category_ids[rows],
+            self.boxes[rows],
+            self.areas[rows],
+            self.is_crowd[rows],
+        )
+
 
 @dataclass(frozen=True)
 class DetectedBoxes:
@@ -49,6 +59,12 @@ class DetectedBoxes:
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+    def take(self, rows: Int64[np.ndarray, "N"]) -> "DetectedBoxes":
+        """Return some detections, in the order of ``rows``."""
+        return DetectedBoxes(
+            self.image_ids[rows], self.category_ids[rows], self.boxes[rows], self.scores[rows]
+        )
 
 
 @dataclass(frozen=True)
@@ -86,3 +102,13 @@ def category_indices(
         return np.full(len(row_categories), UNKNOWN)
     index = np.minimum(np.searchsorted(category_ids, row_categories), len(category_ids) - 1)
     return np.where(category_ids[index] == row_categories, index, UNKNOWN)
+
+
+def xyxy_to_xywh(boxes: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, "N 4"]:
+    """Turn corners into ``x, y, width, height``."""
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def xywh_to_xyxy(boxes: Float64[np.ndarray, "N 4"]) -> Float64[np.ndarray, "N 4"]:
+    """Turn ``x, y, width, height`` into corners."""
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)

@@ -14,12 +14,7 @@ from jobs.rendering.targets.panels import cause_in_words
 
 
 def box_table(targets: ImageTargets, categories: Sequence[Category]) -> Table:
-    """List every box, whatever their number.
-
-    Args:
-        targets: of the image.
-        categories: by label.
-    """
+    """List every box, whatever their number; categories are by label."""
     causes = [cause_in_words(targets, i) for i in range(len(targets.boxes))]
     columns = [
         Column(title="box", hint="Its number in the image, by the order of the file."),

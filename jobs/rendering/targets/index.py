@@ -18,15 +18,7 @@ INDEX_NAME = "index.html"
 
 @dataclass(frozen=True, kw_only=True)
 class IndexEntry:
-    """A page that the index links.
-
-    Attributes:
-        name: of the page's file, in the folder of the index.
-        image_id: COCO's id of the image.
-        file_name: of the image.
-        num_boxes: of the image, without crowd regions.
-        num_recalled: boxes that some location learns.
-    """
+    """A page in the folder of the index, by its file's name; crowd regions are no boxes."""
 
     name: str
     image_id: int
@@ -36,16 +28,7 @@ class IndexEntry:
 
 
 def index_page(entries: Sequence[IndexEntry], annotations: str, rule: LocationRule) -> bytes:
-    """Make the index.
-
-    Args:
-        entries: the pages, in the order of the annotation file.
-        annotations: uri of the annotation file.
-        rule: that the pages show.
-
-    Returns:
-        The bytes of an HTML file.
-    """
+    """Make the HTML index of the pages, which are in the order of the annotation file."""
     num_boxes = sum(entry.num_boxes for entry in entries)
     num_recalled = sum(entry.num_recalled for entry in entries)
     columns = [

@@ -45,17 +45,9 @@ def targets_page(
     categories: Sequence[Category],
     crowds: npt.NDArray[np.floating],
 ) -> bytes:
-    """Make the page of an image.
+    """Make the HTML page of an image, which is not changed.
 
-    Args:
-        image: as decoded; it is not changed.
-        title: of the page.
-        targets: what the locations of the image learn.
-        categories: by label.
-        crowds: xyxy of crowd regions in pixels of the network's input.
-
-    Returns:
-        The bytes of an HTML file.
+    Categories are by label; crowds are xyxy in pixels of the network's input.
     """
     num_boxes, num_recalled = len(targets.boxes), int(targets.outcomes.is_recalled.sum())
     page = Page(
@@ -134,7 +126,6 @@ def _counts(targets: ImageTargets) -> list[tuple[str, str]]:
 
 
 def _rule_in_words(encoding: EncodingConfig) -> str:
-    """Say the rule of encoding in two sentences, for a reader who is new to it."""
     radius = encoding.center_radius
     near = "" if radius is None else f", less than {radius:g} strides from their centre"
     return (
@@ -162,7 +153,6 @@ def _boxes_section(targets: ImageTargets, categories: Sequence[Category]) -> Sec
 def _level_sections(
     image: Pixels, targets: ImageTargets, categories: Sequence[Category]
 ) -> list[Section]:
-    """Show three maps of each level."""
     view = View.of(image, targets.resized_shape, _PANEL_SHAPE).dimmed()
     labels: list[int] = targets.labels.tolist()
     colors = np.array([class_color(categories[label].id) for label in labels], np.uint8)
@@ -217,7 +207,6 @@ def _range_in_words(size_range: tuple[float, float]) -> str:
 
 
 def _centerness_key() -> list[str]:
-    """List the colours from 0 to 1."""
     ramp = heat_colors(np.linspace(0, 1, _KEY_STEPS, dtype=np.float32)[None])[0]
     return [hex_color((red, green, blue)) for red, green, blue in ramp.tolist()]
 

@@ -40,15 +40,7 @@ _POSITIVE: Color = (120, 126, 136)
 
 
 def cause_in_words(targets: ImageTargets, index: int) -> str | None:
-    """Say why no location learns a box.
-
-    Args:
-        targets: of the image.
-        index: index of the box, from 0.
-
-    Returns:
-        None for a box that is learned.
-    """
+    """Say why no location learns a box, by its index from 0; None for a box that is learned."""
     cause = Cause(int(targets.outcomes.causes[index]))
     if cause is Cause.RECALLED:
         return None
@@ -67,11 +59,7 @@ def ground_truth_panel(
 ) -> Pixels:
     """Draw every box with its class and the levels that learn it, or why no level does.
 
-    Args:
-        view: view of the image, which is drawn on.
-        targets: targets of the image.
-        categories: categories by label.
-        crowds: xyxy of crowd regions in pixels of the network's input.
+    Categories are by label; crowds are xyxy in pixels of the network's input.
     """
     wishes: list[LabelWish] = []
     crowd_wishes: list[LabelWish] = []
@@ -98,12 +86,9 @@ def ground_truth_panel(
 
 
 def class_panel(view: View, level: LevelTargets, box_colors: Pixels) -> Pixels:
-    """Paint each location in the colour of the class it learns.
+    """Paint each location in the colour of the class it learns, on a dimmed view.
 
-    Args:
-        view: dimmed view of the image, which is drawn on.
-        level: level that is shown.
-        box_colors: RGB of each box's class, boxes x 3.
+    ``box_colors`` has the RGB of each box's class, boxes x 3.
     """
     # Locations that learn background have index -1: the added row, which is not painted.
     colors = np.concatenate([box_colors, np.zeros((1, 3), np.uint8)])
@@ -122,13 +107,8 @@ def distances_panel(
 ) -> Pixels:
     """Draw the boxes that are learned, and the four distances from two locations of each box.
 
-    The two are the most central and the most remote of the locations that learn the box.
-
-    Args:
-        view: dimmed view of the image, which is drawn on.
-        level: level that is shown.
-        boxes: xyxy in pixels of the network's input.
-        box_colors: RGB of each box's class, boxes x 3.
+    The two are the most central and the most remote of the locations that learn the box. Boxes are
+    xyxy in pixels of the network's input; ``box_colors`` has the RGB of each box's class.
     """
     greys = np.full((*level.matched.shape, 3), _POSITIVE, np.uint8)
     paint_locations(view, level.x, level.y, greys, level.is_positive)

@@ -42,7 +42,7 @@ _LONGEST_STEM = 50
 
 @dataclass(frozen=True, kw_only=True)
 class TargetsResult:
-    """The pages that were written, and what became of the boxes on them.
+    """The pages that were written, and how many of their boxes are recalled.
 
     Attributes:
         out: uri of the folder.
@@ -98,14 +98,9 @@ class _Entry:
 def draw_targets(
     targets: str, *, rule_name: str, out: str, image_root: str | None, limit: int
 ) -> TargetsResult:
-    """Draw the pages.
+    """Draw pages of the first ``limit`` images of a COCO annotation file.
 
-    Args:
-        targets: COCO annotation file whose encoding is drawn.
-        rule_name: name of the rule that says which location learns which box.
-        out: uri of the folder of the pages.
-        image_root: folder of the images; None for where ``fcos detect`` finds them.
-        limit: how many images are drawn, the first of the file.
+    ``image_root`` None stands for the folder in which ``fcos detect`` finds the images.
 
     Raises:
         ConfigError: the rule has no locations, or the annotations list no images.
@@ -176,11 +171,6 @@ def _entries(annotations: CocoAnnotations, *, image_root: str | None, limit: int
 
 
 def _require_other_names(entries: Sequence[_Entry], out: str) -> None:
-    """Refuse to replace an image by a page.
-
-    Raises:
-        ConfigError: a page, or the index, has the place of an image.
-    """
     images = {os.path.realpath(entry.uri) for entry in entries}
     for name in (INDEX_NAME, *(entry.page for entry in entries)):
         page_uri = join(out, name)
@@ -191,11 +181,7 @@ def _require_other_names(entries: Sequence[_Entry], out: str) -> None:
 def _draw_all(
     entries: Sequence[_Entry], out: str, rule: LocationRule, categories: Sequence[Category]
 ) -> Iterator[IndexEntry | None]:
-    """Write the pages in threads, with as many images in memory as there are threads.
-
-    Yields:
-        The page of each image, in order; None for an image that cannot be drawn.
-    """
+    # As many images are in memory as there are threads.
     num_threads = min(_MAX_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(num_threads) as pool:
         draw = partial(_draw_or_skip, out=out, rule=rule, categories=categories)
@@ -232,11 +218,6 @@ def _draw_or_skip(
 
 
 def _read(entry: _Entry) -> Pixels:
-    """Decode the image of an entry.
-
-    Raises:
-        ImageError: the image has another size than its annotation says.
-    """
     pixels = decode_image(storage_for(entry.uri).read(entry.uri), place=entry.uri)
     height, width = pixels.shape[:2]
     annotated = (entry.image.height, entry.image.width)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from jobs.media.drawing.colors import Pixels
+from jobs.media.drawing.jpeg import encode_jpeg
 from jobs.media.drawing.labels import LabelWish, draw_label, place_labels
 from jobs.media.drawing.outlines import Corners, Outline, draw_outline, hatch
 from jobs.media.drawing.text import TextStyle
@@ -33,13 +34,7 @@ _QUALITIES = (86, 74, 60, 45, 30)
 
 @dataclass(frozen=True)
 class Canvas:
-    """An image, or a part of an image, at the size of a thumbnail.
-
-    Attributes:
-        view: the pixels to draw on, and their scale.
-        x: left side of the part, in pixels of the image.
-        y: top side of the part, in pixels of the image.
-    """
+    """An image, or its part from ``x`` and ``y`` on, at the size of a thumbnail."""
 
     view: View
     x: float
@@ -47,12 +42,7 @@ class Canvas:
 
     @classmethod
     def of(cls, pixels: Pixels, focus: Box | None) -> Canvas:
-        """Crop and scale an image.
-
-        Args:
-            pixels: the image, RGB.
-            focus: the box to show with its surroundings; None for the whole image.
-        """
+        """Scale an image (RGB), or only the surroundings of a box to ``focus`` on."""
         height, width = pixels.shape[:2]
         x_min, y_min, x_max, y_max = (
             (0, 0, width, height) if focus is None else _crop(focus, (height, width))
@@ -71,11 +61,9 @@ class Canvas:
         return self.view.corners(box - np.array([self.x, self.y, self.x, self.y]))
 
     def outline(self, box: Box, outline: Outline) -> None:
-        """Draw a box's outline."""
         draw_outline(self.view.pixels, self.corners(box), outline)
 
     def hatch(self, box: Box) -> None:
-        """Hatch a region."""
         hatch(self.view.pixels, self.corners(box))
 
     def label(self, wishes: Sequence[LabelWish]) -> None:
@@ -87,23 +75,18 @@ class Canvas:
             draw_label(self.view.pixels, label, _STYLE)
 
     def jpeg(self) -> bytes:
-        """The thumbnail as a JPEG of at most ``LONGEST_BYTES``."""
         return encoded(self.view.pixels)
 
 
 def encoded(pixels: Pixels) -> bytes:
-    """Write a JPEG of at most ``LONGEST_BYTES``: at lower quality first, then at half the size.
-
-    Args:
-        pixels: RGB.
-    """
-    blue_first = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
+    """Write a JPEG of at most ``LONGEST_BYTES``: at lower quality first, then at half the size."""
     while True:
         for quality in _QUALITIES:
-            _, data = cv2.imencode(".jpg", blue_first, [cv2.IMWRITE_JPEG_QUALITY, quality])
+            data = encode_jpeg(pixels, quality=quality)
             if len(data) <= LONGEST_BYTES:
-                return cast("npt.NDArray[np.uint8]", data).tobytes()
-        blue_first = cv2.resize(blue_first, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+                return data
+        smaller = cv2.resize(pixels, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        pixels = cast("Pixels", smaller)
 
 
 def _crop(box: Box, shape: tuple[int, int]) -> tuple[int, int, int, int]:

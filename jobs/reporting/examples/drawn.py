@@ -11,13 +11,7 @@ from jobs.reporting.examples.thumbnails import Thumbnail, ThumbnailRenderer
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnExampleSet:
-    """An example set with the thumbnails of its images.
-
-    Attributes:
-        example_set: its title, and the criterion by which its images were selected.
-        thumbnails: the images that could be read and that the page has room for.
-        num_unreadable: number of images that could not be read.
-    """
+    """An example set with thumbnails: of images that can be read and that the page has room for."""
 
     example_set: ExampleSet
     thumbnails: Sequence[Thumbnail]

@@ -23,9 +23,8 @@ from jobs.storage import absolute
 class FrameReader:
     """Decodes the frame of a row; of its segment, only the frame's own group of pictures.
 
-    Args:
-        items: the video segments of the rows, by item id.
-        image_root: folder that holds the videos now; None for the paths in the run.
+    ``items`` are the video segments of the rows, by item id. ``image_root`` holds the videos now;
+    None for the paths in the run.
     """
 
     def __init__(self, items: Mapping[int, ManifestItem], image_root: str | None) -> None:

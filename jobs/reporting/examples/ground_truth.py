@@ -17,9 +17,12 @@ from fcos_core.metrics.coco import (
     TrueBoxes,
     canonical_order,
     match,
+    xywh_to_xyxy,
+    xyxy_to_xywh,
 )
 from jobs.annotations.coco_json import CocoAnnotations
 from jobs.annotations.join import join_run
+from jobs.annotations.true_boxes import true_boxes
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import Row
 
@@ -34,14 +37,8 @@ class and image, or of a class that is not annotated."""
 class MatchedImage:
     """One image or frame, its detections matched with its ground truth.
 
-    Attributes:
-        row: its row in the run.
-        outcomes: outcome of each detection of the row.
-        boxes: ground-truth boxes without crowd regions, xyxy.
-        category_ids: category id of each box.
-        areas: annotated area of each box.
-        matched_scores: score of the detection that matches each box; negative without a match.
-        crowds: crowd regions, xyxy.
+    All boxes are xyxy; ``boxes`` has no crowd regions. A box has the score of the detection that
+    matches it, negative without a match.
     """
 
     row: Row
@@ -68,10 +65,7 @@ class MatchedImage:
 class RunGroundTruth:
     """Annotations, joined to the images and frames of a run.
 
-    Args:
-        run: the run.
-        annotations: the annotations, with file names.
-        input_annotations: uri of the COCO file that was the run's input; None for other inputs.
+    ``input_annotations`` is the uri of the COCO file that was the run's input, if one was.
     """
 
     def __init__(
@@ -82,18 +76,10 @@ class RunGroundTruth:
         for part in (join.images, join.frames):
             pairs = zip(part.image_ids.tolist(), part.annotated_ids.tolist(), strict=True)
             self._annotated.update(pairs)
-        ids_by_label = np.array([category.id for category in annotations.categories], np.int64)
-        image_ids = annotations.image_ids[annotations.image_index]
-        self._all = TrueBoxes(
-            image_ids=image_ids,
-            category_ids=ids_by_label[annotations.labels],
-            boxes=annotations.boxes,
-            areas=annotations.areas,
-            is_crowd=annotations.is_crowd,
-        )
-        self._by_image = np.argsort(image_ids, kind="stable")
-        self._sorted_ids = image_ids[self._by_image]
-        self._category_ids = np.sort(ids_by_label)
+        self._all = true_boxes(annotations)
+        self._by_image = np.argsort(self._all.image_ids, kind="stable")
+        self._sorted_ids = self._all.image_ids[self._by_image]
+        self._category_ids = np.array(sorted(c.id for c in annotations.categories), np.int64)
 
     def is_annotated(self, row: Row) -> bool:
         """Whether the file has an entry for the row; it may describe only images or only frames."""
@@ -102,20 +88,11 @@ class RunGroundTruth:
     def match(self, rows: Sequence[Row]) -> list[MatchedImage]:
         """Match the detections of rows with their ground truth, as COCO does, at ``AP50_IOU``.
 
-        Args:
-            rows: annotated rows of the run, each of another image or frame.
+        The rows are annotated, each of another image or frame.
         """
         image_ids = [self._annotated[row.image_id] for row in rows]
         own = [self._rows_of(image_id) for image_id in image_ids]
-        chosen = np.concatenate([np.zeros(0, np.int64), *own])
-        every = self._all
-        truth = TrueBoxes(
-            image_ids=every.image_ids[chosen],
-            category_ids=every.category_ids[chosen],
-            boxes=every.boxes[chosen],
-            areas=every.areas[chosen],
-            is_crowd=every.is_crowd[chosen],
-        )
+        truth = self._all.take(np.concatenate([np.zeros(0, np.int64), *own]))
         outcomes, matched_scores = self._match(rows, image_ids, truth)
         matched: list[MatchedImage] = []
         ends = np.cumsum([len(part) for part in own])
@@ -123,7 +100,7 @@ class RunGroundTruth:
         for row, part, end, detection_end in zip(rows, own, ends, detection_ends, strict=True):
             mine = slice(int(end) - len(part), int(end))
             is_crowd = truth.is_crowd[mine]
-            corners = _corners(truth.boxes[mine])
+            corners = xywh_to_xyxy(truth.boxes[mine])
             matched.append(
                 MatchedImage(
                     row=row,
@@ -148,15 +125,11 @@ class RunGroundTruth:
         found = DetectedBoxes(
             image_ids=np.repeat(np.array(image_ids, np.int64), [len(row.scores) for row in rows]),
             category_ids=_joined([row.category_ids for row in rows], np.int64),
-            boxes=_with_sizes(_joined([row.boxes for row in rows], np.float64).reshape(-1, 4)),
+            boxes=xyxy_to_xywh(_joined([row.boxes for row in rows], np.float64).reshape(-1, 4)),
             scores=_joined([row.scores for row in rows], np.float64),
         )
         order = canonical_order(found)
-        ranked = DetectedBoxes(
-            found.image_ids[order], found.category_ids[order], found.boxes[order],
-            found.scores[order],
-        )  # fmt: skip
-        matches = match(truth, ranked, self._category_ids, _SETTINGS)
+        matches = match(truth, found.take(order), self._category_ids, _SETTINGS)
         outcomes = np.full(len(found), IGNORED, np.int8)
         outcomes[order[matches.rows]] = FALSE_POSITIVE
         hits = order[matches.rows[matches.hits]]
@@ -171,13 +144,3 @@ class RunGroundTruth:
 
 def _joined(parts: Sequence[npt.NDArray[Any]], kind: type[np.generic]) -> npt.NDArray[Any]:
     return np.concatenate([np.zeros(0, kind), *(part.reshape(-1).astype(kind) for part in parts)])
-
-
-def _with_sizes(corners: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Turn xyxy into ``x, y, width, height``."""
-    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-
-
-def _corners(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Turn ``x, y, width, height`` into xyxy."""
-    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from fcos_core.metrics.bpr.groups import groupings
 from fcos_core.metrics.bpr.structures import BoxBlock
+from fcos_core.metrics.coco import xyxy_to_xywh
 from jobs.reporting.examples.ground_truth import MatchedImage, RunGroundTruth
 from jobs.reporting.examples.selection import AnnotatedSelection, ExampleSet, UnannotatedSelection
 from jobs.rundir.directory import RunDirectory
@@ -47,13 +48,7 @@ class QuarantinedImage:
 
 @dataclass
 class GroupTally:
-    """Counts of the annotated objects of one group.
-
-    Attributes:
-        total: number of objects.
-        found: number of objects matched by a detection of any score.
-        found_at_score: number of objects matched by a detection that counts.
-    """
+    """Counts of one group's objects: all, found at any score, and found at scores that count."""
 
     total: int = 0
     found: int = 0
@@ -106,13 +101,7 @@ class Scan:
 
 
 def scan(run: RunDirectory, truth: RunGroundTruth | None, score: float) -> Scan:
-    """Read all rows of a run once.
-
-    Args:
-        run: the run.
-        truth: its ground truth; None for a run without annotations.
-        score: least score of a detection that counts.
-    """
+    """Read all rows of a run once; detections with at least this score count."""
     result = Scan(score=score)
     kinds = AnnotatedSelection if truth is not None else UnannotatedSelection
     images, frames = kinds(score, "images"), kinds(score, "frames")
@@ -198,7 +187,7 @@ def _count_groups(result: Scan, matched: list[MatchedImage]) -> None:
     block = BoxBlock(
         image_sizes=np.array([_size(one.row) for one in matched], np.int64).reshape(-1, 2),
         image_index=np.repeat(np.arange(len(matched)), lengths),
-        boxes=np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1),
+        boxes=xyxy_to_xywh(boxes),
         labels=np.zeros(len(boxes), np.int64),
     )
     for grouping in groupings(block, areas, ("all",)):

@@ -22,13 +22,9 @@ _Key = tuple[float, ...]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Example:
-    """An image or frame to show.
+    """An image or frame to show, matched with its ground truth if there are annotations.
 
-    Attributes:
-        row: its row in the run.
-        matched: the row matched with its ground truth; None without annotations.
-        detection: index of the detection to focus on; None for no such focus.
-        box: index of the ground-truth box to focus on; None for no such focus.
+    ``detection`` or ``box`` is the index of the detection or ground-truth box to focus on.
     """
 
     row: Row
@@ -39,14 +35,7 @@ class Example:
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleSet:
-    """Examples selected by one criterion.
-
-    Attributes:
-        title: what the examples have in common.
-        lead: the criterion, in a sentence.
-        empty: the text for a set without examples.
-        examples: the best match of the criterion first.
-    """
+    """Examples selected by one criterion, the best first; ``empty`` is the text without any."""
 
     title: str
     lead: str
@@ -91,9 +80,7 @@ def _frame(row: Row) -> int:
 class AnnotatedSelection:
     """Selects examples of a run with ground truth: best, worst, false positives, missed objects.
 
-    Args:
-        score: least score of a detection that counts.
-        noun: the kind of the rows: ``images``, or ``frames`` of videos.
+    ``score`` is the least score of a detection that counts.
     """
 
     def __init__(self, score: float, noun: str = "images") -> None:
@@ -101,7 +88,6 @@ class AnnotatedSelection:
         self._best, self._worst, self._false_positives, self._missed = (_TopK() for _ in range(4))
 
     def add(self, matched: MatchedImage) -> None:
-        """Consider one image or frame."""
         row, score = matched.row, self._score
         num_true, num_false, num_missed = matched.counts_at(score)
         f1 = matched.f1_at(score)
@@ -128,7 +114,6 @@ class AnnotatedSelection:
             )
 
     def example_sets(self) -> list[ExampleSet]:
-        """The examples selected from all rows added so far."""
         at = f"at scores from {self._score:.2f} on"
         return [
             ExampleSet(
@@ -165,9 +150,7 @@ class AnnotatedSelection:
 class UnannotatedSelection:
     """Selects examples of a run without ground truth: a sample, and the most detections.
 
-    Args:
-        score: least score of a detection that counts.
-        noun: the kind of the rows: ``images``, or ``frames`` of videos.
+    ``score`` is the least score of a detection that counts.
     """
 
     def __init__(self, score: float, noun: str = "images") -> None:
@@ -175,7 +158,6 @@ class UnannotatedSelection:
         self._sample, self._fullest = _TopK(), _TopK()
 
     def add(self, row: Row) -> None:
-        """Consider one image or frame."""
         frame = "" if row.frame_index is None else f"#{row.frame_index}"
         digest = hashlib.sha256(f"{row.uri}{frame}".encode(errors="surrogatepass")).digest()
         number = int.from_bytes(digest[:6], "big")
@@ -185,7 +167,6 @@ class UnannotatedSelection:
             self._fullest.add((num_detections,), row, lambda: Example(row=row))
 
     def example_sets(self) -> list[ExampleSet]:
-        """The examples selected from all rows added so far."""
         at = f"at scores from {self._score:.2f} on"
         return [
             ExampleSet(

@@ -48,13 +48,9 @@ class _Mark:
 
 
 class ThumbnailRenderer:
-    """Draws examples as thumbnails.
+    """Draws examples as thumbnails, with the detections from ``score`` on.
 
-    Args:
-        read: reads an image's file.
-        names: names of the categories, by id.
-        score: least score of a detection that is drawn.
-        frames: decodes frames of videos; None for a run without videos.
+    ``frames`` is None for a run without videos.
     """
 
     def __init__(
@@ -106,11 +102,6 @@ class ThumbnailRenderer:
         return self._frames.read(row)
 
     def _objects(self, example: Example) -> Iterator[_Mark]:
-        """Mark the annotated objects.
-
-        Yields:
-            A dashed box for each object.
-        """
         matched = example.matched
         if matched is None:
             return
@@ -134,17 +125,13 @@ class ThumbnailRenderer:
             )
 
     def _detections(self, example: Example) -> Iterator[_Mark]:
-        """Mark the detections by rising score, so that the best one is drawn on top.
-
-        Yields:
-            A solid box for each detection that counts.
-        """
         row, outcomes = example.row, None if example.matched is None else example.matched.outcomes
         is_shown = row.scores >= self._score
         if outcomes is not None:
             is_shown &= outcomes != IGNORED
         if example.detection is not None:
             is_shown[example.detection] = True
+        # By rising score, so that the best one is drawn on top.
         for i in np.flatnonzero(is_shown)[::-1].tolist():
             has_class_color = outcomes is None or outcomes[i] == TRUE_POSITIVE
             is_focus = i == example.detection

@@ -13,13 +13,7 @@ NAME, TITLE = "examples", "Example images"
 def examples_section(
     drawn: Sequence[DrawnExampleSet], *, has_ground_truth: bool, num_left_out: int
 ) -> Section:
-    """Example images with their detections, and with their ground truth if there is any.
-
-    Args:
-        drawn: the example sets.
-        has_ground_truth: whether annotated objects are drawn as well.
-        num_left_out: number of images that the page has no room for.
-    """
+    """Example images with their detections, and with their ground truth if there is any."""
     if not any(one.thumbnails for one in drawn):
         reason = (
             "No example image could be read. If the images have moved, give --image-root DIR."

@@ -21,13 +21,9 @@ def group_table(
     columns: Sequence[Column],
     groups: Iterable[tuple[str, int, Sequence[Cell]]],
 ) -> Table:
-    """Make a table with one row per group.
+    """Make a table with one row for each group that has objects.
 
-    Args:
-        title: the caption.
-        columns: the columns behind the group's name and its number of objects.
-        groups: name, number of objects and further cells of each group; a group without objects
-            has no row.
+    A group is its name, its number of objects and its cells for the further ``columns``.
     """
     rows = [
         (name_cell(name.replace("-", formats.DASH)), count_cell(total), *cells)

@@ -29,13 +29,9 @@ _RECALL = {
 
 @dataclass(frozen=True, kw_only=True)
 class Number:
-    """One of COCO's twelve numbers.
+    """One of COCO's twelve numbers, 0..1; negative if undefined.
 
-    Attributes:
-        name: COCO's name.
-        hint: what the number means.
-        value: 0..1; negative if undefined.
-        interval: its bootstrap interval; None if the evaluation measured none.
+    The bootstrap interval is None if the evaluation measured none.
     """
 
     name: str
@@ -45,7 +41,6 @@ class Number:
 
     @property
     def text(self) -> str:
-        """The number as text."""
         return formats.share(self.value)
 
     @property
@@ -103,22 +98,17 @@ def _counts(metrics: Metrics, proof: Proof) -> list[tuple[str, str]]:
         "crowds": "crowd regions",
     }
     counted = [(label, metrics.counts.get(key, 0)) for key, label in shown.items()]
-    counted += [
-        (f"{noun} quarantined", _quarantined(metrics, proof)),
-        (f"{noun} missing", _missing(metrics, proof)),
-    ]
+    quarantined, missing = _quarantined_and_missing(metrics, proof)
+    counted += [(f"{noun} quarantined", quarantined), (f"{noun} missing", missing)]
     return [(label, formats.count(value)) for label, value in counted]
 
 
-def _quarantined(metrics: Metrics, proof: Proof) -> int:
-    """Quarantined images, or frames if the numbers are about frames, as of now."""
-    frames = proof.frames.quarantined
-    return frames if metrics.is_about_frames else proof.quarantined - frames
-
-
-def _missing(metrics: Metrics, proof: Proof) -> int:
-    frames = proof.frames.missing
-    return frames if metrics.is_about_frames else proof.missing - frames
+def _quarantined_and_missing(metrics: Metrics, proof: Proof) -> tuple[int, int]:
+    """Numbers of images, or of frames if the metrics are about frames, as of now."""
+    frames = proof.frames
+    if metrics.is_about_frames:
+        return frames.quarantined, frames.missing
+    return proof.quarantined - frames.quarantined, proof.missing - frames.missing
 
 
 def _caveats(metrics: Metrics, proof: Proof) -> list[str]:
@@ -129,9 +119,8 @@ def _caveats(metrics: Metrics, proof: Proof) -> list[str]:
             "The run was incomplete when it was scored, or its rows have changed since: the scored "
             "digest differs from the present one."
         )
-    noun, missing, quarantined = (
-        metrics.noun, _missing(metrics, proof), _quarantined(metrics, proof)
-    )  # fmt: skip
+    quarantined, missing = _quarantined_and_missing(metrics, proof)
+    noun = metrics.noun
     if missing:
         caveats.append(f"Missing from the run: {formats.counted(missing, noun)}.")
     if quarantined:

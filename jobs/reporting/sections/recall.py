@@ -120,11 +120,7 @@ def _step_cell(name: str) -> Cell:
 
 
 def _crossed(counts: Mapping[str, Mapping[str, int]]) -> Table | None:
-    """Found and missed objects, each by whether training could assign them.
-
-    Args:
-        counts: numbers of objects, by assignable or not, then by found or not.
-    """
+    """Count found and missed objects, each by whether training could assign them."""
     if not counts:
         return None
     rows = [

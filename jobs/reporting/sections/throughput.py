@@ -50,13 +50,9 @@ class Commit:
 
 @dataclass(frozen=True, kw_only=True)
 class RunEvents:
-    """The events of all invocations of a run.
+    """The events of all invocations of a run, with their total duration; commits are by time.
 
-    Attributes:
-        commits: committed shards, by time.
-        seconds: duration of all invocations together.
-        num_invocations: number of times ``fcos detect`` or ``fcos run`` was started.
-        num_dropped: number of shards dropped because another worker had committed them first.
+    ``num_dropped`` counts the shards that another worker had committed first.
     """
 
     commits: Sequence[Commit]
@@ -132,11 +128,7 @@ def throughput_section(events: RunEvents) -> Section:
 
 
 def _read_invocation(data: bytes, begin_s: float) -> RunEvents:
-    """Read the events of one invocation.
-
-    Args:
-        data: content of the file, one line of JSON per event.
-        begin_s: duration of the invocations before this one.
+    """Read one invocation's file; ``begin_s`` is the duration of the invocations before.
 
     Raises:
         ValueError: the file holds no events.

@@ -26,12 +26,7 @@ def videos_section(
 ) -> Section:
     """Accuracy of the frames, apart from that of images, and a table of the videos.
 
-    Args:
-        metrics: of the frames; None if they were not scored, or if the whole page is about them.
-        videos: the frames of each video of the run, by uri.
-        scan: counts of the run's rows.
-        pace: the speed of each video.
-        example_sets: example frames, drawn.
+    ``metrics`` is None if the frames were not scored, or if the whole page is about them.
     """
     if not videos:
         return Section(name=NAME, title=TITLE, absent="This run has no videos.")

@@ -10,8 +10,7 @@ import pytest
 from fcos_core.errors import ConfigError
 from jobs.evaluate import EvaluateConfig
 from jobs.evaluate import run as evaluate
-from jobs.html.page import MAX_BYTES
-from jobs.report import ReportConfig
+from jobs.report import MAX_BYTES, ReportConfig
 from jobs.report import run as report
 from tests.jobs.html.pages import parse
 from tests.jobs.reporting.runs import (
