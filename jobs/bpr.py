@@ -118,7 +118,7 @@ def run(config: BprConfig, *, truth: CocoAnnotations | None = None) -> BprResult
     images = None if config.run is None else _images_of_run(RunDirectory(config.run), truth)
     order = _countable(truth, images)
     _log.info(
-        "%d boxes of %d images, %d crowd regions left out: %s",
+        "%d boxes of %d images (%d crowd regions left out), by the rules %s",
         len(order),
         len(truth.image_ids) if images is None else int(images.sum()),
         len(_countable(truth, images, crowd=True)),

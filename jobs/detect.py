@@ -169,7 +169,7 @@ def _open(
         require_safe_commits(directory)
     else:
         require_no_retry(config)
-        plan = plan_run(config, model, resources())
+        plan = plan_run(config, model, resources)
         check(plan)
         begin_run(directory, plan)
     opened = reopen_run(directory)

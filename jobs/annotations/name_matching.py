@@ -99,7 +99,7 @@ def explain(uri: str, whole: str, key: str, unmatched: Examples, ambiguous: Exam
     """Say in one line what of a run's ``whole`` (``3 videos``) matches no entry, or several."""
     parts: list[str] = []
     if unmatched.count:
-        parts.append(f"{unmatched.count} match no entry by {key}, {unmatched}")
+        parts.append(f"{unmatched.count} have no entry with their {key}, {unmatched}")
     if ambiguous.count:
         parts.append(f"{ambiguous.count} share an entry or match several by {key}, {ambiguous}")
     return f"{uri}: of the run's {whole}, {'; '.join(parts)}"

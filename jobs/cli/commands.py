@@ -279,10 +279,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _explain(error: TyperException) -> str:
     """Return the message; for a setting of the config file, say that it belongs there."""
+    from jobs.settings.base import mark_of
+
     name = getattr(error, "option_name", "").lstrip("-").replace("-", "_")
     context = getattr(error, "ctx", None)
     for command in COMMANDS:
-        is_meant = context is not None and context.info_name == command.name
-        if is_meant and command.has_config_file and name in command.settings_class().model_fields:
+        if context is None or context.info_name != command.name or not command.has_config_file:
+            continue
+        field = command.settings_class().model_fields.get(name)
+        if field is not None and mark_of(field) is None:
             return f"{error.message}; set {name} in the file of --config"
     return error.format_message()

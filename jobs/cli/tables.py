@@ -49,20 +49,28 @@ def show_videos(summary: Mapping[str, Any]) -> None:
     videos: Sequence[Mapping[str, Any]] = summary.get("per_video", ())
     if not videos:
         return
-    rows = {
-        escape(printable(video["video"][-_LONGEST_NAME:])): [
+    rows = [
+        [
+            _shortened(video["video"]),
             str(video["frames"]),
             str(video["quarantined"]),
             str(video["missing"]),
             "-" if video["frames_per_s"] is None else f"{video['frames_per_s']:.1f}",
         ]
         for video in videos[:_MAX_SHOWN]
-    }
+    ]
     headings = ["video", "frames", "quarantined", "missing", "frames/s"]
     console = Console(stderr=True)
     console.print(_table("Videos, frames/s of one worker", headings, rows), highlight=False)
-    if summary["videos"] > len(rows):
-        console.print(f"and {summary['videos'] - len(rows)} more videos", highlight=False)
+    num_more = summary["videos"] - len(rows)
+    if num_more:
+        console.print(f"and {num_more} more video{'' if num_more == 1 else 's'}", highlight=False)
+
+
+def _shortened(uri: str) -> str:
+    """The end of a uri, which holds the file's name; a cut is marked."""
+    end = uri if len(uri) <= _LONGEST_NAME else f"…{uri[1 - _LONGEST_NAME :]}"
+    return escape(printable(end))
 
 
 def show_recall(result: BprResult) -> None:
@@ -70,25 +78,27 @@ def show_recall(result: BprResult) -> None:
     console = Console(stderr=True)
     rules = result.rules
     areas = [group["name"] for group in next(iter(rules.values()))["by_area"]]
-    recalled = {
-        name: [
+    recalled = [
+        [
+            name,
             _percent(rule["bpr"]),
             *(_percent(group["bpr"]) for group in rule["by_area"]),
             _percent(rule["ambiguous_ratio"]),
             _percent(rule["ambiguous_ratio_cross_class"]),
         ]
         for name, rule in rules.items()
-    }
-    headings = ["all", *areas, "ambiguous", "two classes"]
+    ]
+    headings = ["all", *areas, "ambiguous locations", "of two classes"]
     console.print(_table("Best possible recall, %", ["rule", *headings], recalled))
     causes = [cause for cause in _CAUSES if any(rule["lost"].get(cause) for rule in rules.values())]
-    lost = {
-        name: [
+    lost = [
+        [
+            name,
             str(rule["total"] - rule["recalled"]),
             *(str(rule["lost"].get(cause, "")) for cause in causes),
         ]
         for name, rule in rules.items()
-    }
+    ]
     total = next(iter(rules.values()))["total"]
     headings = ["rule", "lost", *(_CAUSES[cause] for cause in causes)]
     console.print(_table(f"Lost of {total} boxes", headings, lost))
@@ -98,7 +108,7 @@ def show_recall(result: BprResult) -> None:
         highlight=False,
     )
     for reason in invalid["entries"][:_MAX_SHOWN]:
-        console.print(f"left out: {reason}", markup=False, highlight=False)
+        console.print(f"left out: {reason}", markup=False, highlight=False, soft_wrap=True)
     if invalid["count"] > _MAX_SHOWN:
         console.print(f"left out: {invalid['count'] - _MAX_SHOWN} more entries", highlight=False)
 
@@ -116,8 +126,9 @@ def _metrics(title: str, values: Mapping[str, float]) -> Table:
 
 def _comparison(comparison: Mapping[str, Any]) -> Table:
     """Show each metric of both runs, with the interval of their difference."""
-    rows = {
-        name: [
+    rows = [
+        [
+            name,
             _metric(one),
             _metric(other),
             _signed(difference["difference"]),
@@ -126,24 +137,26 @@ def _comparison(comparison: Mapping[str, Any]) -> Table:
         for (name, (one, other)), difference in zip(
             comparison["numbers"].items(), comparison["overall"].values(), strict=True
         )
-    }
+    ]
     interval = f"{comparison['confidence']:.0%} interval"
     headings = ["", "this run", "other run", "difference", interval]
     return _table("Compared with the other run", headings, rows)
 
 
 def _comparison_of_frames(comparison: Mapping[str, Any]) -> Table:
-    rows = {name: [_metric(one) for one in both] for name, both in comparison["numbers"].items()}
+    rows = [[name, *map(_metric, both)] for name, both in comparison["numbers"].items()]
     title = "Compared with the other run, frames of videos"
     return _table(title, ["", "this run", "other run"], rows)
 
 
-def _table(title: str, headings: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
+def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """Make a table; on a narrow terminal names and headings give way, numbers are never cut."""
     table = Table(title=title, title_justify="left")
     for i, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if i else "left", no_wrap=not i)
-    for name, values in rows.items():
-        table.add_row(name, *values)
+        width = max((len(row[i]) for row in rows), default=0) if i else None
+        table.add_column(heading, justify="right" if i else "left", min_width=width)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from fcos_core.checkpoint import load_checkpoint
 from fcos_core.errors import ConfigError
 from jobs.inputs.sources import enumerate_inputs
 from jobs.inputs.video_index import SEGMENT_ROWS, VideoRequest, plan_videos
@@ -69,8 +70,17 @@ class OpenRun:
         return {number for number, _ in self.directory.list_shards().shards}
 
 
-def plan_run(config: DetectConfig, model: ModelCard, resources: Resources) -> RunPlan:
-    """List the inputs and decide what the user left open; write nothing."""
+def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resources]) -> RunPlan:
+    """List the inputs and decide what the user left open; write nothing.
+
+    The checkpoint is loaded once, so that a damaged one is refused before a run is begun with it.
+
+    Args:
+        config: the user's settings.
+        model: the card of the weights.
+        probe: finds the cores and GPUs, once the inputs are known to be usable.
+    """
+    load_checkpoint(model.path)
     listing = enumerate_inputs(config.inputs, image_root=config.image_root, limit=config.limit)
     videos = plan_videos(
         [item.uri for item in listing.items if item.is_video],
@@ -81,9 +91,7 @@ def plan_run(config: DetectConfig, model: ModelCard, resources: Resources) -> Ru
         ),
         address=config.address,
     )
-    fields = resolve_fields(
-        config, listing=listing, videos=videos, resources=resources, model=model
-    )
+    fields = resolve_fields(config, listing=listing, videos=videos, resources=probe(), model=model)
     return RunPlan(
         items=make_manifest(listing, fields["shard_size"], videos),
         fields=fields,

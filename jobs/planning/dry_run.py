@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from jobs.parallel.resources import Resources, probe
@@ -84,11 +85,11 @@ def _new_run(
     check: Callable[[RunPlan], None],
 ) -> DryRun:
     require_no_retry(config)
-    resources = probe(config.address)
+    resources = cache(lambda: probe(config.address))
     plan = plan_run(config, model, resources)
     check(plan)
     require_free(directory)
-    return _planned(config, resources, plan, plan.items)
+    return _planned(config, resources(), plan, plan.items)
 
 
 def _rest_of_run(config: DetectConfig, directory: RunDirectory, model: ModelCard) -> DryRun:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from fcos_core.checkpoint import read_header
 from jobs.rundir.directory import INPUT_SIZE, Category
@@ -19,7 +20,8 @@ class ModelCard:
 
     Attributes:
         uri: where workers find the file: ``coco``, ``demo``, an absolute path or a uri.
-        sha256: of the checkpoint's file, in hex.
+        path: the file on this machine.
+        sha256: of the file, in hex.
         preset: the name of the FCOS variant.
         input_size: the network's input as ``run.json`` holds it: length of the image's shorter
             side and limit of its longer side, in pixels.
@@ -27,6 +29,7 @@ class ModelCard:
     """
 
     uri: str
+    path: Path
     sha256: str
     preset: str
     input_size: Mapping[str, int]
@@ -44,6 +47,7 @@ def read_model_card(spec: str) -> ModelCard:
     header = read_header(weights.path)
     return ModelCard(
         uri=spec if spec in _NAMES else absolute(spec),
+        path=weights.path,
         sha256=weights.sha256,
         preset=header.config.preset,
         input_size={name: getattr(header.config.input, name) for name in INPUT_SIZE},

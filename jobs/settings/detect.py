@@ -120,7 +120,7 @@ class DetectConfig(JobSettings):
     @model_validator(mode="after")
     def _has_one_sampling(self) -> DetectConfig:
         if self.every_n_frames is not None and self.fps is not None:
-            raise ValueError("every_n_frames and fps are both given; give one")
+            raise ValueError("--every-n-frames and --fps are both given; give one")
         return self
 
     def sampling(self) -> Sampling:

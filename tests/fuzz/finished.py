@@ -23,7 +23,7 @@ def finish(config: DetectConfig, repair: Path | None = None, source: Path | None
         source: the file that replaces it.
     """
     model, directory = read_model_card(config.weights), RunDirectory(config.out)
-    begin_run(directory, plan_run(config, model, probe(None)))
+    begin_run(directory, plan_run(config, model, lambda: probe(None)))
     opened = reopen_run(directory)
     write_run_json(opened, config, model)
     shards, attempt = opened.shards(), None

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torchvision.io import decode_image as torchvision_decode
 
 import jobs.worker.prefetch as prefetch_module
-from fcos_core.errors import ConfigError, IncompleteRunError, StorageError
+from fcos_core.errors import CheckpointError, ConfigError, IncompleteRunError, StorageError
 from jobs.detect import DetectConfig, DetectResult, run
 from jobs.dispatch.dispatch import dispatch
 from jobs.rundir.shard import Receipt
@@ -68,6 +70,39 @@ def test_a_read_only_disk_is_refused_before_anything_is_computed(
     disk("ro")
     with pytest.raises(ConfigError, match=r"manifest.parquet.*cannot be written: Read-only file"):
         run(config_of(images, tiny_weights, out))
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda tensor: torch.full_like(tensor, torch.nan), "holds a value that is not finite"),
+        (lambda _: None, "is missing|lacks"),
+        (lambda tensor: tensor[:1].clone(), "has shape"),
+    ],
+    ids=["not finite", "missing", "another shape"],
+)
+def test_a_damaged_checkpoint_is_refused_before_a_run_is_begun(
+    tmp_path: Path,
+    images: Path,
+    tiny_weights: Path,
+    damage: Callable[[torch.Tensor], torch.Tensor | None],
+    reason: str,
+    *,
+    is_dry: bool,
+) -> None:
+    with safe_open(tiny_weights, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    name = next(name for name in tensors if name.startswith("backbone") and tensors[name].dim() > 1)
+    damaged = damage(tensors.pop(name))
+    if damaged is not None:
+        tensors[name] = damaged
+    save_file(tensors, tmp_path / "damaged.safetensors", metadata)
+    config = config_of(images, tmp_path / "damaged.safetensors", tmp_path / "run")
+    with pytest.raises(CheckpointError, match=reason):
+        run(config.model_copy(update={"dry_run": is_dry}))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.ray

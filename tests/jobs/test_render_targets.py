@@ -131,7 +131,7 @@ def test_the_first_images_are_drawn_and_the_rest_is_counted(
         "boxes": int((found.box_image_ids <= 3).sum()),
         "recalled": result.num_recalled,
     }
-    assert "9 left out by --limit" in caplog.text
+    assert "drawing the first 3 of 12 images; --limit 12 draws all" in caplog.text
 
 
 def test_twenty_images_are_drawn_unless_another_number_is_given(

@@ -111,9 +111,11 @@ def draw_targets(
         raise ConfigError(f"{annotations.uri}: lists no images, at least 1 is needed")
     entries = _entries(annotations, image_root=image_root, limit=limit)
     _require_other_names(entries, out)
-    num_left_out = len(annotations.images) - len(entries)
+    num_images = len(annotations.images)
+    num_left_out = num_images - len(entries)
     if num_left_out:
-        _log.info("drawing the first %d images; %d left out by --limit", len(entries), num_left_out)
+        limit_of_all = f"--limit {num_images} draws all"
+        _log.info("drawing the first %d of %d images; %s", len(entries), num_images, limit_of_all)
     categories = [Category(id=c.id, name=c.name) for c in annotations.categories]
     pages = _draw_all(entries, out, rule, categories)
     drawn = [page for page in pages if page is not None]

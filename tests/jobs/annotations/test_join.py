@@ -74,7 +74,7 @@ def test_a_file_name_that_ends_the_uri_joins(uri: str, file_name: str):
     ],
 )
 def test_a_file_name_that_only_looks_alike_does_not_join(uri: str, file_name: str):
-    with pytest.raises(ConfigError, match="1 match no entry by file_name"):
+    with pytest.raises(ConfigError, match="1 have no entry with their file_name"):
         join([uri], {42: file_name})
 
 
@@ -109,7 +109,7 @@ def test_the_message_counts_and_gives_three_examples():
         join(uris, {0: "0.jpg"})
 
     assert str(caught.value) == (
-        f"{URI}: of the run's 10 images, 9 match no entry by file_name, "
+        f"{URI}: of the run's 10 images, 9 have no entry with their file_name, "
         "such as /d/1.jpg, /d/2.jpg, /d/3.jpg"
     )
 

@@ -12,6 +12,7 @@ import torch
 import torchvision
 
 from jobs.cli.commands import main
+from jobs.cli.tables import show_videos
 from jobs.rundir.directory import RunDirectory
 from tests.commands import DONE, INTERRUPTED, fcos, started
 from tests.processes import children_below, is_gone, wait_until
@@ -119,7 +120,7 @@ def annotations_of_other_categories(folder: Path) -> list[object]:
         (wrong_config_value, "settings.toml:2: limit: must be a whole number, not 'few'"),
         (wrong_option_value, "--precision: must be 'auto', 'fp32', 'bf16' or 'fp16', not 'fp7'"),
         (no_run, "is no run directory"),
-        (annotations_of_other_images, "of the run's 20 images, 20 match no entry"),
+        (annotations_of_other_images, "of the run's 20 images, 20 have no entry"),
         (annotations_of_other_categories, "1 of 1 category ids have another name"),
     ],
 )
@@ -310,3 +311,16 @@ def test_a_run_is_interrupted_resumed_verified_and_scored(
     code, allowed, _ = say("evaluate", "RUN", "--annotations", annotations, "--allow-incomplete")
     assert code == 0
     assert (allowed["missing"], allowed["complete"]) == (4, False)
+
+
+def test_videos_of_one_name_have_a_line_each_and_numbers_are_never_cut(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    one = {"frames": 123_456, "quarantined": 0, "missing": 0, "frames_per_s": 9.5}
+    name = "camera-2026-11-30-entrance-north.mp4"
+    videos = [{"video": f"/data/{day}/{name}", **one} for day in ("monday", "tuesday")]
+    show_videos({"videos": 3, "per_video": videos})
+    shown = capsys.readouterr().err
+    assert shown.count("123456") == 2
+    assert "and 1 more video\n" in shown

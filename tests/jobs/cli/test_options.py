@@ -143,3 +143,20 @@ def test_help_imports_no_slow_module_and_one_settings_class(
     assert len(classes - shared - ({"detect"} if arguments == ["run"] else set())) == len(arguments)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert seconds < SECONDS_OF_CPU
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["bpr", "a.json", "--strides", "8"], "set strides in the file of --config"),
+        (["bpr", "a.json", "--rules", "paper"], "No such option: --rules (Possible options"),
+        (["detect", "a", "--out", "x", "--inputs", "b"], "No such option: --inputs"),
+    ],
+)
+def test_an_unknown_option_is_sent_to_the_file_only_where_the_file_alone_has_it(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert ("--config" in said) == ("--config" in expected)
