@@ -293,7 +293,7 @@ def test_crowd_regions_are_not_encoded(tmp_path: Path):
         (["--targets", "ok.json"], "--out is missing"),
         (["--out", "pages"], "give RUN, or --targets FILE"),
         (["--targets", "none.json", "--out", "pages"], "none.json' cannot be read"),
-        (["--targets", "cut.json", "--out", "pages"], "that are not JSON"),
+        (["--targets", "cut.json", "--out", "pages"], "ends in the middle of images[0]"),
         (["--targets", "empty.json", "--out", "pages"], "lists no images"),
         (["--targets", "ok.json", "--out", "file"], "file' is a file, must be a folder"),
         (["--targets", "ok.json", "--out", "pages", "--limit", "0"], "--limit"),
