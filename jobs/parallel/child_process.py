@@ -150,8 +150,8 @@ def main(descriptor: int, *, ignores_sigint: bool) -> None:
 
     ``descriptor`` is the child's end of the connection.
     """
-    if ignores_sigint:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Either way: a child inherits from its parent whether SIGINT is ignored, as under nohup.
+    signal.signal(signal.SIGINT, signal.SIG_IGN if ignores_sigint else signal.SIG_DFL)
     if sys.platform == "linux":  # a parent that is killed must leave no child behind
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     with Connection(descriptor) as connection:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,8 +85,14 @@ def test_a_watch_can_end_a_call_and_sees_the_process_id() -> None:
     assert seen == {child.pid}
 
 
-def test_a_child_that_does_not_ignore_sigint_dies_of_it() -> None:
-    with ChildProcess(do, ChildOptions(ignores_sigint=False)) as child:
+@pytest.mark.parametrize("inherited", [signal.SIG_IGN, signal.default_int_handler])
+def test_a_child_that_does_not_ignore_sigint_dies_of_it(inherited: Any) -> None:
+    before = signal.signal(signal.SIGINT, inherited)  # SIG_IGN: as under nohup
+    try:
+        child = ChildProcess(do, ChildOptions(ignores_sigint=False))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with child:
         assert child.call("a", limit_s=300) == "a is done"
         os.kill(child.pid, signal.SIGINT)
         with pytest.raises(ChildCrashedError, match="killed by SIGINT") as caught:
