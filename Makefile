@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.complete
 BROWSER := .venv/.browser
 
-.PHONY: setup demo test test-fast test-slow fuzz storms check format lock bench s3-second clean
+.PHONY: setup demo test test-fast test-slow test-install test-lowest fuzz storms check format lock bench s3-second clean
 
 setup: $(STAMP) $(BROWSER)
 
@@ -36,7 +36,19 @@ test: $(STAMP) $(BROWSER)
 
 # For the minutes between: what starts no Ray, command, S3 server or browser, and no long random search.
 test-fast: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not (gpu or slow or storm or ray or command or server or long)'
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not (gpu or slow or storm or install or ray or command or server or long)'
+
+# The wheel, installed as users do, on every Python from 3.11 on that is at hand: newest versions, no constraints.
+test-install: $(STAMP)
+	$(BIN)/pytest tests/install -m install
+
+# The other end of the ranges in pyproject.toml: the oldest versions that we promise, in an environment beside .venv.
+LOWEST := .venv-lowest
+test-lowest: $(STAMP)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e .
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python -e '.[dev]'
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not (gpu or slow or storm or install or ray or command or server or long)'
 
 # Slow tests: full-size photos against torchvision, thousands of random datasets against pycocotools.
 test-slow: $(STAMP)

@@ -26,7 +26,7 @@ class DemoConfig(JobSettings):
     num_images: Annotated[int, Option("N")] = Field(
         default=300, ge=1, le=1_000_000, description="number of images to generate"
     )
-    num_frames: int = Field(
+    num_frames: Annotated[int, Option("N")] = Field(
         default=DEMO_FRAMES, ge=1, le=100_000, description="number of frames of the video"
     )
     seed: int = Field(default=DEMO_SEED, ge=0, description="seed of the images and the video")
