@@ -17,8 +17,16 @@ DEMO_TIMEOUT_S = 300
 
 pytestmark = pytest.mark.install
 
-# They would point an installer or an interpreter at this checkout or at pinned versions.
-_OURS = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_CONSTRAINT", "UV_CONSTRAINT"}
+# They would point an installer or an interpreter at this checkout or at pinned versions, or let
+# each of Ray's processes compile torch again.
+_OURS = {
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONHOME",
+    "PYTHONPATH",
+    "PIP_CONSTRAINT",
+    "UV_CONSTRAINT",
+    "VIRTUAL_ENV",
+}
 
 
 def pythons() -> dict[str, Path]:
