@@ -97,7 +97,7 @@ def read_tar_index(info: ObjectInfo) -> TarIndex:
         for header, end in _headers(_HeaderReader(RangeFile(info))):
             if not header.isdir():
                 tree.add(header.name, _entry(header, end))
-    except (tarfile.TarError, OverflowError, ValueError, RecursionError) as error:
+    except (tarfile.TarError, LookupError, OverflowError, ValueError, RecursionError) as error:
         reason = f"{_compression(info)}{one_line(error)}"
         raise DataError(f"{info.uri}: no readable tar archive: {reason}") from error
     return tree.index()

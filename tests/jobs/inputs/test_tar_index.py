@@ -288,6 +288,11 @@ SOUND = tar.file("0.jpg", b"zero")
         pytest.param(
             [tar.pax(("GNU.sparse.map", "1,x")), SOUND, END], "", id="a sparse map of words"
         ),
+        pytest.param(
+            [tar.sparse_gnu("1.jpg", bytes(900), MANY_EXTENTS)[:700]],
+            "",
+            id="a map that is cut off",
+        ),
         pytest.param([SOUND, tar.header("1.jpg", 2**62), END], "", id="a member of 4 exabytes"),
     ],
 )
