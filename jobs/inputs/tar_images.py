@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import chain
 
 from fcos_core.errors import ImageError
 from jobs.inputs.item import InputItem
@@ -24,17 +23,16 @@ def enumerate_members(info: ObjectInfo) -> Iterator[InputItem | None]:
     """List the images of an archive, without hidden files.
 
     Yields:
-        Items in the archive's order, and an item again for each member that a later one of its
-        name supersedes; None for each member that is not named like an image or has no content.
+        Items in the archive's order; None for each member that is not named like an image, has no
+        content, or is superseded by a later one of its name.
 
     Raises:
         DataError: the archive cannot be read.
     """
     index = read_tar_index(info)
-    for name in chain(index.members, index.superseded):
-        if "/." in f"/{name.removeprefix('./')}":
+    for name, member in index.members.items():
+        if _is_hidden(name):
             continue
-        member = index.members[name]
         if isinstance(member, LostMember) or not is_image_name(name):
             yield None
             continue
@@ -44,6 +42,7 @@ def enumerate_members(info: ObjectInfo) -> Iterator[InputItem | None]:
             mtime_ns=info.mtime_ns,
             etag=info.etag,
         )
+    yield from (None for name in index.superseded if not _is_hidden(name))
 
 
 def read_member(info: ObjectInfo, name: str, *, max_bytes: int) -> bytes:
@@ -66,6 +65,10 @@ def read_member(info: ObjectInfo, name: str, *, max_bytes: int) -> bytes:
     if len(stored) < length:
         raise ImageError(f"the archive ends after {len(stored)} of {length} bytes of this file")
     return member.expand(stored)
+
+
+def _is_hidden(name: str) -> bool:
+    return "/." in f"/{name.removeprefix('./')}"
 
 
 @lru_cache(maxsize=16)

@@ -78,7 +78,7 @@ class TarIndex:
     Attributes:
         members: by name, in the archive's order. Of two with one name the later counts, as when an
             archive is unpacked. A link has the content of the file that it leads to.
-        superseded: the name of each member that does not count, as often as that happens.
+        superseded: the name of each member that does not count, once for each.
     """
 
     members: dict[str, TarMember | LostMember]
@@ -177,11 +177,11 @@ class _Tree:
         self._superseded: list[str] = []
 
     def add(self, name: str, entry: _Entry) -> None:
-        if name in self._names:
-            self._superseded.append(name)
         if isinstance(entry, _Link) and entry.is_hard:
             # It is the member that has its target's name now; a later one may have it, too.
             entry = self._paths.get(posixpath.normpath(entry.target), entry)
+        if self._names.get(name, entry) is not entry:  # a file packed twice is a link to itself
+            self._superseded.append(name)
         path = posixpath.normpath(name)
         self._names[name] = entry
         self._paths[name if path == name else path] = entry
