@@ -47,7 +47,7 @@ def enumerate_archive(info: ObjectInfo) -> Iterator[InputItem | None]:
     """Take the images of a tar archive or a Parquet file.
 
     Yields:
-        Items in the file's order; None for each member that is not named like an image.
+        Items in the file's order; None for each member that is no image or has no content.
 
     Raises:
         ConfigError: the file cannot be read.

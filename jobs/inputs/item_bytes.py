@@ -47,16 +47,18 @@ def without_version(item: ManifestItem) -> ManifestItem:
 def has_changed(item: ManifestItem) -> bool:
     """Say whether an item's object, or its archive, is another version than the manifest's.
 
-    Where the storage has version marks they decide, otherwise the time of the last change.
+    Where the storage has version marks they decide, otherwise size and time of the last change.
     """
-    found = storage_for(item.uri).stat(item.uri)
+    file = storage_for(item.uri).stat(item.uri)
+    found = file
     for container, _, _ in split_member(item.uri) if found is None else ():
         found = found or storage_for(container).stat(container)
     if found is None:
         return True
     if item.etag is not None and found.etag is not None:
         return item.etag != found.etag
-    return item.mtime_ns != found.mtime_ns
+    is_resized = file is not None and file.size_bytes != item.size_bytes
+    return is_resized or item.mtime_ns != found.mtime_ns
 
 
 def source_exists(uri: str) -> bool:

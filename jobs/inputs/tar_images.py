@@ -5,67 +5,35 @@ The headers are read once per process, so that a member is read without those be
 
 from __future__ import annotations
 
-import io
-import tarfile
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import NamedTuple
 
-from fcos_core.errors import DataError, ImageError
+from fcos_core.errors import ImageError
 from jobs.inputs.item import InputItem
+from jobs.inputs.tar_index import LostMember, TarIndex, read_tar_index
 from jobs.media.extensions import is_image_name
 from jobs.storage import ObjectInfo, storage_for
-from jobs.storage.base import one_line
 from jobs.storage.member_uri import member_uri
-from jobs.storage.range_file import RangeFile
 
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _indexing = threading.Lock()
-
-
-class TarMember(NamedTuple):
-    """A plain file in an archive: offset and length of its content."""
-
-    start: int
-    size_bytes: int
-
-
-def read_tar_index(info: ObjectInfo) -> dict[str, TarMember]:
-    """Read the headers of an archive and skip the contents.
-
-    Returns:
-        Plain files by name, in the archive's order. Of two files with one name the later counts,
-        as when an archive is unpacked. Links, folders and sparse files are left out.
-
-    Raises:
-        DataError: the file is no tar archive, is compressed, or ends inside a member.
-    """
-    index: dict[str, TarMember] = {}
-    try:
-        with tarfile.open(fileobj=io.BufferedReader(RangeFile(info)), mode="r:") as archive:
-            for member in archive:
-                if member.isreg() and not member.issparse():
-                    index[member.name] = TarMember(member.offset_data, member.size)
-    except (tarfile.TarError, OverflowError, ValueError) as error:
-        reason = f"{_compression(info)}{one_line(error)}"
-        raise DataError(f"{info.uri}: no readable tar archive: {reason}") from error
-    return index
 
 
 def enumerate_members(info: ObjectInfo) -> Iterator[InputItem | None]:
     """List the images of an archive, without hidden files.
 
     Yields:
-        Items in the archive's order; None for each member that is not named like an image.
+        Items in the archive's order; None for each member that is not named like an image, has no
+        content, or is superseded by a later one of its name.
 
     Raises:
         DataError: the archive cannot be read.
     """
-    for name, member in read_tar_index(info).items():
-        if "/." in f"/{name.removeprefix('./')}":
+    index = read_tar_index(info)
+    for name, member in index.members.items():
+        if _is_hidden(name):
             continue
-        if not is_image_name(name):
+        if isinstance(member, LostMember) or not is_image_name(name):
             yield None
             continue
         yield InputItem(
@@ -74,6 +42,7 @@ def enumerate_members(info: ObjectInfo) -> Iterator[InputItem | None]:
             mtime_ns=info.mtime_ns,
             etag=info.etag,
         )
+    yield from (None for name in index.superseded if not _is_hidden(name))
 
 
 def read_member(info: ObjectInfo, name: str, *, max_bytes: int) -> bytes:
@@ -81,30 +50,27 @@ def read_member(info: ObjectInfo, name: str, *, max_bytes: int) -> bytes:
 
     Raises:
         DataError: the archive cannot be read, has no such file, or ends inside the member.
-        ImageError: the member is larger than ``max_bytes``.
+        ImageError: the member is larger than ``max_bytes``, or leads to no file.
     """
     with _indexing:
-        member = _tar_index(info).get(name)
+        member = _tar_index(info).members.get(name)
     if member is None:
         raise ImageError(f"the archive has no file {name!r}")
+    if isinstance(member, LostMember):
+        raise ImageError(f"{name!r} {member.reason}")
     if member.size_bytes > max_bytes:
         raise ImageError(f"{member.size_bytes} bytes, limit {max_bytes}")
-    data = storage_for(info.uri).read_range(info.uri, member.start, member.size_bytes, info.version)
-    if len(data) < member.size_bytes:
-        raise ImageError(
-            f"the archive ends after {len(data)} of {member.size_bytes} bytes of this file"
-        )
-    return data
+    length = member.stored_bytes
+    stored = storage_for(info.uri).read_range(info.uri, member.start, length, info.version)
+    if len(stored) < length:
+        raise ImageError(f"the archive ends after {len(stored)} of {length} bytes of this file")
+    return member.expand(stored)
+
+
+def _is_hidden(name: str) -> bool:
+    return "/." in f"/{name.removeprefix('./')}"
 
 
 @lru_cache(maxsize=16)
-def _tar_index(info: ObjectInfo) -> dict[str, TarMember]:
+def _tar_index(info: ObjectInfo) -> TarIndex:
     return read_tar_index(info)
-
-
-def _compression(info: ObjectInfo) -> str:
-    start = RangeFile(info).read(8) or b""
-    for magic, name in _COMPRESSED.items():
-        if start.startswith(magic):
-            return f"it is compressed with {name}, unpack it first: "
-    return ""

@@ -13,6 +13,7 @@ from jobs.inputs.video_source import video_source
 from jobs.media.video import Frame, Lost, Segment, decode_segment
 from jobs.rundir.rows import ManifestItem
 from jobs.rundir.sampled_frames import EVERY_FRAME
+from jobs.storage import storage_for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +41,7 @@ def load_frames(item: ManifestItem, *, threads: int = 1) -> Iterator[LoadedFrame
         yield LoadedFrame(0, _all_lost(item), VideoError(_why_unplanned(item)))
         return
     try:
+        before = storage_for(item.uri).stat(item.uri)
         source = video_source(item.uri)
         _check_version(item)
     except VideoError as error:
@@ -57,7 +59,8 @@ def load_frames(item: ManifestItem, *, threads: int = 1) -> Iterator[LoadedFrame
         )
         error = VideoError(f"{item.uri}: {which} lost: {event.reason}")
         yield LoadedFrame(numbers[event.first], event, error)
-    if "://" not in item.uri and _is_other_version(item):  # S3 refuses to read on by itself
+    # S3 refuses to read on by itself.
+    if "://" not in item.uri and storage_for(item.uri).stat(item.uri) != before:
         raise StorageError(f"{item.uri}: has changed while it was read")
 
 
@@ -83,13 +86,9 @@ def segment_of(item: ManifestItem) -> Segment:
 
 
 def _check_version(item: ManifestItem) -> None:
-    if _is_other_version(item):
+    # An item without a version was not there when the run was planned; any version may be read.
+    if (item.mtime_ns is not None or item.etag is not None) and has_changed(item):
         raise VideoError(f"{item.uri}: has changed since the run was planned")
-
-
-def _is_other_version(item: ManifestItem) -> bool:
-    """Say whether a file changed after it was indexed; an item without a version never has."""
-    return (item.mtime_ns is not None or item.etag is not None) and has_changed(item)
 
 
 def _all_lost(item: ManifestItem) -> Lost:

@@ -22,7 +22,7 @@ class UnreadableError(StorageError):
 
 
 class MissingError(UnreadableError):
-    """There is no such object."""
+    """There is no such object, or cannot be one of this name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +147,10 @@ class Storage(Protocol):
     def read(
         self, uri: str, version: Version = ANY_VERSION, *, max_bytes: int | None = None
     ) -> bytes:
-        """Read a whole object of this version and of at most ``max_bytes``; None is no limit."""
+        """Read a whole object of this version and of at most ``max_bytes``; None is no limit.
+
+        Neither this nor ``read_range`` ever gives parts of two versions.
+        """
         ...
 
     def read_range(

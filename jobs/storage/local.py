@@ -6,6 +6,7 @@ import errno
 import glob
 import os
 import stat
+import time
 import uuid
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -38,14 +39,27 @@ _PERMANENT = {
 }
 """Errors of a write that a retry cannot mend."""
 
-_UNREADABLE = _PERMANENT - {errno.EEXIST, errno.EROFS}
-"""Errors of a read that come from the object and not from the disk."""
+_MISSING = {
+    *(errno.ENOENT, errno.ENOTDIR),
+    errno.ELOOP,  # a link that leads in a circle
+    *(errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ),  # a name that this file system cannot have
+    errno.EISDIR,
+}
+"""Errors of a read where there is no such file."""
+
+_NO_DEVICE = {errno.ENXIO, errno.ENODEV}
+"""Errors of opening a socket or a device; of a regular file, of the disk that it lies on."""
+
+_UNREADABLE = {errno.EACCES, errno.EPERM}
+"""Errors of a read that come from this file and not from the disk."""
+
+_READS = 5
+_FIRST_PAUSE_S = 0.01  # before a file that changed meanwhile is read again; 0.4 s in all
+_TICK_NS = 10_000_000
+"""The longest tick of a system's clock: two changes of a file in one tick give it one time."""
 
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV, errno.EINVAL}
 """Errors of file systems without hard links: FAT, exFAT, many on FUSE."""
-
-_MISSING = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-"""Errors of a missing file, or of a link that leads nowhere or in a circle."""
 
 _NO_EXCLUSIVE_RENAME = {errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM}
 _AT_FDCWD = -100
@@ -102,12 +116,12 @@ class LocalStorage:
 
     def is_folder(self, uri: str) -> bool:
         """Say whether the path is a folder."""
-        with _reading(uri):
-            return Path(uri).is_dir()
+        status = self._retry.run(lambda: _status(uri))
+        return status is not None and stat.S_ISDIR(status.st_mode)
 
     def stat(self, uri: str) -> ObjectInfo | None:
         """Describe a file; None for a folder, a device and a missing file."""
-        return self._retry.run(lambda: _describe(uri, dangling=False))
+        return self._retry.run(lambda: _describe(uri))
 
     def read(
         self, uri: str, version: Version = ANY_VERSION, *, max_bytes: int | None = None
@@ -141,13 +155,26 @@ class LocalStorage:
 def _read(
     uri: str, version: Version, start: int, length: int | None, max_bytes: int | None
 ) -> bytes:
-    with _reading(uri), _open(uri) as file:
-        status = os.fstat(file.fileno())
-        found = Version(size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
-        check_version(uri, version, found)
-        check_size(uri, status.st_size, max_bytes)
-        file.seek(start)
-        return file.read(-1 if length is None else length)
+    for attempt in range(_READS):
+        if attempt:
+            time.sleep(_FIRST_PAUSE_S * 3 ** (attempt - 1))
+        with _reading(uri), _open(uri) as file:
+            before = os.fstat(file.fileno())
+            is_settled = not 0 <= time.time_ns() - before.st_ctime_ns <= _TICK_NS
+            found = Version(size_bytes=before.st_size, mtime_ns=before.st_mtime_ns)
+            check_version(uri, version, found)
+            check_size(uri, before.st_size, max_bytes)
+            if is_settled:
+                file.seek(start)
+                data = file.read(-1 if length is None else length)
+                if _times(os.fstat(file.fileno())) == _times(before):
+                    return data
+    raise UnreadableError(f"{uri!r} was changed while it was read, at each of {_READS} attempts")
+
+
+def _times(status: os.stat_result) -> tuple[int, int, int]:
+    # Programs may set a file's own time back, but not its inode's.
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _create(uri: str, data: bytes) -> bool:
@@ -182,9 +209,9 @@ def _reading(uri: str) -> Generator[None, None, None]:
         yield
     except (OSError, ValueError) as error:
         message = f"{uri!r} cannot be read: {_reason(error, uri)}"
-        if isinstance(error, OSError) and error.errno in _MISSING:
+        if isinstance(error, ValueError) or error.errno in _MISSING:
             raise MissingError(message) from error
-        if isinstance(error, ValueError) or error.errno in _UNREADABLE:
+        if error.errno in _UNREADABLE:
             raise UnreadableError(message) from error
         raise StorageError(message) from error
 
@@ -217,7 +244,7 @@ def _list_folder(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[Ob
                 return
             with os.scandir(folder) as entries:
                 found = [(entry.name, _is_folder_entry(entry)) for entry in entries]
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return  # removed since its parent was listed
     # A folder sorts as "name/", which makes the whole listing ordered by uri, as S3's is.
     found.sort(key=lambda entry: os.fsencode(entry[0]) + (b"/" if entry[1] else b""))
@@ -226,7 +253,7 @@ def _list_folder(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[Ob
         if is_folder:
             yield from _list_folder(uri, (*above, identity))
         else:
-            info = _describe(uri, dangling=True)
+            info = _describe_listed(uri)
             if info is not None:
                 yield info
 
@@ -240,28 +267,56 @@ def _is_folder_entry(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _describe(uri: str, *, dangling: bool) -> ObjectInfo | None:
+def _status(uri: str) -> os.stat_result | None:
+    """Describe what has a name; None where nothing has it or can have it.
+
+    Raises:
+        OSError: never; it is translated.
+    """
     with _reading(uri):
         try:
-            status = os.stat(uri)  # noqa: PTH116 -- as above
+            return os.stat(uri)  # noqa: PTH116 -- a Path for each of a million is slow
+        except ValueError:
+            return None
         except OSError as error:
             if error.errno not in _MISSING:
                 raise
-            if dangling and Path(uri).is_symlink():
-                return ObjectInfo(uri=uri, size_bytes=0, mtime_ns=None, etag=None)
             return None
-    if not stat.S_ISREG(status.st_mode):
+
+
+def _describe(uri: str) -> ObjectInfo | None:
+    status = _status(uri)
+    if status is None or not stat.S_ISREG(status.st_mode):
         return None
     return ObjectInfo(uri=uri, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, etag=None)
 
 
+def _describe_listed(uri: str) -> ObjectInfo | None:
+    # A link that leads nowhere is listed; so that nothing is lost, a path too long is an error.
+    info = _describe(uri)
+    if info is None:
+        with _reading(uri), contextlib.suppress(FileNotFoundError):
+            if stat.S_ISLNK(os.lstat(uri).st_mode) and _status(uri) is None:
+                return ObjectInfo(uri=uri, size_bytes=0, mtime_ns=None, etag=None)
+    return info
+
+
 def _open(uri: str) -> BinaryIO:
     # Without O_NONBLOCK, opening a named pipe without a writer would never return.
-    descriptor = os.open(uri, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        descriptor = os.open(uri, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in _NO_DEVICE and not stat.S_ISREG(os.stat(uri).st_mode):  # noqa: PTH116
+            raise _not_a_file() from error
+        raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a file")
+        raise _not_a_file()
     return os.fdopen(descriptor, "rb")
+
+
+def _not_a_file() -> OSError:
+    return OSError(errno.EINVAL, "not a file")
 
 
 def _make_folder(folder: Path) -> None:

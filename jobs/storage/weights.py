@@ -9,12 +9,21 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from fcos_core.errors import ConfigError, StorageError
-from jobs.storage import TEMPORARY_PREFIX, ObjectInfo, absolute, storage_for
+from jobs.storage import (
+    ANY_VERSION,
+    TEMPORARY_PREFIX,
+    ObjectInfo,
+    Version,
+    absolute,
+    storage_for,
+)
+from jobs.storage.chunks import HashedChunks
 
 _log = logging.getLogger(__name__)
 
@@ -54,11 +63,30 @@ _NAMES = ("coco", "demo")
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedWeights:
-    """A file of weights on this machine; ``spec`` is the name, path or uri that the user gave."""
+    """A file of weights on this machine.
+
+    Attributes:
+        path: the file.
+        sha256: of its content, hexadecimal.
+        spec: the name, path or uri that the user gave.
+        version: that of the content; none for a copy of ours, which is never rewritten in place.
+    """
 
     path: Path
     sha256: str
     spec: str
+    version: Version = ANY_VERSION
+
+    def check_unchanged(self) -> None:
+        """Make sure that what was read from the file by now has this sha256.
+
+        Raises:
+            ConfigError: the file was changed meanwhile.
+        """
+        info = storage_for(str(self.path)).stat(str(self.path))
+        found = Version(size_bytes=-1) if info is None else info.version
+        if found.differs(self.version):
+            raise ConfigError(f"weights {self.spec!r} were changed while they were read")
 
 
 def resolve_weights(
@@ -96,10 +124,12 @@ def resolve_weights(
         raise ConfigError(_unknown(spec, uri))
     if "://" in uri:
         return _cached_copy(info, spec, _checkpoints(cache))
+    chunks = HashedChunks(uri)
     try:
-        return ResolvedWeights(path=Path(uri), sha256=_sha256_of(Path(uri)), spec=spec)
-    except OSError as error:
-        raise ConfigError(f"weights {spec!r} cannot be read: {error.strerror}") from error
+        deque(chunks, maxlen=0)
+    except StorageError as error:
+        raise ConfigError(f"weights {spec!r}: {error}") from error
+    return ResolvedWeights(path=Path(uri), sha256=chunks.sha256, spec=spec, version=info.version)
 
 
 def _checkpoints(cache: Path | None) -> Path:

@@ -46,6 +46,7 @@ def _model_config(config: TrainConfig, num_classes: int) -> ModelConfig:
 
 def _copy_weights(model: FCOS, weights: ResolvedWeights) -> None:
     source = load_checkpoint(weights.path)
+    weights.check_unchanged()
     given, wanted = source.state_dict(), model.state_dict()
     if source.categories != model.categories:  # the class predictor stays random
         for name in [name for name in given if name.startswith(_CLASS_PREDICTOR)]:

@@ -144,8 +144,10 @@ def _load_predictor(settings: WorkerSettings) -> Predictor:
             f"weights {weights.path}: sha256 {weights.sha256}, the run's is "
             f"{settings.weights_sha256}"
         )
+    model = load_checkpoint(weights.path)
+    weights.check_unchanged()
     return Predictor(
-        load_checkpoint(weights.path),
+        model,
         device=settings.device,
         precision=settings.precision,
         engine=settings.engine,

@@ -2,13 +2,14 @@
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fcos_core.errors import ConfigError, StorageError
-from jobs.storage import TEMPORARY_PREFIX
+from jobs.storage import TEMPORARY_PREFIX, MissingError, UnreadableError
 from jobs.storage.local import LocalStorage
 
 AWKWARD = [
@@ -112,6 +113,79 @@ def test_an_unreadable_path_gives_one_line_without_a_retry(tmp_path: Path, name:
         storage.read(f"{tmp_path}/{name}")
     assert repr(f"{tmp_path}/{name}") in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("x" * 256, id="a name over 255 bytes"),
+        pytest.param("x/" * 2500 + "x", id="a path over 4096 bytes"),
+        pytest.param("bad\0name", id="a NUL"),
+        pytest.param("\ud800", id="no text"),
+        pytest.param("file/x", id="below a file"),
+        pytest.param("circle", id="a link to itself"),
+        pytest.param("long", id="a link to a name over 255 bytes"),
+        *("folder", "socket", "pipe"),
+    ],
+)
+def test_what_no_file_is_or_can_be_is_missing(tmp_path: Path, name: str):
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "circle").symlink_to("circle")
+    (tmp_path / "long").symlink_to("x" * 256)
+    os.mkfifo(tmp_path / "pipe")
+    os.mknod(tmp_path / "socket", stat.S_IFSOCK)
+    uri = f"{tmp_path}/{name}"
+    assert storage.stat(uri) is None
+    assert storage.is_folder(uri) == (name == "folder")
+    for read in (storage.read, lambda uri: storage.read_range(uri, 0, 1)):
+        with pytest.raises(MissingError):
+            read(uri)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM])
+def test_a_forbidden_file_is_unreadable_and_not_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+):
+    monkeypatch.setattr(os, "open", failing(code))
+    with pytest.raises(UnreadableError) as caught:
+        storage.read(f"{tmp_path}/x")
+    assert not isinstance(caught.value, MissingError)
+
+
+@pytest.mark.parametrize(
+    "code", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ETIMEDOUT, errno.ENXIO, errno.ENODEV]
+)
+def test_a_failing_disk_says_nothing_about_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+):
+    (tmp_path / "x").write_bytes(b"")
+    monkeypatch.setattr(os, "open", failing(code))
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with pytest.raises(StorageError) as caught:
+        storage.read(f"{tmp_path}/x")
+    assert not isinstance(caught.value, UnreadableError)
+
+
+def failing(code: int) -> Callable[..., int]:
+    def fail(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def test_a_listing_loses_no_link_and_no_path_that_is_too_long(tmp_path: Path):
+    (tmp_path / "long.jpg").symlink_to("x" * 256)
+    (listed,) = storage.list(str(tmp_path))
+    assert (listed.uri, listed.size_bytes) == (f"{tmp_path}/long.jpg", 0)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=folder)
+        folder, above = os.open("d" * 250, os.O_RDONLY, dir_fd=folder), folder
+        os.close(above)
+    os.close(folder)
+    with pytest.raises(StorageError, match="File name too long"):
+        list(storage.list(str(tmp_path)))
 
 
 @pytest.mark.parametrize("operation", [storage.create, storage.write])

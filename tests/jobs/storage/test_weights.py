@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fcos_core.errors import ConfigError
 from jobs.storage import storage_for, weights
+from jobs.storage.chunks import CHUNK_BYTES
+from jobs.storage.local import LocalStorage
 from jobs.storage.weights import PublishedWeights, resolve_weights
 
 CONTENT = bytes(range(256)) * 20_000
@@ -168,6 +171,37 @@ def test_a_path_and_a_file_uri_are_taken(tmp_path: Path):
     for spec in (str(path), f"file://{tmp_path}/my%20weights.pth"):
         found = resolve_weights(spec)
         assert (found.path, found.sha256, found.spec) == (path, SHA256, spec)
+
+
+def test_weights_rewritten_while_they_are_hashed_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "w.pth"
+    path.write_bytes(bytes(3 * CHUNK_BYTES))
+    read_range = LocalStorage.read_range
+
+    def rewrite_after_reading(self: LocalStorage, uri: str, start: int, *rest: Any) -> bytes:
+        data = read_range(self, uri, start, *rest)
+        with path.open("r+b") as file:
+            file.write(b"new")
+        return data
+
+    monkeypatch.setattr(LocalStorage, "read_range", rewrite_after_reading)
+    with pytest.raises(ConfigError, match=r"weights .*w.pth': .* has changed: it was "):
+        resolve_weights(str(path))
+
+
+def test_weights_rewritten_after_they_were_hashed_are_noticed(tmp_path: Path):
+    path = tmp_path / "w.pth"
+    path.write_bytes(CONTENT)
+    found = resolve_weights(str(path))
+    found.check_unchanged()
+    path.write_bytes(CONTENT[::-1])
+    with pytest.raises(ConfigError, match=r"w.pth' were changed while they were read"):
+        found.check_unchanged()
+    path.unlink()
+    with pytest.raises(ConfigError, match=r"w.pth' were changed while they were read"):
+        found.check_unchanged()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fcos_core.errors import StorageError
+from jobs.inputs.item_bytes import without_version
 from jobs.inputs.sources import enumerate_inputs
 from jobs.inputs.video_frames import load_frames
 from jobs.inputs.video_index import VideoRequest, plan_videos
@@ -237,6 +238,19 @@ def test_a_video_that_is_overwritten_while_it_is_decoded_gives_no_segment_of_two
         list(loading)  # the shard is retried, and then:
     (lost,) = load_frames(item)
     assert "has changed since the run was planned" in str(lost.error)
+
+
+def test_a_video_of_unknown_version_that_is_overwritten_gives_no_segment_of_two_either(
+    tmp_path: Path,
+) -> None:
+    path = write_video(tmp_path, Recipe(num_frames=60))
+    other = write_video(tmp_path, Recipe(name="other.mp4", num_frames=60, gop=6))
+    (item,) = plan(path, shard_size=100)
+    loading = load_frames(without_version(item))
+    next(loading)
+    path.write_bytes(other.read_bytes())
+    with pytest.raises(StorageError, match=r"clip.mp4: has changed while it was read"):
+        list(loading)
 
 
 def test_a_video_that_kills_the_process_that_indexes_it_is_quarantined_alone(

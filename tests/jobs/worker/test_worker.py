@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import jobs.worker.worker as worker_module
+from fcos_core import FCOS
 from fcos_core.checkpoint import load_checkpoint
 from fcos_core.errors import CheckpointError, ConfigError
 from fcos_core.predictor import Predictor
@@ -149,6 +150,22 @@ def test_other_weights_than_the_runs_are_refused(
     other = worker_settings(run, tiny_weights, weights_sha256=settings.weights_sha256)
     with pytest.raises(CheckpointError, match="the run's is"):
         Worker(other)
+
+
+def test_weights_rewritten_between_their_hash_and_their_reading_are_refused(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = begin_run(tmp_path / "run", images, shard_size=5)
+    settings = worker_settings(run, save_tiny(tmp_path, seed=1))
+
+    def load_and_rewrite(path: Path) -> FCOS:
+        model = load_checkpoint(path)
+        path.write_bytes(path.read_bytes())
+        return model
+
+    monkeypatch.setattr("jobs.worker.row_predictor.load_checkpoint", load_and_rewrite)
+    with pytest.raises(ConfigError, match="were changed while they were read"):
+        Worker(settings)
 
 
 def test_another_device_is_refused_or_marks_its_shards(
