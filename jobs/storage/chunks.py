@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 
 from fcos_core.errors import StorageError
-from jobs.storage import storage_for
+from jobs.storage import ANY_VERSION, storage_for
 
 CHUNK_BYTES = 1 << 21
 """Long enough that opening the object for each chunk takes little time beside parsing it."""
@@ -29,9 +29,10 @@ class HashedChunks:
     def __iter__(self) -> Iterator[bytes]:
         storage = storage_for(self._uri)
         before = storage.stat(self._uri)
+        version = ANY_VERSION if before is None else before.version
         start, is_last = 0, False
         while not is_last:
-            chunk = storage.read_range(self._uri, start, self._chunk_bytes)
+            chunk = storage.read_range(self._uri, start, self._chunk_bytes, version)
             is_last = len(chunk) < self._chunk_bytes
             start += len(chunk)
             self._hash.update(chunk)
