@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -120,6 +121,8 @@ def _connect() -> Connection:
     # A class attribute is what urllib3 offers to change its connections; its type is a protocol.
     AWSHTTPConnectionPool.ConnectionCls = bounded(plain, access.response_timeout_s)  # pyright: ignore[reportAttributeAccessIssue]
     AWSHTTPSConnectionPool.ConnectionCls = bounded(encrypted, access.response_timeout_s)  # pyright: ignore[reportAttributeAccessIssue]
+    # It warns of odd headers, with a traceback; replies are held to what was asked in any case.
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
     try:
         session = botocore.session.get_session()
         parsers = session.get_component("response_parser_factory")

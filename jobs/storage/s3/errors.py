@@ -31,13 +31,12 @@ CONFLICT = 409
 RANGE_NOT_SATISFIABLE = 416
 NOT_FOUND = 404
 FORBIDDEN = 403
-_TOO_MANY_REQUESTS = 429
-_REQUEST_TIMEOUT = 408
-_SERVER_ERROR = 500
+_BAD_REQUEST = 400
 _NOT_IMPLEMENTED = 501
-_REDIRECTED = 300
+_REPEATED_BY_BOTOCORE = {500, 502, 503, 504}
+# Only ranges inside the object are asked for; who sets a condition looks for 412 himself.
+_WITHOUT_REASON = {PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, 408, 429}
 _REDIRECTS = {301, 302, 307, 308}
-_NEVER_ASKED_FOR = {304, RANGE_NOT_SATISFIABLE}  # only ranges inside the object are asked for
 
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
 _REFUSED = {
@@ -89,12 +88,17 @@ def s3_errors(uri: str, operation: Operation) -> Generator[None]:
     Raises:
         FcosError: the errors of ``Storage``.
         BadReplyError: the reply cannot be parsed.
+        ConfigError: the server redirects for ever.
     """
     try:
         yield
     except (ClientError, BotoCoreError) as error:
         ours: FcosError = translate(error, uri, operation)
         raise ours from error
+    except RecursionError as error:
+        # botocore asks for the bucket's region after a redirect, and again after the next one.
+        reason = "the server redirects in a circle; check region and endpoint"
+        raise ConfigError(f"{uri!r} cannot be {operation}: {reason}") from error
     except ResponseParserError as error:
         raise BadReplyError(
             not_now(uri, operation, "the reply is not S3's; check the endpoint")
@@ -149,20 +153,16 @@ def _from_response(error: ClientError, place: str, operation: Operation) -> Fcos
         return ConfigError(f"{place}: the credentials are refused: {_REFUSED[code]} ({reply})")
     if code == "NoSuchBucket":
         return ConfigError(f"{place}: there is no such bucket ({reply})")
-    if (
-        (status >= _SERVER_ERROR and status != _NOT_IMPLEMENTED)
-        or status in {_TOO_MANY_REQUESTS, _REQUEST_TIMEOUT}
-        or code in _TRANSIENT
-    ):
+    if status in _REPEATED_BY_BOTOCORE or code in _TRANSIENT:
         return StorageError(f"{place} now: {reply}: {_message(error)}")
     if status == CONFLICT:
         return ConflictError(f"{place} now: {reply}: {_message(error)}")
-    if status in _NEVER_ASKED_FOR or status < _REDIRECTED:
-        return BadReplyError(f"{place} now: {reply}: {_message(error)}")
     if status in _REDIRECTS:
         return ConfigError(
             f"{place}: the bucket has another address ({reply}); check region and endpoint"
         )
+    if status < _BAD_REQUEST or status > _NOT_IMPLEMENTED or status in _WITHOUT_REASON:
+        return BadReplyError(f"{place} now: {reply}: {_message(error)}")
     reason = f"access is denied ({reply})" if status == FORBIDDEN else f"{reply}: {_message(error)}"
     if operation != "read":
         return ConfigError(f"{place}: {reason}")

@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 OK = 200
 PARTIAL_CONTENT = 206
+_LARGEST_BYTES = 2**63 - 1
 
 AGAIN = RetryPolicy(attempts=10, first_delay_s=0.1, max_delay_s=5.0, on=BadReplyError)
 """How often a request is sent again after a bad reply."""
@@ -81,10 +82,10 @@ def size_of(answer: dict[str, Any], name: str, uri: str, operation: Operation) -
     """Return a size in bytes, from the field of this name.
 
     Raises:
-        BadReplyError: there is none, or it is negative.
+        BadReplyError: there is none, or none that the manifest can hold.
     """
     size = answer.get(name)
-    if not isinstance(size, int) or size < 0:
+    if not isinstance(size, int) or not 0 <= size <= _LARGEST_BYTES:
         raise BadReplyError(not_now(uri, operation, f"the reply has the {name} {size}"))
     return size
 

@@ -31,7 +31,7 @@ def test_an_object_that_changes_while_it_is_read_is_refused(tmp_path: Path):
 
     path.write_bytes(b"another file, longer")
 
-    with pytest.raises(StorageError, match="x.json. has changed: it was 10 bytes"):
+    with pytest.raises(StorageError, match=r"x\.json. has changed: it was 10 bytes"):
         list(pieces)
 
 
