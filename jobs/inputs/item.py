@@ -51,7 +51,7 @@ def item_by_content(info: ObjectInfo) -> InputItem:
     item = item_by_name(info)
     if item.is_video or is_image_name(info.uri):
         return item
-    head = storage_for(info.uri).read_range(info.uri, 0, SIGNATURE_BYTES)
+    head = storage_for(info.uri).read_range(info.uri, 0, SIGNATURE_BYTES, info.version)
     return replace(item, is_video=looks_like_video(head))
 
 

@@ -19,14 +19,19 @@ from jobs.storage import (
     ANY_VERSION,
     TEMPORARY_PREFIX,
     ObjectInfo,
+    UnreadableError,
     Version,
     absolute,
     storage_for,
 )
+from jobs.storage.base import one_line
 from jobs.storage.chunks import HashedChunks
+from jobs.storage.deadlines import bounded
+from jobs.storage.retrying import RetryPolicy
 
 _log = logging.getLogger(__name__)
 
+_ATTEMPTS = RetryPolicy(attempts=3)
 _BLOCK_BYTES = 1 << 20
 _NAME_DIGITS = 16
 
@@ -104,7 +109,7 @@ def resolve_weights(
         published: the weights that ``coco`` stands for.
         cache: the folder for downloads; None for torch hub's folder of checkpoints.
         timeout_s: the longest wait for the connection and for each part of the download.
-        deadline_s: the longest time for the whole download.
+        deadline_s: the longest time for the whole download, with its three attempts.
 
     Raises:
         ConfigError: there are no such weights, or they cannot be downloaded.
@@ -182,39 +187,68 @@ def _cached(path: Path, published: PublishedWeights) -> str | None:
 
 
 def _download(path: Path, published: PublishedWeights, timeout_s: float, deadline_s: float) -> str:
-    # The file gets its final name only when its hash is right.
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+    end_s = time.monotonic() + deadline_s
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _log.info("downloading %s to %s", published.url, path)
+        return _ATTEMPTS.run(lambda: _download_once(path, published, timeout_s, end_s))
+    except (OSError, StorageError) as error:
+        raise ConfigError(
+            f"weights 'coco' are not at {str(path)!r} and cannot be downloaded "
+            f"({one_line(error)}): download {published.url} on another machine, "
+            "and pass --weights PATH"
+        ) from error
+
+
+def _download_once(path: Path, published: PublishedWeights, timeout_s: float, end_s: float) -> str:
+    # The file gets its final name only when its hash is right.
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+    try:
         with (
-            urllib.request.urlopen(published.url, timeout=timeout_s) as response,  # noqa: S310 -- a constant https address
+            _opener(end_s).open(published.url, timeout=timeout_s) as response,
             temporary.open("xb") as file,
         ):
-            sha256 = _copy(response, file, published, time.monotonic() + deadline_s)
+            sha256 = _copy(response, file, published, end_s)
         temporary.replace(path)
     except (OSError, ValueError, http.client.HTTPException) as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()  # the error holds an open response
-        raise ConfigError(
-            f"weights 'coco' are not at {str(path)!r} and cannot be downloaded ({error}): "
-            f"download {published.url} on another machine, and pass --weights PATH"
-        ) from error
+        reason = one_line(error) or type(error).__name__
+        if time.monotonic() >= end_s:
+            raise UnreadableError(f"not whole before the deadline: {reason}") from error
+        raise StorageError(reason) from error
     finally:
         temporary.unlink(missing_ok=True)
     return sha256
 
 
-def _copy(response: BinaryIO, file: BinaryIO, published: PublishedWeights, end_s: float) -> str:
+def _opener(end_s: float) -> urllib.request.OpenerDirector:
+    """Open addresses as urlopen does, where the headers of a response have a deadline too."""
+    remaining_s = max(end_s - time.monotonic(), 0.0)
+
+    class Plain(urllib.request.HTTPHandler):
+        def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(bounded(http.client.HTTPConnection, remaining_s), req)
+
+    class Encrypted(urllib.request.HTTPSHandler):
+        def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(bounded(http.client.HTTPSConnection, remaining_s), req)
+
+    return urllib.request.build_opener(Plain, Encrypted)
+
+
+def _copy(
+    response: http.client.HTTPResponse, file: BinaryIO, published: PublishedWeights, end_s: float
+) -> str:
     digest = hashlib.sha256()
     num_bytes = 0
-    while block := response.read(_BLOCK_BYTES):
+    while block := response.read1(_BLOCK_BYTES):  # returns what has come, however little
         digest.update(block)
         num_bytes += len(block)
         if num_bytes > published.max_bytes:
             raise ValueError(f"the server sends more than {published.max_bytes} bytes")
         if time.monotonic() > end_s:
-            raise ValueError(f"only {num_bytes} bytes arrived before the deadline")
+            raise ValueError(f"only {num_bytes} bytes arrived")
         file.write(block)
     sha256 = digest.hexdigest()
     if not sha256.startswith(published.sha256_prefix):

@@ -28,6 +28,9 @@ class S3Access(BaseModel):
             that was wrongly given up, may then replace each other's files.
         connect_timeout_s: the longest wait for a connection.
         read_timeout_s: the longest wait for the next bytes of a response.
+        response_timeout_s: the longest time for a whole response, which has at most 16 MiB. Then
+            the connection is cut, and what is missing is requested again: a server that gives less
+            than 56 kB/s is too slow for one response of that length, less than 5.6 kB/s for ten.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +40,7 @@ class S3Access(BaseModel):
     unsafe_commit: bool = False
     connect_timeout_s: Annotated[float, Field(gt=0)] = 10.0
     read_timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    response_timeout_s: Annotated[float, Field(gt=0)] = 300.0
 
     @classmethod
     def from_environment(cls) -> S3Access:

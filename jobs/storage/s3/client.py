@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -14,6 +15,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from fcos_core.errors import ConfigError
+from jobs.storage.base import one_line
+from jobs.storage.deadlines import bounded
 from jobs.storage.s3.access import S3Access, environment_values
 
 RANGE_THREADS = 16
@@ -91,9 +95,14 @@ def _read_time(value: object) -> datetime:
 def _connect() -> Connection:
     import botocore
     import botocore.session
+    from botocore.awsrequest import (
+        AWSHTTPConnection,
+        AWSHTTPConnectionPool,
+        AWSHTTPSConnection,
+        AWSHTTPSConnectionPool,
+    )
     from botocore.config import Config
-
-    from jobs.storage.s3.errors import s3_errors
+    from botocore.exceptions import BotoCoreError
 
     made_with, access = environment_values(), S3Access.from_environment()
     ours = {"AWS_RETRY_MODE": ("mode", "adaptive"), "AWS_MAX_ATTEMPTS": ("total_max_attempts", 10)}
@@ -108,11 +117,19 @@ def _connect() -> Connection:
         user_agent_extra="fcos-batch",
         **settings,
     )
-    with s3_errors("s3://", "read"):
+    plain, encrypted = AWSHTTPConnection, AWSHTTPSConnection
+    # A class attribute is what urllib3 offers to change its connections; its type is a protocol.
+    AWSHTTPConnectionPool.ConnectionCls = bounded(plain, access.response_timeout_s)  # pyright: ignore[reportAttributeAccessIssue]
+    AWSHTTPSConnectionPool.ConnectionCls = bounded(encrypted, access.response_timeout_s)  # pyright: ignore[reportAttributeAccessIssue]
+    # It warns of odd headers, with a traceback; replies are held to what was asked in any case.
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
+    try:
         session = botocore.session.get_session()
         parsers = session.get_component("response_parser_factory")
         parsers.set_parser_defaults(timestamp_parser=_read_time)
         client = session.create_client("s3", config=config)
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigError(f"S3 cannot be set up: {one_line(error)}") from error
     return Connection(
         client=client,
         access=access,

@@ -19,6 +19,7 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.parsers import ResponseParserError
+from urllib3.exceptions import HTTPError
 
 from fcos_core.errors import ConfigError, FcosError, StorageError
 from jobs.storage.base import MissingError, UnreadableError, one_line
@@ -30,10 +31,11 @@ CONFLICT = 409
 RANGE_NOT_SATISFIABLE = 416
 NOT_FOUND = 404
 FORBIDDEN = 403
-_TOO_MANY_REQUESTS = 429
-_REQUEST_TIMEOUT = 408
-_SERVER_ERROR = 500
+_BAD_REQUEST = 400
 _NOT_IMPLEMENTED = 501
+_REPEATED_BY_BOTOCORE = {500, 502, 503, 504}
+# Only ranges inside the object are asked for; who sets a condition looks for 412 himself.
+_WITHOUT_REASON = {PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, 408, 429}
 _REDIRECTS = {301, 302, 307, 308}
 
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"}
@@ -56,34 +58,57 @@ _NO_CREDENTIALS = (
 )
 
 
-class BrokenBodyError(StorageError):
-    """The body of a response broke off or is damaged."""
+class BadReplyError(StorageError):
+    """A reply that cannot be used, though botocore takes it or does not repeat its request.
+
+    It broke off, is damaged, lacks a part, or does not fit what was asked. The request is sent
+    again here.
+    """
 
 
-class ConflictError(StorageError):
+class ConflictError(BadReplyError):
     """Two requests to create one object met, and the server refused both."""
 
 
-def body_error(uri: str, reason: str) -> BrokenBodyError:
-    """Make the error for a response whose body is not usable; a retry may help."""
-    return BrokenBodyError(f"{uri!r} cannot be read now: {reason}")
+def not_now(uri: str, operation: Operation, reason: str) -> str:
+    """Spell the message for what a retry may mend."""
+    return f"{uri!r} cannot be {operation} now: {reason}"
 
 
 @contextlib.contextmanager
 def s3_errors(uri: str, operation: Operation) -> Generator[None]:
-    """Turn what boto3 raises into our errors; botocore has already retried.
+    """Turn what one call of boto3 raises into our errors; botocore has already retried.
+
+    botocore reads a reply's fields as they come: a size that is no number is a ``ValueError``, an
+    absent element a ``KeyError`` or ``TypeError``, and the body of an error may break off.
 
     Yields:
-        Once, to the code that asks S3.
+        Once, to one call of boto3 and nothing else.
 
     Raises:
         FcosError: the errors of ``Storage``.
+        BadReplyError: the reply cannot be parsed.
+        ConfigError: the server redirects for ever.
     """
     try:
         yield
-    except (ClientError, BotoCoreError, ResponseParserError, ValueError) as error:
+    except (ClientError, BotoCoreError) as error:
         ours: FcosError = translate(error, uri, operation)
         raise ours from error
+    except RecursionError as error:
+        # botocore asks for the bucket's region after a redirect, and again after the next one.
+        reason = "the server redirects in a circle; check region and endpoint"
+        raise ConfigError(f"{uri!r} cannot be {operation}: {reason}") from error
+    except ResponseParserError as error:
+        raise BadReplyError(
+            not_now(uri, operation, "the reply is not S3's; check the endpoint")
+        ) from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        reason = f"the reply has a wrong part: {type(error).__name__}: {one_line(error)}"
+        raise BadReplyError(not_now(uri, operation, reason)) from error
+    except (HTTPError, OSError) as error:
+        reason = f"the connection broke: {one_line(error)}"
+        raise BadReplyError(not_now(uri, operation, reason)) from error
 
 
 def translate(error: Exception, uri: str, operation: Operation) -> FcosError:
@@ -93,28 +118,34 @@ def translate(error: Exception, uri: str, operation: Operation) -> FcosError:
         return _from_response(error, place, operation)
     if isinstance(error, NoCredentialsError):
         return ConfigError(f"{place}: {_NO_CREDENTIALS}")
-    if isinstance(error, HTTPClientError | NoConnectionError) and not isinstance(error, SSLError):
+    if isinstance(error, HTTPClientError | NoConnectionError) and not _is_certificate_error(error):
         return StorageError(f"{place}: {one_line(error)}")
-    if isinstance(error, ResponseParserError):
-        return ConfigError(f"{place}: the endpoint is not an S3 server")
     # The other errors come from the setup: profiles, keys, tokens, certificates, bucket names.
     return ConfigError(f"{place}: {one_line(error)}")
 
 
-def status_of(error: ClientError) -> int:
-    """Return the HTTP status of a response."""
-    return int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+def error_status(error: BaseException | None) -> int:
+    """Return the HTTP status behind an error of ours or of boto3; 0 where there is none."""
+    cause = error if isinstance(error, ClientError) or error is None else error.__cause__
+    if not isinstance(cause, ClientError):
+        return 0
+    return int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
 
 
-def was_retried(error: ClientError) -> bool:
+def _is_certificate_error(error: Exception) -> bool:
+    return isinstance(error, SSLError) and "certificate" in str(error).lower()
+
+
+def was_retried(error: BaseException) -> bool:
     """Say whether botocore sent the request of an error more than once."""
-    metadata = error.response.get("ResponseMetadata", {})
+    assert isinstance(error.__cause__, ClientError)
+    metadata = error.__cause__.response.get("ResponseMetadata", {})
     return int(metadata.get("RetryAttempts", 0)) > 0
 
 
 def _from_response(error: ClientError, place: str, operation: Operation) -> FcosError:
     code = str(error.response.get("Error", {}).get("Code", ""))
-    status = status_of(error)
+    status = error_status(error)
     reply = f"{code}, HTTP {status}" if code and code != str(status) else f"HTTP {status}"
     if code in _EXPIRED:
         return ConfigError(f"{place}: the credentials have expired ({reply}); renew them")
@@ -122,16 +153,16 @@ def _from_response(error: ClientError, place: str, operation: Operation) -> Fcos
         return ConfigError(f"{place}: the credentials are refused: {_REFUSED[code]} ({reply})")
     if code == "NoSuchBucket":
         return ConfigError(f"{place}: there is no such bucket ({reply})")
-    if (
-        (status >= _SERVER_ERROR and status != _NOT_IMPLEMENTED)
-        or status in {_TOO_MANY_REQUESTS, _REQUEST_TIMEOUT, CONFLICT}
-        or code in _TRANSIENT
-    ):
+    if status in _REPEATED_BY_BOTOCORE or code in _TRANSIENT:
         return StorageError(f"{place} now: {reply}: {_message(error)}")
+    if status == CONFLICT:
+        return ConflictError(f"{place} now: {reply}: {_message(error)}")
     if status in _REDIRECTS:
         return ConfigError(
             f"{place}: the bucket has another address ({reply}); check region and endpoint"
         )
+    if status < _BAD_REQUEST or status > _NOT_IMPLEMENTED or status in _WITHOUT_REASON:
+        return BadReplyError(f"{place} now: {reply}: {_message(error)}")
     reason = f"access is denied ({reply})" if status == FORBIDDEN else f"{reply}: {_message(error)}"
     if operation != "read":
         return ConfigError(f"{place}: {reason}")

@@ -14,12 +14,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-from fcos_core.errors import FcosError
 from jobs.storage.base import ObjectInfo
 from jobs.storage.s3.client import Connection
 from jobs.storage.s3.errors import s3_errors
+from jobs.storage.s3.listing_page import ListingPage, PageSequence, read_page
+from jobs.storage.s3.replies import again
 from jobs.storage.s3.uri import s3_uri
 
 PAGE_KEYS = 1000  # the most keys that S3 gives at once
@@ -30,14 +30,6 @@ _MAX_SPLITS = 16  # requests spent on finding folders
 _POLL_S = 0.2
 
 Page = list[ObjectInfo]
-
-
-class _PageReply(NamedTuple):
-    """One page: objects, folders (with a delimiter) and the token of the next page."""
-
-    objects: Page
-    folders: list[str]
-    next_token: str | None
 
 
 @dataclass(frozen=True)
@@ -54,20 +46,19 @@ class S3Listing:
         Yields:
             Each object but the empty ones that stand for folders in consoles.
         """
-        first = self._ask(self.prefix)
-        if first.next_token is None:
-            yield from first.objects
-            return
-        parts = self._split()
-        is_split = len(parts) > 1
-        pages = self._list_in_parallel(parts) if is_split else self._pages_from(self.prefix, first)
-        for page in pages:
-            yield from page
+        pages = self._pages(self.prefix)
+        first = next(pages)
+        parts = self._split() if first.next_token is not None else [first.objects]
+        if len(parts) > 1:
+            for objects in self._list_in_parallel(parts):
+                yield from objects
+        else:
+            for page in itertools.chain([first], pages):
+                yield from page.objects
 
     def has_objects(self) -> bool:
         """Say whether the listing has an object."""
-        answer = self._request(Prefix=self.prefix, MaxKeys=1)
-        return bool(answer.get("Contents"))
+        return any(page.keys for page in self._pages(self.prefix, MaxKeys=1))
 
     def _split(self) -> Sequence[str | Page]:
         """Cut the listing into folders and the objects between them."""
@@ -109,35 +100,31 @@ class S3Listing:
         Yields:
             The folder's objects, a page at a time.
         """
-        yield from self._pages_from(prefix, self._ask(prefix))
+        for page in self._pages(prefix):
+            yield page.objects
 
-    def _pages_from(self, prefix: str, answer: _PageReply) -> Iterator[Page]:
-        yield answer.objects
-        while answer.next_token is not None:
-            answer = self._ask(prefix, ContinuationToken=answer.next_token)
-            yield answer.objects
+    def _pages(self, prefix: str, **more: str | int) -> Iterator[ListingPage]:
+        sequence = PageSequence(self.bucket, prefix)
+        page = self._ask(prefix, sequence, **more)
+        yield page
+        while page.next_token is not None:
+            page = self._ask(prefix, sequence, ContinuationToken=page.next_token, **more)
+            yield page
 
-    def _ask(self, prefix: str, **more: str) -> _PageReply:
-        answer = self._request(Prefix=prefix, MaxKeys=PAGE_KEYS, **more)
-        objects = [
-            ObjectInfo(
-                uri=self._uri(entry["Key"]),
-                size_bytes=entry["Size"],
-                mtime_ns=None,
-                etag=entry["ETag"].strip('"'),
-            )
-            for entry in answer.get("Contents", ())
-            if entry["Size"] or not entry["Key"].endswith("/")
-        ]
-        folders = [entry["Prefix"] for entry in answer.get("CommonPrefixes", ())]
-        is_cut = bool(answer.get("IsTruncated"))
-        return _PageReply(objects, folders, answer["NextContinuationToken"] if is_cut else None)
+    def _ask(
+        self, prefix: str, sequence: PageSequence | None = None, **more: str | int
+    ) -> ListingPage:
+        parameters = {"Prefix": prefix, "MaxKeys": PAGE_KEYS, **more, **self.connection.extra}
 
-    def _request(self, **parameters: str | int) -> dict[str, Any]:
-        with s3_errors(self._uri(str(parameters["Prefix"])), "listed"):
-            return self.connection.client.list_objects_v2(
-                Bucket=self.bucket, **parameters, **self.connection.extra
-            )
+        def ask() -> ListingPage:
+            with s3_errors(self._uri(prefix), "listed"):
+                answer = self.connection.client.list_objects_v2(Bucket=self.bucket, **parameters)
+            page = read_page(answer, self.bucket, prefix, is_split="Delimiter" in more)
+            if sequence is not None:
+                sequence.take(page)
+            return page
+
+        return again(ask)
 
     def _uri(self, key: str) -> str:
         return s3_uri(self.bucket, key)
@@ -150,7 +137,7 @@ class _PagePrefetch:
         self._listing = listing
         self._prefix = prefix
         self._stop = stop
-        self._pages: queue.Queue[Page | FcosError | None] = queue.Queue(_PREFETCHED_PAGES)
+        self._pages: queue.Queue[Page | Exception | None] = queue.Queue(_PREFETCHED_PAGES)
 
     def fill(self) -> None:
         """List the folder, a bounded number of pages ahead, until its end or a stop."""
@@ -159,16 +146,16 @@ class _PagePrefetch:
                 if not self._put(page):
                     return
             self._put(None)
-        except FcosError as error:
+        except Exception as error:  # noqa: BLE001 -- the caller gets it, instead of waiting for ever
             self._put(error)
 
     def __iter__(self) -> Iterator[Page]:
         while (page := self._pages.get()) is not None:
-            if isinstance(page, FcosError):
+            if isinstance(page, Exception):
                 raise page
             yield page
 
-    def _put(self, page: Page | FcosError | None) -> bool:
+    def _put(self, page: Page | Exception | None) -> bool:
         while not self._stop.is_set():
             with contextlib.suppress(queue.Full):
                 self._pages.put(page, timeout=_POLL_S)
@@ -176,7 +163,7 @@ class _PagePrefetch:
         return False
 
 
-def _merge(here: _PageReply, start: str) -> list[str | Page]:
+def _merge(here: ListingPage, start: str) -> list[str | Page]:
     """Order folders and the objects between them by the bytes of their keys."""
     named: list[tuple[bytes, str | ObjectInfo]] = [
         *((f"{start}{folder}".encode(), folder) for folder in here.folders),

@@ -1,4 +1,4 @@
-"""Reads S3 objects whole or in part, even when a connection breaks in the middle of a response.
+"""Reads S3 objects whole or in part; every reply is held to what was asked.
 
 botocore retries a request until its response begins. When the body breaks off later, the rest is
 requested here, with the same etag, so that two versions of an object are never mixed.
@@ -6,13 +6,15 @@ requested here, with the same etag, so that two versions of an object are never 
 
 from __future__ import annotations
 
+import re
+import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError, FlexibleChecksumError
+from botocore.exceptions import BotoCoreError, FlexibleChecksumError
 from urllib3.exceptions import HTTPError
 
-from fcos_core.errors import ConfigError, StorageError
+from fcos_core.errors import StorageError
 from jobs.storage.base import (
     ANY_VERSION,
     UnreadableError,
@@ -22,24 +24,23 @@ from jobs.storage.base import (
     check_version,
     one_line,
 )
-from jobs.storage.retrying import RetryPolicy
+from jobs.storage.s3 import replies
 from jobs.storage.s3.client import Connection
 from jobs.storage.s3.errors import (
     PRECONDITION_FAILED,
     RANGE_NOT_SATISFIABLE,
-    BrokenBodyError,
-    body_error,
+    BadReplyError,
+    error_status,
+    not_now,
     s3_errors,
-    status_of,
 )
+from jobs.storage.s3.replies import PARTIAL_CONTENT, check_status, etag_of, size_of, version_of
 
 PART_BYTES = 16 * 2**20
 """Longer reads are split into parts of this length, which are read in parallel."""
 
 _BLOCK_BYTES = 2**18
-_PARTIAL_CONTENT = 206
-
-_BODIES = RetryPolicy(attempts=10, first_delay_s=0.1, max_delay_s=5.0, on=BrokenBodyError)
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -58,110 +59,153 @@ class S3Object:
         Raises:
             UnreadableError: the object is too large, missing, forbidden or another version.
         """
-        known = self.version.size_bytes
-        if known is not None and known > PART_BYTES and (max_bytes is None or known <= max_bytes):
-            return self.read_range(0, known)
-        return _Download(self, 0, None, max_bytes).run()
+        known, size = self._with_version()
+        check_size(self.uri, size, max_bytes)
+        return _read_parts(known, 0, size)
 
     def read_range(self, start: int, length: int) -> bytes:
         """Read a part; fewer bytes where the object ends before."""
         if length <= 0:
             return b""
-        if length <= PART_BYTES:
-            return _Download(self, start, length).run()
-        starts = range(start, start + length, PART_BYTES)
-        first = _Download(self, start, PART_BYTES)
-        parts = [first.run()]  # the other parts must have the same etag
-        same = replace(self, version=first.version)
+        known, size = self._with_version()
+        return _read_parts(known, start, min(start + length, size)) if start < size else b""
 
-        def read_part(at: int) -> bytes:
-            return _Download(same, at, min(PART_BYTES, start + length - at)).run()
+    def describe(self) -> Version:
+        """Ask for size and etag, once.
 
-        if len(parts[0]) == PART_BYTES:
-            parts.extend(self.connection.parts.map(read_part, starts[1:]))
-        return b"".join(parts)
+        Raises:
+            BadReplyError: HEAD and GET contradict each other.
+        """
+        here, place = self.connection, {"Bucket": self.bucket, "Key": self.key}
+        try:
+            with s3_errors(self.uri, "read"):
+                answer = here.client.head_object(**place, **here.extra)
+        except UnreadableError as error:
+            # As GET the request has a response with a body, which gives the reason.
+            with s3_errors(self.uri, "read"):
+                answer = here.client.get_object(**place, Range="bytes=0-0", **here.extra)
+            answer["Body"].close()
+            status = error_status(error)
+            raise BadReplyError(
+                not_now(self.uri, "read", f"HTTP {status} to HEAD, but GET finds it")
+            ) from error
+        return version_of(answer, self.uri)
+
+    def _with_version(self) -> tuple[S3Object, int]:
+        # Without a known version no reply could be held to one.
+        version = self.version
+        if version.size_bytes is None or version.etag is None:
+            version = replies.AGAIN.run(self.describe)
+            check_version(self.uri, self.version, version)
+        assert version.size_bytes is not None
+        return replace(self, version=version), version.size_bytes
+
+
+def _read_parts(source: S3Object, start: int, end: int) -> bytes:
+    def read_part(at: int) -> bytes:
+        return _Download(source, at, min(at + PART_BYTES, end)).run()
+
+    if end - start <= PART_BYTES:
+        return read_part(start)
+    return b"".join(source.connection.parts.map(read_part, range(start, end, PART_BYTES)))
 
 
 class _Download:
-    """The download of one range of an object, and the bytes received so far."""
+    """The download of the bytes from ``start`` to ``end``, and those received so far."""
 
-    def __init__(
-        self, source: S3Object, start: int, length: int | None, max_bytes: int | None = None
-    ) -> None:
+    def __init__(self, source: S3Object, start: int, end: int) -> None:
         self._source = source
         self._start = start
-        self._length = length
-        self._max_bytes = max_bytes
+        self._end = end
+        self._is_whole = start == 0 and end == source.version.size_bytes
         self._received = bytearray()
-        self.version = source.version
 
     def run(self) -> bytes:
         """Read the range; where the body breaks off, go on from there."""
-        return _BODIES.run(self._fetch)
+        return replies.AGAIN.run(self._fetch)
 
     def _fetch(self) -> bytes:
-        response = self._ask()
-        if response is None:
-            return bytes(self._received)
+        began_s, at = time.monotonic(), self._start + len(self._received)
+        response = self._ask(at)
         body = response["Body"]
         try:
-            total = int(response["ContentLength"])
-            if not self._received:
-                self._check_object(response, total)
-                if self._length is None and total > PART_BYTES:
-                    return replace(self._source, version=self.version).read_range(0, total)
+            self._check(response, at)
             for block in body.iter_chunks(_BLOCK_BYTES):
                 self._received += block
-        except FlexibleChecksumError as error:
+                if len(self._received) > self._end - self._start:
+                    break
+        except (FlexibleChecksumError, ValueError) as error:  # ValueError: a checksum no base64
             self._received.clear()
-            raise body_error(self._source.uri, "the received bytes fail their checksum") from error
+            raise self._bad("the received bytes fail their checksum") from error
         except (BotoCoreError, HTTPError, OSError) as error:
-            reason = f"the connection broke after {len(self._received)} bytes: {one_line(error)}"
-            raise body_error(self._source.uri, reason) from error
+            num_bytes, seconds = len(self._received), time.monotonic() - began_s
+            if num_bytes >= self._end - self._start:
+                self._received.clear()  # complete, but its end and checksum did not come
+            reason = f"the connection broke after {num_bytes} bytes and {seconds:.1f} s"
+            raise self._bad(f"{reason}: {one_line(error)}") from error
         finally:
             body.close()
+        if len(self._received) != self._end - self._start:
+            num_bytes = len(self._received)
+            self._received.clear()
+            raise self._bad(f"{num_bytes} bytes instead of {self._end - self._start}")
         return bytes(self._received)
 
-    def _ask(self) -> dict[str, Any] | None:
-        # The response with the bytes that are missing; None when the object ends before them.
-        source, at = self._source, self._start + len(self._received)
-        end = "" if self._length is None else self._start + self._length - 1
-        parameters: dict[str, Any] = dict(source.connection.extra)
-        is_part = at > 0 or self._length is not None
-        if is_part:
-            parameters["Range"] = f"bytes={at}-{end}"
-        if self.version.etag is not None:
-            parameters["IfMatch"] = f'"{self.version.etag}"'
+    def _ask(self, at: int) -> dict[str, Any]:
+        """Request the bytes that are missing.
+
+        Raises:
+            StorageError: the server fails; see ``Storage``.
+            BadReplyError: the server refuses a request that fits the object.
+        """
+        source = self._source
+        parameters: dict[str, Any] = {"IfMatch": f'"{source.version.etag}"'}
+        if at > 0 or not self._is_whole:
+            parameters["Range"] = f"bytes={at}-{self._end - 1}"
         try:
             with s3_errors(source.uri, "read"):
-                response = source.connection.client.get_object(
-                    Bucket=source.bucket, Key=source.key, **parameters
+                return source.connection.client.get_object(
+                    Bucket=source.bucket, Key=source.key, **parameters, **source.connection.extra
                 )
         except StorageError as error:
-            cause = error.__cause__
-            status = status_of(cause) if isinstance(cause, ClientError) else 0
-            if status == RANGE_NOT_SATISFIABLE and is_part:
-                return None
-            if status == PRECONDITION_FAILED:
-                raise UnreadableError(self._changed_message()) from error
-            raise
-        if is_part and response["ResponseMetadata"]["HTTPStatusCode"] != _PARTIAL_CONTENT:
-            response["Body"].close()
-            raise ConfigError(f"{source.uri!r} cannot be read: the server does not support ranges")
-        return response
+            status = error_status(error)
+            if status not in {PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE}:
+                raise
+            self._refuse_changed()
+            raise self._bad(f"HTTP {status}, but the object has not changed") from error
 
-    def _check_object(self, response: dict[str, Any], total: int) -> None:
-        size = response.get("ContentRange", f"/{total}").rpartition("/")[2]
-        found = Version(size_bytes=int(size), etag=response["ETag"].strip('"'))
-        check_version(self._source.uri, self.version, found)
-        self.version = found
-        check_size(self._source.uri, total, self._max_bytes)
+    def _check(self, response: dict[str, Any], at: int) -> None:
+        """Hold a reply to the range, the size and the etag that were asked for."""
+        uri = self._source.uri
+        if at == 0 and self._is_whole:
+            found = version_of(response, uri)
+            first, last = 0, self._end - 1
+        else:
+            check_status(response, uri, "read", PARTIAL_CONTENT)
+            spelt = str(response.get("ContentRange"))
+            match = _CONTENT_RANGE.fullmatch(spelt)
+            if match is None:
+                raise self._bad(f"the reply has the Content-Range {spelt}")
+            first, last, total = (int(number) for number in match.groups())
+            found = Version(size_bytes=total, etag=etag_of(response, uri, "read"))
+        if found.differs(self._source.version):
+            self._refuse_changed()
+            raise self._bad(f"a reply of another version: {found}")
+        length = size_of(response, "ContentLength", uri, "read")
+        if (first, last, length) != (at, self._end - 1, self._end - at):
+            asked = f"bytes {at}-{self._end - 1}"
+            raise self._bad(f"bytes {first}-{last} and length {length} instead of {asked}")
 
-    def _changed_message(self) -> str:
+    def _refuse_changed(self) -> None:
+        """Ask whether the object has changed: the reply that seems to say so may be wrong.
+
+        Raises:
+            UnreadableError: it has.
+        """
         source = self._source
-        with s3_errors(source.uri, "read"):
-            now = source.connection.client.head_object(
-                Bucket=source.bucket, Key=source.key, **source.connection.extra
-            )
-        found = Version(size_bytes=int(now["ContentLength"]), etag=now["ETag"].strip('"'))
-        return changed_message(source.uri, self.version, found)
+        found = source.describe()
+        if found.differs(source.version):
+            raise UnreadableError(changed_message(source.uri, source.version, found))
+
+    def _bad(self, reason: str) -> BadReplyError:
+        return BadReplyError(not_now(self._source.uri, "read", reason))

@@ -6,32 +6,27 @@ import logging
 import uuid
 from collections.abc import Iterator, Sequence
 
-from botocore.exceptions import ClientError
-
-from fcos_core.errors import ConfigError, StorageError
-from jobs.storage.base import ANY_VERSION, TEMPORARY_PREFIX, ObjectInfo, Version
+from fcos_core.errors import ConfigError, FcosError
+from jobs.storage.base import ANY_VERSION, TEMPORARY_PREFIX, MissingError, ObjectInfo, Version
 from jobs.storage.patterns import ANY_DEPTH, is_pattern, matches_pattern
-from jobs.storage.retrying import RetryPolicy
 from jobs.storage.s3.client import connection
 from jobs.storage.s3.errors import (
-    CONFLICT,
-    NOT_FOUND,
     PRECONDITION_FAILED,
+    BadReplyError,
     ConflictError,
+    error_status,
+    not_now,
     s3_errors,
-    status_of,
-    translate,
     was_retried,
 )
 from jobs.storage.s3.listing import S3Listing
 from jobs.storage.s3.reading import S3Object
+from jobs.storage.s3.replies import OK, again, believe_twice, check_status, etag_of
 from jobs.storage.s3.uri import split_s3_uri
 
 _log = logging.getLogger(__name__)
 
 _PROBE = b"fcos checks whether this server supports If-None-Match\n"
-
-_CONFLICTS = RetryPolicy(attempts=10, first_delay_s=0.1, max_delay_s=5.0, on=ConflictError)
 
 
 class S3Storage:
@@ -78,42 +73,27 @@ class S3Storage:
         return S3Listing(connection(), bucket, _folder(key)).has_objects() or not key
 
     def stat(self, uri: str) -> ObjectInfo | None:
-        """Describe an object; None when there is no such object.
-
-        Raises:
-            StorageError: the server fails; see ``Storage``.
-            ClientError: never; it is translated.
-        """
-        bucket, key = split_s3_uri(uri)
-        if not key:
+        """Describe an object; None when there is no such object."""
+        if not split_s3_uri(uri)[1]:
             return None
-        here = connection()
-        with s3_errors(uri, "read"):
-            try:
-                answer = here.client.head_object(Bucket=bucket, Key=key, **here.extra)
-            except ClientError as error:
-                if status_of(error) == NOT_FOUND:
-                    return None
-                explained: ClientError = _with_reason(error, bucket, key)
-                raise explained from error
-        return ObjectInfo(
-            uri=uri,
-            size_bytes=int(answer["ContentLength"]),
-            mtime_ns=None,
-            etag=answer["ETag"].strip('"'),
-        )
+        try:
+            version = again(_object(uri, ANY_VERSION).describe)
+        except MissingError:
+            return None
+        assert version.size_bytes is not None
+        return ObjectInfo(uri=uri, size_bytes=version.size_bytes, mtime_ns=None, etag=version.etag)
 
     def read(
         self, uri: str, version: Version = ANY_VERSION, *, max_bytes: int | None = None
     ) -> bytes:
         """Read a whole object."""
-        return _object(uri, version).read(max_bytes)
+        return believe_twice(lambda: _object(uri, version).read(max_bytes))
 
     def read_range(
         self, uri: str, start: int, length: int, version: Version = ANY_VERSION
     ) -> bytes:
         """Read a part of an object; fewer bytes where the object ends before."""
-        return _object(uri, version).read_range(start, length)
+        return believe_twice(lambda: _object(uri, version).read_range(start, length))
 
     def create(self, uri: str, data: bytes) -> bool:
         """Create an object, unless the name is taken."""
@@ -122,20 +102,31 @@ class S3Storage:
                 return False
             self.write(uri, data)
             return True
-        return _CONFLICTS.run(lambda: self._create(uri, data))
+        may_be_ours = False
 
-    def _create(self, uri: str, data: bytes) -> bool:
-        bucket, key = split_s3_uri(uri)
-        with s3_errors(uri, "written"):
+        def create() -> bool:
+            nonlocal may_be_ours
             try:
-                _put(bucket, key, data, IfNoneMatch="*")
-            except ClientError as error:
-                if status_of(error) == CONFLICT:
-                    raise ConflictError(str(translate(error, uri, "written"))) from error
-                if status_of(error) != PRECONDITION_FAILED:
-                    raise
-                # botocore may have repeated a request whose response was lost: then it is ours.
-                return was_retried(error) and self.read(uri) == data
+                return self._create(uri, data, may_be_ours=may_be_ours)
+            except ConflictError:
+                raise  # nothing was created
+            except BadReplyError:
+                may_be_ours = True
+                raise
+
+        return again(create)
+
+    def _create(self, uri: str, data: bytes, *, may_be_ours: bool) -> bool:
+        try:
+            _put(uri, data, IfNoneMatch="*")
+        except FcosError as error:
+            if error_status(error) != PRECONDITION_FAILED:
+                raise
+            if self.stat(uri) is None:
+                reason = "HTTP 412, but there is no such object"
+                raise BadReplyError(not_now(uri, "written", reason)) from error
+            # A request whose response was lost may have been repeated: then the object is ours.
+            return (may_be_ours or was_retried(error)) and self.read(uri) == data
         return True
 
     def check_create(self, folder: str) -> None:
@@ -143,7 +134,6 @@ class S3Storage:
 
         Raises:
             ConfigError: the server allows it, or the folder cannot be written to.
-            StorageError: the server cannot be asked now.
         """
         here = connection()
         if here.access.unsafe_commit:
@@ -151,16 +141,11 @@ class S3Storage:
             _log.warning("%s: --allow-unsafe-commit: %s", folder, reason)
             return
         uri = f"{folder.rstrip('/')}/{TEMPORARY_PREFIX}{uuid.uuid4().hex}"
-        bucket, key = split_s3_uri(uri)
         try:
-            self._create(uri, _PROBE)
-            with s3_errors(uri, "written"):
-                _put(bucket, key, _PROBE, IfNoneMatch="*")
-        except (ConfigError, StorageError) as error:
-            cause = error.__cause__
-            if isinstance(cause, ClientError) and status_of(cause) == PRECONDITION_FAILED:
+            self.create(uri, _PROBE)
+            # One reply is not believed; other bytes than the first are never taken for ours.
+            if not all(self.create(uri, _PROBE + more) for more in (b"2", b"3")):
                 return
-            raise
         finally:
             self.delete(uri)
         raise ConfigError(
@@ -171,15 +156,17 @@ class S3Storage:
 
     def write(self, uri: str, data: bytes) -> None:
         """Write an object, and replace an older one."""
-        bucket, key = split_s3_uri(uri)
-        with s3_errors(uri, "written"):
-            _put(bucket, key, data)
+        again(lambda: _put(uri, data))
 
     def delete(self, uri: str) -> None:
         """Remove an object, if it exists."""
         bucket, key = split_s3_uri(uri)
-        with s3_errors(uri, "deleted"):
-            connection().client.delete_object(Bucket=bucket, Key=key)
+
+        def delete() -> None:
+            with s3_errors(uri, "deleted"):
+                connection().client.delete_object(Bucket=bucket, Key=key)
+
+        again(delete)
 
 
 def _is_hidden(names: Sequence[str], patterns: Sequence[str]) -> bool:
@@ -201,17 +188,12 @@ def _object(uri: str, version: Version) -> S3Object:
     return S3Object(connection(), uri, bucket, key, version)
 
 
-def _put(bucket: str, key: str, data: bytes, **condition: str) -> None:
+def _put(uri: str, data: bytes, **condition: str) -> None:
+    bucket, key = split_s3_uri(uri)
     here = connection()
-    here.client.put_object(Bucket=bucket, Key=key, Body=data, **here.extra, **condition)
-
-
-def _with_reason(error: ClientError, bucket: str, key: str) -> ClientError:
-    """Repeat a HEAD request as GET, whose response has a body with the reason."""
-    here = connection()
-    try:
-        answer = here.client.get_object(Bucket=bucket, Key=key, Range="bytes=0-0", **here.extra)
-    except ClientError as explained:
-        return explained
-    answer["Body"].close()
-    return error
+    with s3_errors(uri, "written"):
+        answer = here.client.put_object(
+            Bucket=bucket, Key=key, Body=data, **here.extra, **condition
+        )
+    check_status(answer, uri, "written", OK)
+    etag_of(answer, uri, "written")

@@ -9,8 +9,10 @@ import pytest
 
 from fcos_core.errors import StorageError
 from jobs.storage import UnreadableError
+from jobs.storage.retrying import RetryPolicy
 from jobs.storage.s3 import listing as s3_listing
 from jobs.storage.s3 import reading as s3_reading
+from jobs.storage.s3 import replies as s3_replies
 from jobs.storage.s3.client import disconnect
 from jobs.storage.s3.storage import S3Storage
 from tests.chaos.proxy import KINDS, FaultProxy, Faults, Kind
@@ -56,11 +58,9 @@ def test_a_read_that_breaks_off_goes_on_at_the_same_byte(
     s3: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(
-        s3_reading,
-        "_BODIES",
-        s3_reading.RetryPolicy(
-            attempts=40, on=s3_reading.BrokenBodyError, first_delay_s=0.01, max_delay_s=0.01
-        ),
+        s3_replies,
+        "AGAIN",
+        RetryPolicy(attempts=40, on=s3_replies.BadReplyError, first_delay_s=0.01, max_delay_s=0.01),
     )
     data = np.random.default_rng(0).bytes(2**20)
     storage.write(f"{s3}/x", data)
@@ -69,28 +69,34 @@ def test_a_read_that_breaks_off_goes_on_at_the_same_byte(
     assert proxy.met["truncate"] >= 1
 
 
+@pytest.mark.parametrize("version_is_known", [False, True])
 def test_an_object_that_changes_between_two_parts_of_a_read_is_never_mixed(
-    s3: str, proxy: FaultProxy
+    s3: str, proxy: FaultProxy, *, version_is_known: bool
 ):
     storage.write(f"{s3}/x", b"a" * 10_000)
+    info = storage.stat(f"{s3}/x")
+    assert info is not None
     proxy.faults = Faults(rate=1.0, kinds=("truncate",))
 
     def change() -> None:
         proxy.faults = CALM
         storage.write(f"{s3}/x", b"b" * 10_000)
 
-    original = s3_reading.BrokenBodyError.__init__
+    original = s3_replies.BadReplyError.__init__
 
     with pytest.MonkeyPatch.context() as patch:
 
-        def change_after_the_cut(self: s3_reading.BrokenBodyError, *message: object) -> None:
+        def change_after_the_cut(self: s3_replies.BadReplyError, *message: object) -> None:
             original(self, *message)
             patch.undo()
             change()
 
-        patch.setattr(s3_reading.BrokenBodyError, "__init__", change_after_the_cut)
-        with pytest.raises(UnreadableError, match="has changed: it was 10000 bytes"):
-            storage.read(f"{s3}/x")
+        patch.setattr(s3_replies.BadReplyError, "__init__", change_after_the_cut)
+        if version_is_known:
+            with pytest.raises(UnreadableError, match="has changed: it was 10000 bytes"):
+                storage.read(f"{s3}/x", info.version)
+        else:
+            assert storage.read(f"{s3}/x") == b"b" * 10_000
 
 
 def test_endless_faults_end_after_a_bounded_wait(
