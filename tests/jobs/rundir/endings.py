@@ -14,10 +14,6 @@ from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from jobs.inputs.parquet_images import ParquetImages
 from jobs.reporting.results import read_curves
 from jobs.rundir.directory import RunDirectory
@@ -25,7 +21,6 @@ from jobs.rundir.shard_reading import read_shard
 from jobs.storage.base import ANY_VERSION
 from jobs.storage.local import LocalStorage
 from jobs.storage.range_file import RangeFile
-from tests.jobs.rundir.strategies import begin_run, finish_run, images
 
 AT_ONCE = 2
 ROUNDS = 3
@@ -61,21 +56,6 @@ class Watched(bytes):
                 time.sleep(0.001)  # Python ends meanwhile
 
 
-def write_inputs(folder: Path) -> None:
-    """Write a run with its curves, and two files of images."""
-    run = begin_run(folder / "run", images(64, shard_size=16))
-    finish_run(run)
-    (folder / "run/evaluation").mkdir()
-    curves = {name: [None] for name in ("category_id", "iou")}
-    curves |= {name: [[0.5]] for name in ("recall", "precision")}
-    pq.write_table(pa.table(curves), run.evaluation_uri("curves.parquet"))
-    (folder / "inputs").mkdir()
-    values = [np.random.default_rng(i).bytes(1000) for i in range(64)]
-    pq.write_table(pa.table({"bytes": values}), folder / "inputs/rows.parquet", row_group_size=8)
-    uris = [f"{i}.jpg" for i in range(64)]
-    pq.write_table(pa.table({"uri": uris}), folder / "inputs/uris.parquet", row_group_size=8)
-
-
 def read_all(folder: Path) -> Generator[None]:
     """Read every kind of Parquet file that a command reads, one at each step."""
     run = RunDirectory(str(folder / "run"))
@@ -108,6 +88,7 @@ def endings(folder: Path, count: int) -> Counter[int]:
 
     They are forked because that takes a tenth of the time in which Python starts.
     """
+    assert RunDirectory(str(folder / "run")).exists()  # imports what each process needs
     codes: Counter[int] = Counter()
     running: set[int] = set()
     started = 0
