@@ -14,6 +14,8 @@ from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
+import pyarrow as pa
+
 from jobs.inputs.parquet_images import ParquetImages
 from jobs.reporting.results import read_curves
 from jobs.rundir.directory import RunDirectory
@@ -88,7 +90,9 @@ def endings(folder: Path, count: int) -> Counter[int]:
 
     They are forked because that takes a tenth of the time in which Python starts.
     """
-    assert RunDirectory(str(folder / "run")).exists()  # imports what each process needs
+    # Import what each process would import by itself; to_numpy() imports pandas where that is.
+    assert RunDirectory(str(folder / "run")).exists()
+    pa.chunked_array([[0]]).to_numpy()
     codes: Counter[int] = Counter()
     running: set[int] = set()
     started = 0
