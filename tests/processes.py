@@ -1,7 +1,10 @@
 """Finds the processes that a test has started, so that it ends those and no others."""
 
+import contextlib
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +52,15 @@ def wait_until(is_true: Callable[[], Any], *, timeout_s: float = 600.0) -> None:
     while not is_true():
         assert time.monotonic() < end, f"not true after {timeout_s} s"
         time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def busy_loops(count: int) -> Generator[None]:
+    """Keep some processors busy beside the block."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()

@@ -17,14 +17,13 @@ from functools import lru_cache
 from itertools import accumulate
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fcos_core.errors import ConfigError, DataError, ImageError
 from jobs.inputs.item import InputItem, referenced_item
 from jobs.storage import ObjectInfo, folder_of
 from jobs.storage.base import one_line
 from jobs.storage.member_uri import member_uri
-from jobs.storage.range_file import RangeFile
+from jobs.storage.parquet import open_object
 
 URI_COLUMN = "uri"
 BYTES_COLUMNS = ("bytes", "image", "image_bytes")
@@ -48,9 +47,7 @@ class ParquetImages:
         self._lock = threading.Lock()
         self._groups: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
         try:
-            self._file = pq.ParquetFile(
-                pa.PythonFile(RangeFile(info), mode="r"), page_checksum_verification=True
-            )
+            self._file = open_object(info)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{info.uri}: no readable Parquet file: {one_line(error)}") from error
         metadata = self._file.metadata
@@ -76,7 +73,7 @@ class ParquetImages:
             DataError: the column cannot be read.
         """
         try:
-            for batch in self._file.iter_batches(columns=[URI_COLUMN]):
+            for batch in self._file.iter_batches(columns=[URI_COLUMN], use_threads=False):
                 yield from batch.column(0).to_pylist()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise DataError(f"{self.uri}: column uri: {one_line(error)}") from error

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from fcos_core.errors import ConfigError
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.metrics_json import Metrics, Part
 from jobs.storage import storage_for
+from jobs.storage.parquet import open_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def read_curves(run: RunDirectory, metrics: Metrics | None) -> list[Curve]:
         return []
     names = ["category_id", "iou", "recall", "precision"]
     try:
-        table = pq.read_table(pa.BufferReader(storage.read(uri)), columns=names)
+        table = open_bytes(storage.read(uri)).read(columns=names)
         columns: list[list[Any]] = [table.column(name).to_pylist() for name in names]
     except (pa.ArrowException, OSError, KeyError) as error:
         _log.warning("%s is left out of the report: %s", uri, error)

@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from fcos_core.errors import ConfigError
@@ -30,6 +29,7 @@ from jobs.rundir.sealed_parquet import (
     open_sealed,
 )
 from jobs.storage import ObjectInfo, absolute, join, storage_for
+from jobs.storage.parquet import ParquetFile
 
 _MANIFEST_ENCODING = ColumnEncoding(
     dictionary=("kind", "width", "height", "stream", "time_base_num", "time_base_den", "sampling"),
@@ -193,7 +193,7 @@ class RunDirectory:
         for shard, group in itertools.groupby(items, key=lambda item: item.shard):
             yield shard, list(group)
 
-    def _open_manifest(self) -> pq.ParquetFile:
+    def _open_manifest(self) -> ParquetFile:
         if not self.exists():
             raise ConfigError(f"{self.uri!r} is no run directory: there is no manifest.parquet")
         try:

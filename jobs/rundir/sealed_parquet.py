@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from jobs.storage.parquet import ParquetFile, open_bytes
+
 _MAGIC = b"PAR1"
 _SEAL_MARK = b"FCOSSEAL"
 _SEAL_BYTES = len(_SEAL_MARK) + hashlib.sha256().digest_size
@@ -65,7 +67,7 @@ def encode_sealed(table: pa.Table, metadata: Mapping[str, str], encoding: Column
     return _seal(sink.getvalue().to_pybytes())
 
 
-def open_sealed(data: bytes) -> pq.ParquetFile:
+def open_sealed(data: bytes) -> ParquetFile:
     """Check the seal of a file, then open it.
 
     Raises:
@@ -73,12 +75,12 @@ def open_sealed(data: bytes) -> pq.ParquetFile:
     """
     _check_seal(data)
     try:
-        return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        return open_bytes(data)
     except (pa.ArrowException, OSError) as error:
         raise BrokenSealError(f"it cannot be read as Parquet: {one_line(error)}") from error
 
 
-def metadata_of(file: pq.ParquetFile) -> dict[str, str]:
+def metadata_of(file: ParquetFile) -> dict[str, str]:
     """Read the key-value metadata that ``encode_sealed`` wrote."""
     metadata: dict[bytes, bytes] = file.metadata.metadata or {}
     return {

@@ -19,6 +19,7 @@ from jobs.rundir.directory import RunDirectory
 from jobs.rundir.schemas import DETECTIONS, SCHEMA_VERSION, ShardFooter
 from jobs.rundir.sealed_parquet import BrokenSealError, metadata_of, one_line, open_sealed
 from jobs.storage import storage_for
+from jobs.storage.parquet import ParquetFile
 
 
 class DamagedShardError(StorageError):
@@ -55,9 +56,9 @@ def read_shard(
         DamagedShardError: a bit has changed, or the file is of another shard or run.
     """
     uri = run.shard_uri(shard, attempt)
-    data = storage_for(uri).read(uri)
+    storage = storage_for(uri)
     try:
-        return _decode(data, shard, run_id, columns)
+        return _decode(open_sealed(storage.read(uri)), shard, run_id, columns)
     except ValueError as error:
         raise DamagedShardError(f"{uri!r}: {error}") from error
 
@@ -155,9 +156,8 @@ def merge_retry(table: pa.Table, retried: pa.Table) -> pa.Table:
 
 
 def _decode(
-    data: bytes, shard: int, run_id: str | None, columns: Sequence[str] | None
+    file: ParquetFile, shard: int, run_id: str | None, columns: Sequence[str] | None
 ) -> ShardContents:
-    file = open_sealed(data)
     footer = ShardFooter.from_metadata(metadata_of(file))
     if footer.schema_version != SCHEMA_VERSION or not file.schema_arrow.equals(DETECTIONS):
         raise ValueError(
