@@ -39,6 +39,7 @@ from jobs.rundir.shard import Receipt, Shard
 from jobs.rundir.video_pace import VideoPace
 from jobs.settings.detect import DetectConfig
 from jobs.settings.max_bad import MaxBad
+from jobs.waiting import waiting
 from jobs.worker.messages import WorkerSettings
 
 __all__ = ["DetectConfig", "DetectResult", "DryRun", "run"]
@@ -128,7 +129,8 @@ def run(
     """
     started = time.monotonic()
     with terminate_as_interrupt(), environment(config.storage_environment()):
-        model = model or read_model_card(config.weights)
+        with waiting(lambda: f"reading the weights {config.weights!r}"):
+            model = model or read_model_card(config.weights)
         if config.dry_run:
             return dry_run(config, model, check)
         directory = RunDirectory(config.out)
@@ -144,7 +146,8 @@ def run(
             if retry is not None and failure is None:
                 failure = work.compute(retry.shards, attempt=retry.number)
                 retried = retry.result()
-            proof = prove(directory)
+            with waiting(lambda: "reading every shard again, to prove the run complete"):
+                proof = prove(directory)
         return DetectResult(
             run=directory.uri,
             proof=proof,
@@ -235,6 +238,7 @@ class _Work:
                     else num_actors,
                     address=config.address,
                     on_receipt=on_receipt,
+                    on_waits=progress.show_waits,
                 )
             except IncompleteRunError as error:
                 return str(error)

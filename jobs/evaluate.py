@@ -97,6 +97,7 @@ def run(
     )
     log_filled_in(truth)
     whole = _subjects(config, config.run, truth, proof)
+    against = None if config.against is None else _subjects(config, config.against, truth)
     scores = _RunScores.of(whole, truth, config)
     num_resamples = config.resamples or (_RESAMPLES_TO_COMPARE if config.against else 0)
     resamples = None
@@ -106,8 +107,8 @@ def run(
     more: dict[str, Any] = {}
     # No intervals of frames: those of one video are no independent samples.
     video = None if scores.frames is None else scores.frames.describe(truth, None)
-    if config.against is not None:
-        others = _RunScores.of(_subjects(config, config.against, truth), truth, config)
+    if against is not None:
+        others = _RunScores.of(against, truth, config)
         scores.require_same_images(others)
         if resamples is not None:
             pair = (resamples, others.images.resample(num_resamples, mapper))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TextIO
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -13,6 +13,8 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from jobs.waiting import LastingStates
 
 LINE_EVERY_S = 10.0
 _LEAST_BAR = 10
@@ -35,6 +37,7 @@ class Pace:
         self.quarantined = 0
         self.note = ""
         self.details = ""
+        self.wait = ""
         self._images_per_row = images_per_row
         self._done_before = done
         self._clock = clock
@@ -56,9 +59,11 @@ class Pace:
     def summary(self, *, has_details: bool = False) -> str:
         """Return note, rate, time left and the number of quarantined rows, in few words."""
         parts = [f"{self.note} ({self.details})" if has_details and self.details else self.note]
-        if self.per_second is None:
+        if self.wait:
+            parts.append(self.wait)
+        elif self.per_second is None:
             parts.append("starting")
-        else:
+        if self.per_second is not None:
             left_s = (self.total - self.done) / self.per_second
             parts.append(f"{_rate(self.per_second * self._images_per_row)} images/s")
             parts.append(f"{_duration(left_s)} left")
@@ -112,6 +117,7 @@ class ProgressReport:
         self._unit = unit
         self._stream = sys.stderr if stream is None else stream
         self._line_every_s = line_every_s
+        self._waits = LastingStates(clock)
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._write_lines, name="progress", daemon=True)
         self._live = _live(self.pace, self._stream) if self._stream.isatty() else None
@@ -140,6 +146,20 @@ class ProgressReport:
         self.pace.done += rows
         self.pace.quarantined += quarantined
         self.pace.note, self.pace.details = note, details
+
+    def show_waits(self, waits: Mapping[str, Callable[[], str]]) -> None:
+        """Say why workers wait, once that lasts for ten seconds: beside the bar, else in lines.
+
+        Args:
+            waits: by the state of the workers that wait, what gives the words; without states
+                that are over. The lines about a state come seldom, see ``jobs.waiting``.
+        """
+        lasting, mentioned = self._waits.update(waits)
+        if self._live is not None:
+            self.pace.wait = "; ".join(waits[state]() for state in lasting)
+            return
+        for state in mentioned:
+            self.write(f"{self._job}: {waits[state]()}")
 
     def write(self, line: str) -> None:
         """Write a line of its own at once, above the bar."""

@@ -27,7 +27,7 @@ from jobs.reporting.examples.frames import FrameReader
 from jobs.reporting.examples.ground_truth import RunGroundTruth
 from jobs.reporting.examples.scan import Scan, scan
 from jobs.reporting.examples.thumbnails import ThumbnailRenderer
-from jobs.reporting.results import read_curves, read_metrics, read_recall
+from jobs.reporting.results import Recall, read_curves, read_metrics, read_recall
 from jobs.reporting.sections.breakdowns import breakdowns_section
 from jobs.reporting.sections.classes import classes_section, curves_section
 from jobs.reporting.sections.contents import contents_section, quarantine_section
@@ -88,7 +88,7 @@ def run(
     """
     directory = RunDirectory(config.run)
     record = directory.read_run_record()
-    metrics = read_metrics(directory)
+    metrics, recall = read_metrics(directory), read_recall(directory)
     annotations = truth or _annotations(config, metrics)
     joined = None if annotations is None else _joined(directory, record, annotations, metrics)
     found = scan(directory, joined, _score(metrics))
@@ -99,7 +99,7 @@ def run(
     frame_images = draw_example_sets(found.frame_example_sets, renderer)
     proof = proof or prove(directory)
     sections = _Sections(
-        directory, record, metrics, proof, found, has_ground_truth=joined is not None
+        directory, record, metrics, recall, proof, found, has_ground_truth=joined is not None
     )
     data = _within_budget(sections, images, frame_images)
     uri = absolute(config.out) if config.out else join(directory.uri, "report", "index.html")
@@ -114,6 +114,7 @@ class _Sections:
     directory: RunDirectory
     record: RunRecord
     metrics: Metrics | None
+    recall: Recall | None
     proof: Proof
     found: Scan
     has_ground_truth: bool
@@ -148,7 +149,7 @@ class _Sections:
             thresholds_section(metrics),
             calibration_section(metrics),
             ladder_section(metrics),
-            recall_section(read_recall(self.directory)),
+            recall_section(self.recall),
             contents_section(found, names),
             throughput_section(events),
             quarantine_section(found),

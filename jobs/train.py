@@ -132,9 +132,13 @@ def _train(
     out = Path(absolute(config.out))
     tail = MetricsTail(out / METRICS_NAME)
 
+    each = f"{group.threads} CPUs" + (" and a GPU" if group.device == "cuda" else "")
+    start = {"start": lambda: f"{group.count} training workers start, each needs {each}"}
+
     def show_new() -> None:
         for record in tail.new_records():
             show_step(progress, record)
+        progress.show_waits(start if progress.pace.per_second is None else {})
 
     run_workers(
         _train_in_worker,

@@ -123,6 +123,7 @@ def started_python(
     cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     stdout: Any = subprocess.PIPE,
+    stderr: Any = subprocess.PIPE,
     prefix: Sequence[str] = (),
 ) -> Generator[Running]:
     """Start Python with these arguments; where it still runs at the end of the block, kill it.
@@ -132,6 +133,7 @@ def started_python(
         cwd: the folder to run in; an empty one by default.
         environment: variables beside those of this process.
         stdout: a file to write to; by default it is kept for the answer.
+        stderr: as ``stdout``.
         prefix: a command that runs Python, such as ``ip netns exec``.
 
     Yields:
@@ -148,7 +150,7 @@ def started_python(
                 **(environment or {}),
             },
             stdout=stdout,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
             errors="replace",
             start_new_session=True,

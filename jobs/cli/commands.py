@@ -21,12 +21,15 @@ from jobs.cli.output import (
     EXIT_CANNOT_WORK,
     EXIT_DONE,
     JobResult,
+    LogLines,
     exit_codes,
     write_error,
+    write_lost_output,
     write_result,
     write_stderr,
     write_stdout,
 )
+from jobs.cli.streams import open_standard_streams
 
 if TYPE_CHECKING:
     from jobs.settings.base import JobSettings
@@ -261,19 +264,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: words after ``fcos``; by default those of this process.
+        arguments: words after ``fcos``; by default those of this process, whose standard streams
+            are then made to last.
 
     Returns:
         The exit code: 0 done, 1 a bug, 2 cannot work, 3 incomplete, 130 interrupted.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    if arguments is None:
+        open_standard_streams()
+    logging.basicConfig(level=logging.WARNING, handlers=[LogLines()])
     logging.getLogger("jobs").setLevel(logging.INFO)
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = _application(words)(words, prog_name="fcos", standalone_mode=False)
     except TyperException as error:
         write_error(_explain(error))
-        return EXIT_CANNOT_WORK
+        code = EXIT_CANNOT_WORK
+    write_lost_output()
     return code if isinstance(code, int) else EXIT_DONE
 
 

@@ -1,17 +1,23 @@
-"""What a command writes as text, one result on stdout and the rest on stderr, and its exit code."""
+"""What a command writes as text, one result on stdout and the rest on stderr, and its exit code.
+
+Every line for people goes through ``write_stderr``, log lines too, and so no name of a file can
+steer a terminal or look like a line of ours.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
+import logging
 import sys
+import traceback
 from collections.abc import Generator
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import typer
 
 from fcos_core.errors import FcosError, IncompleteRunError
+from jobs.cli.streams import lost_output
 
 _LONGEST_LINE = 4000
 
@@ -74,12 +80,21 @@ def write_stderr(message: object) -> None:
     Control characters, as from a damaged file, are escaped, so that they cannot steer the terminal.
     A line that quotes an endless name loses its middle.
     """
-    text = " ".join(str(message).split())
+    text = " ".join(filter(None, map(str.strip, str(message).splitlines())))
     if len(text) > _LONGEST_LINE:
         half = _LONGEST_LINE // 2
         text = f"{text[:half]} ... {text[-half:]}"
-    sys.stderr.write(f"{printable(text)}\n")
-    sys.stderr.flush()
+    _write_line(sys.stderr, printable(text))
+
+
+class LogLines(logging.Handler):
+    """Writes each record as one line on stderr, below it the traceback of an exception."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        write_stderr(record.getMessage())
+        if record.exc_info:
+            for line in "".join(traceback.format_exception(*record.exc_info)).splitlines():
+                _write_line(sys.stderr, printable(line))
 
 
 def printable(text: str) -> str:
@@ -88,19 +103,21 @@ def printable(text: str) -> str:
 
 
 def write_stdout(text: str) -> None:
-    """Write a line on stdout; a reader that has left, such as ``head``, is no error."""
-    try:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _discard(sys.stdout.fileno())
+    """Write a line on stdout."""
+    _write_line(sys.stdout, text)
 
 
-def _discard(descriptor: int) -> None:
-    """Let a stream lead nowhere, so that Python's own flush at exit does not fail again."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+def write_lost_output() -> None:
+    """Write on stderr what stdout did not take; that is no failure of the work."""
+    lost = lost_output()
+    if lost is not None:
+        text, reason = lost
+        _write_line(sys.stderr, printable(f"stdout cannot be written ({reason}): {text.strip()}"))
+
+
+def _write_line(stream: TextIO, line: str) -> None:
+    stream.write(f"{line}\n")
+    stream.flush()
 
 
 def _without_nan(value: dict[str, Any]) -> dict[str, Any]:

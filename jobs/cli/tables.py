@@ -108,7 +108,9 @@ def show_recall(result: BprResult) -> None:
         highlight=False,
     )
     for reason in invalid["entries"][:_MAX_SHOWN]:
-        console.print(f"left out: {reason}", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"left out: {printable(reason)}", markup=False, highlight=False, soft_wrap=True
+        )
     if invalid["count"] > _MAX_SHOWN:
         console.print(f"left out: {invalid['count'] - _MAX_SHOWN} more entries", highlight=False)
 

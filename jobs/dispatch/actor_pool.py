@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import ModuleType
 from typing import Any, Literal
 
@@ -25,6 +27,12 @@ _Call = Literal["ready", "start", "find_poison", "process", "finish", "nothing"]
 _log = logging.getLogger(__name__)
 
 _GET_TIMEOUT_S = 60.0  # of a result that is ready
+_WAITS_EVERY_S = 2.0
+_WAITS: dict[str, str] = {
+    "ready": "waiting for a place",
+    "start": "loading the model",
+    "find_poison": "searching a shard for the item that kills workers",
+}
 
 
 @dataclass(eq=False)
@@ -74,6 +82,7 @@ class ActorPool:
         *,
         make_worker: MakeWorker,
         on_receipt: Callable[[Receipt], None],
+        on_waits: Callable[[Mapping[str, Callable[[], str]]], None],
     ) -> None:
         self._ray = ray
         self._schedule = schedule
@@ -82,6 +91,8 @@ class ActorPool:
         self._limits = limits
         self._make_worker = make_worker
         self._on_receipt = on_receipt
+        self._on_waits = on_waits
+        self._waits_shown_at = float("-inf")
         self._calls: dict[Hashable, ActorState] = {}  # running; one call per actor at most
         self._idle: list[ActorState] = []
         self._last_progress = time.monotonic()
@@ -95,6 +106,7 @@ class ActorPool:
             for reference in ready:
                 self._handle_result(reference, self._calls.pop(reference))
             self._check_deadlines()
+            self._show_waits()
         self._schedule.check_complete()
 
     def shutdown(self) -> None:
@@ -251,6 +263,20 @@ class ActorPool:
     def _kill(self, actor: ActorState) -> None:
         with contextlib.suppress(self._ray.exceptions.RayError):  # it is dead already
             self._ray.kill(actor.handle)
+
+    def _show_waits(self) -> None:
+        """Say of which workers nothing can be expected yet, and why."""
+        now = time.monotonic()
+        if now - self._waits_shown_at < _WAITS_EVERY_S:
+            return
+        self._waits_shown_at = now
+        numbers = Counter(actor.call for actor in self._calls.values() if actor.call in _WAITS)
+        self._on_waits({call: partial(self._describe, call, numbers[call]) for call in numbers})
+
+    def _describe(self, call: str, number: int) -> str:
+        workers = "1 worker" if number == 1 else f"{number} workers"
+        why = f": {self._capacity.describe_room()}" if call == "ready" else ""
+        return f"{workers} {_WAITS[call]}{why}"
 
     def _check_deadlines(self) -> None:
         now = time.monotonic()

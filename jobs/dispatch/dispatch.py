@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from fcos_core.errors import IncompleteRunError
 from jobs.dispatch.actor import make_detector
@@ -22,6 +22,7 @@ def dispatch(
     num_actors: int | None,
     address: str | None,
     on_receipt: Callable[[Receipt], None],
+    on_waits: Callable[[Mapping[str, Callable[[], str]]], None] = lambda _: None,
     limits: RetryLimits | None = None,
     make_worker: MakeWorker = make_detector,
 ) -> None:
@@ -36,6 +37,7 @@ def dispatch(
         num_actors: the most actors at one time; None for as many as the cluster has capacity for.
         address: of a Ray cluster; None starts one on this machine and ends it.
         on_receipt: called once for each committed shard.
+        on_waits: called every few seconds with why workers wait, see ``ProgressReport.show_waits``.
         limits: of time and retries.
         make_worker: makes the worker, in the process of each actor.
 
@@ -56,6 +58,7 @@ def dispatch(
             limits,
             make_worker=make_worker,
             on_receipt=on_receipt,
+            on_waits=on_waits,
         )
         try:
             pool.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -69,6 +70,18 @@ class NodeCapacity:
             f"{self._ray.cluster_resources()}"
         )
 
+    def describe_room(self) -> str:
+        """Say in few words what a worker needs, what the cluster has and what of it is free."""
+        needs = {name: amount for name, amount in self._needs.items() if amount}
+        total, free = self._ray.cluster_resources(), self._ray.available_resources()
+        room = " and ".join(
+            f"{free.get(name, 0):g} of {total.get(name, 0):g} {name}s" for name in needs
+        )
+        text = f"each needs {_amounts(needs)}, free are {room}"
+        if not any(self._fitting(node) for node in self._alive()):
+            text += ", and no node is large enough"
+        return text
+
     def _alive(self) -> list[dict[str, Any]]:
         return [node for node in self._ray.nodes() if node["Alive"]]
 
@@ -79,3 +92,9 @@ class NodeCapacity:
             for name, amount in self._needs.items()
             if amount
         )
+
+
+def _amounts(needs: Mapping[str, int]) -> str:
+    return " and ".join(
+        f"{amount} {name}{'' if amount == 1 else 's'}" for name, amount in needs.items()
+    )

@@ -30,6 +30,7 @@ from jobs.media.extensions import extension_of
 from jobs.storage import absolute, storage_for
 from jobs.storage.member_uri import container_kind
 from jobs.storage.patterns import is_pattern
+from jobs.waiting import waiting
 
 _Enumeration = partial[Iterator[InputItem]] | partial[Iterator[InputItem | None]]
 _UNSORTED = (files.enumerate_folder, files.enumerate_pattern)
@@ -62,6 +63,10 @@ class _DistinctItems:
         self.skipped = 0
         self.repeated = 0
         self._uris: set[str] = set()
+
+    @property
+    def num_found(self) -> int:
+        return len(self._uris) + self.skipped + self.repeated
 
     def keep(self, found: Iterable[InputItem | None]) -> Iterator[InputItem]:
         for item in found:
@@ -110,7 +115,8 @@ def enumerate_inputs(
             if left == 0:
                 break
             found, skipped = len(items) + distinct.repeated, distinct.skipped
-            taken = list(islice(distinct.keep(enumeration()), left))
+            with waiting(partial(_describe, text, distinct, distinct.num_found)):
+                taken = list(islice(distinct.keep(enumeration()), left))
             if enumeration.func in _UNSORTED:
                 # Cheap when already sorted; not every S3 server lists in S3's order.
                 taken.sort(key=lambda item: os.fsencode(item.uri))
@@ -126,6 +132,10 @@ def enumerate_inputs(
         repeated=distinct.repeated,
         annotations=absolute(coco[0]) if len(inputs) == 1 and coco else None,
     )
+
+
+def _describe(text: str, distinct: _DistinctItems, num_before: int) -> str:
+    return f"listing {text!r}: {distinct.num_found - num_before:,} files so far"
 
 
 def _resolve(text: str, image_root: str | None) -> _Enumeration:

@@ -20,6 +20,7 @@ from jobs.media.video.segments import split_by_length
 from jobs.parallel.cores import num_cores
 from jobs.parallel.map_blocks import TaskCrashed, map_blocks, map_blocks_in_child
 from jobs.storage import storage_for
+from jobs.waiting import waiting
 
 _log = logging.getLogger(__name__)
 
@@ -77,14 +78,18 @@ def plan_videos(
     blocks = [uris[i : i + _BLOCK_VIDEOS] for i in range(0, len(uris), _BLOCK_VIDEOS)]
     function = partial(_plan_block, request)
     planned: dict[str, PlannedVideo] = {}
+    found: list[PlannedVideo] = []
     try:
-        if address is not None and len(uris) >= _RAY_FROM_VIDEOS:
-            results = map_blocks(function, blocks, num_workers=None, address=address)
-            found = [one for block in results for one in block]
-        else:
-            smaller = [[uri] for uri in uris] if len(uris) <= num_cores() else blocks
-            with ThreadPoolExecutor(max(1, num_cores())) as pool:
-                found = [one for block in pool.map(function, smaller) for one in block]
+        with waiting(lambda: f"indexing videos: {len(found)} of {len(uris)} so far"):
+            if address is not None and len(uris) >= _RAY_FROM_VIDEOS:
+                results = map_blocks(function, blocks, num_workers=None, address=address)
+                for block in results:
+                    found.extend(block)
+            else:
+                smaller = [[uri] for uri in uris] if len(uris) <= num_cores() else blocks
+                with ThreadPoolExecutor(max(1, num_cores())) as pool:
+                    for block in pool.map(function, smaller):
+                        found.extend(block)
     except StorageError as error:
         raise ConfigError(f"input cannot be read: {error}") from error
     for uri, one in zip(uris, found, strict=True):

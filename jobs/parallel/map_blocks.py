@@ -6,6 +6,7 @@ Blocks that may kill the process that works on them, such as damaged videos, sta
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from jobs.parallel.child_process import ChildCrashedError, ChildProcess
 from jobs.parallel.cores import num_cores
 from jobs.parallel.ray_session import connected, first_line, worker_options
 from jobs.parallel.signals import check_interrupted
+from jobs.waiting import LastingStates
+
+_log = logging.getLogger(__name__)
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")
@@ -159,6 +163,7 @@ def _map_with(
     done: dict[int, Result | TaskCrashed[Block]] = {}
     wanted = 0
     last_progress = time.monotonic()
+    states = LastingStates()
     while True:
         # A result that waits for an earlier block counts too, or memory would not be bounded.
         num_new = num_ahead - len(running) - len(done)
@@ -173,6 +178,9 @@ def _map_with(
             number, block = running.pop(reference)
             done[number] = _result(ray, reference, block)
             last_progress = time.monotonic()
+        _, mentioned = states.update([] if wanted or done else ["first"])
+        if mentioned:
+            _log.info("no task is done yet: %s", _describe_waiting(ray, len(running)))
         while wanted in done:
             yield done.pop(wanted)
             wanted += 1
@@ -195,6 +203,9 @@ def _apply(function: Callable[[Block], Result], block: Block) -> Result:
 def _require_progress(ray: ModuleType, last_progress: float, num_running: int) -> None:
     if num_running and time.monotonic() - last_progress > _NO_PROGRESS_S:
         raise IncompleteRunError(
-            f"no task was done for {_NO_PROGRESS_S:g} s: {num_running} tasks of one CPU each wait "
-            f"on a cluster with {ray.cluster_resources()}"
+            f"no task was done for {_NO_PROGRESS_S:g} s: {_describe_waiting(ray, num_running)}"
         )
+
+
+def _describe_waiting(ray: ModuleType, num_running: int) -> str:
+    return f"{num_running} tasks of one CPU each wait on a cluster with {ray.cluster_resources()}"

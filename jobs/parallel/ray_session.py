@@ -21,6 +21,7 @@ from jobs.parallel.ray_environment import ray_environment
 from jobs.parallel.ray_scratch import kill_users, scratch_folder
 from jobs.parallel.signals import environment, kept_signal_handlers, quiet_stdout
 from jobs.storage.s3.access import exported_variables
+from jobs.waiting import waiting
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +67,8 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[
                 "_temp_dir": str(folder),
             }
         try:
-            _connect(ray, options, folder)
+            with waiting(lambda: f"connecting to Ray ({address or 'started on this machine'})"):
+                _connect(ray, options, folder)
             restore_handlers()
             yield ray
         finally:

@@ -10,6 +10,7 @@ from jobs.parallel.child_process import ChildCrashedError, ChildProcess
 from jobs.parallel.cores import num_cores
 from jobs.parallel.devices import device_model
 from jobs.parallel.ray_session import connected
+from jobs.waiting import waiting
 
 _LOCAL_TIMEOUT_S = 300.0
 _CLUSTER_TIMEOUT_S = 600.0  # a cluster may have to start a node first
@@ -35,13 +36,13 @@ def probe(address: str | None) -> Resources:
         return local_resources()
     with connected(address) as ray:
         total: Mapping[str, float] = ray.cluster_resources()
-        num_gpus = int(total.get("GPU", 0))
+        num_cpus, num_gpus = int(total.get("CPU", 0)), int(total.get("GPU", 0))
         device = "cuda" if num_gpus else "cpu"
         task = ray.remote(device_model).options(num_cpus=1, num_gpus=1 if num_gpus else 0)
-        model: str = ray.get(task.remote(device), timeout=_CLUSTER_TIMEOUT_S)
-        return Resources(
-            num_cpus=int(total.get("CPU", 0)), num_gpus=num_gpus, device=device, device_model=model
-        )
+        room = f"a free {'GPU' if num_gpus else 'CPU'}, the cluster has {num_gpus or num_cpus}"
+        with waiting(lambda: f"waiting for {room}, to ask for the model of the device"):
+            model: str = ray.get(task.remote(device), timeout=_CLUSTER_TIMEOUT_S)
+        return Resources(num_cpus=num_cpus, num_gpus=num_gpus, device=device, device_model=model)
 
 
 def local_resources() -> Resources:

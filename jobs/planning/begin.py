@@ -117,14 +117,14 @@ def begin_run(directory: RunDirectory, plan: RunPlan) -> None:
 
 
 def reopen_run(directory: RunDirectory) -> OpenRun:
-    """Read what a run was begun with.
+    """Read what a run was begun with, before anything is computed for it.
 
     Raises:
-        ConfigError: the manifest lacks it.
+        ConfigError: the manifest lacks it, or ``run.json`` is damaged or of another run.
     """
     metadata = directory.read_manifest_metadata()
     try:
-        return OpenRun(
+        run = OpenRun(
             directory=directory,
             run_id=metadata["run_id"],
             fingerprint=metadata["fingerprint"],
@@ -136,6 +136,29 @@ def reopen_run(directory: RunDirectory) -> OpenRun:
         raise ConfigError(
             f"{directory.manifest_uri!r} was not written by fcos detect: {error!r}"
         ) from error
+    _require_sound_record(run)
+    return run
+
+
+def _require_sound_record(run: OpenRun) -> None:
+    """Refuse a ``run.json`` that the proof would refuse at the end; there may be none yet.
+
+    Raises:
+        ConfigError: it is damaged, or of another run.
+    """
+    directory = run.directory
+    if storage_for(directory.uri).stat(directory.run_uri) is None:
+        return
+    remedy = "delete it, and the same command makes it again"
+    try:
+        record = directory.read_run_record()
+    except ConfigError as error:
+        raise ConfigError(f"{error}; {remedy}") from error
+    if record.run_id != run.run_id:
+        raise ConfigError(
+            f"{directory.run_uri!r} is of run {record.run_id}, the manifest of run {run.run_id}; "
+            f"{remedy}"
+        )
 
 
 def require_same_fields(run: OpenRun, fields: Fields, *, allow_mixed_devices: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -10,6 +11,9 @@ from typing import TypeVar
 
 from fcos_core.errors import StorageError
 from jobs.storage.base import UnreadableError
+from jobs.waiting import FIRST_S
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -38,12 +42,16 @@ class RetryPolicy:
         Raises:
             UnreadableError: raised at once, since a retry does not help.
         """
+        began, is_said = time.monotonic(), False
         for attempt in range(1, self.attempts):
             try:
                 return action()
             except UnreadableError:
                 raise
-            except self.on:
+            except self.on as error:
+                if not is_said and time.monotonic() - began >= FIRST_S:
+                    is_said = True
+                    _log.info("trying again, %d of %d: %s", attempt + 1, self.attempts, error)
                 longest = min(self.max_delay_s, self.first_delay_s * 2 ** (attempt - 1))
                 time.sleep(_jitter.uniform(longest / 2, longest))
         return action()

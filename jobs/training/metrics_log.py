@@ -8,8 +8,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
+from fcos_core.errors import ConfigError
 from fcos_core.training import StepReport
 
 Record = dict[str, Any]
@@ -33,8 +34,9 @@ class MetricsLog:
     """The file, open for appending; lines after step ``num_done`` are cut off and written again."""
 
     def __init__(self, path: Path, *, num_done: int) -> None:
+        end = _end_of(path, num_done) if path.is_file() else 0
         self._file = path.open("ab")
-        self._file.truncate(_end_of(path, num_done))
+        self._file.truncate(end)
 
     def __enter__(self) -> Self:
         return self
@@ -78,8 +80,8 @@ def last_records(path: Path) -> tuple[Record, Record | None]:
     last: Record = {}
     evaluated: Record | None = None
     with path.open("rb") as file:
-        for line in file:
-            last = json.loads(line)
+        for number, line in enumerate(file, start=1):
+            last = _record(path, number, line)
             if "AP" in last:
                 evaluated = last
     return last, evaluated
@@ -89,8 +91,18 @@ def _end_of(path: Path, num_done: int) -> int:
     """Offset in bytes behind the line of a step; an incomplete last line does not count."""
     end = 0
     with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n") or json.loads(line)["step"] > num_done:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n") or _record(path, number, line)["step"] > num_done:
                 break
             end += len(line)
     return end
+
+
+def _record(path: Path, number: int, line: bytes) -> Record:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ConfigError(f"{str(path)!r} is damaged: line {number}: {error}") from error
+    if not isinstance(record, dict) or "step" not in record:
+        raise ConfigError(f"{str(path)!r} is damaged: line {number} is no record of a step")
+    return cast("Record", record)

@@ -79,6 +79,50 @@ def test_a_row_may_stand_for_several_images_and_carry_a_note() -> None:
     ]
 
 
+def test_why_workers_wait_is_a_line_after_ten_seconds_and_no_part_of_the_others() -> None:
+    stream, clock = io.StringIO(), Clock()
+    waits = {"start": lambda: "2 workers loading the model"}
+    with ProgressReport(8, 0, stream=stream, clock=clock) as progress:
+        for _ in range(15):
+            progress.show_waits(waits)
+            clock.now += 1
+        progress.show_waits({})
+        clock.now += 60
+        progress.show_waits(waits)
+    assert stream.getvalue().splitlines() == [
+        "detect: 2 workers loading the model",
+        "detect: 0/8 images (0 %), starting, 1m 15s elapsed",
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
+def test_why_workers_wait_stands_in_the_line_of_a_terminals_bar(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "xterm")
+    leader, follower = pty.openpty()
+    clock = Clock()
+    waits = {"ready": lambda: "1 worker waiting for a place: each needs 64 CPUs"}
+    with (
+        os.fdopen(follower, "w") as stream,
+        ProgressReport(8, 0, stream=stream, clock=clock) as progress,
+    ):
+        progress.show_waits(waits)
+        clock.now += 11
+        progress.show_waits(waits)
+        waiting = progress.pace.summary()
+        progress.show_waits({})
+        assert progress.pace.summary() == "starting"
+        progress.show_waits(waits)
+        clock.now += 11
+        progress.show_waits(waits)
+    assert waiting == "1 worker waiting for a place: each needs 64 CPUs"
+    shown = read_all(leader)
+    assert shown.count("\n") == 1
+    assert waiting in shown
+
+
 def test_rows_that_are_done_again_count_once() -> None:
     clock = Clock()
     with ProgressReport(100, 40, stream=io.StringIO(), clock=clock) as progress:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from fcos_core.errors import ConfigError
 from jobs.bpr import BprConfig
 from jobs.bpr import run as bpr
 from jobs.evaluate import EvaluateConfig
@@ -172,3 +173,16 @@ def test_every_part_that_evaluate_and_bpr_write_is_read(
 
     assert "left out of the report" not in caplog.text
     assert page.sections >= SCORED | {"recall"}
+
+
+def test_a_damaged_file_is_refused_before_the_run_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run, _ = make_scored_run(tmp_path)
+    path = Path(run.bpr_uri("bpr.json"))
+    path.parent.mkdir()
+    path.write_text("{")
+    monkeypatch.setattr("jobs.report.scan", lambda *_: pytest.fail("the run was read"))
+
+    with pytest.raises(ConfigError, match=r"bpr.json' is damaged"):
+        report(ReportConfig(run=run.uri))

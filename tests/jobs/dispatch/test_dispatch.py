@@ -4,7 +4,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -47,6 +47,7 @@ def compute(
     num_actors: int = 1,
     limits: RetryLimits | None = None,
     on_receipt: Callable[[Receipt], None] | None = None,
+    on_waits: Callable[[Mapping[str, Callable[[], str]]], None] = lambda _: None,
     make_worker: MakeWorker = make_detector,
 ) -> list[Receipt]:
     """Dispatch on the session's Ray, and collect the receipts."""
@@ -63,6 +64,7 @@ def compute(
         num_actors=num_actors,
         address=None,
         on_receipt=collect,
+        on_waits=on_waits,
         limits=limits,
         make_worker=make_worker,
     )
@@ -162,13 +164,19 @@ def test_a_cluster_without_capacity_ends_the_run_and_says_what_is_needed(
 ) -> None:
     run, shards = begin_run(tmp_path / "run", images, shard_size=20)
     started = time.monotonic()
+    waits: list[str] = []
     with pytest.raises(IncompleteRunError, match=r"needs 64 CPUs and a cpu device.*has \{.*'CPU'"):
         compute(
             shards,
             worker_settings(run, tiny_weights, threads=64),
             limits=RetryLimits(no_progress_s=1.0),
+            on_waits=lambda states: waits.extend(describe() for describe in states.values()),
         )
     assert time.monotonic() - started < 30
+    assert waits[0] == (
+        "1 worker waiting for a place: each needs 64 CPUs, free are 4 of 4 CPUs, and no node is "
+        "large enough"
+    )
 
 
 @pytest.mark.parametrize(

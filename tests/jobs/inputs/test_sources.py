@@ -1,6 +1,8 @@
 import json
+import logging
 import os
 import re
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from fcos_core.errors import ConfigError
+from jobs.inputs.item import InputItem, item_by_name
 from jobs.inputs.sources import Listing, enumerate_inputs
+from jobs.storage import ObjectInfo
 
 
 def write(path: Path, data: bytes = b"x") -> Path:
@@ -288,3 +292,18 @@ def test_a_uri_column_that_is_no_utf8_is_refused_in_one_line(tmp_path: Path):
     pq.write_table(pa.table({"uri": column}), tmp_path / "uris.parquet")
     with pytest.raises(ConfigError, match=r"uris.parquet: column uri: .*can't decode byte 0xfe"):
         enumerate_inputs([str(tmp_path / "uris.parquet")])
+
+
+def test_a_long_listing_says_how_many_files_it_has_found(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def slow(info: ObjectInfo) -> InputItem:
+        time.sleep(0.1)
+        return item_by_name(info)
+
+    monkeypatch.setattr("jobs.waiting.FIRST_S", 0.25)
+    monkeypatch.setattr("jobs.inputs.files.item_by_name", slow)
+    caplog.set_level(logging.INFO)
+    enumerate_inputs([str(folder)])
+    line, *_ = (line for line in caplog.messages if line.startswith("listing"))
+    assert re.fullmatch(rf"listing '{folder}': [2-7] files so far", line)

@@ -71,3 +71,14 @@ def test_the_command_shows_both_runs(tmp_path: Path, capfd: pytest.CaptureFixtur
         == 2
     )
     assert "--against compares two runs" in capfd.readouterr().err
+
+
+def test_a_damaged_run_to_compare_with_is_refused_before_anything_is_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    one, two, annotations = two_runs(tmp_path)
+    record = Path(two) / "run.json"
+    record.write_bytes(record.read_bytes()[:50])
+    monkeypatch.setattr(evaluate, "score", lambda *_: pytest.fail("a run was scored"))
+    with pytest.raises(ConfigError, match=r"two.*run.json' is damaged"):
+        evaluate.run(EvaluateConfig(run=one, annotations=annotations, against=two))

@@ -1,3 +1,5 @@
+import logging
+
 import pytest
 
 from fcos_core.errors import ImageError, StorageError
@@ -50,3 +52,16 @@ def test_other_errors_are_not_retried(delays: list[float], error: Exception) -> 
         RetryPolicy().run(action)
     assert action.calls == 1
     assert not delays
+
+
+def test_an_action_that_fails_for_ten_seconds_is_logged_once(
+    delays: list[float], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    RetryPolicy(attempts=5).run(Flaky(4, StorageError("503")))
+    assert caplog.messages == []
+    times = iter((0.0, 4.0, 11.0, 12.0))
+    monkeypatch.setattr("jobs.storage.retrying.time.monotonic", lambda: next(times, 20.0))
+    RetryPolicy(attempts=5).run(Flaky(4, StorageError("503")))
+    assert caplog.messages == ["trying again, 3 of 5: 503"]
+    assert len(delays) == 8

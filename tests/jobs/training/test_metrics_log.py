@@ -1,6 +1,9 @@
 import json
 import math
 
+import pytest
+
+from fcos_core.errors import ConfigError
 from fcos_core.training import StepReport
 from jobs.training.metrics_log import (
     MetricsLog,
@@ -67,3 +70,18 @@ def test_the_last_evaluation_is_found(tmp_path):
     assert last["step"] == 2
     assert evaluated is not None
     assert evaluated["AP"] == 0.5
+
+
+@pytest.mark.parametrize("damage", [b'{"step": 2, "lo\n', b"[]\n", b"\xff\n"])
+def test_a_damaged_line_is_named_before_the_log_is_written_to(tmp_path, damage):
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path, num_done=0) as log:
+        log.append(record(1))
+    with path.open("ab") as file:
+        file.write(damage)
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=r"metrics.jsonl' is damaged: line 2"):
+        MetricsLog(path, num_done=2)
+    with pytest.raises(ConfigError, match=r"metrics.jsonl' is damaged: line 2"):
+        last_records(path)
+    assert path.read_bytes() == before

@@ -1,0 +1,73 @@
+"""What a run that is taken up again must have in order, before anything is computed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import jobs.detect as detect_module
+from fcos_core.errors import ConfigError
+from jobs.detect import DetectConfig, run
+from jobs.rundir.directory import RunDirectory
+
+
+class DispatchedError(Exception):
+    """Shards were given to workers."""
+
+
+@pytest.fixture
+def begun(
+    tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> DetectConfig:
+    """A run that is begun, with all its shards missing; computing one raises."""
+
+    def dispatch(*_: object, **__: object) -> None:
+        raise DispatchedError
+
+    monkeypatch.setattr(detect_module, "dispatch", dispatch)
+    config = DetectConfig(
+        inputs=(str(images),), out=str(tmp_path / "run"), weights=str(tiny_weights), num_actors=1
+    )
+    with pytest.raises(DispatchedError):
+        run(config)
+    return config
+
+
+def cut(record: Path) -> None:
+    record.write_bytes(record.read_bytes()[:100])
+
+
+def change_a_value(record: Path) -> None:
+    record.write_text(record.read_text().replace('"thing_3"', '"thing_4"'))
+
+
+def take_that_of_another_run(record: Path) -> None:
+    document = {**json.loads(record.read_text()), "run_id": "another"}
+    del document["sha256"]
+    record.write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("is_dry", [False, True])
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [
+        (cut, r"run.json' is damaged: .*; delete it, and the same command"),
+        (change_a_value, r"run.json' is damaged: .* the sha256 differs; delete it"),
+        (take_that_of_another_run, r"run.json' is of run another, the manifest of run"),
+    ],
+)
+def test_a_damaged_record_is_refused_before_anything_is_computed(
+    begun: DetectConfig, damage: Callable[[Path], None], expected: str, *, is_dry: bool
+) -> None:
+    damage(Path(begun.out) / "run.json")
+    with pytest.raises(ConfigError, match=expected):
+        run(begun.model_copy(update={"dry_run": is_dry}))
+
+
+def test_a_run_without_a_record_goes_on(begun: DetectConfig) -> None:
+    record = Path(begun.out) / "run.json"
+    record.unlink()
+    with pytest.raises(DispatchedError):
+        run(begun)
+    assert RunDirectory(begun.out).read_run_record().run_id
