@@ -13,6 +13,8 @@ from typing import Any
 
 from fcos_core.errors import IncompleteRunError, StorageError
 from jobs.dispatch.dispatch import dispatch
+from jobs.parallel.guard import RayLostError
+from jobs.parallel.ray_session import ray_kept_open
 from jobs.parallel.resources import Resources, probe
 from jobs.parallel.signals import environment, terminate_as_interrupt
 from jobs.planning.begin import (
@@ -125,9 +127,12 @@ def run(
     Returns:
         The result, whose ``failure`` is set when the run is incomplete or has too many quarantined
         rows; for a dry run what the command would do.
+
+    Raises:
+        IncompleteRunError: the run was begun, and storage or Ray has failed since.
     """
     started = time.monotonic()
-    with terminate_as_interrupt(), environment(config.storage_environment()):
+    with terminate_as_interrupt(), environment(config.storage_environment()), ray_kept_open():
         model = model or read_model_card(config.weights)
         if config.dry_run:
             return dry_run(config, model, check)
@@ -202,6 +207,9 @@ class _Work:
 
         Returns:
             Why some of the shards are missing; None when all are committed.
+
+        Raises:
+            RayLostError: the command's own Ray has died, and so nothing is known of the shards.
         """
         if not shards:
             return None
@@ -236,6 +244,8 @@ class _Work:
                     address=config.address,
                     on_receipt=on_receipt,
                 )
+            except RayLostError:
+                raise
             except IncompleteRunError as error:
                 return str(error)
             finally:

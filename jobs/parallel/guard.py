@@ -25,12 +25,13 @@ _MAX_STARTS = 3
 _PR_SET_PDEATHSIG = 1
 _EXIT_CODE_OF_RAY = 1
 _EXIT_CODE_OF_LOST = 3
-_ENDED = b"ended"
+_DONE, _LOST, _ENDED = b"done ", b"lost ", b"ended\n"  # what a child reports to its guard
 _LONGEST_REPORT = 4096  # a pipe takes this much at once
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 _PASSED_ON = {*_ENDING, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGCONT}
 
 _pipes: list[int] = []  # to the guard of this process, if it has one
+_codes: list[int] = []  # of the work, once it is done
 
 
 class RayLostError(IncompleteRunError):
@@ -77,26 +78,37 @@ def guarded(command: Callable[[], int]) -> int:
         status = _wait(child.pid)
         report = os.read(child.pipe, _LONGEST_REPORT)
         os.close(child.pipe)
-        if report in {b"", _ENDED}:
-            return _pass_on(status, is_reported=bool(report))
-        lost = report.decode()
-    raise IncompleteRunError(f"{lost}, as {_MAX_STARTS} times in a row")
+        if not report.startswith(_LOST):
+            return _pass_on(status, report)
+        lost = report.removeprefix(_LOST).decode(errors="replace")
+    raise IncompleteRunError(
+        f"{lost}, for the {_MAX_STARTS}rd time; the same command goes on from here"
+    )
+
+
+def done(code: int) -> None:
+    """Tell the guard of this process, if it has one, that the work is done with this exit code.
+
+    It is then the exit code even where Ray hangs or ends this process while it is shut down.
+    """
+    _tell(b"%s%d\n" % (_DONE, code))
+    _codes.append(code)
 
 
 def end_lost(reason: str) -> None:
     """End this process at once, if it has a guard: its own Ray has died, and a call to it hangs."""
     if _pipes:
-        _tell(reason.encode())
+        _tell(_LOST + reason.encode())
         os._exit(_EXIT_CODE_OF_LOST)
 
 
-def end_done(code: int) -> None:
-    """End this process at once, if it has a guard: the command is done, and Ray does not end."""
-    if _pipes:
+def end_done() -> None:
+    """End this process at once, if it has a guard and is done: Ray does not let it end."""
+    if _pipes and _codes:
         sys.stdout.flush()
         sys.stderr.flush()
         _tell(_ENDED)
-        os._exit(code)
+        os._exit(_codes[-1])
 
 
 def _fork() -> _Child | None:
@@ -121,15 +133,16 @@ def _run(command: Callable[[], int]) -> int:
         with terminate_as_interrupt():
             return command()
     except RayLostError as error:
-        report = str(error).encode()
+        report = _LOST + str(error).encode()
         return _EXIT_CODE_OF_LOST
     finally:
         _tell(report)
 
 
 def _tell(report: bytes) -> None:
-    with suppress(OSError):  # the guard was killed, and the kernel ends this process
-        os.write(_pipes[0], report[:_LONGEST_REPORT])
+    for pipe in _pipes:
+        with suppress(OSError):  # the guard was killed, and the kernel ends this process
+            os.write(pipe, report[:_LONGEST_REPORT])
 
 
 def _wait(child: int) -> int:
@@ -150,15 +163,22 @@ def _wait(child: int) -> int:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
 
 
-def _pass_on(status: int, *, is_reported: bool) -> int:
+def _pass_on(status: int, report: bytes) -> int:
+    """End as the child did, or say that Ray ended it.
+
+    Raises:
+        IncompleteRunError: Ray ended it.
+    """
     if os.WIFEXITED(status):
         code = os.WEXITSTATUS(status)
-        if code == _EXIT_CODE_OF_RAY and not is_reported:
-            raise IncompleteRunError(
-                "Ray has ended the command, since its cluster does not answer; the same command "
-                "goes on from here"
-            )
-        return code
+        if code != _EXIT_CODE_OF_RAY or report.endswith(_ENDED):
+            return code
+        if report.startswith(_DONE):
+            return int(report.removeprefix(_DONE))
+        raise IncompleteRunError(
+            "Ray has ended the command, since its cluster does not answer; the same command goes "
+            "on from here"
+        )
     number = os.WTERMSIG(status)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the child has left its own
     with suppress(OSError):  # SIGKILL
