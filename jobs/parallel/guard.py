@@ -6,7 +6,6 @@ own: no code in that process can prevent this or say why. Its guard can.
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import resource
@@ -119,6 +118,8 @@ def _fork() -> _Child | None:
     if pid:
         os.close(writer)
         return _Child(pid, reader)
+    import ctypes  # only where it is needed: `fcos --help` does not wait for it
+
     os.close(reader)
     _pipes[:] = [writer]
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a guard needs L
 PROGRAM = """
 import os, signal, sys, time
 from fcos_core.errors import IncompleteRunError
-from jobs.parallel.guard import RayLostError, end_done, end_lost, guarded
+from jobs.parallel.guard import RayLostError, done, end_done, end_lost, guarded
 
 def command():
 {body}
@@ -37,8 +37,8 @@ sys.exit(code)
 WAITING = """
     came = []
     signal.signal(signal.SIGUSR1, lambda *_: came.append("USR1"))
-    print(os.getpid(), flush=True)
     try:
+        print(os.getpid(), flush=True)
         time.sleep(30)
     finally:
         time.sleep(0.3)
@@ -107,12 +107,22 @@ def test_a_command_whose_ray_is_lost_each_time_is_incomplete(loses: str) -> None
     assert done.error.startswith("it died")
 
 
-def test_a_command_that_is_done_may_end_at_once() -> None:
-    done = answer("""
-    print("result")
-    end_done(0)
+@pytest.mark.parametrize("ends", ["end_done()", "os._exit(1)"])  # as Ray does
+@pytest.mark.parametrize("code", [0, 3])
+def test_how_ray_ends_does_not_change_the_code_of_work_that_is_done(code: int, ends: str) -> None:
+    answered = answer(f"""
+    print("result", flush=True)
+    done({code})
+    {ends}
 """)
-    assert (done.code, done.stdout) == (0, "result\n")
+    assert (answered.code, answered.stdout, answered.stderr) == (code, "result\n", "")
+
+
+def test_a_crash_is_seen_even_after_the_work_is_done() -> None:
+    assert answer("""
+    done(0)
+    os.abort()
+""").code == -signal.SIGABRT
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
