@@ -82,11 +82,7 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[
 
 @contextlib.contextmanager
 def _session(address: str | None, num_cpus: int | None) -> Generator[ModuleType]:
-    with (
-        environment(ray_environment(address)),
-        scratch_folder() as folder,
-        kept_signal_handlers() as restore_handlers,
-    ):
+    with environment(ray_environment(address)), scratch_folder() as folder:
         if address:
             _require_listener(address)
         import ray  # only now, since it reads the environment
@@ -102,9 +98,8 @@ def _session(address: str | None, num_cpus: int | None) -> Generator[ModuleType]
                 "_temp_dir": str(folder),
             }
         try:
-            with quiet_stdout():
+            with quiet_stdout(), kept_signal_handlers():
                 _connect(ray, options, folder)
-            restore_handlers()
             with watched({} if address else _processes(ray)):
                 yield ray
         finally:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -81,20 +81,12 @@ def quiet_stdout() -> Generator[None]:
 
 
 @contextlib.contextmanager
-def kept_signal_handlers() -> Generator[Callable[[], None]]:
-    """Keep the signal handlers, which Ray replaces by its own.
-
-    Yields:
-        A function that restores the handlers at once; they are also restored at the end.
-    """
+def kept_signal_handlers() -> Generator[None]:
+    """Restore the signal handlers at the end; Ray replaces them while it starts."""
     handlers = {number: signal.getsignal(number) for number in _INTERRUPTS}
-
-    def restore() -> None:
+    try:
+        yield
+    finally:
         with contextlib.suppress(ValueError):  # not in the main thread; Ray replaced none
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-
-    try:
-        yield restore
-    finally:
-        restore()

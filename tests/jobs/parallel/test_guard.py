@@ -119,10 +119,13 @@ def test_how_ray_ends_does_not_change_the_code_of_work_that_is_done(code: int, e
 
 
 def test_a_crash_is_seen_even_after_the_work_is_done() -> None:
-    assert answer("""
+    assert (
+        answer("""
     done(0)
     os.abort()
-""").code == -signal.SIGABRT
+""").code
+        == -signal.SIGABRT
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
