@@ -13,6 +13,8 @@ from typing import Any
 
 from fcos_core.errors import IncompleteRunError, StorageError
 from jobs.dispatch.dispatch import dispatch
+from jobs.parallel.guard import RayLostError
+from jobs.parallel.ray_session import ray_kept_open
 from jobs.parallel.resources import Resources, probe
 from jobs.parallel.signals import environment, terminate_as_interrupt
 from jobs.planning.begin import (
@@ -126,9 +128,12 @@ def run(
     Returns:
         The result, whose ``failure`` is set when the run is incomplete or has too many quarantined
         rows; for a dry run what the command would do.
+
+    Raises:
+        IncompleteRunError: the run was begun, and storage or Ray has failed since.
     """
     started = time.monotonic()
-    with terminate_as_interrupt(), environment(config.storage_environment()):
+    with terminate_as_interrupt(), environment(config.storage_environment()), ray_kept_open():
         with waiting(lambda: f"reading the weights {config.weights!r}"):
             model = model or read_model_card(config.weights)
         if config.dry_run:
@@ -205,6 +210,9 @@ class _Work:
 
         Returns:
             Why some of the shards are missing; None when all are committed.
+
+        Raises:
+            RayLostError: the command's own Ray has died, and so nothing is known of the shards.
         """
         if not shards:
             return None
@@ -240,6 +248,8 @@ class _Work:
                     on_receipt=on_receipt,
                     on_waits=progress.show_waits,
                 )
+            except RayLostError:
+                raise
             except IncompleteRunError as error:
                 return str(error)
             finally:

@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from inspect import Signature, getdoc
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +31,7 @@ from jobs.cli.output import (
     write_stdout,
 )
 from jobs.cli.streams import open_standard_streams
+from jobs.parallel.guard import done, guarded
 
 if TYPE_CHECKING:
     from jobs.settings.base import JobSettings
@@ -56,6 +58,7 @@ class Command:
         settings: module and class of the settings.
         has_config_file: whether ``--config FILE`` may fill the settings.
         is_resumable: whether the same command resumes after an interruption.
+        may_use_ray: whether the job may start Ray or join a cluster.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Command:
     settings: str
     has_config_file: bool
     is_resumable: bool
+    may_use_ray: bool
 
     def settings_class(self) -> type[JobSettings]:
         module, _, name = self.settings.partition(":")
@@ -73,25 +77,46 @@ class Command:
 
         return signature_of(self.settings_class(), has_config_file=self.has_config_file)
 
-    def run(self, options: dict[str, Any]) -> None:
-        """Run the job with these options, and exit with its code."""
+    def run(self, options: dict[str, Any], *, is_own_process: bool) -> None:
+        """Run the job with these options, under a guard if it may use Ray; exit with its code."""
         with exit_codes(is_resumable=self.is_resumable):
-            from jobs.cli.config_file import load_settings
-            from jobs.cli.options import CONFIG_FILE
+            if not self.may_use_ray:
+                code = self._run(options)
+            elif is_own_process:
+                code = guarded(partial(self._run_with_ray, options))
+            else:
+                code = self._run_with_ray(options)
+            raise typer.Exit(code)
 
-            file = options.pop(CONFIG_FILE, None)
-            result = self.job(load_settings(self.settings_class(), file, options))
-            raise typer.Exit(write_result(result))
+    def _run(self, options: dict[str, Any]) -> int:
+        from jobs.cli.config_file import load_settings
+        from jobs.cli.options import CONFIG_FILE
+
+        file = options.pop(CONFIG_FILE, None)
+        return write_result(self.job(load_settings(self.settings_class(), file, options)))
+
+    def _run_with_ray(self, options: dict[str, Any]) -> int:
+        from jobs.parallel.ray_session import ray_kept_open
+
+        with ray_kept_open():
+            code = self._run(options)
+            done(code)
+        return code
 
 
 COMMANDS: list[Command] = []
 
 
 def _command(
-    name: str, settings: str, *, has_config_file: bool = False, is_resumable: bool = False
+    name: str,
+    settings: str,
+    *,
+    has_config_file: bool = False,
+    is_resumable: bool = False,
+    may_use_ray: bool = True,
 ) -> Callable[[Job], Job]:
     def register(job: Job) -> Job:
-        COMMANDS.append(Command(name, job, settings, has_config_file, is_resumable))
+        COMMANDS.append(Command(name, job, settings, has_config_file, is_resumable, may_use_ray))
         return job
 
     return register
@@ -112,7 +137,7 @@ def _detect(config: DetectConfig) -> JobResult:
     return result
 
 
-@_command("verify", "jobs.settings.verify:VerifyConfig")
+@_command("verify", "jobs.settings.verify:VerifyConfig", may_use_ray=False)
 def _verify(config: VerifyConfig) -> JobResult:
     """Prove that a run is complete.
 
@@ -187,7 +212,7 @@ def _render(config: RenderConfig) -> JobResult:
     return run(config)
 
 
-@_command("report", "jobs.settings.report:ReportConfig")
+@_command("report", "jobs.settings.report:ReportConfig", may_use_ray=False)
 def _report(config: ReportConfig) -> JobResult:
     """Write one HTML page about a run.
 
@@ -237,7 +262,7 @@ def _fcos(
         write_stdout(context.get_help())
 
 
-def _application(words: Sequence[str]) -> typer.Typer:
+def _application(words: Sequence[str], *, is_own_process: bool) -> typer.Typer:
     """Make the application; only commands that the words name get their options."""
     application = typer.Typer(
         name="fcos",
@@ -248,13 +273,14 @@ def _application(words: Sequence[str]) -> typer.Typer:
     application.callback(invoke_without_command=True)(_fcos)
     for command in COMMANDS:
         signature = command.signature() if command.name in words else Signature()
-        application.command(command.name, help=getdoc(command.job))(_callback(command, signature))
+        run = partial(command.run, is_own_process=is_own_process)
+        application.command(command.name, help=getdoc(command.job))(_callback(run, signature))
     return application
 
 
-def _callback(command: Command, signature: Signature) -> Callable[..., None]:
+def _callback(run: Callable[[dict[str, Any]], None], signature: Signature) -> Callable[..., None]:
     def callback(**options: Any) -> None:  # noqa: ANN401 - text, flags and lists
-        command.run(options)
+        run(options)
 
     callback.__signature__ = signature
     return callback
@@ -264,8 +290,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: words after ``fcos``; by default those of this process, whose standard streams
-            are then made to last.
+        arguments: words after ``fcos``; by default those of this process, which then does nothing
+            else: its standard streams are made to last, and a command that may use Ray runs in a
+            child of it.
 
     Returns:
         The exit code: 0 done, 1 a bug, 2 cannot work, 3 incomplete, 130 interrupted.
@@ -276,7 +303,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("jobs").setLevel(logging.INFO)
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = _application(words)(words, prog_name="fcos", standalone_mode=False)
+        application = _application(words, is_own_process=arguments is None)
+        code = application(words, prog_name="fcos", standalone_mode=False)
     except TyperException as error:
         write_error(_explain(error))
         code = EXIT_CANNOT_WORK

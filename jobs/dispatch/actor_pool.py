@@ -18,6 +18,7 @@ from jobs.dispatch.actor_errors import ActorFailure, classify_actor_error
 from jobs.dispatch.node_capacity import NodeCapacity
 from jobs.dispatch.schedule import RetryLimits, Schedule
 from jobs.parallel.ray_session import worker_options
+from jobs.parallel.ray_watch import check_ray
 from jobs.parallel.signals import check_interrupted
 from jobs.rundir.shard import Failure, Outcome, Receipt, Shard
 from jobs.worker.messages import MakeWorker, WorkerSettings
@@ -101,6 +102,7 @@ class ActorPool:
         """Give the actors work until all shards are done or given up."""
         while self._schedule.num_open:
             check_interrupted()
+            check_ray()
             self._fill_up()
             ready, _ = self._ray.wait(list(self._calls), timeout=self._limits.poll_s)
             for reference in ready:
@@ -202,6 +204,7 @@ class ActorPool:
                 raise error.cause from None  # without Ray's own text around it
             raise
         except exceptions.RayError as error:
+            check_ray()  # a Ray that has died says nothing of the shards
             failure = classify_actor_error(self._ray, error)
             if not self._capacity.is_alive(actor.node):
                 failure = replace(failure, is_counted=False)

@@ -35,7 +35,7 @@ def dispatch(
         shards: in any order.
         settings: for the workers.
         num_actors: the most actors at one time; None for as many as the cluster has capacity for.
-        address: of a Ray cluster; None starts one on this machine and ends it.
+        address: of a Ray cluster; None starts one on this machine.
         on_receipt: called once for each committed shard.
         on_waits: called every few seconds with why workers wait, see ``ProgressReport.show_waits``.
         limits: of time and retries.
@@ -47,7 +47,7 @@ def dispatch(
     if not shards:
         return
     num_local = num_actors or max(1, num_cores() // settings.threads)
-    num_cpus = max(num_cores(), min(num_local, len(shards)) * settings.threads)
+    num_cpus = max(num_cores(), num_local * settings.threads)
     with connected(address, num_cpus=num_cpus) as ray:
         limits = limits or RetryLimits()
         pool = ActorPool(

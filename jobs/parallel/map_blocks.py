@@ -17,6 +17,7 @@ from fcos_core.errors import FcosError, IncompleteRunError
 from jobs.parallel.child_process import ChildCrashedError, ChildProcess
 from jobs.parallel.cores import num_cores
 from jobs.parallel.ray_session import connected, first_line, worker_options
+from jobs.parallel.ray_watch import check_ray
 from jobs.parallel.signals import check_interrupted
 from jobs.waiting import LastingStates
 
@@ -172,6 +173,7 @@ def _map_with(
         if not running and not done:
             return
         check_interrupted()
+        check_ray()
         waiting = list(running)
         ready: Sequence[Hashable] = ray.wait(waiting, timeout=_POLL_S)[0] if waiting else ()
         for reference in ready:

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -17,8 +18,10 @@ from types import ModuleType
 from typing import Any
 
 from fcos_core.errors import ConfigError, IncompleteRunError
+from jobs.parallel.guard import end_done
 from jobs.parallel.ray_environment import ray_environment
 from jobs.parallel.ray_scratch import kill_users, scratch_folder
+from jobs.parallel.ray_watch import raising_ray_lost, watched
 from jobs.parallel.signals import environment, kept_signal_handlers, quiet_stdout
 from jobs.storage.s3.access import exported_variables
 from jobs.waiting import waiting
@@ -27,7 +30,28 @@ _log = logging.getLogger(__name__)
 
 _START_ATTEMPTS = 3
 _CONNECT_TIMEOUT_S, _CONNECT_PAUSE_S = 5.0, 0.5
+_SHUTDOWN_S = 15.0
 _OBJECT_STORE_BYTES = 128 * 2**20  # it holds items and receipts, never images
+
+
+_kept_open: list[contextlib.ExitStack] = []
+
+
+@contextlib.contextmanager
+def ray_kept_open() -> Generator[None]:
+    """Let a connection that is made inside the block stay open until the end of the block.
+
+    The end of Ray may take long. What a command has to say, it says before.
+    """
+    if _kept_open:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        _kept_open.append(stack)
+        try:
+            yield
+        finally:
+            _kept_open.clear()
 
 
 @contextlib.contextmanager
@@ -37,21 +61,29 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[
     If this process is connected already, that connection is used and stays open.
 
     Args:
-        address: of the cluster; None starts a private one, which ends with the ``with`` block.
+        address: of the cluster; None starts a private one, which ends with the ``with`` block, or
+            with that of ``ray_kept_open``.
         num_cpus: of a private cluster.
 
     Yields:
         The ``ray`` module, connected.
+
+    Raises:
+        RayLostError: a process of the private cluster has died.
     """
-    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
-        yield sys.modules["ray"]
-        return
-    with (
-        environment(ray_environment(address)),
-        scratch_folder() as folder,
-        quiet_stdout(),
-        kept_signal_handlers() as restore_handlers,
-    ):
+    with contextlib.ExitStack() as own:
+        if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+            ray = sys.modules["ray"]
+        else:
+            stack = _kept_open[0] if _kept_open else own
+            ray = stack.enter_context(_session(address, num_cpus))
+        with quiet_stdout(), raising_ray_lost():
+            yield ray
+
+
+@contextlib.contextmanager
+def _session(address: str | None, num_cpus: int | None) -> Generator[ModuleType]:
+    with environment(ray_environment(address)), scratch_folder() as folder:
         if address:
             _require_listener(address)
         import ray  # only now, since it reads the environment
@@ -67,12 +99,35 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[
                 "_temp_dir": str(folder),
             }
         try:
-            with waiting(lambda: f"connecting to Ray ({address or 'started on this machine'})"):
+            with (
+                waiting(lambda: f"connecting to Ray ({address or 'started on this machine'})"),
+                quiet_stdout(),
+                kept_signal_handlers(),
+            ):
                 _connect(ray, options, folder)
-            restore_handlers()
-            yield ray
+            with watched({} if address else _processes(ray)):
+                yield ray
         finally:
-            ray.shutdown()
+            _shut_down(ray, folder)
+
+
+def _processes(ray: ModuleType) -> dict[str, Any]:
+    """Return the processes without which a private cluster does no work, by their names."""
+    # Ray has no public name for them.
+    everything = ray._private.worker._global_node.all_processes  # noqa: SLF001
+    return {name: everything[name][0].process for name in ("gcs_server", "raylet")}
+
+
+def _shut_down(ray: ModuleType, folder: Path) -> None:
+    """Shut Ray down, in a thread, since a cluster that does not answer would hold this one."""
+    ending = threading.Thread(target=ray.shutdown, name="ray-shutdown", daemon=True)
+    ending.start()
+    ending.join(_SHUTDOWN_S)
+    if ending.is_alive():
+        kill_users(folder)
+        ending.join(_SHUTDOWN_S)
+    if ending.is_alive():
+        end_done()
 
 
 # Ray alone still tries after five minutes.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from fcos_core.errors import FcosError, IncompleteRunError
 from jobs.parallel.cores import num_cores
 from jobs.parallel.ray_session import connected, first_line
+from jobs.parallel.ray_watch import check_ray
 from jobs.parallel.signals import check_interrupted
 
 if TYPE_CHECKING:
@@ -115,6 +116,7 @@ def _run_once(ray: ModuleType, task: _Task, on_poll: Callable[[], None]) -> str 
     try:
         while not ray.wait([call], timeout=_POLL_S)[0]:
             check_interrupted()
+            check_ray()
             on_poll()
         on_poll()
         failures: list[Exception] = ray.get(call)

@@ -6,12 +6,15 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Mapping
+import time
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from types import FrameType
 
 _INTERRUPTS = (signal.SIGINT, signal.SIGTERM)
+_SAME_SIGNAL_S = 1.0
 _was_interrupted = threading.Event()
+_last_came: dict[int, float] = {}
 
 
 @contextlib.contextmanager
@@ -20,8 +23,12 @@ def terminate_as_interrupt() -> Generator[None]:
 
     A library may swallow this exception, inside a callback or while Ray starts. So the signal is
     also remembered, and ``check_interrupted`` raises the exception again.
+
+    What is sent to a whole group of processes arrives here twice: once directly, and once passed on
+    by the guard. The second one, within a second, would interrupt ``finally``, and is dropped.
     """
     _was_interrupted.clear()
+    _last_came.clear()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -43,9 +50,12 @@ def check_interrupted() -> None:
         raise KeyboardInterrupt
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    _was_interrupted.set()
-    raise KeyboardInterrupt
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    now = time.monotonic()
+    last, _last_came[number] = _last_came.get(number, float("-inf")), now
+    if now - last > _SAME_SIGNAL_S:
+        _was_interrupted.set()
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
@@ -71,20 +81,12 @@ def quiet_stdout() -> Generator[None]:
 
 
 @contextlib.contextmanager
-def kept_signal_handlers() -> Generator[Callable[[], None]]:
-    """Keep the signal handlers, which Ray replaces by its own.
-
-    Yields:
-        A function that restores the handlers at once; they are also restored at the end.
-    """
+def kept_signal_handlers() -> Generator[None]:
+    """Restore the signal handlers at the end; Ray replaces them while it starts."""
     handlers = {number: signal.getsignal(number) for number in _INTERRUPTS}
-
-    def restore() -> None:
+    try:
+        yield
+    finally:
         with contextlib.suppress(ValueError):  # not in the main thread; Ray replaced none
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-
-    try:
-        yield restore
-    finally:
-        restore()

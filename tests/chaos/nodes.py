@@ -79,6 +79,12 @@ class Nodes:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    def kill_head(self) -> None:
+        """Kill the processes of the head, without which a cluster ends."""
+        for pid, line in children_below(self._host.pid).items():
+            if "gcs_server" in line:
+                os.kill(pid, signal.SIGKILL)
+
     def add(self) -> None:
         """Add another node."""
         assert self._host.stdin is not None

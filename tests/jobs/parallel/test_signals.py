@@ -43,8 +43,7 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     done: list[bool] = []
 
     def use() -> None:
-        with terminate_as_interrupt(), kept_signal_handlers() as restore:
-            restore()
+        with terminate_as_interrupt(), kept_signal_handlers():
             done.append(True)
 
     thread = threading.Thread(target=use)
@@ -55,10 +54,7 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
 
 def test_handlers_that_another_library_replaces_are_put_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with kept_signal_handlers() as restore:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        restore()
-        assert signal.getsignal(signal.SIGTERM) == before
+    with kept_signal_handlers():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     assert signal.getsignal(signal.SIGTERM) == before
 
