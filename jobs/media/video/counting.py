@@ -17,6 +17,7 @@ from jobs.media.video.frames import Decoded, Lost, seconds
 from jobs.media.video.source import OpenVideo, Packet
 
 _USUAL_RATE = Fraction(25)
+_LARGEST_DIP_S = 1  # times that fall by less are frames out of order, or wrong by a little
 _WITHOUT_TIMES = frozenset(("avi",))  # FFmpeg guesses, and B-frames make it guess wrong
 
 
@@ -25,6 +26,8 @@ def decode_and_count(video: OpenVideo) -> Iterator[Decoded | Lost]:
 
     From an error on, each packet up to the next key frame counts as one lost frame. A frame's time
     is its own; where it has none, or its time does not rise, the usual step is added to the last.
+    Where time falls by more than a second, as in files joined from pieces, the next piece is shown
+    behind the last.
 
     Yields:
         Frames and losses; their places count from 0 without a gap.
@@ -38,9 +41,8 @@ def decode_and_count(video: OpenVideo) -> Iterator[Decoded | Lost]:
 
 def usual_step(video: OpenVideo) -> int:
     """Give the ticks between two frames, by the frame rate in the container."""
-    time_base = video.stream.time_base or Fraction(1)
     rate = video.stream.average_rate or video.stream.guessed_rate or _USUAL_RATE
-    return max(1, round(1 / (rate * time_base)))
+    return max(1, round(1 / (rate * video.time_base)))
 
 
 class _Counter:
@@ -48,12 +50,14 @@ class _Counter:
 
     def __init__(self, video: OpenVideo) -> None:
         self._decoder = Decoder(video.context)
-        self._time_base = video.stream.time_base or Fraction(1)
+        self._time_base = video.time_base
         self._step = usual_step(video)
         self._has_times = video.container.format.name not in _WITHOUT_TIMES
         self._has_begun = False
         self._next = 0
         self._last_pts: int | None = None
+        self._shift = 0  # ticks by which the present piece of a joined file is shown later
+        self._largest_dip = round(_LARGEST_DIP_S / video.time_base)
         self._reason: str | None = None
         self._num_lost = 0
 
@@ -107,8 +111,12 @@ class _Counter:
         self._reason, self._num_lost = None, 0
 
     def _tick(self, frame: VideoFrame | None) -> int:
-        pts = frame.pts if frame is not None and self._has_times else None
+        own = frame.pts if frame is not None and self._has_times else None
+        pts = None if own is None else own + self._shift
         if self._last_pts is not None and (pts is None or pts <= self._last_pts):
-            pts = self._last_pts + self._step
+            counted = self._last_pts + self._step
+            if pts is not None and pts < self._last_pts - self._largest_dip:
+                self._shift += counted - pts
+            pts = counted
         self._last_pts = pts or 0
         return self._last_pts
