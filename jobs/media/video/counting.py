@@ -26,8 +26,8 @@ def decode_and_count(video: OpenVideo) -> Iterator[Decoded | Lost]:
 
     From an error on, each packet up to the next key frame counts as one lost frame. A frame's time
     is its own; where it has none, or its time does not rise, the usual step is added to the last.
-    Where time falls by more than a second, as in files joined from pieces, the next piece is shown
-    behind the last.
+    In a file that was joined from pieces, where time begins anew, each piece is decoded as if alone
+    and shown behind the last.
 
     Yields:
         Frames and losses; their places count from 0 without a gap.
@@ -58,12 +58,17 @@ class _Counter:
         self._last_pts: int | None = None
         self._shift = 0  # ticks by which the present piece of a joined file is shown later
         self._largest_dip = round(_LARGEST_DIP_S / video.time_base)
+        self._largest_gap = video.largest_gap
+        self._last_dts: int | None = None
         self._reason: str | None = None
         self._num_lost = 0
 
     def feed(self, packet: Packet) -> Iterator[Decoded | Lost]:
         if packet.is_keyframe:
             self._has_begun = True
+            if self._reason is None and self._begins_piece(packet):
+                yield from self._emit(self._decoder.drain())
+                self._decoder.flush()
             if self._reason is not None:
                 yield from self._report()
                 self._decoder.flush()
@@ -71,6 +76,14 @@ class _Counter:
             self._num_lost += 1
         elif self._has_begun:
             yield from self._decode(packet)
+        self._last_dts = packet.dts
+
+    def _begins_piece(self, packet: Packet) -> bool:
+        last, dts = self._last_dts, packet.dts
+        return last is not None and dts is not None and self._is_anew(dts, last, dip=0)
+
+    def _is_anew(self, ticks: int, last: int, *, dip: int) -> bool:
+        return ticks < last - dip or ticks > last + self._largest_gap
 
     def finish(self) -> Iterator[Decoded | Lost]:
         if self._reason is None:
@@ -113,10 +126,12 @@ class _Counter:
     def _tick(self, frame: VideoFrame | None) -> int:
         own = frame.pts if frame is not None and self._has_times else None
         pts = None if own is None else own + self._shift
-        if self._last_pts is not None and (pts is None or pts <= self._last_pts):
+        if self._last_pts is not None:
             counted = self._last_pts + self._step
-            if pts is not None and pts < self._last_pts - self._largest_dip:
+            if pts is not None and self._is_anew(pts, self._last_pts, dip=self._largest_dip):
                 self._shift += counted - pts
-            pts = counted
+                pts = counted
+            if pts is None or pts <= self._last_pts:
+                pts = counted
         self._last_pts = pts or 0
         return self._last_pts

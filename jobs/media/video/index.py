@@ -104,11 +104,12 @@ def _index(source: VideoSource, stream: int | None) -> VideoIndex:
     with open_video(source, stream=stream) as video:
         number, time_base = video.stream.index, video.time_base
         codec, container = video.context.name, video.container.format.name
+        largest_gap = video.largest_gap
         packets, damage = _read_packets(video)
     serial_because = None
     entries: Sequence[Entry]
     try:
-        timestamps, entries = _in_order(packets, codec)
+        timestamps, entries = _in_order(packets, codec, largest_gap)
         with open_video(source, stream=number) as video:
             width, height = _probe(video, timestamps)
         if container.split(",")[0] not in _SEEKABLE:
@@ -154,7 +155,9 @@ def _read_packets(video: OpenVideo) -> tuple[list[_Packet], str | None]:
     return found, None
 
 
-def _in_order(packets: Sequence[_Packet], codec: str) -> tuple[Ticks, list[Entry]]:
+def _in_order(
+    packets: Sequence[_Packet], codec: str, largest_gap: float
+) -> tuple[Ticks, list[Entry]]:
     # The frames as they are shown, and where decoding can begin.
     first = next((i for i, packet in enumerate(packets) if packet.is_key), None)
     if first is None:
@@ -167,7 +170,7 @@ def _in_order(packets: Sequence[_Packet], codec: str) -> tuple[Ticks, list[Entry
         if packet.pts is None:
             raise _UntrustedError("its packets do not all say when they are shown")
         if packet.dts is not None:
-            if last_dts is not None and packet.dts < last_dts:
+            if last_dts is not None and not 0 <= packet.dts - last_dts <= largest_gap:
                 raise _UntrustedError("its times fall, as in a file that was joined from pieces")
             last_dts = packet.dts
         if highest is None or (packet.is_entry and packet.pts > highest):

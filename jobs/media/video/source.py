@@ -11,7 +11,8 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
+from math import inf
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import av
 import av.container
@@ -38,6 +39,8 @@ _MAX_STALLS = 16  # damaged places in a row that are skipped
 _BUFFER_BYTES = 2**20  # of a file object: a mebibyte per request to a remote storage
 _LENIENT = "crccheck+bitstream+buffer"
 _REFUSES_UNKNOWN = frozenset(("tiff",))  # with `explode`, a tag without meaning for the pixels
+_COUNTS_33_BITS = frozenset(("mpegts", "mpeg"))
+_HALF_A_WRAP = 2**32
 _LAST_OF_A_PIECE = 2  # packets: the mark may be one packet early, since FFmpeg's parser reads ahead
 _IS_NO_VIDEO = (
     av.stream.Disposition.attached_pic
@@ -73,6 +76,14 @@ class OpenVideo:
     def time_base(self) -> Fraction:
         """Seconds of a tick."""
         return Fraction(self.stream.time_base or 1)
+
+    @property
+    def largest_gap(self) -> float:
+        """Ticks between two frames; more is time that begins anew, and that FFmpeg took for a wrap.
+
+        A transport or program stream counts with 33 bits. FFmpeg adds them where time falls far.
+        """
+        return _HALF_A_WRAP if self.container.format.name in _COUNTS_33_BITS else inf
 
     def packets(self) -> Iterator[Packet]:
         """Read the stream's packets from the container's position; skip damage between them.
