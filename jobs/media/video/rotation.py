@@ -31,7 +31,7 @@ def _unknown_type(cls: type[Type], value: object) -> Type:
 
 if "_missing_" not in vars(Type):
     # Up to 18, PyAV raises at side data that its FFmpeg knows and its list lacks, such as EXIF.
-    Type._missing_ = classmethod(_unknown_type)
+    Type._missing_ = classmethod(_unknown_type)  # pyright: ignore[reportAttributeAccessIssue]
 
 _FLIPS = {(1, -1): 1, (-1, 1): 0, (-1, -1): -1}  # signs of y and x, and OpenCV's names for them
 

@@ -1,11 +1,13 @@
 """Every codec that PyAV can encode gives the frames of a serial decode, wherever it is cut."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.error import FFmpegError
 from av.video.frame import VideoFrame
 
 from fcos_core.errors import VideoError
@@ -36,7 +38,9 @@ def encoders() -> list[tuple[str, str]]:
     return found
 
 
-def frame_of(number: int, size: tuple[int, int], pix_fmt: str) -> VideoFrame:
+def frame_of(
+    number: int, size: tuple[int, int], pix_fmt: str, palette_start: int = 0
+) -> VideoFrame:
     if pix_fmt != "pal8":
         frame = VideoFrame.from_ndarray(image(number, size), format="rgb24")
         frame = frame.reformat(format=pix_fmt)
@@ -46,7 +50,7 @@ def frame_of(number: int, size: tuple[int, int], pix_fmt: str) -> VideoFrame:
         rows = np.zeros((size[1], indices.line_size), np.uint8)
         rows[:, : size[0]] = image(number, size)[:, :, 0] // 16
         indices.update(rows.tobytes().ljust(indices.buffer_size, b"\0")[: indices.buffer_size])
-        palette.update(palette_of(0).ljust(palette.buffer_size, b"\0"))
+        palette.update(palette_of(palette_start).ljust(palette.buffer_size, b"\0"))
     frame.pts, frame.time_base = number, TICK
     return frame
 
@@ -58,7 +62,13 @@ def palette_of(start: int) -> bytes:
     return (colours % 256).astype(np.uint8).tobytes()
 
 
-def encode(path: Path, codec: str, pix_fmt: str, size: tuple[int, int]) -> None:
+def encode(
+    path: Path,
+    codec: str,
+    pix_fmt: str,
+    size: tuple[int, int],
+    palettes: Sequence[int] = (0,) * NUM_FRAMES,
+) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options={"strict": "experimental"})
         stream.width, stream.height = size
@@ -66,8 +76,8 @@ def encode(path: Path, codec: str, pix_fmt: str, size: tuple[int, int]) -> None:
         stream.codec_context.gop_size = 3
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = TICK
-        for number in range(NUM_FRAMES):
-            container.mux(stream.encode(frame_of(number, size, pix_fmt)))
+        for number, start in enumerate(palettes):
+            container.mux(stream.encode(frame_of(number, size, pix_fmt, start)))
         container.mux(stream.encode(None))
 
 
@@ -79,7 +89,7 @@ def encode_somehow(folder: Path, codec: str, pix_fmt: str) -> Path | None:
             try:
                 encode(path, codec, pix_fmt, size)
                 serial_digests(path)
-            except (av.FFmpegError, ValueError, IndexError):
+            except (FFmpegError, ValueError, IndexError):
                 continue
             return path
     return None
@@ -120,3 +130,11 @@ def test_a_palette_reaches_every_segment(codec: str, name: str, tmp_path: Path) 
     encode(tmp_path / name, codec, "pal8", SIZES[0])
     assert_equals_serial(tmp_path / name)
     assert len(set(serial_digests(tmp_path / name))) == NUM_FRAMES
+
+
+def test_a_palette_that_changes_leaves_one_segment(tmp_path: Path) -> None:
+    path = tmp_path / "changes.avi"
+    encode(path, "rawvideo", "pal8", SIZES[0], palettes=[0] * 4 + [50] * (NUM_FRAMES - 4))
+    assert_equals_serial(path)
+    index = index_video(VideoSource(str(path)))
+    assert (len(split(index, 7)), index.serial_because) == (1, "its palette changes")
