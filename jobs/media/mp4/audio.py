@@ -12,7 +12,6 @@ from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING, cast
 
-import av
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -21,7 +20,7 @@ from av.error import FFmpegError
 from av.packet import Packet
 from av.stream import Discard
 
-from jobs.media.video.source import VideoSource, demux_packets, reason_of
+from jobs.media.video.source import VideoSource, demux_packets, open_container, reason_of
 
 if TYPE_CHECKING:
     SoundPacket = Packet[AudioStream]
@@ -58,7 +57,7 @@ class SoundTrack:
     def start_s(self) -> Fraction | None:
         """When the sound begins; None if unknown."""
         start, time_base = self._stream.start_time, self._stream.time_base
-        return None if start is None or time_base is None else start * time_base
+        return None if start is None or not time_base else start * time_base
 
     def add_to(self, out: OutputContainer) -> None:
         """Add a stream for the sound to an mp4."""
@@ -127,9 +126,7 @@ def open_sound(source: VideoSource, *, beside: int) -> Generator[SoundTrack | No
         The sound; None where the video has none that can be decoded or copied.
     """
     file = None if source.opener is None else source.opener()
-    container = av.open(
-        f"file:{source.uri}" if file is None else file, mode="r", metadata_errors="ignore"
-    )
+    container = open_container(source, file)
     try:
         best = container.streams.best("audio", related=container.streams[beside])
         if isinstance(best, AudioStream) and _has_decoder(best):

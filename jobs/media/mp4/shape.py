@@ -89,7 +89,7 @@ def read_shape(source: VideoSource, *, stream: int) -> VideoShape:
                 return VideoShape(
                     width=first.width + first.width % 2,
                     height=first.height + first.height % 2,
-                    time_base=video.stream.time_base or Fraction(1),
+                    time_base=video.time_base,
                     aspect=_aspect(video),
                     turn=display_matrix(first),
                     matrix=stored_matrix(first),

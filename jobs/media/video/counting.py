@@ -17,6 +17,7 @@ from jobs.media.video.frames import Decoded, Lost, seconds
 from jobs.media.video.source import OpenVideo, Packet
 
 _USUAL_RATE = Fraction(25)
+_LARGEST_DIP_S = 1  # times that fall by less are frames out of order, or wrong by a little
 _WITHOUT_TIMES = frozenset(("avi",))  # FFmpeg guesses, and B-frames make it guess wrong
 
 
@@ -25,6 +26,8 @@ def decode_and_count(video: OpenVideo) -> Iterator[Decoded | Lost]:
 
     From an error on, each packet up to the next key frame counts as one lost frame. A frame's time
     is its own; where it has none, or its time does not rise, the usual step is added to the last.
+    In a file that was joined from pieces, where time begins anew, each piece is decoded as if alone
+    and shown behind the last.
 
     Yields:
         Frames and losses; their places count from 0 without a gap.
@@ -38,9 +41,8 @@ def decode_and_count(video: OpenVideo) -> Iterator[Decoded | Lost]:
 
 def usual_step(video: OpenVideo) -> int:
     """Give the ticks between two frames, by the frame rate in the container."""
-    time_base = video.stream.time_base or Fraction(1)
     rate = video.stream.average_rate or video.stream.guessed_rate or _USUAL_RATE
-    return max(1, round(1 / (rate * time_base)))
+    return max(1, round(1 / (rate * video.time_base)))
 
 
 class _Counter:
@@ -48,18 +50,25 @@ class _Counter:
 
     def __init__(self, video: OpenVideo) -> None:
         self._decoder = Decoder(video.context)
-        self._time_base = video.stream.time_base or Fraction(1)
+        self._time_base = video.time_base
         self._step = usual_step(video)
         self._has_times = video.container.format.name not in _WITHOUT_TIMES
         self._has_begun = False
         self._next = 0
         self._last_pts: int | None = None
+        self._shift = 0  # ticks by which the present piece of a joined file is shown later
+        self._largest_dip = round(_LARGEST_DIP_S / video.time_base)
+        self._largest_gap = video.largest_gap
+        self._last_dts: int | None = None
         self._reason: str | None = None
         self._num_lost = 0
 
     def feed(self, packet: Packet) -> Iterator[Decoded | Lost]:
         if packet.is_keyframe:
             self._has_begun = True
+            if self._reason is None and self._begins_piece(packet):
+                yield from self._emit(self._decoder.drain())
+                self._decoder.flush()
             if self._reason is not None:
                 yield from self._report()
                 self._decoder.flush()
@@ -67,6 +76,14 @@ class _Counter:
             self._num_lost += 1
         elif self._has_begun:
             yield from self._decode(packet)
+        self._last_dts = packet.dts
+
+    def _begins_piece(self, packet: Packet) -> bool:
+        last, dts = self._last_dts, packet.dts
+        return last is not None and dts is not None and self._is_anew(dts, last, dip=0)
+
+    def _is_anew(self, ticks: int, last: int, *, dip: int) -> bool:
+        return ticks < last - dip or ticks > last + self._largest_gap
 
     def finish(self) -> Iterator[Decoded | Lost]:
         if self._reason is None:
@@ -107,8 +124,14 @@ class _Counter:
         self._reason, self._num_lost = None, 0
 
     def _tick(self, frame: VideoFrame | None) -> int:
-        pts = frame.pts if frame is not None and self._has_times else None
-        if self._last_pts is not None and (pts is None or pts <= self._last_pts):
-            pts = self._last_pts + self._step
+        own = frame.pts if frame is not None and self._has_times else None
+        pts = None if own is None else own + self._shift
+        if self._last_pts is not None:
+            counted = self._last_pts + self._step
+            if pts is not None and self._is_anew(pts, self._last_pts, dip=self._largest_dip):
+                self._shift += counted - pts
+                pts = counted
+            if pts is None or pts <= self._last_pts:
+                pts = counted
         self._last_pts = pts or 0
         return self._last_pts

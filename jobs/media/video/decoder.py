@@ -12,16 +12,31 @@ from av.error import FFmpegError
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 
+from jobs.media.video.sei import SeiCleaner
 from jobs.media.video.source import Packet, reason_of
 
 _SKIPS_UNREFERENCED = frozenset(("h264",))
 """Codecs in which no frame that is kept refers to one that is marked as unreferenced."""
 
-_LOGS_DAMAGE = frozenset(("mjpeg",))
+_LOGS_DAMAGE = frozenset(
+    (
+        *("mjpeg", "jpeg2000", "tiff", "ffv1", "dvvideo", "h261"),
+        *("msmpeg4v1", "msmpeg4v2", "msmpeg4", "cinepak", "qtrle", "zmbv", "snow"),
+    )
+)
 """Codecs whose decoder gives damaged frames without an error, and only logs the damage."""
 
+_HARMLESS = {
+    # After a key frame at which decoding began, a frame tells the decoder to drop references of the
+    # group before. The frame itself is whole.
+    "h264": ("mmco: unref short failure",),
+    # What a camera or an editor says about the image; the scan is read all the same.
+    "mjpeg": ("APP fields", "decode_app", "EXIF"),
+    "tiff": ("Unknown or unsupported tag",),
+}
+"""By codec, parts of messages that no pixel depends on."""
+
 MARKED_CORRUPT = "the decoder marks the frame as damaged"
-_MISSING_REFERENCE_DROPPED = "mmco: unref short failure"
 _CUT_SHORT = "the packet is cut short"
 
 # FFmpeg's messages are needed to tell errors apart; they are not logged.
@@ -36,7 +51,7 @@ class Decoder:
 
     def __init__(self, context: VideoCodecContext) -> None:
         self._context = context
-        self._is_h264 = context.name == "h264"
+        self._sei = SeiCleaner(context.name, context.extradata)
 
     def decode(
         self, packet: Packet, *, is_wanted: bool = True
@@ -49,16 +64,19 @@ class Decoder:
             return [], _CUT_SHORT
         if self._context.name in _SKIPS_UNREFERENCED:
             self._context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
-        with av.logging.Capture() as messages:
+        self._sei.clean(packet)
+        with av.logging.Capture() as captured:
             try:
-                frames = self._context.decode(packet)
-            except (FFmpegError, ValueError) as error:
-                if self._is_false_alarm([message for _, _, message in messages]):
-                    return [], None
-                return [], reason_of(error)
-        if messages and self._context.name in _LOGS_DAMAGE:
-            return [], messages[0][2].strip()
-        return frames, None
+                frames, error = self._context.decode(packet), None
+            except (FFmpegError, ValueError) as raised:
+                frames, error = [], reason_of(raised)
+        messages = [message.strip() for _, _, message in captured]
+        complaints = [message for message in messages if not self._is_harmless(message)]
+        if error is not None and messages and not complaints:
+            return [], None
+        if error is None and complaints and self._context.name in _LOGS_DAMAGE:
+            return [], complaints[0]
+        return frames, error
 
     def drain(self) -> list[VideoFrame]:
         """Take the frames that are left; the decoder must be flushed before its next packet."""
@@ -71,14 +89,5 @@ class Decoder:
         """Empty the decoder."""
         self._context.flush_buffers()
 
-    def _is_false_alarm(self, messages: list[str]) -> bool:
-        """Whether the only error is that a reference to be dropped is missing.
-
-        This happens after an H.264 key frame at which decoding began, when a frame tells the
-        decoder to drop references of the group before. The frame itself is whole.
-        """
-        return (
-            self._is_h264
-            and bool(messages)
-            and all(_MISSING_REFERENCE_DROPPED in message for message in messages)
-        )
+    def _is_harmless(self, message: str) -> bool:
+        return any(part in message for part in _HARMLESS.get(self._context.name, ()))

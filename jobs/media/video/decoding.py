@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 
 from av.error import FFmpegError
 
@@ -111,12 +112,17 @@ def _readable(packets: Iterator[Packet]) -> Iterator[Packet]:
 def _seek_to(video: OpenVideo, pts: int) -> Iterator[Packet]:
     # The key frame's packet and all packets behind it; nothing when the container's own index does
     # not lead there.
-    first = next((packet for packet in video.packets() if packet.is_keyframe), None)
+    packets = video.packets()
+    first = _open_stream(video, packets)
     if first is None:
         return
-    _show_first_packet(video, first, pts)
+    if first.pts == pts:  # read once: a palette comes with the first packet, and not after a seek
+        yield first
+        yield from packets
+        return
+    _show(video, first)
     for step_s in _STEPS_BACK_S:
-        target = pts - round(step_s / (video.stream.time_base or 1))
+        target = pts - round(step_s / video.time_base)
         try:
             video.container.seek(target, stream=video.stream, backward=True)
         except (FFmpegError, ValueError):
@@ -133,24 +139,34 @@ def _seek_to(video: OpenVideo, pts: int) -> Iterator[Packet]:
 
 def _read_to(video: OpenVideo, pts: int) -> Iterator[Packet]:
     # The same packets, read from the start of the stream.
-    is_found = has_begun = False
-    for packet in video.packets():
-        if packet.is_keyframe and not has_begun:
-            has_begun = True
-            _show_first_packet(video, packet, pts)
+    packets = video.packets()
+    first = _open_stream(video, packets)
+    if first is None:
+        return
+    if first.pts != pts:
+        _show(video, first)
+    is_found = False
+    for packet in chain((first,), packets):
         is_found = is_found or (packet.is_keyframe and packet.pts == pts)
         if is_found:
             yield packet
 
 
-def _show_first_packet(video: OpenVideo, packet: Packet, pts: int) -> None:
-    """Let the decoder see the stream's first packet, unless decoding begins there.
+def _open_stream(video: OpenVideo, packets: Iterator[Packet]) -> Packet | None:
+    """Read up to the first key frame, and return its packet."""
+    first = next(packets, None)
+    if first is None or first.is_keyframe:
+        return first
+    _show(video, first)
+    return next((packet for packet in packets if packet.is_keyframe), None)
 
-    Encoders write their names into it. Early versions of x264 and Xvid have errors of their own,
-    which the decoder corrects when it knows the name.
+
+def _show(video: OpenVideo, packet: Packet) -> None:
+    """Let the decoder see one of the stream's first packets, at which decoding does not begin.
+
+    Encoders write their names into it: early versions of x264 and Xvid have errors of their own,
+    which the decoder corrects when it knows the name. Containers put a palette beside it.
     """
-    if packet.pts == pts:
-        return
     decoder = Decoder(video.context)
     decoder.decode(packet)  # damage is reported by the segment of this frame
     decoder.drain()

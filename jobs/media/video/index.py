@@ -73,9 +73,11 @@ class VideoIndex:
 
 class _Packet(NamedTuple):
     pts: int | None
+    dts: int | None
     is_shown: bool
     is_key: bool
     is_entry: bool
+    brings_palette: bool
 
 
 class _UntrustedError(Exception):
@@ -100,17 +102,20 @@ def index_video(source: VideoSource, *, stream: int | None = None) -> VideoIndex
 
 def _index(source: VideoSource, stream: int | None) -> VideoIndex:
     with open_video(source, stream=stream) as video:
-        number, time_base = video.stream.index, video.stream.time_base or Fraction(1)
+        number, time_base = video.stream.index, video.time_base
         codec, container = video.context.name, video.container.format.name
+        largest_gap = video.largest_gap
         packets, damage = _read_packets(video)
     serial_because = None
     entries: Sequence[Entry]
     try:
-        timestamps, entries = _in_order(packets, codec)
+        timestamps, entries = _in_order(packets, codec, largest_gap)
         with open_video(source, stream=number) as video:
             width, height = _probe(video, timestamps)
         if container.split(",")[0] not in _SEEKABLE:
             entries, serial_because = entries[:1], f"a seek in {container} is not exact"
+        elif any(packet.brings_palette for packet in packets[1:]):
+            entries, serial_because = entries[:1], "its palette changes"
     except _UntrustedError as error:
         entries, serial_because = (), str(error)
         with open_video(source, stream=number) as video:
@@ -137,10 +142,12 @@ def _read_packets(video: OpenVideo) -> tuple[list[_Packet], str | None]:
             may_be_empty = packet.size <= smallest
             found.append(
                 _Packet(
-                    None if may_be_empty else packet.pts,
-                    reader.is_shown(packet),
-                    packet.is_keyframe,
-                    reader.is_entry(packet),
+                    pts=None if may_be_empty else packet.pts,
+                    dts=packet.dts,
+                    is_shown=reader.is_shown(packet),
+                    is_key=packet.is_keyframe,
+                    is_entry=reader.is_entry(packet),
+                    brings_palette=packet.has_sidedata("palette"),
                 )
             )
     except VideoError as error:
@@ -148,7 +155,9 @@ def _read_packets(video: OpenVideo) -> tuple[list[_Packet], str | None]:
     return found, None
 
 
-def _in_order(packets: Sequence[_Packet], codec: str) -> tuple[Ticks, list[Entry]]:
+def _in_order(
+    packets: Sequence[_Packet], codec: str, largest_gap: float
+) -> tuple[Ticks, list[Entry]]:
     # The frames as they are shown, and where decoding can begin.
     first = next((i for i, packet in enumerate(packets) if packet.is_key), None)
     if first is None:
@@ -156,9 +165,14 @@ def _in_order(packets: Sequence[_Packet], codec: str) -> tuple[Ticks, list[Entry
     shown: list[int] = []
     keys: list[int] = []
     highest: int | None = None
+    last_dts: int | None = None
     for packet in packets[first:]:
         if packet.pts is None:
             raise _UntrustedError("its packets do not all say when they are shown")
+        if packet.dts is not None:
+            if last_dts is not None and not 0 <= packet.dts - last_dts <= largest_gap:
+                raise _UntrustedError("its times fall, as in a file that was joined from pieces")
+            last_dts = packet.dts
         if highest is None or (packet.is_entry and packet.pts > highest):
             keys.append(packet.pts)
         highest = packet.pts if highest is None else max(highest, packet.pts)

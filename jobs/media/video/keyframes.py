@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from jobs.media.video.nal_units import nal_length_size, nal_units, rbsp, sei_messages
 from jobs.media.video.source import Packet
 
 _H264_SLICE, _H264_IDR, _H264_SEI = 1, 5, 6
 _SEI_RECOVERY_POINT = 6
 _HEVC_FIRST_IRAP, _HEVC_LAST_IRAP, _HEVC_LAST_VCL = 16, 21, 31
-_AVCC, _HVCC = 1, 1  # first byte of extradata where units have a length in front
-_START_CODE = b"\x00\x00\x01"
-_MAX_UNITS = 64
 _VP9 = frozenset(("vp9", "libvpx-vp9"))
 
 _TRUSTED_FLAGS = frozenset(
@@ -49,11 +47,11 @@ class PacketReader:
 def _entry_point_test(codec: str, extradata: bytes | None) -> Callable[[memoryview], bool]:
     """Make the test, by a packet's bytes, for whether decoding can begin at a flagged key frame."""
     if codec == "h264":
-        length = _length_size(extradata, at=4, mark=_AVCC)
-        return lambda data: _is_h264_entry(_units(data, length))
+        length = nal_length_size(codec, extradata)
+        return lambda data: _is_h264_entry(nal_units(data, length))
     if codec == "hevc":
-        length = _length_size(extradata, at=21, mark=_HVCC)
-        return lambda data: _is_hevc_entry(_units(data, length))
+        length = nal_length_size(codec, extradata)
+        return lambda data: _is_hevc_entry(nal_units(data, length))
     if codec in _VP9:
         return lambda data: _vp9_frame_type(data) == "key"
     if codec in {"vp8", "libvpx"}:
@@ -79,43 +77,12 @@ def _vp9_frame_type(data: memoryview) -> str:
     return "key" if bits[place + 1] == "0" else "shown"
 
 
-def _length_size(extradata: bytes | None, *, at: int, mark: int) -> int | None:
-    if extradata is None or len(extradata) <= at or extradata[0] != mark:
-        return None
-    return (extradata[at] & 3) + 1
-
-
-def _units(data: memoryview, length_size: int | None) -> Iterator[memoryview]:
-    # The packet's NAL units, without their delimiters.
-    if length_size is None:
-        yield from _units_by_start_code(bytes(data))
-        return
-    place = 0
-    while place + length_size < len(data):
-        size = int.from_bytes(data[place : place + length_size], "big")
-        place += length_size
-        if not size:
-            return
-        yield data[place : place + size]
-        place += size
-
-
-def _units_by_start_code(data: bytes) -> Iterator[memoryview]:
-    view, place = memoryview(data), data.find(_START_CODE)
-    for _ in range(_MAX_UNITS):
-        if place < 0:
-            return
-        end = data.find(_START_CODE, place + 3)
-        yield view[place + 3 : end if end >= 0 else len(data)]
-        place = end
-
-
 def _is_h264_entry(units: Iterator[memoryview]) -> bool:
     recovers_at_once = False
     for unit in units:
         kind = unit[0] & 31 if unit else 0
         if kind == _H264_SEI:
-            recovers_at_once |= _recovery_frames(bytes(unit[1:])) == 0
+            recovers_at_once |= _recovery_frames(rbsp(unit[1:])) == 0
         if kind == _H264_IDR:
             return True
         if kind == _H264_SLICE:
@@ -133,19 +100,9 @@ def _is_hevc_entry(units: Iterator[memoryview]) -> bool:
 
 def _recovery_frames(sei: bytes) -> int | None:
     """Read after how many frames the video is whole again; None without a recovery point."""
-    sei = sei.replace(b"\x00\x00\x03", b"\x00\x00")
-    place = 0
-    while place + 2 < len(sei):
-        kind = size = 0
-        while place < len(sei) and sei[place] == 255:  # noqa: PLR2004 -- means: and more
-            kind, place = kind + 255, place + 1
-        kind, place = kind + sei[place] if place < len(sei) else -1, place + 1
-        while place < len(sei) and sei[place] == 255:  # noqa: PLR2004
-            size, place = size + 255, place + 1
-        size, place = size + sei[place] if place < len(sei) else 0, place + 1
+    for kind, content, _ in sei_messages(sei):
         if kind == _SEI_RECOVERY_POINT:
-            return _exp_golomb(sei[place : place + size])
-        place += size
+            return _exp_golomb(content)
     return None
 
 

@@ -21,6 +21,18 @@ EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITE
 _PLANES = "gbrp"
 """The format that swscale makes: its vector code for planes keeps to these sums; RGB has none."""
 
+
+def _unknown_type(cls: type[Type], value: object) -> Type:
+    """Make a member for a kind of side data that PyAV's list lacks, as PyAV 19 does by itself."""
+    member = object.__new__(cls)
+    member._name_, member._value_ = f"UNKNOWN_{value}", value
+    return member
+
+
+if "_missing_" not in vars(Type):
+    # Up to 18, PyAV raises at side data that its FFmpeg knows and its list lacks, such as EXIF.
+    Type._missing_ = classmethod(_unknown_type)  # pyright: ignore[reportAttributeAccessIssue]
+
 _FLIPS = {(1, -1): 1, (-1, 1): 0, (-1, -1): -1}  # signs of y and x, and OpenCV's names for them
 
 

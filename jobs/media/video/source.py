@@ -6,10 +6,13 @@ a later frame), the codec's strictest checks, and no guessing of frame order.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, TypeVar, cast
+from fractions import Fraction
+from math import inf
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar, cast
 
 import av
 import av.container
@@ -31,8 +34,14 @@ S = TypeVar("S", bound=av.stream.Stream)
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg"
 # Formats that name other files (playlists, concatenations) are refused.
 
+_PYAV_READS_ANY_METADATA = 19  # the version
 _MAX_STALLS = 16  # damaged places in a row that are skipped
 _BUFFER_BYTES = 2**20  # of a file object: a mebibyte per request to a remote storage
+_LENIENT = "crccheck+bitstream+buffer"
+_REFUSES_UNKNOWN = frozenset(("tiff",))  # with `explode`, a tag without meaning for the pixels
+_COUNTS_33_BITS = frozenset(("mpegts", "mpeg"))
+_HALF_A_WRAP = 2**32
+_LAST_OF_A_PIECE = 2  # packets: the mark may be one packet early, since FFmpeg's parser reads ahead
 _IS_NO_VIDEO = (
     av.stream.Disposition.attached_pic
     | av.stream.Disposition.timed_thumbnails
@@ -63,6 +72,19 @@ class OpenVideo:
         """The stream's decoder."""
         return self.stream.codec_context
 
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds of a tick."""
+        return Fraction(self.stream.time_base or 1)
+
+    @property
+    def largest_gap(self) -> float:
+        """Ticks between two frames; more is time that begins anew, and that FFmpeg took for a wrap.
+
+        A transport or program stream counts with 33 bits. FFmpeg adds them where time falls far.
+        """
+        return _HALF_A_WRAP if self.container.format.name in _COUNTS_33_BITS else inf
+
     def packets(self) -> Iterator[Packet]:
         """Read the stream's packets from the container's position; skip damage between them.
 
@@ -72,6 +94,11 @@ class OpenVideo:
         Raises:
             VideoError: the container cannot be read any further.
         """
+        packets = self._packets()
+        is_ts = self.container.format.name == "mpegts"
+        return without_false_corruption(packets) if is_ts else packets
+
+    def _packets(self) -> Iterator[Packet]:
         stalls = 0
         while True:
             try:
@@ -89,6 +116,41 @@ class OpenVideo:
                 return
 
 
+def without_false_corruption(packets: Iterator[Packet]) -> Iterator[Packet]:
+    """Read packets of a transport stream, and take a mark of damage from where a piece ends.
+
+    FFmpeg marks a packet where the stream's counter jumps. It does so where bytes are missing, and
+    also where a file that was joined from pieces goes on with the next: there a key frame follows,
+    or time begins anew, at once. Whether such a packet is whole is left to the decoder.
+
+    Yields:
+        Each packet.
+
+    Raises:
+        VideoError: the container cannot be read any further.
+    """
+    held: deque[Packet] = deque()
+    error: VideoError | None = None
+    try:
+        for packet in packets:
+            for earlier in held:
+                if _is_next_piece(earlier, packet):
+                    earlier.is_corrupt = False
+            held.append(packet)
+            while held and not (held[0].is_corrupt and len(held) <= _LAST_OF_A_PIECE):
+                yield held.popleft()
+    except VideoError as raised:
+        error = raised
+    yield from held
+    if error is not None:
+        raise error
+
+
+def _is_next_piece(earlier: Packet, packet: Packet) -> bool:
+    begins_anew = packet.dts is not None and earlier.dts is not None and packet.dts < earlier.dts
+    return begins_anew or (packet.is_keyframe and not earlier.is_keyframe)
+
+
 def demux_packets(container: av.container.InputContainer, stream: S) -> Iterator[av.Packet[S]]:
     """Read a stream's packets to the end, including the empty one that ends the stream.
 
@@ -100,6 +162,28 @@ def demux_packets(container: av.container.InputContainer, stream: S) -> Iterator
     """
     with suppress(IndexError):
         yield from cast("Iterator[av.Packet[S]]", container.demux(stream))
+
+
+def open_container(
+    source: VideoSource,
+    file: BinaryIO | None,
+    *,
+    buffer_size: int = 2**15,
+    options: dict[str, str] | None = None,
+) -> av.container.InputContainer:
+    """Open a container by its path, or as the file that its opener gave.
+
+    Metadata need not be UTF-8; from 19 on, PyAV does not have to be told so, nor knows the keyword.
+    """
+    is_told = int(av.__version__.partition(".")[0]) < _PYAV_READS_ANY_METADATA
+    keyword: dict[str, Any] = {"metadata_errors": "ignore"} if is_told else {}
+    return av.open(
+        f"file:{source.uri}" if file is None else file,
+        mode="r",
+        buffer_size=buffer_size,
+        container_options=options,
+        **keyword,
+    )
 
 
 @contextmanager
@@ -114,12 +198,11 @@ def open_video(source: VideoSource, *, stream: int | None) -> Generator[OpenVide
     """
     file = source.opener() if source.opener is not None else None
     try:
-        container = av.open(
-            f"file:{source.uri}" if file is None else file,
-            mode="r",
-            metadata_errors="ignore",
+        container = open_container(
+            source,
+            file,
             buffer_size=_BUFFER_BYTES,
-            container_options={"format_whitelist": _FORMATS},
+            options={"format_whitelist": _FORMATS},
         )
     except (FFmpegError, ValueError) as error:
         if file is not None:
@@ -185,12 +268,12 @@ def _set_up(stream: VideoStream) -> None:
     if not _has_decoder(stream):
         raise VideoError(f"stream {stream.index}: no decoder for its codec")
     context = stream.codec_context
-    if stream.time_base is None or not stream.time_base:
+    if not stream.time_base:
         raise VideoError(f"stream {stream.index}: no time base")
     check_size(context.width, context.height)
     context.thread_count = 1
     options = {
-        "err_detect": "crccheck+bitstream+buffer+explode",
+        "err_detect": _LENIENT if context.name in _REFUSES_UNKNOWN else f"{_LENIENT}+explode",
         "max_pixels": str(MAX_FRAME_PIXELS),
     }
     if context.name == "h264":

@@ -122,9 +122,10 @@ def rewrite(
     name: str,
     *,
     keep: Callable[[int, av.Packet], bool] = lambda _number, _packet: True,
+    edit: Callable[[bytes], bytes] = lambda content: content,
     shift: int = 0,
 ) -> Path:
-    """Copy the packets of a video's first stream into another container."""
+    """Copy the packets of a video's first stream into another container, edited."""
     target = folder / name
     with av.open(str(path)) as source, av.open(str(target), "w") as container:
         stream = container.add_stream_from_template(source.streams.video[0])
@@ -132,9 +133,12 @@ def rewrite(
             if packet.size and keep(number, packet):
                 assert packet.pts is not None
                 assert packet.dts is not None
-                packet.pts, packet.dts = packet.pts + shift, packet.dts + shift
-                packet.stream = stream
-                container.mux(packet)
+                copied = av.Packet(edit(bytes(packet)))
+                copied.pts, copied.dts = packet.pts + shift, packet.dts + shift
+                copied.time_base, copied.duration = packet.time_base, packet.duration
+                copied.is_keyframe = packet.is_keyframe
+                copied.stream = stream
+                container.mux(copied)
     return target
 
 

@@ -1,21 +1,19 @@
 """The frames of all segments in order equal those of a serial decode by PyAV alone."""
 
-import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import ColorRange, Interpolation
+from av.video.reformatter import ColorRange
 
 from fcos_core.errors import ConfigError, VideoError
 from jobs.media.video import (
     Frame,
     Sampling,
-    Segment,
     VideoSource,
     decode_segment,
     index_video,
@@ -31,9 +29,9 @@ from tests.jobs.media.video.making import (
     write_late_sound,
     write_video,
 )
+from tests.jobs.media.video.pixels import FLAGS, digest, frames_of, serial
 
 NUM_SEGMENTS = (1, 2, 3, 7)
-FLAGS = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 SERIAL_ONLY = {
     "intra_refresh",
     "mpeg4_avi_b_frames",
@@ -52,31 +50,6 @@ SHARED = (
     "testsrc2_vp9.webm",
     "v_SoccerJuggling_g23_c01.avi",
 )
-
-
-def digest(pixels: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()
-
-
-def serial(path: Path, stream: int, turns: int = 0) -> Iterator[tuple[int, float, str]]:
-    """Decode a video from the start with PyAV's own loop, without our code."""
-    with av.open(str(path), metadata_errors="ignore") as container:
-        chosen = container.streams[stream]
-        for frame in container.decode(chosen):
-            converted = frame.reformat(
-                format="gbrp", interpolation=FLAGS, dst_color_range=ColorRange.JPEG
-            )
-            pixels = np.rot90(converted.to_ndarray(), turns)
-            assert frame.pts is not None
-            assert chosen.time_base is not None
-            yield frame.pts, float(frame.pts * chosen.time_base), digest(pixels)
-
-
-def frames_of(path: Path, segments: list[Segment]) -> list[Frame]:
-    events = [event for one in segments for event in decode_segment(VideoSource(str(path)), one)]
-    frames = [event for event in events if isinstance(event, Frame)]
-    assert len(frames) == len(events), events
-    return frames
 
 
 def assert_equals_serial(path: Path, turns: int = 0) -> None:
