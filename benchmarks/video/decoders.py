@@ -17,6 +17,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Interpolation
 
 from jobs.media.video import Frame, Segment, VideoSource, decode_segment, index_video, split
+from jobs.media.video.source import open_container
 
 EXACT = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 SPLIT = 2
@@ -47,7 +48,7 @@ def pyav_exact(path: Path, target: str = "rgb24") -> Iterator[np.ndarray]:
 
 
 def _frames(path: Path, threads: int) -> Iterator[av.VideoFrame]:
-    with av.open(str(path), metadata_errors="ignore") as file:
+    with open_container(VideoSource(str(path)), None) as file:
         stream = file.streams.video[0]
         stream.codec_context.thread_count = threads
         if threads != 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import cv2
@@ -68,8 +68,8 @@ class FrameConverter:
 def stored_matrix(frame: VideoFrame) -> tuple[int, ...] | None:
     """Read a frame's display matrix, nine numbers as in mp4; None without one."""
     # frame.side_data would form a reference cycle, which keeps the frame until Python collects it.
-    sides = cast("Callable[[VideoFrame], Iterable[SideData]]", SideDataContainer)(frame)
-    data = next((side for side in sides if side.type == Type.DISPLAYMATRIX), None)
+    sides = cast("Callable[[VideoFrame], Mapping[Type, SideData]]", SideDataContainer)(frame)
+    data = sides.get(Type.DISPLAYMATRIX)
     return None if data is None else struct.unpack("=9i", bytes(data))
 
 

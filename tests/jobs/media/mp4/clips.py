@@ -9,6 +9,8 @@ import av
 import numpy as np
 
 from jobs.media.mp4.mp4 import _write_matrix
+from jobs.media.video import VideoSource
+from jobs.media.video.source import open_container
 
 WIDTH, HEIGHT = 64, 48
 TICK = Fraction(1, 1000)
@@ -80,7 +82,7 @@ class Seen:
 
 def seen(path: Path | str, stream: int | None = None) -> Seen:
     """Play a video."""
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with open_container(VideoSource(str(path)), None) as container:
         video = container.streams.video[0] if stream is None else container.streams[stream]
         number = video.index
         frames = list(container.decode(video))
@@ -90,7 +92,7 @@ def seen(path: Path | str, stream: int | None = None) -> Seen:
         size = (video.codec_context.width, video.codec_context.height)
         rotation = frames[0].rotation
         overall = (container.duration or 0) / av.time_base
-    with av.open(str(path), metadata_errors="ignore") as container:
+    with open_container(VideoSource(str(path)), None) as container:
         best = container.streams.best("audio", related=container.streams[number])
         sound = []
         if best is not None:

@@ -138,3 +138,11 @@ def test_a_palette_that_changes_leaves_one_segment(tmp_path: Path) -> None:
     assert_equals_serial(path)
     index = index_video(VideoSource(str(path)))
     assert (len(split(index, 7)), index.serial_because) == (1, "its palette changes")
+
+
+@pytest.mark.parametrize("name", ["indexed.avi", "smc.mov"])
+def test_a_real_file_with_a_palette_gives_its_colours(name: str, shared_data: Path) -> None:
+    path = shared_data / "cases" / "pal8-palette" / name
+    assert_equals_serial(path)
+    (first, *_) = frames_of(path, split(index_video(VideoSource(str(path))), 1))
+    assert first.pixels.mean() > 50  # without its palette, it is black
