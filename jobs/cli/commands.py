@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -81,25 +82,28 @@ class Command:
         """Run the job with these options, under a guard if it may use Ray; exit with its code."""
         with exit_codes(is_resumable=self.is_resumable):
             if not self.may_use_ray:
-                code = self._run(options)
+                code = write_result(self._result(options))
             elif is_own_process:
                 code = guarded(partial(self._run_with_ray, options))
             else:
                 code = self._run_with_ray(options)
             raise typer.Exit(code)
 
-    def _run(self, options: dict[str, Any]) -> int:
+    def _result(self, options: dict[str, Any]) -> JobResult:
         from jobs.cli.config_file import load_settings
         from jobs.cli.options import CONFIG_FILE
 
         file = options.pop(CONFIG_FILE, None)
-        return write_result(self.job(load_settings(self.settings_class(), file, options)))
+        return self.job(load_settings(self.settings_class(), file, options))
 
     def _run_with_ray(self, options: dict[str, Any]) -> int:
         from jobs.parallel.ray_session import ray_kept_open
 
+        stdout = sys.stdout
         with ray_kept_open():
-            code = self._run(options)
+            result = self._result(options)
+            with redirect_stdout(stdout):  # where Ray, as long as it is open, may not write
+                code = write_result(result)
             done(code)
         return code
 

@@ -1,1 +1,1 @@
-"""Functions in other processes (a child, Ray tasks, Ray Train), and the machine's resources."""
+"""Functions in other processes (a child, Ray tasks, Ray Train), their guard, and the resources."""

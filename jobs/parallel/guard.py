@@ -75,13 +75,12 @@ def guarded(command: Callable[[], int]) -> int:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             return _run(command)
         status = _wait(child.pid)
-        report = os.read(child.pipe, _LONGEST_REPORT)
-        os.close(child.pipe)
+        report = _read(child.pipe)
         if not report.startswith(_LOST):
             return _pass_on(status, report)
         lost = report.removeprefix(_LOST).decode(errors="replace")
     raise IncompleteRunError(
-        f"{lost}, for the {_MAX_STARTS}rd time; the same command goes on from here"
+        f"{lost}, and so {_MAX_STARTS} times in a row; the same command goes on from here"
     )
 
 
@@ -96,7 +95,7 @@ def done(code: int) -> None:
 
 def end_lost(reason: str) -> None:
     """End this process at once, if it has a guard: its own Ray has died, and a call to it hangs."""
-    if _pipes:
+    if _pipes and not _codes:
         _tell(_LOST + reason.encode())
         os._exit(_EXIT_CODE_OF_LOST)
 
@@ -162,6 +161,17 @@ def _wait(child: int) -> int:
             os.kill(os.getpid(), signal.SIGTSTP)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
+
+
+def _read(pipe: int) -> bytes:
+    """Return what the child reported; a process that it left behind may still hold the pipe."""
+    os.set_blocking(pipe, False)
+    try:
+        return os.read(pipe, _LONGEST_REPORT)
+    except BlockingIOError:
+        return b""
+    finally:
+        os.close(pipe)
 
 
 def _pass_on(status: int, report: bytes) -> int:

@@ -41,7 +41,8 @@ _kept_open: list[contextlib.ExitStack] = []
 def ray_kept_open() -> Generator[None]:
     """Let a connection that is made inside the block stay open until the end of the block.
 
-    The end of Ray may take long. What a command has to say, it says before.
+    The end of Ray may take long. What a command has to say, it says before, and on the stdout that
+    it had at the beginning of the block.
     """
     if _kept_open:
         yield
@@ -77,13 +78,14 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[
         else:
             stack = _kept_open[0] if _kept_open else own
             ray = stack.enter_context(_session(address, num_cpus))
-        with quiet_stdout(), raising_ray_lost():
+        # Not while it is only kept open: then nobody needs it.
+        with watched(_own_processes(ray)), raising_ray_lost():
             yield ray
 
 
 @contextlib.contextmanager
 def _session(address: str | None, num_cpus: int | None) -> Generator[ModuleType]:
-    with environment(ray_environment(address)), scratch_folder() as folder:
+    with environment(ray_environment(address)), scratch_folder() as folder, quiet_stdout():
         if address:
             _require_listener(address)
         import ray  # only now, since it reads the environment
@@ -101,21 +103,19 @@ def _session(address: str | None, num_cpus: int | None) -> Generator[ModuleType]
         try:
             with (
                 waiting(lambda: f"connecting to Ray ({address or 'started on this machine'})"),
-                quiet_stdout(),
                 kept_signal_handlers(),
             ):
                 _connect(ray, options, folder)
-            with watched({} if address else _processes(ray)):
-                yield ray
+            yield ray
         finally:
             _shut_down(ray, folder)
 
 
-def _processes(ray: ModuleType) -> dict[str, Any]:
+def _own_processes(ray: ModuleType) -> dict[str, Any]:
     """Return the processes without which a private cluster does no work, by their names."""
-    # Ray has no public name for them.
-    everything = ray._private.worker._global_node.all_processes  # noqa: SLF001
-    return {name: everything[name][0].process for name in ("gcs_server", "raylet")}
+    # Ray has no public name for them. A process that has joined a cluster has none of its own.
+    own: Mapping[str, Any] = getattr(ray._private.worker._global_node, "all_processes", {})  # noqa: SLF001
+    return {name: own[name][0].process for name in ("gcs_server", "raylet") if name in own}
 
 
 def _shut_down(ray: ModuleType, folder: Path) -> None:
@@ -162,7 +162,7 @@ def _connect(ray: ModuleType, options: Mapping[str, Any], folder: Path) -> None:
             # Ray's limit of 30 s has passed on a busy machine; Ray has no class for that.
             if type(error) is not Exception:
                 raise
-            ray.shutdown()
+            _shut_down(ray, folder)
             kill_users(folder)
             if attempt == _START_ATTEMPTS:
                 raise IncompleteRunError(f"Ray did not start: {first_line(error)}") from error

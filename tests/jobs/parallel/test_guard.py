@@ -118,6 +118,20 @@ def test_how_ray_ends_does_not_change_the_code_of_work_that_is_done(code: int, e
     assert (answered.code, answered.stdout, answered.stderr) == (code, "result\n", "")
 
 
+def test_a_process_that_the_command_leaves_behind_holds_up_nothing() -> None:
+    started_at = time.monotonic()
+    assert (
+        answer("""
+    if os.fork() == 0:
+        os.closerange(1, 3)
+        time.sleep(30)
+    os._exit(7)
+""").code
+        == 7
+    )
+    assert time.monotonic() - started_at < 25
+
+
 def test_a_crash_is_seen_even_after_the_work_is_done() -> None:
     assert (
         answer("""

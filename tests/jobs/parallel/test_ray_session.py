@@ -1,9 +1,15 @@
-"""Which clusters can be joined, seen from a process that has no Ray yet."""
+"""Which clusters can be joined, seen from a process that has no Ray yet; and how Ray is ended."""
 
+import signal
 import socket
+import subprocess
+import sys
+from types import ModuleType
 
 import pytest
 
+from jobs.parallel import ray_session
+from jobs.parallel.ray_scratch import scratch_folder
 from tests.commands import run_python
 
 TIMEOUT_S = 120  # on a busy machine; Ray itself was still trying after five minutes
@@ -37,3 +43,19 @@ def test_a_cluster_that_is_gone_is_named_at_once(scheme: str) -> None:
 
 def test_an_impossible_port_is_named() -> None:
     assert said_of("127.0.0.1:70000").startswith("Ray cluster '127.0.0.1:70000' cannot be reached:")
+
+
+def test_a_shutdown_that_waits_for_a_process_ends_with_that_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_session, "_SHUTDOWN_S", 0.5)
+    with (
+        scratch_folder() as folder,
+        subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(60)", f"--logs={folder}/logs"]
+        ) as gcs_server,
+    ):
+        waiting = ModuleType("ray")
+        waiting.shutdown = gcs_server.wait
+        ray_session._shut_down(waiting, folder)
+        assert gcs_server.poll() == -signal.SIGKILL
