@@ -3,7 +3,11 @@
 import io
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
+
+from tests.jobs.media.image.files import photo
+from tests.jobs.media.image.rare_files import bmp, tiff
 
 _SIDE_PX = 96
 _NUM_PHOTOS = 4
@@ -23,7 +27,10 @@ _FORMATS: tuple[tuple[str, dict[str, object]], ...] = (
     ("TIFF", {"compression": "tiff_deflate"}),
     ("TIFF", {"compression": "jpeg"}),
     ("TIFF", {"compression": "packbits"}),
+    ("TIFF", {"compression": "lzma"}),
 )
+_ANIMATED = ("PNG", "GIF", "WebP", "TIFF")
+_HIGH_COLOUR, _RGBX = (0xF800, 0x7E0, 0x1F, 0), (0xFF000000, 0xFF0000, 0xFF00, 0)
 _MODES = (
     *(("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("P", "PNG"), ("I;16", "PNG")),
     *(("L", "TIFF"), ("CMYK", "TIFF"), ("RGBA", "TIFF"), ("1", "TIFF"), ("I;16", "TIFF")),
@@ -52,10 +59,22 @@ def sound_images(shared_data: Path) -> dict[str, bytes]:
                 image_format,
                 {},
             )
+    found |= _rare_images()
     for path in sorted((shared_data / "hard").iterdir()):
         data = path.read_bytes()
         if len(data) <= _LARGEST_BYTES:
             found[path.name] = data
+    return found
+
+
+def _rare_images() -> dict[str, bytes]:
+    image = photo()
+    frames: dict[str, object] = {"save_all": True, "append_images": [image.rotate(180)]}
+    found = {f"frames.{name.lower()}": _encode(image, name, frames) for name in _ANIMATED}
+    rgb = np.asarray(image)
+    for bits, header, masks in ((16, 124, _HIGH_COLOUR), (32, 40, _RGBX)):
+        found[f"{bits}.bmp"] = bmp(rgb, bits, header=header, compression=3, masks=masks)
+    found["five.tif"] = tiff(np.dstack([rgb, rgb[..., :2]]), 8, 2, extra=(0, 0))
     return found
 
 

@@ -5,42 +5,24 @@ against a limit before anything is allocated. Many threads may decode at once; t
 the interpreter lock.
 """
 
-from typing import Protocol
-
 import numpy as np
 import numpy.typing as npt
 
 from fcos_core.errors import ImageError
-from jobs.media.image import opencv
-from jobs.media.image.formats import bmp, gif, jpeg, png, tiff, webp
-from jobs.media.image.formats.header import ImageFormat, ImageHeader
-from jobs.media.image.headers import read_header, report_truncation
+from jobs.media.image.headers import FORMATS, read_header, report_truncation
 from jobs.media.image.orientation import turn_upright
 from jobs.media.limits import MAX_PIXELS
-
-
-class _CheckedFormat(Protocol):
-    """A format that OpenCV decodes after our own check for damage that OpenCV ignores."""
-
-    def check(self, data: bytes) -> None: ...
-    def explain(self, data: bytes) -> str: ...
-
-
-_CHECKED: dict[ImageFormat, _CheckedFormat] = {
-    "PNG": png,
-    "WebP": webp,
-    "BMP": bmp,
-    "TIFF": tiff,
-    "GIF": gif,
-}
 
 
 def decode_image(data: bytes, *, place: str, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """Decode an image: JPEG, PNG, WebP, BMP, TIFF or GIF; of an animation, the first frame.
 
+    An image is decoded if all its pixels are in the file and pass the checks that its format has;
+    damage elsewhere does not count (``docs/decisions/decoding.md``).
+
     JPEG pixels equal ``cv2.imdecode``'s bit for bit. Grey, palette and CMYK become RGB. Alpha is
     dropped without blending, as ``cv2.IMREAD_COLOR`` does (TIFF's is multiplied in). Of 16 bits
-    the upper 8 are kept.
+    the upper 8 are kept (TIFF's colours are rounded).
 
     Args:
         data: the whole file.
@@ -51,7 +33,7 @@ def decode_image(data: bytes, *, place: str, max_pixels: int = MAX_PIXELS) -> np
         Height x width x 3, RGB, C-contiguous, upright by EXIF orientation.
 
     Raises:
-        ImageError: the bytes are no image, or the image is truncated, corrupt or too large.
+        ImageError: the bytes are no image, or it is truncated, corrupt, too large or not supported.
     """
     try:
         return _decode(data, max_pixels)
@@ -78,7 +60,8 @@ def _decode(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
         raise ImageError(
             f"{header.width} x {header.height} = {num_pixels} pixels, limit {max_pixels}"
         )
-    pixels = jpeg.decode(data, header) if header.format == "JPEG" else _decode_checked(data, header)
+    with report_truncation("pixel data", data, header.format):
+        pixels = FORMATS[header.format].decode(data, header)
     if header.format != "TIFF":
         pixels = turn_upright(pixels, header.orientation)
     if pixels.shape[:2] != header.upright_size:
@@ -86,14 +69,4 @@ def _decode(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
             f"corrupt {header.format}: decodes to (height, width) {pixels.shape[:2]}, "
             f"its header says {header.upright_size}"
         )
-    return pixels
-
-
-def _decode_checked(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
-    image_format = _CHECKED[header.format]
-    with report_truncation("pixel data", data, header.format):
-        image_format.check(data)
-        pixels = opencv.decode(png.without_extras(data) if header.format == "PNG" else data)
-        if pixels is None:
-            raise ImageError(image_format.explain(data))
     return pixels

@@ -5,6 +5,9 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from fcos_core.errors import ImageError
 from jobs.media.image.formats import bmp, gif, jpeg, png, tiff, webp
 from jobs.media.image.formats.header import ImageFormat, ImageHeader
@@ -33,13 +36,14 @@ _OTHERS = {
 """Other formats that are often found in files named like images, for the error message."""
 
 
-class _Format(Protocol):
-    """The function that each module of ``jobs.media.image.formats`` has."""
+class Format(Protocol):
+    """The functions that each module of ``jobs.media.image.formats`` has."""
 
     def read_header(self, data: bytes) -> ImageHeader: ...
+    def decode(self, data: bytes, header: ImageHeader, /) -> npt.NDArray[np.uint8]: ...
 
 
-_FORMATS: dict[ImageFormat, _Format] = {
+FORMATS: dict[ImageFormat, Format] = {
     "JPEG": jpeg,
     "PNG": png,
     "WebP": webp,
@@ -66,7 +70,7 @@ def read_header(data: bytes) -> ImageHeader:
     """
     image_format = identify_format(data)
     with report_truncation("header", data, image_format):
-        header = _FORMATS[image_format].read_header(data)
+        header = FORMATS[image_format].read_header(data)
     if header.width < 1 or header.height < 1:
         message = f"{image_format} of {header.width} x {header.height} pixels has no area"
         raise ImageError(message)
@@ -85,7 +89,7 @@ def report_truncation(part: str, data: bytes, image_format: ImageFormat) -> Gene
     """
     try:
         yield
-    except (struct.error, IndexError) as error:
+    except (struct.error, IndexError, OverflowError) as error:
         message = f"truncated {image_format}: {len(data)} bytes end inside its {part}"
         raise ImageError(message) from error
 

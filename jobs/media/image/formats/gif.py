@@ -1,15 +1,20 @@
-"""GIF: its header, the first frame's place on the screen, and where a truncated file ends."""
+"""GIF: its header, and its first frame, of which all must be there; what follows does not count."""
 
 import struct
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from fcos_core.errors import ImageError
+from jobs.media.image import opencv
 from jobs.media.image.formats.header import ImageHeader
 
 MAGICS = (b"GIF87a", b"GIF89a")
 
 _SCREEN_BYTES = 13
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+_NO_MORE_BLOCKS = 0
 _HAS_PALETTE = 0x80
 
 
@@ -39,12 +44,12 @@ def read_header(data: bytes) -> ImageHeader:
     return ImageHeader(format="GIF", width=width, height=height)
 
 
-def check(data: bytes) -> None:
-    """Check that the first frame lies on the screen and that its data is complete.
+def decode(data: bytes, _: ImageHeader) -> npt.NDArray[np.uint8]:
+    """Decode the first frame.
 
     Raises:
         ImageError: the frame reaches beyond the screen, where decoders differ (they crop or
-            stretch), or the file is truncated.
+            stretch), or is truncated or corrupt.
     """
     width, height = struct.unpack_from("<HH", data, 6)
     frame = _find_frame(data)
@@ -54,22 +59,19 @@ def check(data: bytes) -> None:
             f"corrupt GIF: its first frame reaches to {right} x {bottom}, "
             f"the screen is {width} x {height}"
         )
-    _skip_blocks(data, frame.data + 1)
-
-
-def explain(data: bytes) -> str:
-    """Say why a GIF whose first frame is complete does not decode."""
-    try:
-        position = _skip_blocks(data, _find_frame(data).data + 1)
-        while data[position] != _TRAILER:
-            position = _skip_extensions(data, position)
-            if data[position] == _IMAGE:
-                position = _skip_blocks(data, _read_frame(data, position).data + 1)
-            elif data[position] != _TRAILER:
-                return f"corrupt GIF: unknown block 0x{data[position]:02x} at byte {position}"
-    except IndexError:
-        return f"truncated GIF: {len(data)} bytes, no trailer"
-    return "corrupt GIF: the first frame's pixel data does not decode"
+    end = frame.data + 1
+    while end < len(data) and data[end]:
+        end += 1 + data[end]
+    if end > len(data):
+        raise ImageError(
+            f"truncated GIF: {len(data)} bytes, a block of its first frame ends at {end}"
+        )
+    # Where only the marks behind the pixels are missing, OpenCV misses no pixel.
+    pixels = opencv.decode(data[:end] + bytes((_NO_MORE_BLOCKS, _TRAILER)))
+    if pixels is None:
+        kind = "truncated" if end == len(data) else "corrupt"
+        raise ImageError(f"{kind} GIF: the first frame's pixel data does not decode")
+    return pixels
 
 
 def _find_frame(data: bytes) -> _Frame:

@@ -5,7 +5,6 @@ same libjpeg-turbo, gives the same pixels (a test compares them) and raises on e
 """
 
 import struct
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +13,18 @@ import simplejpeg
 from fcos_core.errors import ImageError
 from jobs.media.image import opencv
 from jobs.media.image.formats.header import ImageHeader
+from jobs.media.image.formats.jpeg_mending import mend
+from jobs.media.image.formats.jpeg_segments import (
+    APP1,
+    END_OF_IMAGE,
+    FRAMES,
+    START_OF_SCAN,
+    segments,
+)
 from jobs.media.image.orientation import UPRIGHT, read_orientation
 
 MAGICS = (b"\xff\xd8\xff",)
 
-_APP0, _APP1, _START_OF_SCAN, _END_OF_IMAGE = 0xE0, 0xE1, 0xDA, 0xD9
-_STANDALONE = {0x00, 0x01, *range(0xD0, 0xD9)}
-"""Markers without a length: stuffing, TEM, restarts and start of image."""
-_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SEQUENTIAL_FRAMES = {0xC0, 0xC1}
-_MARK = 0xFF
 _CMYK_CHANNELS = 4
 _UNUSUAL_SAMPLING = "Could not determine subsampling"
 
@@ -36,13 +37,20 @@ def read_header(data: bytes) -> ImageHeader:
     """
     frame: tuple[int, int, int] | None = None
     orientation: int | None = None
-    for marker, start, length in _segments(data):
-        if marker in _FRAMES and frame is None:
-            frame = struct.unpack_from(">HHB", data, start + 3)
-        elif marker == _APP1 and orientation is None:
-            segment = data[start + 2 : start + length]
-            if segment.startswith(b"Exif\0\0"):
-                orientation = read_orientation(segment)
+    for segment in segments(data):
+        if segment.marker in FRAMES and frame is None:
+            frame = struct.unpack_from(">HHB", data, segment.start + 3)
+        elif segment.marker == APP1 and orientation is None:
+            content = data[segment.start + 2 : segment.end]
+            if content.startswith(b"Exif\0\0"):
+                orientation = read_orientation(content)
+        elif segment.marker == START_OF_SCAN:
+            break
+        elif segment.marker == END_OF_IMAGE:
+            begin = segment.begin
+            raise ImageError(f"corrupt JPEG: end-of-image marker at byte {begin}, no pixels")
+    else:
+        raise ImageError(f"truncated JPEG: {len(data)} bytes end before any pixel data")
     if frame is None:
         raise ImageError("corrupt JPEG: pixel data before any frame header")
     height, width, num_channels = frame
@@ -67,7 +75,7 @@ def decode(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
     is_cmyk = header.num_channels == _CMYK_CHANNELS
     pixels = None
     try:
-        pixels = _decode_strictly(data, "CMYK" if is_cmyk else "RGB")
+        data, pixels = _decode_strictly(data, "CMYK" if is_cmyk else "RGB")
     except ValueError as error:
         if not _has_end(data):
             raise ImageError(
@@ -84,59 +92,18 @@ def decode(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    # Marker, offset of its two length bytes, and that length; the start of scan is the last.
-    position = 2
-    marker = 0
-    while marker != _START_OF_SCAN:
-        position = data.find(b"\xff", position)
-        while 0 <= position < len(data) and data[position] == _MARK:
-            position += 1
-        if position < 0 or position + 3 > len(data):
-            raise ImageError(f"truncated JPEG: {len(data)} bytes end before any pixel data")
-        marker = data[position]
-        position += 1
-        if marker in _STANDALONE:
-            continue
-        if marker == _END_OF_IMAGE:
-            raise ImageError(f"corrupt JPEG: end-of-image marker at byte {position - 2}, no pixels")
-        (length,) = struct.unpack_from(">H", data, position)
-        yield marker, position, length
-        position += length
-
-
-def _decode_strictly(data: bytes, colorspace: str) -> npt.NDArray[np.uint8]:
+def _decode_strictly(data: bytes, colorspace: str) -> tuple[bytes, npt.NDArray[np.uint8]]:
+    # Gives the bytes that decode without a warning, too.
     try:
-        return simplejpeg.decode_jpeg(data, colorspace, strict=True)
-    except ValueError as error:
-        mended = _mend_header(data, str(error))
+        return data, simplejpeg.decode_jpeg(data, colorspace, strict=True)
+    except ValueError:
+        mended = mend(data)
         if mended is None:
             raise
-    return simplejpeg.decode_jpeg(mended, colorspace, strict=True)
-
-
-def _mend_header(data: bytes, warning: str) -> bytes | None:
-    """Correct a header field that libjpeg warns about and ignores; no pixel depends on it.
-
-    The strict decoder stops at its first warning, which would hide damage behind it.
-    """
-    mended = bytearray(data)
-    frame = 0
-    for marker, start, length in _segments(data):
-        frame = marker if marker in _FRAMES else frame
-        if "unknown JFIF revision" in warning and marker == _APP0:
-            mended[start + 7] = 1
-            return bytes(mended)
-        if "Invalid SOS parameters" in warning and marker == _START_OF_SCAN:
-            # Some phones write zeros where a sequential scan says 0 to 63.
-            if frame not in _SEQUENTIAL_FRAMES:
-                return None
-            mended[start + length - 3 : start + length] = b"\x00\x3f\x00"
-            return bytes(mended)
-    return None
+    return mended, simplejpeg.decode_jpeg(mended, colorspace, strict=True)
 
 
 def _has_end(data: bytes) -> bool:
     """Say whether an end-of-image marker follows the first scan, unlike a thumbnail's marker."""
-    scan = max(start for _, start, _ in _segments(data))
+    scan = next(segment.start for segment in segments(data) if segment.marker == START_OF_SCAN)
     return data.find(b"\xff\xd9", scan) >= 0

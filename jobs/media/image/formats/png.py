@@ -2,9 +2,14 @@
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from fcos_core.errors import ImageError
+from jobs.media.image import opencv
 from jobs.media.image.formats.header import ImageHeader
 from jobs.media.image.orientation import read_orientation
 
@@ -13,14 +18,32 @@ MAGICS = (b"\x89PNG\r\n\x1a\n",)
 _FIRST_CHUNK = 8
 _CHUNK_OVERHEAD = 12  # length, type and checksum
 _ANCILLARY = 0x20
-_ANIMATION = {b"acTL", b"fcTL", b"fdAT"}
-"""Chunks of an animation; they tell which image is its first."""
+_END = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _LAST_FILTER = 4
+_INFLATED_AT_ONCE = 1 << 20
+
+
+class _Chunk(NamedTuple):
+    kind: bytes
+    start: int
+    """Offset of the content."""
+    end: int
+    """Offset of the checksum."""
+
+    def content(self, data: bytes) -> bytes:
+        return data[self.start : self.end]
+
+    def whole(self, data: bytes) -> bytes:
+        return data[self.start - 8 : self.end + 4]
+
+    def is_sound(self, data: bytes) -> bool:
+        (stored,) = struct.unpack_from(">I", data, self.end)
+        return stored == zlib.crc32(memoryview(data)[self.start - 4 : self.end])
 
 
 def read_header(data: bytes) -> ImageHeader:
-    """Read size and EXIF orientation.
+    """Read size and EXIF orientation; a block of EXIF with a wrong checksum does not count.
 
     Raises:
         ImageError: the first chunk is not the header.
@@ -28,60 +51,96 @@ def read_header(data: bytes) -> ImageHeader:
     length, kind, width, height = struct.unpack_from(">I4sII", data, _FIRST_CHUNK)
     if kind != b"IHDR" or length != struct.calcsize(">IIBBBBB"):
         raise ImageError(f"corrupt PNG: begins with chunk {kind!r} of {length} bytes, not IHDR")
-    blocks = (data[s : s + n] for chunk, s, n in _chunks(data) if chunk == b"eXIf")
+    blocks = (c.content(data) for c in _chunks(data) if c.kind == b"eXIf" and c.is_sound(data))
     orientation = read_orientation(next(blocks, b""))
     return ImageHeader(format="PNG", width=width, height=height, orientation=orientation)
 
 
-def check(data: bytes) -> None:
-    """Check that the file is complete and that every chunk a decoder needs has the right checksum.
+def decode(data: bytes, _: ImageHeader) -> npt.NDArray[np.uint8]:
+    """Decode the image; of an animation, the one for viewers that show none.
 
     Raises:
-        ImageError: the file is truncated or a checksum is wrong.
+        ImageError: a chunk that pixels depend on is damaged or missing.
     """
-    end = _FIRST_CHUNK
-    chunk = b""
-    for chunk, start, length in _chunks(data):
-        end = start + length + 4
-        if chunk[0] & _ANCILLARY:
-            continue
-        (stored,) = struct.unpack_from(">I", data, start + length)
-        computed = zlib.crc32(memoryview(data)[start - 4 : start + length])
-        if stored != computed:
-            name, place = chunk.decode("latin-1"), start - 8
+    pixels = opencv.decode(_only_pixels(data))
+    if pixels is None:
+        raise ImageError(_explain(data))
+    return pixels
+
+
+def _only_pixels(data: bytes) -> bytes:
+    """Leave out the chunks that no pixel depends on, whatever their damage.
+
+    Those are texts, profiles, transparency (libpng writes warnings about them to stderr, even for
+    many undamaged files), the frames of an animation (OpenCV 5.0 dies of damaged ones), and the
+    end mark, if all pixels are in the file.
+
+    Raises:
+        ImageError: a chunk that pixels depend on is damaged or missing.
+    """
+    needed, has_end = _needed_chunks(data)
+    for chunk in needed:
+        if not chunk.is_sound(data):
+            stored = data[chunk.end : chunk.end + 4].hex()
+            computed = zlib.crc32(memoryview(data)[chunk.start - 4 : chunk.end])
             raise ImageError(
-                f"corrupt PNG: chunk {name!r} at byte {place} has checksum {stored:08x}, "
-                f"its content {computed:08x}"
+                f"corrupt PNG: chunk {chunk.kind.decode('latin-1')!r} at byte {chunk.start - 8} "
+                f"has checksum {stored}, its content {computed:08x}"
             )
-    if chunk != b"IEND":
+    end = needed[-1].end + 4 if needed else _FIRST_CHUNK
+    # A block of EXIF that is cut may tell the orientation.
+    if not has_end and (b"eXIf" in data[end:] or not _is_complete(data, needed)):
         raise ImageError(f"truncated PNG: {len(data)} bytes, no IEND; whole chunks end at {end}")
+    num_bytes = _FIRST_CHUNK + sum(_CHUNK_OVERHEAD + c.end - c.start for c in needed) + len(_END)
+    if num_bytes == len(data) and data.endswith(_END):
+        return data
+    return b"".join((data[:_FIRST_CHUNK], *(chunk.whole(data) for chunk in needed), _END))
 
 
-def without_extras(data: bytes) -> bytes:
-    """Leave out the chunks that no pixel depends on: profiles, texts, times, transparency.
+def _needed_chunks(data: bytes) -> tuple[list[_Chunk], bool]:
+    """Choose the chunks that pixels depend on; say whether the end mark follows them."""
+    needed: list[_Chunk] = []
+    for chunk in _chunks(data):
+        if chunk.kind == b"IEND":
+            return needed, True
+        if chunk.kind[0] & _ANCILLARY:
+            continue
+        if needed and needed[-1].kind == b"IDAT" and chunk.kind != b"IDAT":
+            break
+        needed.append(chunk)
+    return needed, False
 
-    libpng writes warnings about such chunks to stderr, even for many undamaged files.
-    """
-    spans = [(start - 8, start + length + 4, kind) for kind, start, length in _chunks(data)]
-    kept = [data[a:b] for a, b, kind in spans if not kind[0] & _ANCILLARY or kind in _ANIMATION]
-    return data if len(kept) == len(spans) else b"".join((data[:_FIRST_CHUNK], *kept))
+
+def _is_complete(data: bytes, needed: Sequence[_Chunk]) -> bool:
+    """Say whether the stream of pixel data is there to its end, which is a checksum."""
+    stream = zlib.decompressobj()
+    # Interlaced rows are shorter and more; they take less than twice the bytes.
+    num_left = 2 * _pixel_bytes(data)
+    try:
+        for chunk in needed:
+            rest = chunk.content(data) if chunk.kind == b"IDAT" else b""
+            while rest and num_left >= 0:
+                num_left -= len(stream.decompress(rest, _INFLATED_AT_ONCE))
+                rest = stream.unconsumed_tail
+    except zlib.error:
+        return False
+    return stream.eof
 
 
-def explain(data: bytes) -> str:
+def _explain(data: bytes) -> str:
     """Say why a PNG whose chunks are complete does not decode."""
-    width, height, depth, color, _, _, interlace = struct.unpack_from(">IIBBBBB", data, 16)
+    _, height, _, color, _, _, interlace = _read_fields(data)
     if color not in _CHANNELS:
         return f"corrupt PNG: colour type {color} does not exist"
-    row_bytes = 1 + (width * depth * _CHANNELS[color] + 7) // 8
-    needed = row_bytes * height
-    compressed = b"".join(data[s : s + n] for kind, s, n in _chunks(data) if kind == b"IDAT")
+    needed = _pixel_bytes(data)
+    compressed = b"".join(chunk.content(data) for chunk in _chunks(data) if chunk.kind == b"IDAT")
     try:
         pixels = zlib.decompressobj().decompress(compressed, needed)
     except zlib.error as error:
         return f"corrupt PNG: pixel data does not inflate: {error}"
     if interlace:
         return "corrupt PNG: interlaced pixel data does not decode"
-    filters = pixels[::row_bytes]
+    filters = pixels[:: needed // height]
     for row, kind in enumerate(filters):
         if kind > _LAST_FILTER:
             return f"corrupt PNG: row {row} of {height} has filter type {kind}, limit 4"
@@ -90,13 +149,23 @@ def explain(data: bytes) -> str:
     return "corrupt PNG: the decoder finds no image in it"
 
 
-def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    # Type, offset of the content and its length, of complete chunks up to the end mark.
+def _read_fields(data: bytes) -> tuple[int, ...]:
+    return struct.unpack_from(">IIBBBBB", data, 16)
+
+
+def _pixel_bytes(data: bytes) -> int:
+    """Compute how many bytes the rows take, each with the byte that tells its filter."""
+    width, height, depth, color, *_ = _read_fields(data)
+    return height * (1 + (width * depth * _CHANNELS.get(color, 1) + 7) // 8)
+
+
+def _chunks(data: bytes) -> Iterator[_Chunk]:
+    # Complete chunks up to the end mark.
     position = _FIRST_CHUNK
     kind = b""
     while kind != b"IEND" and position + _CHUNK_OVERHEAD <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
         if position + _CHUNK_OVERHEAD + length > len(data):
             return
-        yield kind, position + 8, length
+        yield _Chunk(kind, position + 8, position + 8 + length)
         position += _CHUNK_OVERHEAD + length

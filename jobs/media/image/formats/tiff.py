@@ -1,32 +1,38 @@
 """TIFF: its first directory, and whether its pixel data is complete and unpacks."""
 
-import io
 import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from PIL.TiffImagePlugin import TiffImageFile
+import numpy as np
+import numpy.typing as npt
+import PIL
+from PIL import Image
+from PIL.TiffImagePlugin import COMPRESSION_INFO, TiffImageFile
 
 from fcos_core.errors import ImageError
+from jobs.media.image import opencv, pillow
 from jobs.media.image.formats.header import ImageHeader
 from jobs.media.image.orientation import UPRIGHT
 
 MAGICS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
-_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _ORIENTATION = 256, 257, 258, 259, 274
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION = 256, 257, 258, 259, 262, 274
+_SAMPLES, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 277, 284, 338, 339
 _STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES = 273, 279, 324, 325
-_SAMPLE_FORMAT = 339
 _FORMATS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
-_UNCOMPRESSED = 1
 _TAGS = {
-    *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _ORIENTATION, _SAMPLE_FORMAT),
+    *(_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _ORIENTATION),
+    *(_SAMPLES, _PLANES, _EXTRA_SAMPLES, _SAMPLE_FORMAT),
     *(_STRIP_OFFSETS, _STRIP_BYTES, _TILE_OFFSETS, _TILE_BYTES),
 }
-_NOT_FOR_PILLOW = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError),
-    *(struct.error, RuntimeError, Warning),
-)
-"""Errors that Pillow raises for tags it does not support; OpenCV alone decodes such a file."""
+_UNCOMPRESSED, _BLACK_IS_ZERO, _IN_PLANES = 1, 1, 2
+_OPTIONAL_CODECS = {34925: "lzma", 50000: "zstd", 50001: "webp"}
+"""Those that libtiff can be built without."""
+_ALPHA = {1, 2}  # multiplied in already, and not
+_GREY_OF_16_BITS = {"I;16", "I;16B"}
+_COLOUR_MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+_BITS_PER_BYTE = 8
 _SAMPLE_KINDS = {1: "unsigned", 2: "signed", 3: "float"}
 
 
@@ -53,6 +59,29 @@ class _Directory:
     def first(self, tag: int, default: int) -> int:
         return self.tags.get(tag, (default,))[0]
 
+    @property
+    def compression(self) -> int:
+        return self.first(_COMPRESSION, _UNCOMPRESSED)
+
+    @property
+    def pixel_bits(self) -> int:
+        return self.first(_BITS, 1) * self.first(_SAMPLES, 1)
+
+    @property
+    def is_misread(self) -> bool:
+        """Whether Pillow takes the two bytes of a sample for two samples."""
+        is_deep = self.first(_BITS, 1) > _BITS_PER_BYTE and self.first(_SAMPLES, 1) > 1
+        in_planes = self.first(_PLANES, 1) == _IN_PLANES
+        return is_deep and in_planes and self.compression == _UNCOMPRESSED
+
+    def describe(self) -> str:
+        kind = _SAMPLE_KINDS.get(self.first(_SAMPLE_FORMAT, 1), "unknown")
+        codec = COMPRESSION_INFO.get(self.compression, "unknown")
+        return (
+            f"{self.first(_SAMPLES, 1)} x {self.first(_BITS, 1)}-bit {kind} samples, "
+            f"compression {self.compression} ({codec})"
+        )
+
 
 def read_header(data: bytes) -> ImageHeader:
     """Read size and orientation of the first image.
@@ -72,46 +101,79 @@ def read_header(data: bytes) -> ImageHeader:
     )
 
 
-def check(data: bytes) -> None:
-    """Check that every strip or tile is complete and unpacks.
+def decode(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
+    """Decode the first image, upright, after a check that every strip or tile is complete.
 
     OpenCV keeps the part of a damaged strip that it could unpack and goes on, so Pillow, which
-    stops at damage, unpacks a compressed file first. TIFF is rare enough for the double work.
+    stops at damage, unpacks a compressed file too. TIFF is rare enough for the double work.
+    Pillow's pixels are used where OpenCV decodes none.
 
     Raises:
-        ImageError: the file is truncated or its data does not unpack.
+        ImageError: the file is truncated, its data does not unpack, or neither decodes its kind.
     """
-    tags = _read_directory(data).tags
-    is_tiled = _TILE_OFFSETS in tags
-    starts = tags.get(_TILE_OFFSETS if is_tiled else _STRIP_OFFSETS, ())
-    sizes = tags.get(_TILE_BYTES if is_tiled else _STRIP_BYTES, ())
+    directory = _read_directory(data)
+    is_tiled = _TILE_OFFSETS in directory.tags
+    starts = directory.tags.get(_TILE_OFFSETS if is_tiled else _STRIP_OFFSETS, ())
+    sizes = directory.tags.get(_TILE_BYTES if is_tiled else _STRIP_BYTES, ())
     end = max((start + size for start, size in zip(starts, sizes, strict=False)), default=0)
     if end > len(data):
         raise ImageError(f"truncated TIFF: {len(data)} bytes, its pixel data ends at {end}")
-    if tags.get(_COMPRESSION, (_UNCOMPRESSED,))[0] != _UNCOMPRESSED:
-        _unpack(data)
+    pixels = opencv.decode(data)
+    if pixels is None:
+        return _decode_with_pillow(data, header, directory, sum(sizes))
+    if directory.compression != _UNCOMPRESSED:
+        try:
+            pillow.load(TiffImageFile, data, header.width, header.height)
+        except NotImplementedError:
+            return pixels  # unchecked: OpenCV alone decodes such a file
+        except OSError as error:
+            message = f"corrupt TIFF: its pixel data does not unpack: {error}"
+            raise ImageError(message) from error
+    return pixels
 
 
-def explain(data: bytes) -> str:
-    """Say why a complete TIFF does not decode."""
-    directory = _read_directory(data)
-    bits, compression = directory.first(_BITS, 1), directory.first(_COMPRESSION, _UNCOMPRESSED)
-    kind = _SAMPLE_KINDS.get(directory.first(_SAMPLE_FORMAT, 1), "unknown")
-    return f"TIFF of {bits}-bit {kind} samples and compression {compression} does not decode"
+def _decode_with_pillow(
+    data: bytes, header: ImageHeader, directory: _Directory, size_bytes: int
+) -> npt.NDArray[np.uint8]:
+    """Decode what OpenCV does not.
+
+    Raises:
+        ImageError: Pillow does not decode it either; the message says why.
+    """
+    codec = _OPTIONAL_CODECS.get(directory.compression)
+    needed = header.height * ((header.width * directory.pixel_bits + 7) // 8)
+    if codec is not None and not pillow.has_tiff_codec(codec):
+        reason = f"Pillow {PIL.__version__} is built without {codec}"
+    elif directory.compression == _UNCOMPRESSED and size_bytes < needed:
+        reason = f"its strips or tiles have {size_bytes} bytes, {needed} needed"
+    elif directory.is_misread:
+        reason = "uncompressed planes of more than 8 bits are not supported"
+    else:
+        try:
+            image = pillow.load(TiffImageFile, data, header.width, header.height)
+        except NotImplementedError as error:
+            reason = f"Pillow {PIL.__version__} does not support it: {error}"
+        except OSError as error:
+            reason = f"Pillow {PIL.__version__} cannot unpack it: {error}"
+        else:
+            pixels = _to_rgb(image, directory)
+            if pixels is not None:
+                return pixels
+            reason = f"its values (Pillow's mode {image.mode}) have no fixed black and white"
+    raise ImageError(f"TIFF of {directory.describe()}: {reason}")
 
 
-def _unpack(data: bytes) -> None:
-    try:
-        # Not Image.open: its pixel limit is a global of the process; ours was checked before.
-        image = TiffImageFile(io.BytesIO(data))
-    except _NOT_FOR_PILLOW:
-        return
-    try:
-        image.load()
-    except OSError as error:
-        raise ImageError(f"corrupt TIFF: its pixel data does not unpack: {error}") from error
-    except _NOT_FOR_PILLOW:
-        return
+def _to_rgb(image: Image.Image, directory: _Directory) -> npt.NDArray[np.uint8] | None:
+    bits = directory.first(_BITS, 1)
+    if image.mode in _GREY_OF_16_BITS and directory.first(_PHOTOMETRIC, 0) == _BLACK_IS_ZERO:
+        grey = (np.asarray(image) >> (bits - 8)).astype(np.uint8)
+        return np.repeat(grey[..., np.newaxis], 3, axis=2)
+    if image.mode not in _COLOUR_MODES:
+        return None
+    has_alpha = directory.first(_EXTRA_SAMPLES, 0) in _ALPHA
+    # Multiplied with alpha, as libtiff does for OpenCV.
+    rgb = image.convert("RGBa" if image.mode == "RGBA" and has_alpha else "RGB")
+    return np.array(np.asarray(rgb)[..., :3])
 
 
 def _read_directory(data: bytes) -> _Directory:

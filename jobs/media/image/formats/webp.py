@@ -1,9 +1,13 @@
-"""WebP: its header, and the file length that its container announces."""
+"""WebP: its header, and its first image, which must be whole; what follows does not count."""
 
 import struct
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 from fcos_core.errors import ImageError
+from jobs.media.image import opencv
 from jobs.media.image.formats.header import ImageHeader
 from jobs.media.image.orientation import read_orientation
 
@@ -12,6 +16,8 @@ FORM = b"WEBP"
 """The word behind the length in a RIFF container; sound and video have other words there."""
 
 _FIRST_CHUNK = 12
+_IMAGES = {b"VP8 ", b"VP8L", b"ANMF"}
+_HAS_EXIF = 0x08
 _KEY_FRAME_MARK = b"\x9d\x01\x2a"
 _LOSSLESS_MARK = 0x2F
 _SIDE_BITS = 14
@@ -30,23 +36,33 @@ def read_header(data: bytes) -> ImageHeader:
     return ImageHeader(format="WebP", width=width, height=height, orientation=orientation)
 
 
-def check(data: bytes) -> None:
-    """Check that the file is as long as its header announces.
+def decode(data: bytes, _: ImageHeader) -> npt.NDArray[np.uint8]:
+    """Decode the first image; the length that the container announces need not be right.
 
     Raises:
-        ImageError: the file is truncated.
+        ImageError: the first image is missing, truncated or corrupt.
     """
-    announced = int.from_bytes(data[4:8], "little") + 8
-    if announced > len(data):
-        raise ImageError(f"truncated WebP: {len(data)} bytes, its header announces {announced}")
+    end = next((start + length for kind, start, length in _chunks(data) if kind in _IMAGES), None)
+    if end is None or end > len(data):
+        announced = int.from_bytes(data[4:8], "little") + 8
+        where = "none of its chunks is an image" if end is None else f"its image ends at {end}"
+        kind = "truncated" if announced > len(data) else "corrupt"
+        raise ImageError(f"{kind} WebP: {len(data)} bytes of {announced} announced, {where}")
+    if not _has_announced_exif(data):
+        raise ImageError(f"truncated WebP: {len(data)} bytes, its EXIF chunk is cut or missing")
+    chunks = data[len(CONTAINER) + 4 : end] + b"\0" * (end % 2)
+    pixels = opencv.decode(CONTAINER + struct.pack("<I", len(chunks)) + chunks)
+    if pixels is None:
+        raise ImageError("corrupt WebP: its bit stream does not decode")
+    return pixels
 
 
-def explain(data: bytes) -> str:
-    """Say why a WebP of the right length does not decode."""
-    end = max((start + length for _, start, length in _chunks(data)), default=_FIRST_CHUNK)
-    if end > len(data):
-        return f"corrupt WebP: a chunk ends at byte {end} of {len(data)}"
-    return "corrupt WebP: its bit stream does not decode"
+def _has_announced_exif(data: bytes) -> bool:
+    """Say whether EXIF is there, which tells the orientation, if the header announces it."""
+    is_extended = data[_FIRST_CHUNK : _FIRST_CHUNK + 4] == b"VP8X"
+    if not is_extended or not data[_FIRST_CHUNK + 8] & _HAS_EXIF:
+        return True
+    return any(kind == b"EXIF" and s + n <= len(data) for kind, s, n in _chunks(data))
 
 
 def _read_size(data: bytes) -> tuple[int, int]:

@@ -46,8 +46,8 @@ VERDICTS = {
     "text.jpg": "not a supported image: begins with b'this is not '",
     # 640 x 480; its only IDAT begins at byte 33 and the file is cut inside it.
     "truncated_image.png": "truncated PNG: 81920 bytes, no IEND; whole chunks end at 33",
-    # Progressive, 100 x 100, cut inside a scan.
-    "truncated_jpeg.jpg": "truncated JPEG: 6698 bytes, no end-of-image marker",
+    # Progressive, 100 x 100, all scans; it lacks one byte, 0xd9 of the end-of-image marker.
+    "truncated_jpeg.jpg": (100, 100),
     "zero_width.gif": "GIF screen of 0 x 32 pixels has no area",
 }
 
@@ -94,9 +94,16 @@ def test_a_damaged_file_with_a_whole_header_has_an_upright_size(shared_data: Pat
 def test_a_file_cut_anywhere_is_refused(image_format: str, settings: dict[str, object]):
     data = encode(photo(), image_format, **settings)
     assert verdict(data) == (40, 60)
+    # Behind the pixels: the end mark, the end of GIF's blocks, a byte of padding.
+    num_harmless = {"JPEG": 2, "PNG": 12, "GIF": 2, "WebP": 1}.get(image_format, 0)
     cuts = {*range(len(data) - 20, len(data)), *range(4, len(data), 1 + len(data) // 200)}
     for cut in sorted(cuts):
         reason = verdict(data[:cut])
+        if cut >= len(data) - num_harmless and reason == (40, 60):
+            assert np.array_equal(
+                decode_image(data[:cut], place="here"), decode_image(data, place="here")
+            )
+            continue
         assert isinstance(reason, str), f"{cut} of {len(data)} bytes were decoded"
         assert "truncated" in reason or "not a supported image" in reason, reason
 
@@ -231,11 +238,6 @@ def test_png_with_good_checksums_and_bad_pixel_data_is_explained(raw: bytes | No
 )
 def test_content_that_is_no_image_is_named(data: bytes, reason: str):
     assert reason in str(verdict(data))
-
-
-def test_float_tiff_is_refused_by_its_sample_kind():
-    reason = verdict(encode(Image.new("F", (8, 8), 0.5), "TIFF"))
-    assert reason == "TIFF of 32-bit float samples and compression 1 does not decode"
 
 
 def test_frame_beyond_its_gif_screen_is_refused():
