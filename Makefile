@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.complete
 BROWSER := .venv/.browser
-# Ray starts many Python processes, and each would compile thousands of files again where a machine forbids caches.
+# Python may keep what it compiles, also where a machine forbids that: Ray starts many processes, and each imports torch.
 export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup demo test test-fast test-slow test-install test-lowest fuzz storms check format lock bench s3-second clean
@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev]' \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' \
 		|| $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
