@@ -60,7 +60,10 @@ def read_page(answer: dict[str, Any], bucket: str, prefix: str, *, is_split: boo
         raise BadReplyError(
             not_now(uri, "listed", "the reply is cut, without a token for the rest")
         )
-    return ListingPage(keys, objects, folders, token if is_cut else None)
+    if token and not is_cut:  # botocore takes every word but "true" for false
+        reason = "the reply is complete, yet has a token for more"
+        raise BadReplyError(not_now(uri, "listed", reason))
+    return ListingPage(keys, objects, folders, token or None)
 
 
 class PageSequence:

@@ -71,10 +71,11 @@ def _kinds() -> Iterable[tuple[str, Spoil]]:
     yield (
         "a listing in the first version's form",
         _replaced(
-            rb"<NextContinuationToken>.*?</NextContinuationToken>|<IsTruncated>false</IsTruncated>",
+            rb"<IsTruncated>.*?</IsTruncated>(<NextContinuationToken>.*?</NextContinuationToken>)?",
             b"<NextMarker>x</NextMarker><IsTruncated>true</IsTruncated>",
         ),
     )
+    yield "IsTruncated in capitals", _replaced(b"<IsTruncated>true<", b"<IsTruncated>TRUE<")
     yield "a key outside the prefix", _inserted(_entry(b"zzz/other"))
     yield "a key before the prefix", _inserted(_entry(b"\x21"))
     yield (

@@ -1,5 +1,6 @@
 """Bad replies to GET: of another range, another length, another status than asked."""
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
@@ -15,9 +16,8 @@ def _range(spell: Callable[[int, int, int], str | None]) -> Spoil:
 
     def spoil(_: Request, good: Reply) -> Reply:
         spelt = good.headers.get("Content-Range", f"bytes 0-{len(good.body) - 1}/{len(good.body)}")
-        bounds, _, size = spelt.removeprefix("bytes ").partition("/")
-        first, _, last = bounds.partition("-")
-        other = spell(int(first), int(last), int(size))
+        first, last, size = (int(number) for number in re.findall(r"\d+", spelt))
+        other = spell(first, last, size)
         return replace(good, status=206).having("Content-Range", other)
 
     return spoil

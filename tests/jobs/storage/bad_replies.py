@@ -11,6 +11,8 @@ from tests.jobs.storage.fault_server import ACTIONS, Action, Reply, Request, Scr
 Outcome = Literal["bad", "harmless", "refusal", "misleading"]
 WITH_BODY: tuple[Action, ...] = ("GET", "LIST")
 OBJECT: tuple[Action, ...] = ("GET", "HEAD")
+READ_TIMEOUT_S, RESPONSE_TIMEOUT_S = 1.5, 2.5  # of the client, for the kinds that need time
+_PAUSE_S = 2.5
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Kind:
             ``refusal`` is what S3 says of missing objects or wrong rights: it may count when it
             comes twice in a row. A ``misleading`` one cannot be told from a right one at first, and
             leads to requests that fail: even a single one may end in an error.
+        needs_time: whether a timeout of the client ends it.
     """
 
     name: str
@@ -33,6 +36,7 @@ class Kind:
     actions: tuple[Action, ...] = ACTIONS
     is_done: bool = True
     outcome: Outcome = "bad"
+    needs_time: bool = False
 
 
 def _always(reply: Reply) -> Spoil:
@@ -70,7 +74,7 @@ def _around(make: Callable[[bytes, bytes], Iterable[bytes | float]], end: str = 
 
     def spoil(request: Request, good: Reply) -> Script:
         body = b"" if request.action == "HEAD" else good.body
-        return Script(list(make(good.head(), body)), end)  # type: ignore[arg-type]
+        return Script(list(make(good.head(), body)), end)
 
     return spoil
 
@@ -184,9 +188,9 @@ def _connections() -> Iterable[Kind]:
         _around(lambda head, body: [b"HTTP/1.1 100 Continue\r\n\r\n" * 3 + head + body], "keep"),
         outcome="harmless",
     )
-    yield Kind("no answer", _raw(1.5))
-    yield Kind("an answer that stalls in the headers", _raw(first, 1.5))
-    yield Kind("headers that drip", _raw(*_drip(first + b"X-Slow: " + b"x" * 100)))
+    yield Kind("no answer", _raw(_PAUSE_S), needs_time=True)
+    yield Kind("an answer that stalls in the headers", _raw(first, _PAUSE_S), needs_time=True)
+    yield Kind("headers that drip", _raw(*_drip(first + b"X-Slow: " + b"x" * 100)), needs_time=True)
     yield Kind(
         "closed after each answer, and not announced",
         _around(lambda head, body: [head + body]),
@@ -280,11 +284,15 @@ def _bodies() -> Iterable[Kind]:
     )
     yield Kind(
         "half a body, then nothing",
-        _around(lambda head, body: [head + body[: len(body) // 2], 1.5]),
+        _around(lambda head, body: [head + body[: len(body) // 2], _PAUSE_S]),
         WITH_BODY,
+        needs_time=True,
     )
     yield Kind(
-        "a body that drips", _around(lambda head, body: [head, *_drip(body[:100])]), WITH_BODY
+        "a body that drips",
+        _around(lambda head, body: [head, *_drip(body[:100])]),
+        WITH_BODY,
+        needs_time=True,
     )
     yield Kind("an empty body, announced", _body(lambda _: b""), WITH_BODY)
     yield Kind("8 bytes too many, announced", _body(lambda body: body + b"8 bytes!"), ("GET",))
