@@ -4,7 +4,6 @@ import io
 import logging
 import struct
 import warnings
-from functools import cache
 
 from PIL import Image
 from PIL.ImageFile import ImageFile
@@ -52,16 +51,6 @@ def load(kind: type[ImageFile], data: bytes, width: int, height: int) -> Image.I
     except _ERRORS as error:
         raise NotImplementedError(_one_line(error)) from error
     return image
-
-
-@cache
-def has_tiff_codec(name: str) -> bool:
-    """Say whether Pillow's libtiff was built with a codec, by packing one pixel with it."""
-    try:
-        Image.new("RGB", (1, 1)).save(io.BytesIO(), "TIFF", compression=name)
-    except OSError:
-        return False
-    return True
 
 
 def _one_line(error: Exception) -> str:

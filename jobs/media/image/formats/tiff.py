@@ -140,11 +140,8 @@ def _decode_with_pillow(
     Raises:
         ImageError: Pillow does not decode it either; the message says why.
     """
-    codec = _OPTIONAL_CODECS.get(directory.compression)
     needed = header.height * ((header.width * directory.pixel_bits + 7) // 8)
-    if codec is not None and not pillow.has_tiff_codec(codec):
-        reason = f"Pillow {PIL.__version__} is built without {codec}"
-    elif directory.compression == _UNCOMPRESSED and size_bytes < needed:
+    if directory.compression == _UNCOMPRESSED and size_bytes < needed:
         reason = f"its strips or tiles have {size_bytes} bytes, {needed} needed"
     elif directory.is_misread:
         reason = "uncompressed planes of more than 8 bits are not supported"
@@ -154,7 +151,10 @@ def _decode_with_pillow(
         except NotImplementedError as error:
             reason = f"Pillow {PIL.__version__} does not support it: {error}"
         except OSError as error:
-            reason = f"Pillow {PIL.__version__} cannot unpack it: {error}"
+            codec = _OPTIONAL_CODECS.get(directory.compression)
+            # To ask Pillow 12.0 for a codec that it lacks damages its memory.
+            doubt = f" (it may be built without {codec})" if codec else ""
+            reason = f"Pillow {PIL.__version__} cannot unpack it{doubt}: {error}"
         else:
             pixels = _to_rgb(image, directory)
             if pixels is not None:

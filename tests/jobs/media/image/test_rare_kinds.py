@@ -9,13 +9,13 @@ import pytest
 from PIL import Image
 
 from fcos_core.errors import ImageError
-from jobs.media.image import pillow
 from jobs.media.image.decode import decode_image
 from tests.jobs.media.image.files import encode, opened, photo
 from tests.jobs.media.image.rare_files import Masks, bmp, tiff
 
 RGB = np.asarray(photo()).astype(int)
 GREY = np.asarray(photo().convert("L"))[..., None]
+HAS_ZSTD = int(PIL.__version__.split(".")[0]) >= 12
 OTHER = np.full_like(GREY, 130)
 
 
@@ -29,7 +29,7 @@ def difference(a: np.ndarray, b: np.ndarray) -> int:
 
 def test_real_files_of_rare_kinds_equal_pillow(shared_data: Path):
     names = ["bmp565_v4.bmp", "five.tif"]
-    for name in names + ["zstd.tif"] * pillow.has_tiff_codec("zstd"):
+    for name in names + ["zstd.tif"] * HAS_ZSTD:
         data = (shared_data / "cases" / "bmp16-tiff-zstd" / name).read_bytes()
         assert np.array_equal(decode(data), opened(data)), name
 
@@ -139,8 +139,8 @@ def test_cmyk_of_sixteen_bits_equals_cmyk_of_eight():
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "I;16", "1", "P", "CMYK"])
 @pytest.mark.parametrize("codec", ["zstd", "lzma"])
 def test_a_codec_of_tiff_that_only_pillow_has(codec: str, mode: str):
-    if not pillow.has_tiff_codec(codec):
-        pytest.skip(f"Pillow {PIL.__version__} is built without {codec}")
+    if codec == "zstd" and not HAS_ZSTD:
+        pytest.skip(f"the wheels of Pillow {PIL.__version__} are built without zstd")
     image = photo().convert("L" if mode == "I;16" else mode)
     if mode == "I;16":
         image = Image.fromarray(np.asarray(image).astype(np.uint16) << 8)
@@ -156,7 +156,7 @@ def test_a_codec_that_pillow_lacks_is_named():
     data = tiff(RGB, 8, 2, compression=50001)
     with pytest.raises(ImageError) as raised:
         decode(data)
-    why = "cannot unpack it" if pillow.has_tiff_codec("webp") else "is built without webp"
+    why = "cannot unpack it (it may be built without webp): "
     assert f"compression 50001 (webp): Pillow {PIL.__version__} {why}" in str(raised.value)
 
 
