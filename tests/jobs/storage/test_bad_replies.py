@@ -58,8 +58,8 @@ with tarfile.open(fileobj=ARCHIVE, mode="w") as tar:
         header.size = len(LARGE)
         tar.addfile(header, io.BytesIO(LARGE))
 TAR = ARCHIVE.getvalue()
-OBJECTS = {"small": SMALL, "large": LARGE, "images.tar": TAR}
-OBJECTS |= dict.fromkeys([*FLAT, *NESTED], b"image")
+IMAGES = dict.fromkeys([*FLAT, *NESTED], b"image")
+OBJECTS = {"small": SMALL, "large": LARGE, "images.tar": TAR, **IMAGES}
 
 storage = S3Storage()
 

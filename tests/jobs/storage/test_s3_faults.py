@@ -103,12 +103,14 @@ def test_endless_faults_end_after_a_bounded_wait(
     s3: str, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ):
     storage.write(f"{s3}/x", b"content")
+    info = storage.stat(f"{s3}/x")
+    assert info is not None
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "3")
     monkeypatch.setenv("AWS_RETRY_MODE", "standard")
     disconnect()
     proxy.faults = Faults(rate=1.0, kinds=("slow_down",))
     with pytest.raises(StorageError, match=r"cannot be read now: SlowDown, HTTP 503") as caught:
-        storage.read(f"{s3}/x")
+        storage.read(f"{s3}/x", info.version)
     assert not isinstance(caught.value, UnreadableError)
     assert proxy.met["slow_down"] == 3, "not only botocore retries"
     proxy.faults = CALM
