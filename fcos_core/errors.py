@@ -54,3 +54,8 @@ class StorageError(FcosError):
 
 class IncompleteRunError(FcosError):
     """Items are missing from the run. Exit code 3, never 0."""
+
+
+def one_line(error: Exception) -> str:
+    """Join the lines of an error's message."""
+    return " ".join(str(error).split())

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+import jobs
 from jobs.cli.output import (
     EXIT_CANNOT_WORK,
     EXIT_DONE,
@@ -99,12 +100,17 @@ class Command:
     def _run_with_ray(self, options: dict[str, Any]) -> int:
         from jobs.parallel.ray_session import ray_kept_open
 
-        stdout = sys.stdout
-        with ray_kept_open():
-            result = self._result(options)
-            with redirect_stdout(stdout):  # where Ray, as long as it is open, may not write
-                code = write_result(result)
-            done(code)
+        stdout, code = sys.stdout, None
+        try:
+            with ray_kept_open():
+                result = self._result(options)
+                with redirect_stdout(stdout):  # where Ray, as long as it is open, may not write
+                    code = write_result(result)
+                done(code)
+        except KeyboardInterrupt:
+            if code is None:
+                raise
+            # The work is done and said; only Ray's own end was cut short.
         return code
 
 
@@ -259,9 +265,7 @@ def _fcos(
 ) -> None:
     """FCOS detection over whole datasets: verified Parquet tables, COCO metrics."""
     if version:
-        from importlib.metadata import version as version_of
-
-        write_stdout(f"fcos-batch {version_of('fcos-batch')}")
+        write_stdout(f"fcos-batch {jobs.__version__}")
     elif context.invoked_subcommand is None:
         write_stdout(context.get_help())
 

@@ -8,7 +8,6 @@ could neither load nor run anything.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +17,9 @@ from typing import Any, cast
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+import jobs
 from jobs.html import formats
 from jobs.html.section import Section
-
-_PROJECT = "fcos-batch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +52,7 @@ def render(page: Page) -> bytes:
         style=style,
         script=script,
         policy=policy,
-        version=importlib.metadata.version(_PROJECT),
+        version=jobs.__version__,
     )
     return text.encode(errors="backslashreplace")
 

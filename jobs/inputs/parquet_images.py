@@ -18,10 +18,9 @@ from itertools import accumulate
 
 import pyarrow as pa
 
-from fcos_core.errors import ConfigError, DataError, ImageError
+from fcos_core.errors import ConfigError, DataError, ImageError, one_line
 from jobs.inputs.item import InputItem, referenced_item
 from jobs.storage import ObjectInfo, folder_of
-from jobs.storage.base import one_line
 from jobs.storage.member_uri import member_uri
 from jobs.storage.parquet import open_object
 

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
-from fcos_core.errors import DataError
+from fcos_core.errors import DataError, one_line
 from jobs.storage import ObjectInfo
-from jobs.storage.base import one_line
 from jobs.storage.range_file import RangeFile
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -184,7 +183,7 @@ class _Tree:
             self._superseded.append(name)
         path = posixpath.normpath(name)
         self._names[name] = entry
-        self._paths[name if path == name else path] = entry
+        self._paths[name if path == name else path] = entry  # one string where both are equal
 
     def index(self) -> TarIndex:
         members = {

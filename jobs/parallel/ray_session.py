@@ -102,7 +102,9 @@ def _session(address: str | None, num_cpus: int | None) -> Generator[ModuleType]
             }
         try:
             with (
-                waiting(lambda: f"connecting to Ray ({address or 'started on this machine'})"),
+                waiting(
+                    lambda: f"connecting to Ray at {address}" if address else "starting Ray here"
+                ),
                 kept_signal_handlers(),
             ):
                 _connect(ray, options, folder)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import jobs
 from jobs.inputs.sources import Listing
 from jobs.media.limits import MAX_FRAME_PIXELS
 from jobs.parallel.resources import Resources
@@ -14,8 +14,6 @@ from jobs.planning.model_card import ModelCard
 from jobs.rundir.schemas import SCHEMA_VERSION
 from jobs.settings.detect import DetectConfig
 from jobs.storage import absolute
-
-PROJECT = "fcos-batch"
 
 DEVICE_MODEL = "device_model"
 """The one field that may differ on resume, with ``--allow-mixed-devices``."""
@@ -72,7 +70,7 @@ def explicit_fields(config: DetectConfig) -> Fields:
         "max_pixels": config.max_pixels,
         "score_threshold": config.score_threshold,
         "schema_version": SCHEMA_VERSION,
-        "project_version": importlib.metadata.version(PROJECT),
+        "project_version": jobs.__version__,
         **{name: choice for name, choice in choices.items() if choice is not None},
     }
 

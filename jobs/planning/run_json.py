@@ -6,15 +6,15 @@ import importlib.metadata
 import platform
 from datetime import UTC, datetime
 
+import jobs
 from jobs.planning.begin import OpenRun
-from jobs.planning.defaults import DEVICE_MODEL, PROJECT
+from jobs.planning.defaults import DEVICE_MODEL
 from jobs.planning.model_card import ModelCard
 from jobs.rundir.directory import RunRecord
 from jobs.settings.detect import DetectConfig
 from jobs.storage import storage_for
 
 _LIBRARIES = (
-    PROJECT,
     "torch",
     "torchvision",
     "numpy",
@@ -39,6 +39,7 @@ def write_run_json(run: OpenRun, config: DetectConfig, model: ModelCard) -> None
             config=config.model_dump(mode="json"),
             versions={
                 "python": platform.python_version(),
+                "fcos-batch": jobs.__version__,
                 **{name: importlib.metadata.version(name) for name in _LIBRARIES},
             },
             weights_sha256=model.sha256,

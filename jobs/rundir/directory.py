@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from fcos_core.errors import ConfigError
+from fcos_core.errors import ConfigError, one_line
 from jobs.rundir.rows import ManifestItem, table_to_items
 from jobs.rundir.schemas import MANIFEST, SCHEMA_VERSION, shard_name, shard_number
 from jobs.rundir.sealed_parquet import (
@@ -25,7 +25,6 @@ from jobs.rundir.sealed_parquet import (
     ColumnEncoding,
     encode_sealed,
     metadata_of,
-    one_line,
     open_sealed,
 )
 from jobs.storage import ObjectInfo, absolute, join, storage_for

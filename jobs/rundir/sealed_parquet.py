@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fcos_core.errors import one_line
 from jobs.storage.parquet import ParquetFile, open_bytes
 
 _MAGIC = b"PAR1"
@@ -88,11 +89,6 @@ def metadata_of(file: ParquetFile) -> dict[str, str]:
         for key, value in metadata.items()
         if key != b"ARROW:schema"
     }
-
-
-def one_line(error: Exception) -> str:
-    """Fold a library's message into one line."""
-    return " ".join(str(error).split())
 
 
 def _seal(data: bytes) -> bytes:

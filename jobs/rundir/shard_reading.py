@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fcos_core.errors import StorageError
+from fcos_core.errors import StorageError, one_line
 from jobs.rundir.digest import rows_sha256
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.schemas import DETECTIONS, SCHEMA_VERSION, ShardFooter
-from jobs.rundir.sealed_parquet import BrokenSealError, metadata_of, one_line, open_sealed
+from jobs.rundir.sealed_parquet import BrokenSealError, metadata_of, open_sealed
 from jobs.storage import storage_for
 from jobs.storage.parquet import ParquetFile
 

@@ -60,11 +60,6 @@ ANY_VERSION = Version()
 """Equals every version."""
 
 
-def one_line(error: Exception) -> str:
-    """Join the lines of an error's message."""
-    return " ".join(str(error).split())
-
-
 def changed_message(uri: str, expected: Version, found: Version) -> str:
     """Spell the message for an object that is another version than expected."""
     return f"{uri!r} has changed: it was {expected}, now it is {found}"

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 C = TypeVar("C", bound=http.client.HTTPConnection)
 
+_LONGEST_SLEEP_S = 3600.0
+
 
 class _End(NamedTuple):
     """When a socket is shut down, unless the response is read to its end before."""
@@ -71,7 +73,6 @@ class _Deadlines:
                 self._changed.wait(self._wakes_at - now)
 
 
-_LONGEST_SLEEP_S = 3600.0
 _deadlines = _Deadlines()
 
 

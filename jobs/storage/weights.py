@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from fcos_core.errors import ConfigError, StorageError
+from fcos_core.errors import ConfigError, StorageError, one_line
 from jobs.storage import (
     ANY_VERSION,
     TEMPORARY_PREFIX,
@@ -24,7 +24,6 @@ from jobs.storage import (
     absolute,
     storage_for,
 )
-from jobs.storage.base import one_line
 from jobs.storage.chunks import HashedChunks
 from jobs.storage.deadlines import bounded
 from jobs.storage.retrying import RetryPolicy

@@ -15,7 +15,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 
-from fcos_core.errors import CheckpointError
+from fcos_core.errors import CheckpointError, one_line
 from fcos_core.training import Trainer
 from jobs.storage import join, storage_for
 from jobs.training.training_json import STATE_NAME, code_version
@@ -72,5 +72,4 @@ def _step_of(path: Path, header: dict[str, str] | None) -> int:
 
 
 def _unreadable(path: Path, error: Exception) -> str:
-    reason = " ".join(str(error).split())
-    return f"{path}: the training cannot be resumed: {reason}; choose another --out"
+    return f"{path}: the training cannot be resumed: {one_line(error)}; choose another --out"

@@ -7,7 +7,6 @@ import fcntl
 import json
 import time
 from collections.abc import Generator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +44,7 @@ def fingerprint_fields(config: TrainConfig, data: TrainingData) -> dict[str, Any
 
 def code_version() -> str:
     """The version of this project."""
-    return version("fcos-batch")
+    return jobs.__version__
 
 
 def begin_or_resume(out: str, fields: dict[str, Any]) -> None:

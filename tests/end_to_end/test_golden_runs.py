@@ -120,7 +120,7 @@ def test_the_same_command_resumes_the_unfinished_run(unfinished: Path):
 
     resumed = fcos(*COMMAND, "--out", unfinished, *allowed)
 
-    version = importlib.metadata.version("fcos-batch")
+    version = jobs.__version__
     if version != recorded.fingerprint_fields["project_version"]:
         assert (resumed.code, resumed.stdout) == (2, "")
         assert f'project_version: "0.1.0" in the run, "{version}" now' in resumed.error
@@ -137,20 +137,23 @@ def test_the_same_command_resumes_the_unfinished_run(unfinished: Path):
 
 
 @pytest.mark.parametrize(
-    ("patched", "difference"),
+    ("version", "device", "difference"),
     [
-        ("importlib.metadata.version", 'project_version: "0.1.0" in the run, "Abacus 3000" now'),
-        ("jobs.parallel.devices._cpu_brand", "device_model: "),
+        ("3000", None, 'project_version: "0.1.0" in the run, "3000" now'),
+        ("0.1.0", "Abacus 3000", "device_model: "),
     ],
 )
 def test_another_version_or_device_refuses_the_unfinished_run_in_one_line(
     unfinished: Path,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    patched: str,
+    version: str,
+    device: str | None,
     difference: str,
 ):
-    monkeypatch.setattr(patched, lambda *_: "Abacus 3000")
+    monkeypatch.setattr("jobs.__version__", version)
+    if device is not None:
+        monkeypatch.setattr("jobs.parallel.devices._cpu_brand", lambda: device)
     before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
     code, summary, err = answer(capfd, *COMMAND, "--out", unfinished)
     assert (code, summary) == (2, {})

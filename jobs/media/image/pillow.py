@@ -8,6 +8,8 @@ import warnings
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
+from fcos_core.errors import one_line
+
 _ERRORS = (
     *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError),
     *(struct.error, RuntimeError, AttributeError),
@@ -43,15 +45,11 @@ def load(kind: type[ImageFile], data: bytes, width: int, height: int) -> Image.I
             raise NotImplementedError(f"Pillow finds a size of {image.size}")
         image.im = Image.new(image.mode, (width, height)).im
     except _ERRORS as error:
-        raise NotImplementedError(_one_line(error)) from error
+        raise NotImplementedError(one_line(error)) from error
     try:
         image.load()
     except OSError as error:
-        raise OSError(_one_line(error)) from error
+        raise OSError(one_line(error)) from error
     except _ERRORS as error:
-        raise NotImplementedError(_one_line(error)) from error
+        raise NotImplementedError(one_line(error)) from error
     return image
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -26,7 +26,7 @@ class SeiCleaner:
         self._length_size = nal_length_size(codec, extradata) if self._is_cleaned else None
 
     def clean(self, packet: Packet) -> None:
-        """Take out messages that are longer than their unit, and user data that cannot be read."""
+        """Take out messages that are longer than their unit, and user data of many forms."""
         if not self._is_cleaned or not packet.size:
             return
         data = bytearray(packet)
@@ -49,7 +49,7 @@ class SeiCleaner:
         header = 2 if self._is_hevc else 1
         payload = rbsp(unit[header:])
         kept = b"".join(
-            message for kind, content, message in sei_messages(payload) if _is_sound(kind, content)
+            message for kind, content, message in sei_messages(payload) if _is_kept(kind, content)
         )
         if kept == payload.rstrip(b"\x00")[:-1]:
             return None
@@ -64,6 +64,9 @@ class SeiCleaner:
         return bytes((unit[0] & kept_bits | kind,)) + bytes(unit[1:])
 
 
-def _is_sound(kind: int, content: bytes) -> bool:
-    """Whether a decoder can read a message. Registered user data (captions, HDR) is not used."""
+def _is_kept(kind: int, content: bytes) -> bool:
+    """Whether a decoder reads a message for sure.
+
+    Registered user data (captions, HDR) has many forms, and no pixel depends on it.
+    """
     return kind != _REGISTERED and (kind != _UNREGISTERED or len(content) >= _UUID_BYTES)

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from fcos_core.errors import ConfigError
-from jobs.storage.base import one_line
+from fcos_core.errors import ConfigError, one_line
 from jobs.storage.deadlines import bounded
 from jobs.storage.s3.access import S3Access, environment_values
 
@@ -118,7 +117,8 @@ def _connect() -> Connection:
         **settings,
     )
     plain, encrypted = AWSHTTPConnection, AWSHTTPSConnection
-    # A class attribute is what urllib3 offers to change its connections; its type is a protocol.
+    # A class attribute is what urllib3 offers to change its connections; its type is a protocol. It
+    # holds for every client of botocore in this process: credentials are fetched by them, too.
     AWSHTTPConnectionPool.ConnectionCls = bounded(plain, access.response_timeout_s)  # pyright: ignore[reportAttributeAccessIssue]
     AWSHTTPSConnectionPool.ConnectionCls = bounded(encrypted, access.response_timeout_s)  # pyright: ignore[reportAttributeAccessIssue]
     # It warns of odd headers, with a traceback; replies are held to what was asked in any case.

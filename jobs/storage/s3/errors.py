@@ -21,8 +21,8 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from fcos_core.errors import ConfigError, FcosError, StorageError
-from jobs.storage.base import MissingError, UnreadableError, one_line
+from fcos_core.errors import ConfigError, FcosError, StorageError, one_line
+from jobs.storage.base import MissingError, UnreadableError
 
 Operation = Literal["read", "listed", "written", "deleted"]
 

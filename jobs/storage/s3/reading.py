@@ -14,7 +14,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, FlexibleChecksumError
 from urllib3.exceptions import HTTPError
 
-from fcos_core.errors import StorageError
+from fcos_core.errors import StorageError, one_line
 from jobs.storage.base import (
     ANY_VERSION,
     UnreadableError,
@@ -22,7 +22,6 @@ from jobs.storage.base import (
     changed_message,
     check_size,
     check_version,
-    one_line,
 )
 from jobs.storage.s3 import replies
 from jobs.storage.s3.client import Connection
@@ -95,7 +94,7 @@ class S3Object:
         # Without a known version no reply could be held to one.
         version = self.version
         if version.size_bytes is None or version.etag is None:
-            version = replies.AGAIN.run(self.describe)
+            version = replies.BAD_REPLY_RETRIES.run(self.describe)
             check_version(self.uri, self.version, version)
         assert version.size_bytes is not None
         return replace(self, version=version), version.size_bytes
@@ -122,7 +121,7 @@ class _Download:
 
     def run(self) -> bytes:
         """Read the range; where the body breaks off, go on from there."""
-        return replies.AGAIN.run(self._fetch)
+        return replies.BAD_REPLY_RETRIES.run(self._fetch)
 
     def _fetch(self) -> bytes:
         began_s, at = time.monotonic(), self._start + len(self._received)

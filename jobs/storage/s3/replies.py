@@ -22,7 +22,7 @@ OK = 200
 PARTIAL_CONTENT = 206
 _LARGEST_BYTES = 2**63 - 1
 
-AGAIN = RetryPolicy(attempts=10, first_delay_s=0.1, max_delay_s=5.0, on=BadReplyError)
+BAD_REPLY_RETRIES = RetryPolicy(attempts=10, first_delay_s=0.1, max_delay_s=5.0, on=BadReplyError)
 """How often a request is sent again after a bad reply."""
 
 
@@ -47,7 +47,7 @@ def believe_twice(action: Callable[[], T]) -> T:
 
 def again(action: Callable[[], T]) -> T:
     """Run an action of one request; repeat it after a bad reply, and once after a refusal."""
-    return believe_twice(lambda: AGAIN.run(action))
+    return believe_twice(lambda: BAD_REPLY_RETRIES.run(action))
 
 
 def check_status(answer: dict[str, Any], uri: str, operation: Operation, expected: int) -> None:

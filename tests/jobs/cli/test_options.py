@@ -27,7 +27,7 @@ OPTIONS = {
     "--num-actors --address",
     "bpr": "ANNOTATIONS --rule --run --out --skip-invalid --num-actors --config --address",
     "run": f"{DETECT} --annotations",
-    "demo": "--out --num-images --num-actors",
+    "demo": "--out --num-images --num-frames --num-actors",
     "render": "RUN --out --min-score --classes --between --limit --image-root --targets --rule "
     "--num-actors --address",
     "report": "RUN --annotations --image-root --out",
@@ -38,7 +38,7 @@ DEFAULTS = {
     "detect": ["coco", "0.05", "auto", "no limit", "required"],
     "evaluate": ["0", "auto", "RUN/evaluation/metrics.json", "required"],
     "bpr": ["paper, improved, torchvision", "required"],
-    "demo": ["demo-run", "300"],
+    "demo": ["demo-run", "300", "120"],
     "render": ["0.5", "hold", "all", "paper", "where the run found them"],
     "train": ["random", "90000", "16", "0", "auto"],
 }

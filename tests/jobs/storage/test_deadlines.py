@@ -9,7 +9,7 @@ import pytest
 
 from jobs.storage.deadlines import bounded
 from tests.jobs.storage import fault_server
-from tests.jobs.storage.fault_server import Bucket, Script
+from tests.jobs.storage.replies.fault_server import Bucket, Script
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n"
 

@@ -59,7 +59,7 @@ def test_a_read_that_breaks_off_goes_on_at_the_same_byte(
 ):
     monkeypatch.setattr(
         s3_replies,
-        "AGAIN",
+        "BAD_REPLY_RETRIES",
         RetryPolicy(attempts=40, on=s3_replies.BadReplyError, first_delay_s=0.01, max_delay_s=0.01),
     )
     data = np.random.default_rng(0).bytes(2**20)

@@ -33,10 +33,10 @@ from jobs.storage.s3 import replies as s3_replies
 from jobs.storage.s3.client import disconnect
 from jobs.storage.s3.storage import S3Storage
 from tests.jobs.storage import fault_server
-from tests.jobs.storage.bad_listings import LISTINGS
-from tests.jobs.storage.bad_ranges import RANGES
-from tests.jobs.storage.bad_replies import GENERAL, READ_TIMEOUT_S, RESPONSE_TIMEOUT_S, Kind
-from tests.jobs.storage.fault_server import Action, Bucket, FaultServer, etag_of
+from tests.jobs.storage.replies.listings import LISTINGS
+from tests.jobs.storage.replies.ranges import RANGES
+from tests.jobs.storage.replies.general import GENERAL, READ_TIMEOUT_S, RESPONSE_TIMEOUT_S, Kind
+from tests.jobs.storage.replies.fault_server import Action, Bucket, FaultServer, etag_of
 
 pytestmark = [
     pytest.mark.server,
@@ -246,7 +246,9 @@ def one_call_for_each_kind() -> list[Case]:
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Generator[FaultServer]:
     quick = RetryPolicy(attempts=5, first_delay_s=0.01, max_delay_s=0.02)
     monkeypatch.setattr(
-        s3_replies, "AGAIN", RetryPolicy(**{**vars(quick), "on": s3_replies.BadReplyError})
+        s3_replies,
+        "BAD_REPLY_RETRIES",
+        RetryPolicy(**{**vars(quick), "on": s3_replies.BadReplyError}),
     )
     monkeypatch.setattr(weights, "_ATTEMPTS", quick)
     monkeypatch.setattr(s3_reading, "PART_BYTES", 2000)

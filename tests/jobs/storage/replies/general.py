@@ -6,7 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tests.jobs.storage.fault_server import ACTIONS, Action, Reply, Request, Script, Spoil, error
+from tests.jobs.storage.replies.fault_server import (
+    ACTIONS,
+    Action,
+    Reply,
+    Request,
+    Script,
+    Spoil,
+    error,
+)
 
 Outcome = Literal["bad", "harmless", "refusal", "misleading"]
 WITH_BODY: tuple[Action, ...] = ("GET", "LIST")
