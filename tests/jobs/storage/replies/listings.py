@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from tests.jobs.storage.replies.general import Kind
 from tests.jobs.storage.replies.fault_server import Reply, Request, Spoil
+from tests.jobs.storage.replies.general import Kind
 
 _count = itertools.count()
 _START = b"</EncodingType>"  # a place between the elements of the result

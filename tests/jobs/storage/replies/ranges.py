@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from tests.jobs.storage.replies.general import Kind
 from tests.jobs.storage.replies.fault_server import Reply, Request, Script, Spoil
+from tests.jobs.storage.replies.general import Kind
 
 OTHER = bytes(range(7, 107))
 """Bytes of another object."""
