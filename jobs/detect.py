@@ -262,10 +262,10 @@ class _Work:
 
     def _announce(self, num_shards: int, num_actors: int, settings: WorkerSettings) -> None:
         _log.info(
-            "%s: %d shards to do, %d workers with %d threads each on %s, batch size %d, %s",
+            "%s: %s to do, %s with %d threads each on %s, batch size %d, %s",
             self.opened.directory.uri,
-            num_shards,
-            num_actors,
+            "1 shard" if num_shards == 1 else f"{num_shards} shards",
+            "1 worker" if num_actors == 1 else f"{num_actors} workers",
             settings.threads,
             self.resources().device_model,
             settings.batch_size,

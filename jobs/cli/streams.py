@@ -10,10 +10,10 @@ import contextlib
 import errno
 import io
 import os
-import queue
 import select
 import sys
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _RESULT_WAIT_S = 60.0  # a pipe is full only where its reader lags far behind
 _MESSAGE_WAIT_S = 5.0
 _LOOK_AGAIN_MS = 1000
+_MOST_UNREAD_BYTES = 1 << 20
 _MOST_LOST_BYTES = 1 << 16
 
 
@@ -43,23 +44,29 @@ def open_standard_streams() -> None:
 
 
 def lost_output() -> tuple[str, str] | None:
-    """Return what stdout did not take, up to 64 KiB, and why; None when it took everything."""
-    output = getattr(sys.stdout, "buffer", None)
-    if not isinstance(output, LastingOutput) or not output.lost:
-        return None
-    return output.lost.decode(errors="replace"), output.failure
+    """Return what stdout did not take, up to 64 KiB, and why; None when it took everything.
+
+    To be called at the end: readers of stdout and stderr that lag behind get their time before.
+    """
+    outputs = [getattr(stream, "buffer", None) for stream in (sys.stderr, sys.stdout)]
+    lost: tuple[str, str] | None = None
+    for output in outputs:
+        if isinstance(output, LastingOutput):
+            lost = output.close_behind()
+    return lost
 
 
 class LastingOutput(io.RawIOBase):
     """A descriptor on which a write always ends, and never fails.
 
     A thread writes, since only a thread can be left behind in a write that never ends. Each write
-    waits for the thread, so that a line survives the death of the process. After one wait of
-    ``longest_wait_s``, what is written is lost at once, until the reader reads again.
+    waits for the thread, so that a line survives the death of the process. When one wait has taken
+    ``longest_wait_s``, the reader pauses or is no reader at all: from then on nothing waits, and up
+    to 1 MiB is kept for a reader who comes back. Of what was left out then, a line gives the count.
 
     Attributes:
         failure: why something was lost, the last time.
-        lost: what the descriptor did not take, up to 64 KiB.
+        lost: what the descriptor refused, up to 64 KiB.
     """
 
     def __init__(self, number: int, longest_wait_s: float) -> None:
@@ -68,9 +75,16 @@ class LastingOutput(io.RawIOBase):
         self.lost = bytearray()
         self._number = number
         self._longest_wait_s = longest_wait_s
-        self._late: threading.Event | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
         self._thread: threading.Thread | None = None
-        self._coming: queue.SimpleQueue[tuple[bytes, threading.Event]] = queue.SimpleQueue()
+        self._changed = threading.Condition()
+        self._unread = deque[bytes]()
+        self._num_unread_bytes = 0
+        self._num_left_out = 0
+        self._is_late = False
 
     def writable(self) -> bool:
         return True
@@ -82,34 +96,75 @@ class LastingOutput(io.RawIOBase):
         return os.isatty(self._number)
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write all bytes, or count them as lost."""
+        """Write all bytes, or keep them for later, or count them as lost."""
         text = bytes(data)
-        if self._late is not None and not self._late.is_set():
-            self._lose(text, self.failure)
-        elif sys.is_finalizing() or not self._has_thread():
-            self._write(text)
-        else:
-            written = threading.Event()
-            self._coming.put((text, written))
-            if not written.wait(self._longest_wait_s):
-                self._late = written
-                self._lose(text, f"nobody has read it for {self._longest_wait_s:g} s")
+        if sys.is_finalizing() or not self._has_thread():
+            if not self._unread:  # else the thread stands still in the middle of a write
+                self._write(text)
+            return len(text)
+        with self._changed:
+            self._is_late = self._is_late and bool(self._unread)
+            if self._num_unread_bytes + len(text) > _MOST_UNREAD_BYTES and self._unread:
+                self._num_left_out += text.count(b"\n")
+            else:
+                self._put(self._count_of_left_out() + text)
+                self._wait()
         return len(text)
 
+    def close_behind(self) -> tuple[str, str] | None:
+        """Give the reader a last wait; return what it did not take, and why."""
+        with self._changed:
+            if self._unread and self._thread is not None and self._thread.is_alive():
+                self._is_late = False
+                self._wait()
+            kept = bytes(self.lost) + b"".join(self._unread)
+        if not kept:
+            return None
+        reason = self.failure or f"nobody has read it for {self._longest_wait_s:g} s"
+        return kept[:_MOST_LOST_BYTES].decode(errors="replace"), reason
+
+    def _put(self, text: bytes) -> None:
+        self._unread.append(text)
+        self._num_unread_bytes += len(text)
+        self._changed.notify_all()
+
+    def _wait(self) -> None:
+        if self._is_late:
+            return
+        last = self._unread[-1]
+        is_written = self._changed.wait_for(
+            lambda: not any(text is last for text in self._unread), self._longest_wait_s
+        )
+        self._is_late = not is_written
+
+    def _count_of_left_out(self) -> bytes:
+        count, self._num_left_out = self._num_left_out, 0
+        return b"... %d lines are left out: nobody has read them\n" % count if count else b""
+
     def _has_thread(self) -> bool:
-        """Start the thread where there is none, as after a fork; False where Python refuses."""
-        if self._thread is None or not self._thread.is_alive():
-            self._coming = queue.SimpleQueue()
-            self._thread = threading.Thread(target=self._work, name="output", daemon=True)
-            with contextlib.suppress(RuntimeError):
-                self._thread.start()
-        return self._thread.is_alive()
+        """Start the thread where there is none; False where Python refuses."""
+        if (
+            self._process != os.getpid()
+        ):  # a fork has no thread but one, and nothing of its parent's
+            self._begin()
+        with self._changed:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="output", daemon=True)
+                with contextlib.suppress(RuntimeError):
+                    self._thread.start()
+            return self._thread.is_alive()
 
     def _work(self) -> None:
+        changed = self._changed
         while True:
-            text, written = self._coming.get()
+            with changed:
+                changed.wait_for(lambda: bool(self._unread))
+                text = self._unread[0]
             self._write(text)
-            written.set()
+            with changed:
+                self._unread.popleft()
+                self._num_unread_bytes -= len(text)
+                changed.notify_all()
 
     def _write(self, text: bytes) -> None:
         left = memoryview(text)
@@ -121,12 +176,9 @@ class LastingOutput(io.RawIOBase):
                 poll.register(self._number, select.POLLOUT)
                 poll.poll(_LOOK_AGAIN_MS)
             except OSError as error:
-                self._lose(bytes(left), _reason(error))
+                self.failure = _reason(error)
+                self.lost += left[: _MOST_LOST_BYTES - len(self.lost)]
                 return
-
-    def _lose(self, text: bytes, reason: str) -> None:
-        self.failure = reason
-        self.lost += text[: _MOST_LOST_BYTES - len(self.lost)]
 
 
 def _is_open(number: int) -> bool:

@@ -20,7 +20,7 @@ from jobs.parallel.resources import Resources
 from jobs.planning.defaults import DEVICE_MODEL, Fields, resolve_fields
 from jobs.planning.manifest import make_manifest
 from jobs.planning.model_card import ModelCard
-from jobs.rundir.directory import RunDirectory
+from jobs.rundir.directory import RECORD_REMEDY, RunDirectory
 from jobs.rundir.fingerprint import explain_difference, fingerprint
 from jobs.rundir.rows import ManifestItem, items_to_table
 from jobs.rundir.shard import Shard
@@ -149,15 +149,11 @@ def _require_sound_record(run: OpenRun) -> None:
     directory = run.directory
     if storage_for(directory.uri).stat(directory.run_uri) is None:
         return
-    remedy = "delete it, and the same command makes it again"
-    try:
-        record = directory.read_run_record()
-    except ConfigError as error:
-        raise ConfigError(f"{error}; {remedy}") from error
+    record = directory.read_run_record()
     if record.run_id != run.run_id:
         raise ConfigError(
             f"{directory.run_uri!r} is of run {record.run_id}, the manifest of run {run.run_id}; "
-            f"{remedy}"
+            f"{RECORD_REMEDY}"
         )
 
 

@@ -40,6 +40,9 @@ INPUT_SIZE = ("min_size_px", "max_size_px")
 """Settings of ``run.json`` that give the size of the network's input; old runs lack them."""
 
 _RECORD_SEAL = "sha256"
+_MADE_AGAIN = "the command that began the run makes it again"
+RECORD_REMEDY = f"delete it, and {_MADE_AGAIN}"
+"""What to do about a ``run.json`` that cannot be used."""
 """The key in ``run.json`` with the sha256 of all others; old runs lack it."""
 
 
@@ -221,11 +224,14 @@ class RunDirectory:
         """
         storage = storage_for(self.uri)
         if storage.stat(self.run_uri) is None:
-            raise ConfigError(f"{self.uri!r} is no run directory: there is no run.json")
+            if not self.exists():
+                raise ConfigError(f"{self.uri!r} is no run directory: there is no run.json")
+            raise ConfigError(f"{self.run_uri!r} is missing; {_MADE_AGAIN}")
         try:
             record = _parse_record(storage.read(self.run_uri))
         except ValueError as error:
-            raise ConfigError(f"{self.run_uri!r} is damaged: {one_line(error)}") from error
+            reason = f"{one_line(error)}; {RECORD_REMEDY}"
+            raise ConfigError(f"{self.run_uri!r} is damaged: {reason}") from error
         if record.schema_version != SCHEMA_VERSION:
             raise ConfigError(
                 f"{self.run_uri!r} has tables of version {record.schema_version}, "

@@ -80,6 +80,8 @@ class Proof:
         numbers = f"{self.missing} of {self.planned} rows are missing, {self.duplicated} double"
         if not self.problems:
             return numbers
+        if not self.missing and not self.duplicated:
+            numbers = f"all {self.planned} rows are there, but the run is not proved"
         more = f" (and {len(self.problems) - 1} more problems)" if len(self.problems) > 1 else ""
         return f"{numbers}: {self.problems[0]}{more}"
 

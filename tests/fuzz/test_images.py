@@ -21,7 +21,7 @@ from tests.fuzz.sources import sound_images
 pytestmark = pytest.mark.ray
 
 _OUR_LINES = re.compile(
-    r"\S+/run: \d+ shards to do, \d+ workers .*|detect: .*"
+    r"\S+/run: \d+ shards? to do, \d+ workers? .*|detect: .*"
     r"|Ray did not start in time, and is started again: .*"
 )
 

@@ -180,6 +180,7 @@ def test_a_changed_name_of_a_category_in_the_record_is_named(retried: RunDirecto
     path.write_text(sound.replace("thing_7", "thing_8"))
     (problem,) = problems(retried)
     reason = "its content has changed since it was written: the sha256 differs"
-    assert problem == f"{str(path)!r} is damaged: {reason}"
+    remedy = "delete it, and the command that began the run makes it again"
+    assert problem == f"{str(path)!r} is damaged: {reason}; {remedy}"
     path.write_text(sound)
     assert problems(retried) == []

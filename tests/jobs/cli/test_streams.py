@@ -102,7 +102,7 @@ def test_no_file_gets_the_number_of_a_closed_stream(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_blocking", [True, False])
-def test_a_full_pipe_that_nobody_reads_holds_up_one_line_only(*, is_blocking: bool) -> None:
+def test_a_reader_that_comes_back_gets_all_and_holds_up_one_line_only(*, is_blocking: bool) -> None:
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, is_blocking)
     output = LastingOutput(write_end, 0.2)
@@ -110,17 +110,34 @@ def test_a_full_pipe_that_nobody_reads_holds_up_one_line_only(*, is_blocking: bo
     for number in range(100):
         output.write(b"%4095d\n" % number)
     assert 0.2 <= time.monotonic() - began < 5
-    assert output.failure == "nobody has read it for 0.2 s"
     seen = b""
-    while b"again" not in seen:  # once the pipe is read, the next line gets through
+    while seen.count(b"\n") < 100:
         seen += os.read(read_end, 4096)
-        if len(seen) >= 17 * 4096:
-            output.write(b"again\n")
-    lines = seen.split()
-    assert lines[:17] == [b"%d" % number for number in range(17)], "nothing is torn"
+    assert seen.split() == [b"%d" % number for number in range(100)], "nothing is torn"
+    assert output.close_behind() is None
     os.close(read_end)
     assert output.write(b"nobody\n") == 7
-    assert output.failure == "its reader has left"
+    assert output.close_behind() == ("nobody\n", "its reader has left")
+    os.close(write_end)
+
+
+def test_what_is_too_much_for_a_reader_that_pauses_is_counted() -> None:
+    read_end, write_end = os.pipe()
+    output = LastingOutput(write_end, 0.05)
+    for number in range(400):  # 1.6 MB; 64 KiB fit into the pipe, 1 MiB is kept
+        output.write(b"%4095d\n" % number)
+    text, reason = output.close_behind() or ("", "")
+    assert (text.split()[0], reason) == ("16", "nobody has read it for 0.05 s")
+    seen = b""
+    while seen.count(b"\n") < 16 + 256:
+        seen += os.read(read_end, 1 << 16)
+    output.write(b"again\n")
+    while not seen.endswith(b"again\n"):
+        seen += os.read(read_end, 1 << 16)
+    numbers, _, rest = seen.partition(b"... ")
+    assert numbers.split() == [b"%d" % number for number in range(16 + 256)]
+    assert rest == b"128 lines are left out: nobody has read them\nagain\n"
+    os.close(read_end)
     os.close(write_end)
 
 

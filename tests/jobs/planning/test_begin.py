@@ -52,7 +52,7 @@ def take_that_of_another_run(record: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "expected"),
     [
-        (cut, r"run.json' is damaged: .*; delete it, and the same command"),
+        (cut, r"run.json' is damaged: .*; delete it, and the command"),
         (change_a_value, r"run.json' is damaged: .* the sha256 differs; delete it"),
         (take_that_of_another_run, r"run.json' is of run another, the manifest of run"),
     ],

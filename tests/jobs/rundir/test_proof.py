@@ -241,7 +241,7 @@ def test_a_run_killed_before_its_record_is_not_complete(run: RunDirectory):
     Path(run.run_uri).unlink()
     proof = prove(run)
     assert counts(proof) == (10, 10, 0, 0, 0)
-    assert "no run.json" in only_problem(proof)
+    assert "run.json' is missing" in only_problem(proof)
 
 
 def test_a_record_of_another_run_is_named(run: RunDirectory):
