@@ -114,7 +114,7 @@ def test_a_killed_raylet_is_said_and_the_command_is_started_again(
     config = config_of(images, tiny_weights, tmp_path / "run")
     answer, _ = struck(config, "raylet", signal.SIGKILL)
     assert answer.result()["digest"] == undisturbed
-    said = [line for line in answer.stderr.splitlines() if "Ray" in line]
+    said = [line for line in answer.stderr.splitlines() if "Ray's" in line]
     assert said == ["Ray's raylet was ended by SIGKILL; the command is started again"]
 
 

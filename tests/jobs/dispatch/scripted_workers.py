@@ -1,5 +1,6 @@
 """Stand-ins for the worker that need no torch, and die of the items whose uris say so."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -49,6 +50,8 @@ class Scripted(Sleeper):
         if once:
             Path(once).touch()
         if way.startswith("SIG"):
+            with contextlib.suppress(OSError):  # SIGKILL
+                signal.signal(signal.Signals[way], signal.SIG_DFL)  # under nohup SIGHUP is ignored
             os.kill(os.getpid(), signal.Signals[way])
             time.sleep(3600)
         _WAYS.get(way, time.monotonic)()
