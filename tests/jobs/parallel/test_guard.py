@@ -21,6 +21,8 @@ import os, signal, sys, time
 from fcos_core.errors import IncompleteRunError
 from jobs.parallel.guard import RayLostError, done, end_done, end_lost, guarded
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # it is ignored under nohup
+
 def command():
 {body}
 
@@ -39,7 +41,8 @@ WAITING = """
     signal.signal(signal.SIGUSR1, lambda *_: came.append("USR1"))
     try:
         print(os.getpid(), flush=True)
-        time.sleep(30)
+        for _ in range(300):  # a signal just before a sleep does not cut it short
+            time.sleep(0.1)
     finally:
         time.sleep(0.3)
         print(came, flush=True)
