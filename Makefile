@@ -42,7 +42,7 @@ test-fast: $(STAMP)
 
 # The wheel, installed as users do, on every Python from 3.11 on that is at hand: newest versions, no constraints.
 test-install: $(STAMP)
-	$(BIN)/pytest tests/install -m install
+	$(BIN)/pytest -n 2 tests/install -m install
 
 # The other end of the ranges in pyproject.toml: the oldest versions that we promise, in an environment beside .venv.
 LOWEST := .venv-lowest
