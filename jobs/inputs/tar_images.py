@@ -15,6 +15,7 @@ from jobs.inputs.tar_index import LostMember, TarIndex, read_tar_index
 from jobs.media.extensions import is_image_name
 from jobs.storage import ObjectInfo, storage_for
 from jobs.storage.member_uri import member_uri
+from jobs.storage.patterns import is_hidden
 
 _indexing = threading.Lock()
 
@@ -31,7 +32,7 @@ def enumerate_members(info: ObjectInfo) -> Iterator[InputItem | None]:
     """
     index = read_tar_index(info)
     for name, member in index.members.items():
-        if _is_hidden(name):
+        if is_hidden(name):
             continue
         if isinstance(member, LostMember) or not is_image_name(name):
             yield None
@@ -42,7 +43,7 @@ def enumerate_members(info: ObjectInfo) -> Iterator[InputItem | None]:
             mtime_ns=info.mtime_ns,
             etag=info.etag,
         )
-    yield from (None for name in index.superseded if not _is_hidden(name))
+    yield from (None for name in index.superseded if not is_hidden(name))
 
 
 def read_member(info: ObjectInfo, name: str, *, max_bytes: int) -> bytes:
@@ -65,10 +66,6 @@ def read_member(info: ObjectInfo, name: str, *, max_bytes: int) -> bytes:
     if len(stored) < length:
         raise ImageError(f"the archive ends after {len(stored)} of {length} bytes of this file")
     return member.expand(stored)
-
-
-def _is_hidden(name: str) -> bool:
-    return "/." in f"/{name.removeprefix('./')}"
 
 
 @lru_cache(maxsize=16)

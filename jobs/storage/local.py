@@ -24,7 +24,7 @@ from jobs.storage.base import (
     check_size,
     check_version,
 )
-from jobs.storage.patterns import ANY_DEPTH, matches_pattern
+from jobs.storage.patterns import ANY_DEPTH, is_hidden, matches_pattern
 from jobs.storage.retrying import RetryPolicy
 
 _PERMANENT = {
@@ -111,8 +111,8 @@ class LocalStorage:
             # Unlike glob's **, our own listing does not follow links in a circle.
             start = len(root.rstrip("/"))
             for info in self.list(root):
-                below = info.uri[start:]
-                if "/." not in below and matches_pattern(below[1:].split("/"), after):
+                below = info.uri[start + 1 :]
+                if not is_hidden(below) and matches_pattern(below.split("/"), after):
                     yield info
 
     def is_folder(self, uri: str) -> bool:

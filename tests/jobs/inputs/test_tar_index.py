@@ -310,6 +310,24 @@ def test_an_archive_that_cannot_be_followed_is_refused_in_one_line(
         read_one(path, "1.jpg")
 
 
+NAMES_WITH_DOTS = [
+    "../p/a.jpg",
+    "././b.jpg",
+    "x/./c.jpg",
+    "./x/../d.jpg",
+    "/./e.jpg",
+    "x/../../f.jpg",
+]
+
+
+def test_parts_of_a_path_that_are_dots_hide_no_member(tmp_path: Path):
+    hidden = [".g.jpg", "./._h.jpg", "x/.y/i.jpg", "../.j.jpg", "./..k.jpg", "x/.../l.jpg"]
+    parts = [tar.file(name, name.encode()) for name in [*NAMES_WITH_DOTS, *hidden]]
+    path = write(tmp_path, *parts, END)
+    assert read_all(path) == {name: name.encode() for name in NAMES_WITH_DOTS}
+    assert listing_of(path).skipped == 0
+
+
 def test_an_archive_without_an_end_mark_and_one_of_odd_length_are_read(tmp_path: Path):
     assert read_all(write(tmp_path, SOUND)) == {"0.jpg": b"zero"}
     assert read_all(write(tmp_path, SOUND, bytes(700))) == {"0.jpg": b"zero"}
