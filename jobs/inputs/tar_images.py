@@ -5,6 +5,7 @@ The headers are read once per process, so that a member is read without those be
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
@@ -17,6 +18,8 @@ from jobs.storage import ObjectInfo, storage_for
 from jobs.storage.member_uri import member_uri
 from jobs.storage.patterns import is_hidden
 
+_log = logging.getLogger(__name__)
+
 _indexing = threading.Lock()
 
 
@@ -25,7 +28,7 @@ def enumerate_members(info: ObjectInfo) -> Iterator[InputItem | None]:
 
     Yields:
         Items in the archive's order; None for each member that is not named like an image, has no
-        content, or is superseded by a later one of its name.
+        content, or is superseded by a later one of its name, and for what lies behind the archive.
 
     Raises:
         DataError: the archive cannot be read.
@@ -44,6 +47,10 @@ def enumerate_members(info: ObjectInfo) -> Iterator[InputItem | None]:
             etag=info.etag,
         )
     yield from (None for name in index.superseded if not is_hidden(name))
+    if index.trailing is not None:
+        reason = "behind the archive's end is something that is no archive; it is skipped"
+        _log.warning("%s: byte %d: %s", info.uri, index.trailing, reason)
+        yield None
 
 
 def read_member(info: ObjectInfo, name: str, *, max_bytes: int) -> bytes:
