@@ -77,7 +77,7 @@ def match_suffixes(uris: Sequence[str], num_entries: Mapping[str, int]) -> Match
 def _matching(uri: str, suffixes: Container[str], depth: int) -> list[str]:
     """List the suffixes that a uri ends with, the longest last."""
     member = member_path(uri)
-    path = uri if member is None else "/" + member.removeprefix("./")
+    path = uri if member is None else "/" + posixpath.normpath(member)
     found: list[str] = []
     start = len(path)
     for _ in range(depth + 1):

@@ -17,6 +17,7 @@ from jobs.inputs.tar_images import enumerate_members
 from jobs.media.extensions import is_image_name, is_video_name
 from jobs.storage import ObjectInfo, folder_of, storage_for
 from jobs.storage.member_uri import ContainerKind, container_kind
+from jobs.storage.patterns import is_hidden
 
 _CONTAINERS: dict[ContainerKind, Callable[[ObjectInfo], Iterator[InputItem | None]]] = {
     "tar": enumerate_members,
@@ -114,7 +115,7 @@ def _media(found: Iterator[ObjectInfo]) -> Iterator[InputItem | None]:
 
 def _visible(folder: str) -> Iterator[ObjectInfo]:
     # Without what is hidden below the folder; the folder itself may be hidden.
-    start = len(folder.rstrip("/"))
+    start = len(folder.rstrip("/")) + 1
     for info in storage_for(folder).list(folder):
-        if "/." not in info.uri[start:]:
+        if not is_hidden(info.uri[start:]):
             yield info

@@ -43,7 +43,8 @@ class Listing:
     Attributes:
         items: each uri once.
         skipped: number of files that are named neither like an image nor like a video, and of
-            members of archives that are not named like an image, have no content or are superseded.
+            members of archives that are not named like an image, have no content or are superseded;
+            what lies behind the end of an archive counts once.
             With a limit, only those found before the limit was reached.
         repeated: number of items that were found before and dropped.
         annotations: uri of the COCO file when that is the only input; its image ids are then the

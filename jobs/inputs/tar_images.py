@@ -5,6 +5,7 @@ The headers are read once per process, so that a member is read without those be
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from functools import lru_cache
@@ -15,6 +16,9 @@ from jobs.inputs.tar_index import LostMember, TarIndex, read_tar_index
 from jobs.media.extensions import is_image_name
 from jobs.storage import ObjectInfo, storage_for
 from jobs.storage.member_uri import member_uri
+from jobs.storage.patterns import is_hidden
+
+_log = logging.getLogger(__name__)
 
 _indexing = threading.Lock()
 
@@ -24,14 +28,14 @@ def enumerate_members(info: ObjectInfo) -> Iterator[InputItem | None]:
 
     Yields:
         Items in the archive's order; None for each member that is not named like an image, has no
-        content, or is superseded by a later one of its name.
+        content, or is superseded by a later one of its name, and for what lies behind the archive.
 
     Raises:
         DataError: the archive cannot be read.
     """
     index = read_tar_index(info)
     for name, member in index.members.items():
-        if _is_hidden(name):
+        if is_hidden(name):
             continue
         if isinstance(member, LostMember) or not is_image_name(name):
             yield None
@@ -42,7 +46,11 @@ def enumerate_members(info: ObjectInfo) -> Iterator[InputItem | None]:
             mtime_ns=info.mtime_ns,
             etag=info.etag,
         )
-    yield from (None for name in index.superseded if not _is_hidden(name))
+    yield from (None for name in index.superseded if not is_hidden(name))
+    if index.trailing is not None:
+        reason = "behind the archive's end is something that is no archive; it is skipped"
+        _log.warning("%s: byte %d: %s", info.uri, index.trailing, reason)
+        yield None
 
 
 def read_member(info: ObjectInfo, name: str, *, max_bytes: int) -> bytes:
@@ -65,10 +73,6 @@ def read_member(info: ObjectInfo, name: str, *, max_bytes: int) -> bytes:
     if len(stored) < length:
         raise ImageError(f"the archive ends after {len(stored)} of {length} bytes of this file")
     return member.expand(stored)
-
-
-def _is_hidden(name: str) -> bool:
-    return "/." in f"/{name.removeprefix('./')}"
 
 
 @lru_cache(maxsize=16)

@@ -19,6 +19,7 @@ from jobs.storage.range_file import RangeFile
 
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _MAX_HEADER_BYTES = 16 << 20  # of a long name or pax records; tarfile would believe any size
+_END_MARK_BYTES = 2 * tarfile.BLOCKSIZE
 _SCANNED_BYTES = 1 << 20
 _MAX_LINKS = 40  # of one path, as in Linux
 
@@ -78,28 +79,27 @@ class TarIndex:
         members: by name, in the archive's order. Of two with one name the later counts, as when an
             archive is unpacked. A link has the content of the file that it leads to.
         superseded: the name of each member that does not count, once for each.
+        trailing: offset of what lies behind the last end mark and is no archive; None for nothing.
     """
 
     members: dict[str, TarMember | LostMember]
     superseded: tuple[str, ...]
+    trailing: int | None
 
 
 def read_tar_index(info: ObjectInfo) -> TarIndex:
     """Read the headers of an archive and skip the contents.
 
     Raises:
-        DataError: the file is no tar archive, is compressed, is damaged, ends inside a member, or
-            goes on behind its end with something else than another archive.
+        DataError: the file is no tar archive, is compressed, is damaged, or ends inside a member.
     """
     tree = _Tree()
     try:
-        for header, end in _headers(_HeaderReader(RangeFile(info))):
-            if not header.isdir():
-                tree.add(header.name, _entry(header, end))
+        trailing = _read_archives(_HeaderReader(RangeFile(info)), tree)
     except (tarfile.TarError, LookupError, OverflowError, ValueError, RecursionError) as error:
         reason = f"{_compression(info)}{one_line(error)}"
         raise DataError(f"{info.uri}: no readable tar archive: {reason}") from error
-    return tree.index()
+    return tree.index(trailing)
 
 
 class _HeaderReader(io.BufferedReader):
@@ -110,30 +110,48 @@ class _HeaderReader(io.BufferedReader):
         return super().read(size)
 
 
-def _headers(file: _HeaderReader) -> Iterator[tuple[tarfile.TarInfo, int]]:
+def _read_archives(file: _HeaderReader, tree: _Tree) -> int | None:
     """Read all headers, also of archives that follow the first one.
+
+    Returns:
+        Offset of what lies behind an end mark and is no archive; None where nothing does.
+
+    Raises:
+        ReadError: the file is damaged, or is no archive.
+    """
+    start: int | None = 0
+    end = 0
+    while start is not None:
+        has_headers = False
+        for header, end in _headers(file, start):
+            has_headers = True
+            if not header.isdir():
+                tree.add(header.name, _entry(header, end))
+        if start and not has_headers:
+            # To tarfile a damaged header is the end of an archive like any other.
+            if not end or start - end < _END_MARK_BYTES:
+                raise tarfile.ReadError(f"byte {start}: neither a header nor an end mark")
+            return start
+        start = _next_block(file, end)
+    return None
+
+
+def _headers(file: _HeaderReader, start: int) -> Iterator[tuple[tarfile.TarInfo, int]]:
+    """Read the headers of one archive; nothing where there is no header.
 
     Yields:
         A header, and the offset behind its member's content.
 
     Raises:
-        ReadError: the file is damaged, or holds something else than archives.
+        ReadError: a header is damaged in a way that its checksum does not show.
     """
-    start: int | None = 0
-    while start is not None:
-        file.seek(start)
-        archive = tarfile.TarFile(fileobj=file)
-        while (header := archive.next()) is not None:
-            archive.members = []  # pyright: ignore[reportAttributeAccessIssue] -- it keeps every header
-            if header.size < 0 or archive.offset <= header.offset:
-                raise tarfile.ReadError(f"byte {header.offset}: a member of {header.size} bytes")
-            yield header, archive.offset
-        before, start = start, _next_block(file, archive.offset)
-        # To tarfile a damaged header is the end of an archive like any other.
-        if start == before:
-            raise tarfile.ReadError(f"byte {start}: behind the end mark is something else")
-        if start == archive.offset:
-            raise tarfile.ReadError(f"byte {start}: neither a header nor an end mark")
+    file.seek(start)
+    archive = tarfile.TarFile(fileobj=file)
+    while (header := archive.next()) is not None:
+        archive.members = []  # pyright: ignore[reportAttributeAccessIssue] -- it keeps every header
+        if header.size < 0 or archive.offset <= header.offset:
+            raise tarfile.ReadError(f"byte {header.offset}: a member of {header.size} bytes")
+        yield header, archive.offset
 
 
 def _next_block(file: io.BufferedReader, start: int) -> int | None:
@@ -185,12 +203,12 @@ class _Tree:
         self._names[name] = entry
         self._paths[name if path == name else path] = entry  # one string where both are equal
 
-    def index(self) -> TarIndex:
+    def index(self, trailing: int | None) -> TarIndex:
         members = {
             name: self._follow(name) if isinstance(entry, _Link) else entry
             for name, entry in self._names.items()
         }
-        return TarIndex(members, tuple(self._superseded))
+        return TarIndex(members, tuple(self._superseded), trailing)
 
     def _follow(self, name: str) -> TarMember | LostMember:
         """Find the file that a path leads to, also through links that stand for folders."""

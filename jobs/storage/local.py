@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import errno
 import glob
+import hashlib
 import os
 import stat
 import time
@@ -23,7 +24,7 @@ from jobs.storage.base import (
     check_size,
     check_version,
 )
-from jobs.storage.patterns import ANY_DEPTH, matches_pattern
+from jobs.storage.patterns import ANY_DEPTH, is_hidden, matches_pattern
 from jobs.storage.retrying import RetryPolicy
 
 _PERMANENT = {
@@ -110,8 +111,8 @@ class LocalStorage:
             # Unlike glob's **, our own listing does not follow links in a circle.
             start = len(root.rstrip("/"))
             for info in self.list(root):
-                below = info.uri[start:]
-                if "/." not in below and matches_pattern(below[1:].split("/"), after):
+                below = info.uri[start + 1 :]
+                if not is_hidden(below) and matches_pattern(below.split("/"), after):
                     yield info
 
     def is_folder(self, uri: str) -> bool:
@@ -155,6 +156,7 @@ class LocalStorage:
 def _read(
     uri: str, version: Version, start: int, length: int | None, max_bytes: int | None
 ) -> bytes:
+    last_seen = None
     for attempt in range(_READS):
         if attempt:
             time.sleep(_FIRST_PAUSE_S * 3 ** (attempt - 1))
@@ -164,17 +166,27 @@ def _read(
             found = Version(size_bytes=before.st_size, mtime_ns=before.st_mtime_ns)
             check_version(uri, version, found)
             check_size(uri, before.st_size, max_bytes)
-            if is_settled:
-                file.seek(start)
-                data = file.read(-1 if length is None else length)
-                if _times(os.fstat(file.fileno())) == _times(before):
-                    return data
+            if not is_settled and not attempt:
+                continue  # mostly it was just written, and then one read after a pause will do
+            file.seek(start)
+            data = file.read(-1 if length is None else length)
+            after = os.fstat(file.fileno())
+        seen = None
+        if _times(before) == _times(after):
+            # Programs may set a file's own time back, but not its inode's.
+            if is_settled and before.st_ctime_ns == after.st_ctime_ns:
+                return data
+            # A new mode, a link or even a read moves that, too: then equal bytes are no rewrite.
+            seen = _times(before), hashlib.sha256(data).digest()
+            if seen == last_seen:
+                return data
+        last_seen = seen
+        del data  # before the next read: it may be large
     raise UnreadableError(f"{uri!r} was changed while it was read, at each of {_READS} attempts")
 
 
-def _times(status: os.stat_result) -> tuple[int, int, int]:
-    # Programs may set a file's own time back, but not its inode's.
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+def _times(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
 
 
 def _create(uri: str, data: bytes) -> bool:

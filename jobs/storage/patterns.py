@@ -12,6 +12,16 @@ def is_pattern(uri: str) -> bool:
     return glob.has_magic(uri)
 
 
+def is_hidden(path: str) -> bool:
+    """Say whether a path leads to a hidden file, or through a hidden folder."""
+    return "/." in f"/{path}" and any(map(is_hidden_name, path.split("/")))
+
+
+def is_hidden_name(name: str) -> bool:
+    """Say whether a name begins with a dot; ``.`` and ``..``, which lead somewhere, are none."""
+    return name.startswith(".") and name not in {".", ".."}
+
+
 def matches_pattern(names: Sequence[str], patterns: Sequence[str]) -> bool:
     """Match the parts of a path; ``**`` is any number of folders, and at the end anything."""
     if not patterns:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from fcos_core.errors import ConfigError, FcosError
 from jobs.storage.base import ANY_VERSION, TEMPORARY_PREFIX, MissingError, ObjectInfo, Version
-from jobs.storage.patterns import ANY_DEPTH, is_pattern, matches_pattern
+from jobs.storage.patterns import ANY_DEPTH, is_hidden_name, is_pattern, matches_pattern
 from jobs.storage.s3.client import connection
 from jobs.storage.s3.errors import (
     PRECONDITION_FAILED,
@@ -174,7 +174,7 @@ def _is_hidden(names: Sequence[str], patterns: Sequence[str]) -> bool:
     depth = patterns.index(ANY_DEPTH) if ANY_DEPTH in patterns else len(names)
     expected = [*patterns[:depth], *([""] * len(names))]
     return any(
-        name.startswith(".") and not pattern.startswith(".")
+        is_hidden_name(name) and not pattern.startswith(".")
         for name, pattern in zip(names, expected, strict=False)
     )
 

@@ -51,6 +51,8 @@ def pairs(joined: Join) -> dict[int, int]:
         pytest.param("s3://bucket/val/1.jpg", "val/1.jpg", id="object"),
         pytest.param("/data/a.tar#1.jpg", "1.jpg", id="archive member"),
         pytest.param("/data/a.tar#./val/1.jpg", "val/1.jpg", id="archive member in a folder"),
+        pytest.param("/data/a.tar#././val/./1.jpg", "val/1.jpg", id="archive member with dots"),
+        pytest.param("/data/a.tar#../val/x/../1.jpg", "val/1.jpg", id="member beside a folder"),
         pytest.param("/data/a#1.jpg", "a#1.jpg", id="a hash in a plain name"),
         pytest.param("/data/ü ö%20.jpg", "ü ö%20.jpg", id="nothing is decoded"),
     ],

@@ -243,14 +243,19 @@ SOUND = tar.file("0.jpg", b"zero")
             id="a header that is cut off",
         ),
         pytest.param(
-            [SOUND, END, b"rubbish"],
-            "byte 2048: behind the end mark is something else",
-            id="something behind the end",
+            [SOUND, END[:512], b"rubbish"],
+            "byte 1536: neither a header nor an end mark",
+            id="a single block of zeros is no end mark",
         ),
         pytest.param(
-            [SOUND, END, damaged(tar.file("1.jpg", b"one")), END],
-            "byte 2048: behind the end mark is something else",
-            id="a joined archive whose first header is damaged",
+            [END, b"rubbish"],
+            "byte 1024: neither a header nor an end mark",
+            id="something behind an archive without members",
+        ),
+        pytest.param(
+            [SOUND, END, tar.file("2.jpg", b"2"), damaged(tar.file("1.jpg", b"one")), END],
+            "byte 3072: neither a header nor an end mark",
+            id="a damaged header in a joined archive",
         ),
         pytest.param(
             [
@@ -308,6 +313,50 @@ def test_an_archive_that_cannot_be_followed_is_refused_in_one_line(
     assert "\n" not in str(raised.value)
     with pytest.raises(ImageError, match=expected):
         read_one(path, "1.jpg")
+
+
+@pytest.mark.parametrize(
+    "trailing",
+    [
+        pytest.param(b"\n", id="a line end"),
+        pytest.param(b"\xff" * 1024, id="blocks of another fill"),
+        pytest.param(b"d41d8cd98f00b204e9800998ecf8427e  a.tar\n", id="a checksum"),
+        pytest.param(bytes(700) + b"x" * 3000, id="zeros and rubbish"),
+        pytest.param(damaged(tar.file("1.jpg", b"one")) + END, id="a damaged joined archive"),
+    ],
+)
+def test_what_lies_behind_an_archive_is_counted_once_and_logged_where_it_is_listed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, trailing: bytes
+):
+    path = write(tmp_path, SOUND, tar.file("2.jpg", b"two"), END, trailing)
+    listing = listing_of(path)
+    assert (len(listing.items), listing.skipped) == (2, 1)
+    place = 3072 + (512 if trailing[0] == 0 else 0)
+    (line,) = caplog.messages
+    assert line.startswith(
+        f"{path}: byte {place}: behind the archive's end is something that is no"
+    )
+    caplog.clear()
+    assert read_one(path, "2.jpg") == b"two"
+    assert not caplog.messages, "a worker of each archive would say it again"
+
+
+NAMES_WITH_DOTS = [
+    "../p/a.jpg",
+    "././b.jpg",
+    "x/./c.jpg",
+    "./x/../d.jpg",
+    "/./e.jpg",
+    "x/../../f.jpg",
+]
+
+
+def test_parts_of_a_path_that_are_dots_hide_no_member(tmp_path: Path):
+    hidden = [".g.jpg", "./._h.jpg", "x/.y/i.jpg", "../.j.jpg", "./..k.jpg", "x/.../l.jpg"]
+    parts = [tar.file(name, name.encode()) for name in [*NAMES_WITH_DOTS, *hidden]]
+    path = write(tmp_path, *parts, END)
+    assert read_all(path) == {name: name.encode() for name in NAMES_WITH_DOTS}
+    assert listing_of(path).skipped == 0
 
 
 def test_an_archive_without_an_end_mark_and_one_of_odd_length_are_read(tmp_path: Path):

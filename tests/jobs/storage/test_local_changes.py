@@ -3,6 +3,8 @@
 import io
 import os
 import tarfile
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,6 +99,58 @@ def test_a_time_that_is_set_back_hides_no_change(path: Path, monkeypatch: pytest
         os.utime(path, ns=(before, before))
 
     Interruption(monkeypatch, rewrite).left = 1
+    assert storage.read(str(path)) == NEW
+
+
+def move_ctime(path: Path) -> None:
+    path.chmod(path.stat().st_mode ^ 0o040)
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_read_that_moves_ctime_gives_the_bytes_that_come_twice(
+    path: Path, monkeypatch: pytest.MonkeyPatch, read: Read
+):
+    interruption = Interruption(monkeypatch, lambda: move_ctime(path))
+    interruption.left = 1000
+    assert set(read(str(path))) == set(b"o")
+    assert interruption.left >= 997
+
+
+def test_a_file_whose_ctime_never_settles_is_read(path: Path):
+    stopped = threading.Event()
+
+    def disturb() -> None:
+        while not stopped.wait(0.001):
+            move_ctime(path)
+
+    noise = threading.Thread(target=disturb)
+    noise.start()
+    try:
+        assert [storage.read(str(path)) for _ in range(5)] == [OLD] * 5
+    finally:
+        stopped.set()
+        noise.join()
+
+
+def test_a_file_at_rest_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch):
+    time.sleep(0.02)
+    interruption = Interruption(monkeypatch, lambda: None)
+    interruption.left = 1000
+    storage.read(str(path))
+    assert interruption.left == 999
+
+
+def test_rewrites_that_set_the_time_back_are_noticed_while_ctime_moves(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = path.stat().st_mtime_ns
+    contents = iter([b"1"])
+
+    def rewrite() -> None:
+        overwrite(path, next(contents, b"n") * SIZE)
+        os.utime(path, ns=(before, before))
+
+    Interruption(monkeypatch, rewrite).left = 1000
     assert storage.read(str(path)) == NEW
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from fcos_core.errors import ConfigError
 from jobs.storage import absolute, join, storage_for
+from jobs.storage.patterns import is_hidden
+from jobs.storage.s3 import storage as s3_storage
 
 
 @pytest.mark.parametrize(
@@ -70,3 +72,13 @@ def test_an_unknown_scheme_is_refused(uri: str):
 )
 def test_join_puts_one_slash_between(parts: tuple[str, ...], expected: str):
     assert join(*parts) == expected
+
+
+def test_a_name_that_begins_with_a_dot_is_hidden_and_the_parts_that_lead_elsewhere_are_not():
+    for path in ("a.jpg", "./a", "././a", "../a", "x/./a", "x/../a", "/x/./a", "x/.", "..", ""):
+        assert not is_hidden(path), path
+        assert not s3_storage._is_hidden(path.split("/"), ["**"]), path
+    for path in (".a", "./.a", "../.a/b", "x/.y/a", "...", "..a", "x/./.a"):
+        assert is_hidden(path), path
+    assert not s3_storage._is_hidden(["x", ".", "a.jpg"], ["x", "*", "*.jpg"])
+    assert s3_storage._is_hidden(["x", ".y", "a.jpg"], ["x", "*", "*.jpg"])

@@ -13,19 +13,23 @@ from jobs.media.image.formats.header import ImageHeader
 
 MAGICS = (b"BM",)
 
+_FILE_HEADER_BYTES = 14
 _CORE_HEADER_BYTES, _INFO_HEADER_BYTES, _V2_HEADER_BYTES, _V3_HEADER_BYTES = 12, 40, 52, 56
 _NAMES = {0: "none", 1: "RLE8", 2: "RLE4", 3: "bit fields", 4: "JPEG", 5: "PNG", 6: "bit fields"}
 _BIT_FIELDS, _BIT_FIELDS_WITH_ALPHA = 3, 6
 _UNCOMPRESSED = {0, _BIT_FIELDS, _BIT_FIELDS_WITH_ALPHA}
+_MASKS_BEHIND_HEADER = {_BIT_FIELDS: 12, _BIT_FIELDS_WITH_ALPHA: 16}
 _FORMS_WITHOUT_ALPHA = {(_INFO_HEADER_BYTES, _BIT_FIELDS), (_V2_HEADER_BYTES, _BIT_FIELDS)}
 _MASKS = slice(54, 66)
 _USUAL_MASKS = {bytes(12), struct.pack("<III", 0xFF0000, 0xFF00, 0xFF)}
 _HIGH_COLOUR_BITS = 16
+_LARGEST_PALETTE_BITS = 8
+_PIXELS_OFFSET, _NUM_COLOURS_OFFSET = 10, 46
 
 
 class _Layout(NamedTuple):
     pixels: int
-    """Offset of the first row."""
+    """Offset of the first row that is stored."""
     header_bytes: int
     width: int
     height: int
@@ -45,6 +49,7 @@ def decode(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
     Raises:
         ImageError: the file is truncated, or of a kind that is not supported.
     """
+    data = _with_offset_of_pixels(data)
     layout = _read_layout(data)
     if layout.compression in _UNCOMPRESSED:
         data = _with_last_padding(data, layout)
@@ -66,6 +71,35 @@ def decode(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
             f"({_NAMES.get(layout.compression, 'unknown')}): {reason}"
         )
     return pixels
+
+
+def _with_offset_of_pixels(data: bytes) -> bytes:
+    """Write the offset of the pixels where it is 0, or that of the palette, as some programs do.
+
+    They begin behind the palette then, as to Pillow. OpenCV would take headers for pixels.
+
+    Raises:
+        ImageError: the offset is inside the headers.
+    """
+    layout = _read_layout(data)
+    headers = _FILE_HEADER_BYTES + layout.header_bytes
+    if layout.header_bytes == _INFO_HEADER_BYTES:
+        headers += _MASKS_BEHIND_HEADER.get(layout.compression, 0)
+    has_palette = layout.bits <= _LARGEST_PALETTE_BITS
+    if layout.pixels == 0 or (has_palette and layout.pixels == headers):
+        pixels = headers + (_palette_bytes(data, layout) if has_palette else 0)
+        return data[:_PIXELS_OFFSET] + struct.pack("<I", pixels) + data[_PIXELS_OFFSET + 4 :]
+    if layout.pixels < headers:
+        place = f"byte {layout.pixels}, inside its headers, which end at {headers}"
+        raise ImageError(f"corrupt BMP: its pixels begin at {place}")
+    return data
+
+
+def _palette_bytes(data: bytes, layout: _Layout) -> int:
+    if layout.header_bytes == _CORE_HEADER_BYTES:
+        return 3 << layout.bits
+    (num_colours,) = struct.unpack_from("<I", data, _NUM_COLOURS_OFFSET)
+    return 4 * (num_colours or 1 << layout.bits)
 
 
 def _with_last_padding(data: bytes, layout: _Layout) -> bytes:

@@ -44,11 +44,11 @@ def decode(data: bytes, _: ImageHeader) -> npt.NDArray[np.uint8]:
     """
     end = next((start + length for kind, start, length in _chunks(data) if kind in _IMAGES), None)
     if end is None or end > len(data):
-        announced = int.from_bytes(data[4:8], "little") + 8
+        announced = _announced_bytes(data)
         where = "none of its chunks is an image" if end is None else f"its image ends at {end}"
         kind = "truncated" if announced > len(data) else "corrupt"
         raise ImageError(f"{kind} WebP: {len(data)} bytes of {announced} announced, {where}")
-    if not _has_announced_exif(data):
+    if _lacks_exif(data):
         raise ImageError(f"truncated WebP: {len(data)} bytes, its EXIF chunk is cut or missing")
     chunks = data[len(CONTAINER) + 4 : end] + b"\0" * (end % 2)
     pixels = opencv.decode(CONTAINER + struct.pack("<I", len(chunks)) + chunks)
@@ -57,12 +57,21 @@ def decode(data: bytes, _: ImageHeader) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _has_announced_exif(data: bytes) -> bool:
-    """Say whether EXIF is there, which tells the orientation, if the header announces it."""
+def _lacks_exif(data: bytes) -> bool:
+    """Say whether EXIF, which tells the orientation, is announced and was cut off.
+
+    A whole file may announce EXIF and have none; then it is upright, as to libwebp.
+    """
     is_extended = data[_FIRST_CHUNK : _FIRST_CHUNK + 4] == b"VP8X"
     if not is_extended or not data[_FIRST_CHUNK + 8] & _HAS_EXIF:
-        return True
-    return any(kind == b"EXIF" and s + n <= len(data) for kind, s, n in _chunks(data))
+        return False
+    end = next((start + length for kind, start, length in _chunks(data) if kind == b"EXIF"), None)
+    # Without EXIF the container's own end counts; a byte that pads the last chunk may be missing.
+    return _announced_bytes(data) > len(data) + 1 if end is None else end > len(data)
+
+
+def _announced_bytes(data: bytes) -> int:
+    return int.from_bytes(data[4:8], "little") + 8
 
 
 def _read_size(data: bytes) -> tuple[int, int]:

@@ -178,6 +178,25 @@ def test_a_webp_that_lacks_the_exif_block_it_announces_has_no_known_orientation(
         assert is_refused(data[:cut], "truncated WebP: .* its EXIF chunk is cut or missing")
 
 
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_whole_webp_that_announces_exif_and_has_none_is_upright(*, lossless: bool):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(photo(), "WebP", lossless=lossless, exif=exif)
+    upright = decode(encode(photo(), "WebP", lossless=lossless))
+    at = data.index(b"EXIF")
+    without = data[:4] + struct.pack("<I", at - 8) + data[8:at]
+    assert without[20] & 0x08, "the header announces it"
+    assert np.array_equal(decode(without), upright)
+    renamed = data.replace(b"EXIF", b"Exif")
+    assert np.array_equal(decode(renamed), upright)
+    assert image_size(renamed, place="here") == (40, 60)
+    assert is_refused(without[:4] + struct.pack("<I", at) + without[8:], "EXIF chunk is cut")
+    odd = without + b"XMP \x01\0\0\0x"
+    odd = odd[:4] + struct.pack("<I", len(odd) + 1 - 8) + odd[8:]
+    assert np.array_equal(decode(odd), upright), "only the byte of padding is missing"
+
+
 @pytest.mark.parametrize("width", [57, 58, 59])
 def test_a_bmp_that_lacks_only_the_padding_of_its_last_row(width: int):
     image = photo(width)

@@ -79,6 +79,65 @@ def test_masks_of_a_bmp_tell_its_colours(header: int, compression: int, masks: M
     assert difference(decode(data), RGB) <= (masks[2] == 0x3FF)
 
 
+def with_offset(data: bytes, offset: int) -> bytes:
+    return data[:10] + struct.pack("<I", offset) + data[14:]
+
+
+def rle8_bmp() -> bytes:
+    rows = b"\4\1\0\0" * 2 + b"\0\1"
+    head = struct.pack("<IiiHHIIiiII", 40, 4, 2, 1, 8, 1, len(rows), 0, 0, 2, 0)
+    return b"BM" + struct.pack("<IHHI", 62 + len(rows), 0, 0, 62) + head + bytes(5) + b"ab\0" + rows
+
+
+def core_bmp() -> bytes:
+    """Write a palette of three bytes a colour, behind the shortest header."""
+    palette = bytes((i * 7 + j) % 256 for i in range(256) for j in range(3))
+    head = struct.pack("<IHHHH", 12, 4, 2, 1, 8)
+    return b"BM" + struct.pack("<IHHI", 802, 0, 0, 794) + head + palette + bytes(range(8))
+
+
+BMPS = [
+    *[pytest.param(encode(photo().convert(m), "BMP"), id=m) for m in ("1", "L", "P", "RGB")],
+    pytest.param(encode(photo().quantize(5), "BMP"), id="short palette"),
+    pytest.param(rle8_bmp(), id="RLE8"),
+    pytest.param(core_bmp(), id="core header, palette"),
+    pytest.param(bmp(RGB, 24, header=12), id="core header, 24 bits"),
+    pytest.param(bmp(RGB, 24, header=124), id="long header"),
+    pytest.param(bmp(RGB, 16), id="16 bits"),
+    pytest.param(bmp(RGB, 16, compression=3, masks=(0xF800, 0x7E0, 0x1F, 0)), id="16 bits, masks"),
+    pytest.param(bmp(RGB, 32), id="32 bits"),
+    *[
+        pytest.param(
+            bmp(RGB, 32, header=header, compression=compression, masks=(0xFF, 0xFF00, 0xFF0000, 0)),
+            id=f"header {header}, compression {compression}",
+        )
+        for header, compression in ((40, 3), (40, 6), (52, 3), (56, 3))
+    ],
+]
+
+
+@pytest.mark.parametrize("data", BMPS)
+def test_a_bmp_whose_offset_of_pixels_is_0_has_them_behind_its_headers(data: bytes):
+    assert np.array_equal(decode(with_offset(data, 0)), decode(data))
+    for inside in (1, 14, 25):
+        with pytest.raises(ImageError, match=f"pixels begin at byte {inside}, inside its headers"):
+            decode(with_offset(data, inside))
+    headers = 14 + int.from_bytes(data[14:18], "little")
+    if data[24 if data[14] == 12 else 28] <= 8:
+        assert np.array_equal(decode(with_offset(data, headers)), decode(data)), "of the palette"
+    if data[14] == 40 and data[30] in {3, 6}:
+        with pytest.raises(ImageError, match=f"byte {headers}, inside its headers, which end at"):
+            decode(with_offset(data, headers))
+
+
+def test_a_bmp_without_an_offset_of_pixels_equals_pillow_and_its_cut_rows_are_noticed():
+    for mode in ("L", "RGB"):
+        data = with_offset(encode(photo().convert(mode), "BMP"), 0)
+        assert np.array_equal(decode(data), opened(data))
+        with pytest.raises(ImageError, match="truncated BMP"):
+            decode(data[:-1])
+
+
 def test_a_bmp_that_is_not_supported_is_named():
     data = bytearray(encode(photo(), "BMP"))
     data[28] = 2
