@@ -102,9 +102,7 @@ def _session(address: str | None, num_cpus: int | None) -> Generator[ModuleType]
             }
         try:
             with (
-                waiting(
-                    lambda: f"connecting to Ray at {address}" if address else "starting Ray here"
-                ),
+                waiting(lambda: f"joining Ray at {address}" if address else "starting Ray"),
                 kept_signal_handlers(),
             ):
                 _connect(ray, options, folder)
