@@ -32,7 +32,7 @@ from jobs.storage.s3 import reading as s3_reading
 from jobs.storage.s3 import replies as s3_replies
 from jobs.storage.s3.client import disconnect
 from jobs.storage.s3.storage import S3Storage
-from tests.jobs.storage import fault_server
+from tests.jobs.storage.replies import fault_server
 from tests.jobs.storage.replies.fault_server import Action, Bucket, FaultServer, etag_of
 from tests.jobs.storage.replies.general import GENERAL, READ_TIMEOUT_S, RESPONSE_TIMEOUT_S, Kind
 from tests.jobs.storage.replies.listings import LISTINGS
