@@ -165,7 +165,11 @@ class _Download:
             raise self._bad(f"HTTP {status}, but the object has not changed") from error
 
     def _get(self, at: int) -> dict[str, Any]:
-        """Send the request, without its condition where the server has none."""
+        """Send the request, and without its condition where the server has none.
+
+        Raises:
+            UnreadableError: the server refuses it.
+        """
         source = self._source
         is_part = at > 0 or not self._is_whole
         part = {"Range": f"bytes={at}-{self._end - 1}"} if is_part else {}

@@ -6,7 +6,7 @@ import logging
 import uuid
 from collections.abc import Iterator, Sequence
 
-from fcos_core.errors import ConfigError, FcosError
+from fcos_core.errors import ConfigError, FcosError, StorageError
 from jobs.storage.base import (
     ANY_VERSION,
     TEMPORARY_PREFIX,
@@ -170,6 +170,7 @@ class S3Storage:
 
         Raises:
             BadReplyError: it is not there.
+            StorageError: that cannot be found out.
         """
         bucket, key = split_s3_uri(uri)
         here = connection()
@@ -186,6 +187,8 @@ class S3Storage:
                 is_written = self.read(uri) == data
             except UnreadableError:
                 is_written = False
+            except BadReplyError as error:
+                raise StorageError(str(error)) from error  # the read has been retried enough
             if not is_written:
                 raise
 
