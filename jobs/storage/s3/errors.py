@@ -32,7 +32,7 @@ RANGE_NOT_SATISFIABLE = 416
 NOT_FOUND = 404
 FORBIDDEN = 403
 _BAD_REQUEST = 400
-_NOT_IMPLEMENTED = 501
+NOT_IMPLEMENTED = 501
 _REPEATED_BY_BOTOCORE = {500, 502, 503, 504}
 # Only ranges inside the object are asked for; who sets a condition looks for 412 himself.
 _WITHOUT_REASON = {PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE, 408, 429}
@@ -161,7 +161,7 @@ def _from_response(error: ClientError, place: str, operation: Operation) -> Fcos
         return ConfigError(
             f"{place}: the bucket has another address ({reply}); check region and endpoint"
         )
-    if status < _BAD_REQUEST or status > _NOT_IMPLEMENTED or status in _WITHOUT_REASON:
+    if status < _BAD_REQUEST or status > NOT_IMPLEMENTED or status in _WITHOUT_REASON:
         return BadReplyError(f"{place} now: {reply}: {_message(error)}")
     reason = f"access is denied ({reply})" if status == FORBIDDEN else f"{reply}: {_message(error)}"
     if operation != "read":

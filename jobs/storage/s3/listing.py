@@ -19,7 +19,7 @@ from jobs.storage.base import ObjectInfo
 from jobs.storage.s3.client import Connection
 from jobs.storage.s3.errors import s3_errors
 from jobs.storage.s3.listing_page import ListingPage, PageSequence, read_page
-from jobs.storage.s3.replies import again
+from jobs.storage.s3.replies import retry_request
 from jobs.storage.s3.uri import s3_uri
 
 PAGE_KEYS = 1000  # the most keys that S3 gives at once
@@ -114,17 +114,18 @@ class S3Listing:
     def _ask(
         self, prefix: str, sequence: PageSequence | None = None, **more: str | int
     ) -> ListingPage:
-        parameters = {"Prefix": prefix, "MaxKeys": PAGE_KEYS, **more, **self.connection.extra}
+        max_keys = int(more.pop("MaxKeys", PAGE_KEYS))
+        parameters = {"Prefix": prefix, "MaxKeys": max_keys, **more, **self.connection.extra}
 
         def ask() -> ListingPage:
             with s3_errors(self._uri(prefix), "listed"):
                 answer = self.connection.client.list_objects_v2(Bucket=self.bucket, **parameters)
-            page = read_page(answer, self.bucket, prefix, is_split="Delimiter" in more)
+            page = read_page(answer, self.bucket, prefix, max_keys, is_split="Delimiter" in more)
             if sequence is not None:
                 sequence.take(page)
             return page
 
-        return again(ask)
+        return retry_request(ask)
 
     def _uri(self, key: str) -> str:
         return s3_uri(self.bucket, key)

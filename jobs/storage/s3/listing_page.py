@@ -27,8 +27,13 @@ class ListingPage:
     next_token: str | None
 
 
-def read_page(answer: dict[str, Any], bucket: str, prefix: str, *, is_split: bool) -> ListingPage:
-    """Check one page; one that ``is_split`` has folders, and only the objects between them.
+def read_page(
+    answer: dict[str, Any], bucket: str, prefix: str, max_keys: int, *, is_split: bool
+) -> ListingPage:
+    """Check one page of at most ``max_keys`` names.
+
+    One that ``is_split`` has folders, and only the objects between them. An empty object whose key
+    ends in ``/`` stands for a folder: servers give it no etag, or no size.
 
     Raises:
         BadReplyError: an element is missing, or something does not belong to the prefix.
@@ -43,18 +48,24 @@ def read_page(answer: dict[str, Any], bucket: str, prefix: str, *, is_split: boo
             raise BadReplyError(
                 not_now(uri, "listed", f"the key {key!r} is in a folder below the prefix")
             )
-        size_bytes, etag = size_of(entry, "Size", uri, "listed"), etag_of(entry, uri, "listed")
         keys.append(key)
-        if size_bytes or not key.endswith("/"):
-            info = ObjectInfo(
-                uri=s3_uri(bucket, key), size_bytes=size_bytes, mtime_ns=None, etag=etag
-            )
-            objects.append(info)
+        if key.endswith("/") and not entry.get("Size"):
+            continue
+        info = ObjectInfo(
+            uri=s3_uri(bucket, key),
+            size_bytes=size_of(entry, "Size", uri, "listed"),
+            mtime_ns=None,
+            etag=etag_of(entry, uri, "listed"),
+        )
+        objects.append(info)
     folders = [_name(entry, "Prefix", uri, prefix) for entry in answer.get("CommonPrefixes", ())]
     if len(set(folders)) < len(folders) or not all(_is_below(one, prefix) for one in folders):
         raise BadReplyError(not_now(uri, "listed", f"the folders are wrong: {folders[:3]!r}"))
     is_cut, token = answer.get("IsTruncated"), answer.get("NextContinuationToken")
-    if is_cut is None:
+    # Some servers leave IsTruncated out at the end; a page of HTML has no bucket's name. Who asks
+    # for one key only wants to know whether there is any.
+    is_end = "Name" in answer and not token and len(keys) + len(folders) < max(max_keys, 2)
+    if is_cut is None and not is_end:
         raise BadReplyError(not_now(uri, "listed", "the reply does not say whether it is complete"))
     if is_cut and not token:
         raise BadReplyError(

@@ -6,6 +6,7 @@ requested here, with the same etag, so that two versions of an object are never 
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from jobs.storage.base import (
 from jobs.storage.s3 import replies
 from jobs.storage.s3.client import Connection
 from jobs.storage.s3.errors import (
+    NOT_IMPLEMENTED,
     PRECONDITION_FAILED,
     RANGE_NOT_SATISFIABLE,
     BadReplyError,
@@ -39,7 +41,7 @@ PART_BYTES = 16 * 2**20
 """Longer reads are split into parts of this length, which are read in parallel."""
 
 _BLOCK_BYTES = 2**18
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII)
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -70,25 +72,21 @@ class S3Object:
         return _read_parts(known, start, min(start + length, size)) if start < size else b""
 
     def describe(self) -> Version:
-        """Ask for size and etag, once.
+        """Ask for size and etag, once: by HEAD, or by GET where the server has no good HEAD.
 
         Raises:
-            BadReplyError: HEAD and GET contradict each other.
+            StorageError: GET fails, too; its reply has a body, which gives the reason.
         """
         here, place = self.connection, {"Bucket": self.bucket, "Key": self.key}
         try:
             with s3_errors(self.uri, "read"):
                 answer = here.client.head_object(**place, **here.extra)
-        except UnreadableError as error:
-            # As GET the request has a response with a body, which gives the reason.
+            return version_of(answer, self.uri)
+        except (UnreadableError, BadReplyError):
             with s3_errors(self.uri, "read"):
-                answer = here.client.get_object(**place, Range="bytes=0-0", **here.extra)
-            answer["Body"].close()
-            status = error_status(error)
-            raise BadReplyError(
-                not_now(self.uri, "read", f"HTTP {status} to HEAD, but GET finds it")
-            ) from error
-        return version_of(answer, self.uri)
+                answer = here.client.get_object(**place, **here.extra)
+            with contextlib.closing(answer["Body"]):  # only its headers are needed
+                return version_of(answer, self.uri)
 
     def _with_version(self) -> tuple[S3Object, int]:
         # Without a known version no reply could be held to one.
@@ -157,21 +155,34 @@ class _Download:
             StorageError: the server fails; see ``Storage``.
             BadReplyError: the server refuses a request that fits the object.
         """
-        source = self._source
-        parameters: dict[str, Any] = {"IfMatch": f'"{source.version.etag}"'}
-        if at > 0 or not self._is_whole:
-            parameters["Range"] = f"bytes={at}-{self._end - 1}"
         try:
-            with s3_errors(source.uri, "read"):
-                return source.connection.client.get_object(
-                    Bucket=source.bucket, Key=source.key, **parameters, **source.connection.extra
-                )
+            return self._get(at)
         except StorageError as error:
             status = error_status(error)
             if status not in {PRECONDITION_FAILED, RANGE_NOT_SATISFIABLE}:
                 raise
             self._refuse_changed()
             raise self._bad(f"HTTP {status}, but the object has not changed") from error
+
+    def _get(self, at: int) -> dict[str, Any]:
+        """Send the request, and without its condition where the server has none.
+
+        Raises:
+            UnreadableError: the server refuses it.
+        """
+        source = self._source
+        is_part = at > 0 or not self._is_whole
+        part = {"Range": f"bytes={at}-{self._end - 1}"} if is_part else {}
+        place = {"Bucket": source.bucket, "Key": source.key, **part, **source.connection.extra}
+        get_object = source.connection.client.get_object
+        try:
+            with s3_errors(source.uri, "read"):
+                return get_object(**place, IfMatch=f'"{source.version.etag}"')
+        except UnreadableError as error:
+            if error_status(error) != NOT_IMPLEMENTED:
+                raise
+        with s3_errors(source.uri, "read"):
+            return get_object(**place)  # the reply's own etag is compared in any case
 
     def _check(self, response: dict[str, Any], at: int) -> None:
         """Hold a reply to the range, the size and the etag that were asked for."""

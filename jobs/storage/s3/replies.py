@@ -26,7 +26,7 @@ BAD_REPLY_RETRIES = RetryPolicy(attempts=10, first_delay_s=0.1, max_delay_s=5.0,
 """How often a request is sent again after a bad reply."""
 
 
-def believe_twice(action: Callable[[], T]) -> T:
+def confirm_refusal(action: Callable[[], T]) -> T:
     """Run an action, and once more after a refusal.
 
     A refusal quarantines an object (``UnreadableError``) or ends the run (``ConfigError``). One
@@ -45,9 +45,9 @@ def believe_twice(action: Callable[[], T]) -> T:
         return action()
 
 
-def again(action: Callable[[], T]) -> T:
-    """Run an action of one request; repeat it after a bad reply, and once after a refusal."""
-    return believe_twice(lambda: BAD_REPLY_RETRIES.run(action))
+def retry_request(action: Callable[[], T]) -> T:
+    """Run an action of one request; retry it after bad replies, and confirm a refusal."""
+    return confirm_refusal(lambda: BAD_REPLY_RETRIES.run(action))
 
 
 def check_status(answer: dict[str, Any], uri: str, operation: Operation, expected: int) -> None:

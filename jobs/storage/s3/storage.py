@@ -6,8 +6,15 @@ import logging
 import uuid
 from collections.abc import Iterator, Sequence
 
-from fcos_core.errors import ConfigError, FcosError
-from jobs.storage.base import ANY_VERSION, TEMPORARY_PREFIX, MissingError, ObjectInfo, Version
+from fcos_core.errors import ConfigError, FcosError, StorageError
+from jobs.storage.base import (
+    ANY_VERSION,
+    TEMPORARY_PREFIX,
+    MissingError,
+    ObjectInfo,
+    UnreadableError,
+    Version,
+)
 from jobs.storage.patterns import ANY_DEPTH, is_hidden_name, is_pattern, matches_pattern
 from jobs.storage.s3.client import connection
 from jobs.storage.s3.errors import (
@@ -21,7 +28,7 @@ from jobs.storage.s3.errors import (
 )
 from jobs.storage.s3.listing import S3Listing
 from jobs.storage.s3.reading import S3Object
-from jobs.storage.s3.replies import OK, again, believe_twice, check_status, etag_of
+from jobs.storage.s3.replies import OK, check_status, confirm_refusal, etag_of, retry_request
 from jobs.storage.s3.uri import split_s3_uri
 
 _log = logging.getLogger(__name__)
@@ -77,7 +84,7 @@ class S3Storage:
         if not split_s3_uri(uri)[1]:
             return None
         try:
-            version = again(_object(uri, ANY_VERSION).describe)
+            version = retry_request(_object(uri, ANY_VERSION).describe)
         except MissingError:
             return None
         assert version.size_bytes is not None
@@ -87,13 +94,13 @@ class S3Storage:
         self, uri: str, version: Version = ANY_VERSION, *, max_bytes: int | None = None
     ) -> bytes:
         """Read a whole object."""
-        return believe_twice(lambda: _object(uri, version).read(max_bytes))
+        return confirm_refusal(lambda: _object(uri, version).read(max_bytes))
 
     def read_range(
         self, uri: str, start: int, length: int, version: Version = ANY_VERSION
     ) -> bytes:
         """Read a part of an object; fewer bytes where the object ends before."""
-        return believe_twice(lambda: _object(uri, version).read_range(start, length))
+        return confirm_refusal(lambda: _object(uri, version).read_range(start, length))
 
     def create(self, uri: str, data: bytes) -> bool:
         """Create an object, unless the name is taken."""
@@ -114,11 +121,11 @@ class S3Storage:
                 may_be_ours = True
                 raise
 
-        return again(create)
+        return retry_request(create)
 
     def _create(self, uri: str, data: bytes, *, may_be_ours: bool) -> bool:
         try:
-            _put(uri, data, IfNoneMatch="*")
+            self._put(uri, data, IfNoneMatch="*")
         except FcosError as error:
             if error_status(error) != PRECONDITION_FAILED:
                 raise
@@ -156,7 +163,34 @@ class S3Storage:
 
     def write(self, uri: str, data: bytes) -> None:
         """Write an object, and replace an older one."""
-        again(lambda: _put(uri, data))
+        retry_request(lambda: self._put(uri, data))
+
+    def _put(self, uri: str, data: bytes, **condition: str) -> None:
+        """Send an object; where the reply is not S3's, look whether it is there.
+
+        Raises:
+            BadReplyError: it is not there.
+            StorageError: that cannot be found out.
+        """
+        bucket, key = split_s3_uri(uri)
+        here = connection()
+        with s3_errors(uri, "written"):
+            answer = here.client.put_object(
+                Bucket=bucket, Key=key, Body=data, **here.extra, **condition
+            )
+        try:
+            check_status(answer, uri, "written", OK)
+            etag_of(answer, uri, "written")
+        except BadReplyError:
+            # Some servers say 201 or 204, or give no etag; so does a login page.
+            try:
+                is_written = self.read(uri) == data
+            except UnreadableError:
+                is_written = False
+            except BadReplyError as error:
+                raise StorageError(str(error)) from error  # the read has been retried enough
+            if not is_written:
+                raise
 
     def delete(self, uri: str) -> None:
         """Remove an object, if it exists."""
@@ -166,7 +200,7 @@ class S3Storage:
             with s3_errors(uri, "deleted"):
                 connection().client.delete_object(Bucket=bucket, Key=key)
 
-        again(delete)
+        retry_request(delete)
 
 
 def _is_hidden(names: Sequence[str], patterns: Sequence[str]) -> bool:
@@ -186,14 +220,3 @@ def _folder(key: str) -> str:
 def _object(uri: str, version: Version) -> S3Object:
     bucket, key = split_s3_uri(uri)
     return S3Object(connection(), uri, bucket, key, version)
-
-
-def _put(uri: str, data: bytes, **condition: str) -> None:
-    bucket, key = split_s3_uri(uri)
-    here = connection()
-    with s3_errors(uri, "written"):
-        answer = here.client.put_object(
-            Bucket=bucket, Key=key, Body=data, **here.extra, **condition
-        )
-    check_status(answer, uri, "written", OK)
-    etag_of(answer, uri, "written")

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from jobs.storage.deadlines import bounded
-from tests.jobs.storage import fault_server
+from tests.jobs.storage.replies import fault_server
 from tests.jobs.storage.replies.fault_server import Bucket, Script
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n"

@@ -20,6 +20,7 @@ Outcome = Literal["bad", "harmless", "refusal", "misleading"]
 WITH_BODY: tuple[Action, ...] = ("GET", "LIST")
 OBJECT: tuple[Action, ...] = ("GET", "HEAD")
 READ_TIMEOUT_S, RESPONSE_TIMEOUT_S = 1.5, 2.5  # of the client, for the kinds that need time
+OK = 200
 _PAUSE_S = 2.5
 
 
@@ -157,13 +158,13 @@ def _transient() -> Iterable[Kind]:
         reply = replace(error(200, code), headers={})
         yield Kind(f"200 with the error {code}", _always(reply), is_done=False)
     for status in (201, 202, 203, 205, 226):
-        actions: tuple[Action, ...] = ("GET", "HEAD", "LIST", "PUT")
         yield Kind(
             f"{status} instead of 200",
             lambda _, good, status=status: replace(good, status=status),
-            actions,
+            ("GET", "HEAD", "LIST"),
         )
-    yield Kind("204 without content", _always(Reply(204)), ("GET", "HEAD", "LIST", "PUT"))
+    yield Kind("204 without content", _always(Reply(204)), ("GET", "HEAD", "LIST"))
+    yield Kind("204 to a PUT that did nothing", _always(Reply(204)), ("PUT",), is_done=False)
     yield Kind("200 as a page", _always(Reply(200, {}, b"<html>welcome<br></html>")), is_done=False)
     for status in (101, 102, 103):
         yield Kind(
@@ -227,14 +228,13 @@ def _drip(data: bytes) -> Iterable[bytes | float]:
 
 
 def _headers() -> Iterable[Kind]:
-    described: tuple[Action, ...] = ("GET", "HEAD", "PUT")
     for name, etag in (
         ("no ETag", None),
         ("an empty ETag", ""),
         ("an ETag of quotes", '""'),
         ("a weak ETag", 'W/"0123456789abcdef"'),
     ):
-        yield Kind(name, _header("ETag", etag), described)
+        yield Kind(name, _header("ETag", etag), OBJECT)
     yield Kind("the ETag of another version", _header("ETag", '"another"'), ("GET",))
     yield Kind("the ETag of another version, multipart", _header("ETag", '"another-3"'), ("GET",))
     for length in ("abc", "-1", "", "1e3", "0x10", "9" * 30, "5, 6"):
@@ -271,6 +271,30 @@ def _headers() -> Iterable[Kind]:
         "a header without colon", _around(lambda h, b: [_insert(h, b"nonsense") + b]), OBJECT
     )
     yield Kind("a header with NUL", _around(lambda h, b: [_insert(h, b"X-\0: \0") + b]), OBJECT)
+
+
+def _habits() -> Iterable[Kind]:
+    """Give the oddities that real servers have in every reply."""
+    for status in (201, 202, 203, 204):
+
+        def spoil(_: Request, good: Reply, status: int = status) -> Reply:
+            return replace(good, status=status) if good.status == OK else good
+
+        yield Kind(f"{status} to each PUT", spoil, ("PUT",), outcome="harmless")
+    for action in ("PUT", "HEAD"):
+        for etag in (None, "", '""', 'W/"0123456789abcdef"'):
+            name = f"the ETag {etag} to each {action}"
+            yield Kind(name, _header("ETag", etag), (action,), outcome="harmless")
+    for status in (400, 403, 404, 405, 501):
+        reply = Reply(status)
+        yield Kind(f"{status} to each HEAD", _always(reply), ("HEAD",), outcome="harmless")
+    absent = _length("absent")
+    yield Kind("no Content-Length to each HEAD", absent, ("HEAD",), outcome="harmless")
+
+    def refuse_conditions(request: Request, good: Reply) -> Reply:
+        return error(501, "NotImplemented") if "if-match" in request.headers else good
+
+    yield Kind("501 to If-Match", refuse_conditions, ("GET",), outcome="harmless")
 
 
 def _insert(head: bytes, line: bytes) -> bytes:
@@ -343,4 +367,5 @@ GENERAL: tuple[Kind, ...] = (
     *_connections(),
     *_headers(),
     *_bodies(),
+    *_habits(),
 )

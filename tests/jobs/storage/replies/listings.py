@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from tests.jobs.storage.replies.fault_server import Reply, Request, Spoil
+from tests.jobs.storage.replies.fault_server import Reply, Request, Script, Spoil
 from tests.jobs.storage.replies.general import Kind
 
 _count = itertools.count()
@@ -31,6 +31,18 @@ def _inserted(*elements: bytes) -> Spoil:
 
 def _entry(key: bytes, size: bytes = b"1", etag: bytes = b'"e"') -> bytes:
     return b"<Contents><Key>%b</Key><Size>%b</Size><ETag>%b</ETag></Contents>" % (key, size, etag)
+
+
+def _marker(fields: bytes) -> Spoil:
+    """Put the empty object that stands for the listed folder before the others."""
+
+    def spoil(request: Request, good: Reply) -> Reply | Script:
+        if "continuation-token" in request.query:
+            return good
+        entry = b"<Contents><Key>%b</Key>%b</Contents>" % (_prefix(request), fields)
+        return _inserted(entry)(request, good)
+
+    return spoil
 
 
 def _with_token(body: bytes, token: bytes) -> bytes:
@@ -158,6 +170,12 @@ def _harmless() -> Iterable[tuple[str, Spoil]]:
     yield "a wrong KeyCount", _replaced(rb"<KeyCount>.*?<", b"<KeyCount>77<")
     yield "unknown elements", _inserted(b"<Future><Key>x</Key></Future>")
     yield "no LastModified", _replaced(rb"<LastModified>.*?</LastModified>", b"")
+    yield "no IsTruncated at the end", _replaced(_WHOLE, b"")
+    yield "a folder's marker", _marker(b"<Size>0</Size><ETag>&quot;e&quot;</ETag>")
+    yield "a folder's marker without ETag", _marker(b"<Size>0</Size>")
+    yield "a folder's marker with an empty ETag", _marker(b"<Size>0</Size><ETag/>")
+    yield "a folder's marker without Size", _marker(b"<ETag>&quot;e&quot;</ETag>")
+    yield "a folder's marker without anything", _marker(b"")
     yield "a comment", _inserted(b"<!-- <Contents><Key>x</Key></Contents> -->")
 
 

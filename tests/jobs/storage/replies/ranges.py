@@ -117,5 +117,13 @@ def _kinds() -> Iterable[tuple[str, Spoil]]:
 
 RANGES: tuple[Kind, ...] = (
     *(Kind(name, spoil, ("GET",)) for name, spoil in _kinds()),
+    Kind(
+        "Content-Range in capitals",
+        lambda _, good: good.having(
+            "Content-Range", good.headers.get("Content-Range", "").replace("b", "B") or None
+        ),
+        ("GET",),
+        outcome="harmless",
+    ),
     Kind("cut, then 404", _cut_then(lambda *_: Reply(404)), ("GET",), outcome="refusal"),
 )

@@ -32,8 +32,15 @@ from jobs.storage.s3 import reading as s3_reading
 from jobs.storage.s3 import replies as s3_replies
 from jobs.storage.s3.client import disconnect
 from jobs.storage.s3.storage import S3Storage
-from tests.jobs.storage import fault_server
-from tests.jobs.storage.replies.fault_server import Action, Bucket, FaultServer, etag_of
+from tests.jobs.storage.replies import fault_server
+from tests.jobs.storage.replies.fault_server import (
+    Action,
+    Bucket,
+    FaultServer,
+    Reply,
+    Request,
+    etag_of,
+)
 from tests.jobs.storage.replies.general import GENERAL, READ_TIMEOUT_S, RESPONSE_TIMEOUT_S, Kind
 from tests.jobs.storage.replies.listings import LISTINGS
 from tests.jobs.storage.replies.ranges import RANGES
@@ -351,6 +358,22 @@ def test_each_kind_of_bad_reply_ends_in_one_line_or_in_the_right_bytes(
 ):
     wrong = wrong_cases(server, tmp_path, one_call_for_each_kind(), num_bad, monkeypatch)
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_server_that_ignores_conditions_is_refused_though_its_replies_are_odd(
+    server: FaultServer,
+):
+    objects: dict[str, bytes] = {}
+
+    def replace_always(request: Request, good: Reply) -> Reply:
+        del good
+        objects[request.key] = request.body
+        return Reply(201)
+
+    server.buckets["forgetful"] = Bucket(objects, replace_always, frozenset({"PUT"}))
+    with pytest.raises(ConfigError, match="ignores If-None-Match"):
+        storage.check_create("s3://forgetful/run")
+    assert objects == {}
 
 
 @pytest.mark.slow
