@@ -18,6 +18,7 @@ TICK = Fraction(1, 25)
 H264 = Recipe(name="clip.ts", time_base=TICK, num_frames=40, options={"bf": "2"})
 MPEG2 = replace(H264, codec="mpeg2video")
 HEVC = replace(H264, codec="libx265", options={"x265-params": "keyint=12:bframes=2:" + X265_QUIET})
+NO_SCENE_CUTS = {"sc_threshold": "0"}
 WRAP_S = 2**33 / 90_000
 MUXER_DELAY_S = 1.4
 
@@ -101,6 +102,37 @@ def test_a_counter_that_wraps_changes_nothing(before_s: float, tmp_path: Path) -
     shift = round((WRAP_S - MUXER_DELAY_S - before_s) * 12800)
     times = times_of_whole(rewrite(plain, tmp_path, "wraps.ts", shift=shift), serial_digests(plain))
     assert times[-1] - times[0] == pytest.approx(47 / 25, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(replace(H264, options=NO_SCENE_CUTS), id="h264"),
+        pytest.param(replace(H264, options=NO_SCENE_CUTS | {"bf": "2"}), id="h264, b-frames"),
+        pytest.param(replace(MPEG2, options={}), id="mpeg2"),
+        pytest.param(replace(MPEG2, name="clip.mpg", options={}), id="mpeg2, program stream"),
+        pytest.param(
+            replace(H264, name="clip.mkv", num_frames=60, options=NO_SCENE_CUTS), id="mkv"
+        ),
+    ],
+)
+def test_a_piece_that_begins_inside_a_group_loses_its_frames_up_to_the_next_key_frame(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    num_cut, num_lost = 5, 7
+    first = write_piece(tmp_path, "first", recipe)
+    second = rewrite(
+        first, tmp_path, f"cut{first.suffix}", keep=lambda number, _: number >= num_cut
+    )
+    path = join(tmp_path, first, second)
+    (only,) = split(index_video(VideoSource(str(path))), 1)
+    events = list(decode_segment(VideoSource(str(path)), only))
+    frames = [event for event in events if not isinstance(event, Lost)]
+    (lost,) = (event for event in events if isinstance(event, Lost))
+    whole = serial_digests(first)
+    assert [digest(frame.pixels) for frame in frames] == whole + whole[num_cut + num_lost :]
+    assert (lost.first, lost.last) == (len(whole), len(whole) + num_lost - 1)
+    assert "without a key frame" in lost.reason
 
 
 def test_a_piece_of_another_codec_is_lost_and_accounted_for(tmp_path: Path) -> None:
