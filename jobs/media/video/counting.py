@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from math import inf
 
 from av.video.frame import VideoFrame
 
@@ -64,6 +65,7 @@ class _Counter:
         self._dip_in_a_group = self._largest_dip if is_guess else self._step
         self._largest_gap = video.largest_gap
         self._last_dts: int | None = None
+        self._in_flight: set[int] = set()  # times in packets whose frames did not come yet
         self._reason: str | None = None
         self._num_lost = 0
 
@@ -72,13 +74,12 @@ class _Counter:
             self._has_begun = True
         if self._has_begun and self._reason is None and self._begins_piece(packet):
             yield from self._emit(self._decoder.drain())
-            self._decoder.flush()
+            self._flush()
             if not packet.is_keyframe:
                 self._reason = self._reason or _BEGINS_INSIDE_A_GROUP
-        if packet.is_keyframe:
-            if self._reason is not None:
-                yield from self._report()
-                self._decoder.flush()
+        if packet.is_keyframe and self._reason is not None:
+            yield from self._report()
+            self._flush()
         if self._reason is not None:
             self._num_lost += 1
         elif self._has_begun:
@@ -96,15 +97,28 @@ class _Counter:
     def _is_anew(self, ticks: int, last: int, *, dip: int) -> bool:
         return ticks < last - dip or ticks > last + self._largest_gap
 
+    def _flush(self) -> None:
+        self._decoder.flush()
+        self._in_flight.clear()
+
     def finish(self) -> Iterator[Decoded | Lost]:
         if self._reason is None:
             yield from self._emit(self._decoder.drain())
         yield from self._report()
 
-    def _decode(self, packet: Packet) -> Iterator[Decoded]:
+    def _decode(self, packet: Packet) -> Iterator[Decoded | Lost]:
         frames, reason = self._decoder.decode(packet)
         if reason is not None or any(frame.is_corrupt for frame in frames):
             frames += self._decoder.drain()
+        if reason is not None:
+            # The packet's own frame may be left, in part. One that was ready may be dropped, which
+            # is shown before those that are left.
+            frames = [frame for frame in frames if frame.pts is None or frame.pts != packet.pts]
+            self._num_lost = len(self._in_flight.difference(frame.pts for frame in frames))
+            self._reason = reason
+            yield from self._report()
+        elif packet.pts is not None and not packet.is_discard:
+            self._in_flight.add(packet.pts)
         yield from self._emit(frames)
         if reason is not None:
             self._reason = self._reason or reason
@@ -112,6 +126,8 @@ class _Counter:
 
     def _emit(self, frames: Sequence[VideoFrame]) -> Iterator[Decoded]:
         for frame in frames:
+            last = inf if frame.pts is None else frame.pts
+            self._in_flight = {pts for pts in self._in_flight if pts > last}
             if frame.is_corrupt:
                 self._reason = MARKED_CORRUPT
             if self._reason is not None:
