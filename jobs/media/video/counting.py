@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from math import inf
 
 from av.video.frame import VideoFrame
 
@@ -19,6 +20,8 @@ from jobs.media.video.source import OpenVideo, Packet
 _USUAL_RATE = Fraction(25)
 _LARGEST_DIP_S = 1  # times that fall by less are frames out of order, or wrong by a little
 _WITHOUT_TIMES = frozenset(("avi",))  # FFmpeg guesses, and B-frames make it guess wrong
+_GUESSES_DECODING_TIMES = frozenset(("matroska,webm", "ogg"))  # wrong by a few where pts fall
+_BEGINS_INSIDE_A_GROUP = "a piece of the file begins here, without a key frame"
 
 
 def decode_and_count(video: OpenVideo) -> Iterator[Decoded | Lost]:
@@ -27,7 +30,7 @@ def decode_and_count(video: OpenVideo) -> Iterator[Decoded | Lost]:
     From an error on, each packet up to the next key frame counts as one lost frame. A frame's time
     is its own; where it has none, or its time does not rise, the usual step is added to the last.
     In a file that was joined from pieces, where time begins anew, each piece is decoded as if alone
-    and shown behind the last.
+    and shown behind the last; a later piece's packets before its first key frame are lost frames.
 
     Yields:
         Frames and losses; their places count from 0 without a gap.
@@ -58,42 +61,64 @@ class _Counter:
         self._last_pts: int | None = None
         self._shift = 0  # ticks by which the present piece of a joined file is shown later
         self._largest_dip = round(_LARGEST_DIP_S / video.time_base)
+        is_guess = video.container.format.name in _GUESSES_DECODING_TIMES
+        self._dip_in_a_group = self._largest_dip if is_guess else self._step
         self._largest_gap = video.largest_gap
         self._last_dts: int | None = None
+        self._in_flight: set[int] = set()  # times in packets whose frames did not come yet
         self._reason: str | None = None
         self._num_lost = 0
 
     def feed(self, packet: Packet) -> Iterator[Decoded | Lost]:
         if packet.is_keyframe:
             self._has_begun = True
-            if self._reason is None and self._begins_piece(packet):
-                yield from self._emit(self._decoder.drain())
-                self._decoder.flush()
-            if self._reason is not None:
-                yield from self._report()
-                self._decoder.flush()
+        if self._has_begun and self._reason is None and self._begins_piece(packet):
+            yield from self._emit(self._decoder.drain())
+            self._flush()
+            if not packet.is_keyframe:
+                self._reason = self._reason or _BEGINS_INSIDE_A_GROUP
+        if packet.is_keyframe and self._reason is not None:
+            yield from self._report()
+            self._flush()
         if self._reason is not None:
             self._num_lost += 1
         elif self._has_begun:
             yield from self._decode(packet)
-        self._last_dts = packet.dts
+        if packet.dts is not None:
+            self._last_dts = packet.dts
 
     def _begins_piece(self, packet: Packet) -> bool:
         last, dts = self._last_dts, packet.dts
-        return last is not None and dts is not None and self._is_anew(dts, last, dip=0)
+        if last is None or dts is None:
+            return False
+        # Within a group, a time that is wrong by a little must not cost the rest of it.
+        return self._is_anew(dts, last, dip=0 if packet.is_keyframe else self._dip_in_a_group)
 
     def _is_anew(self, ticks: int, last: int, *, dip: int) -> bool:
         return ticks < last - dip or ticks > last + self._largest_gap
+
+    def _flush(self) -> None:
+        self._decoder.flush()
+        self._in_flight.clear()
 
     def finish(self) -> Iterator[Decoded | Lost]:
         if self._reason is None:
             yield from self._emit(self._decoder.drain())
         yield from self._report()
 
-    def _decode(self, packet: Packet) -> Iterator[Decoded]:
+    def _decode(self, packet: Packet) -> Iterator[Decoded | Lost]:
         frames, reason = self._decoder.decode(packet)
         if reason is not None or any(frame.is_corrupt for frame in frames):
             frames += self._decoder.drain()
+        if reason is not None:
+            # The packet's own frame may be left, in part. One that was ready may be dropped, which
+            # is shown before those that are left.
+            frames = [frame for frame in frames if frame.pts is None or frame.pts != packet.pts]
+            self._num_lost = len(self._in_flight.difference(frame.pts for frame in frames))
+            self._reason = reason
+            yield from self._report()
+        elif packet.pts is not None and not packet.is_discard:
+            self._in_flight.add(packet.pts)
         yield from self._emit(frames)
         if reason is not None:
             self._reason = self._reason or reason
@@ -101,6 +126,8 @@ class _Counter:
 
     def _emit(self, frames: Sequence[VideoFrame]) -> Iterator[Decoded]:
         for frame in frames:
+            last = inf if frame.pts is None else frame.pts
+            self._in_flight = {pts for pts in self._in_flight if pts > last}
             if frame.is_corrupt:
                 self._reason = MARKED_CORRUPT
             if self._reason is not None:

@@ -21,6 +21,7 @@ from jobs.media.video.counting import decode_and_count, usual_step
 from jobs.media.video.decoder import Decoder
 from jobs.media.video.frames import Lost
 from jobs.media.video.keyframes import PacketReader
+from jobs.media.video.parameters import ParameterChanges
 from jobs.media.video.rotation import upright_size
 from jobs.media.video.sampling import Ticks
 from jobs.media.video.source import OpenVideo, Packet, VideoSource, open_video
@@ -77,7 +78,7 @@ class _Packet(NamedTuple):
     is_shown: bool
     is_key: bool
     is_entry: bool
-    brings_palette: bool
+    change: str | None
 
 
 class _UntrustedError(Exception):
@@ -110,12 +111,11 @@ def _index(source: VideoSource, stream: int | None) -> VideoIndex:
     entries: Sequence[Entry]
     try:
         timestamps, entries = _in_order(packets, codec, largest_gap)
+        _refuse_changes(packets)
         with open_video(source, stream=number) as video:
             width, height = _probe(video, timestamps)
         if container.split(",")[0] not in _SEEKABLE:
             entries, serial_because = entries[:1], f"a seek in {container} is not exact"
-        elif any(packet.brings_palette for packet in packets[1:]):
-            entries, serial_because = entries[:1], "its palette changes"
     except _UntrustedError as error:
         entries, serial_because = (), str(error)
         with open_video(source, stream=number) as video:
@@ -135,19 +135,25 @@ def _index(source: VideoSource, stream: int | None) -> VideoIndex:
 
 def _read_packets(video: OpenVideo) -> tuple[list[_Packet], str | None]:
     reader = PacketReader(video.context.name, video.context.extradata)
+    changes = ParameterChanges(video.context.name, video.context.extradata)
     smallest = _LARGEST_EMPTY_MPEG4_BYTES if video.context.name == "mpeg4" else 0
+    is_seekable = video.container.format.name.split(",")[0] in _SEEKABLE
     found: list[_Packet] = []
     try:
         for packet in video.packets():
             may_be_empty = packet.size <= smallest
+            is_entry = reader.is_entry(packet)
+            change = "its palette changes" if found and packet.has_sidedata("palette") else None
+            if is_seekable and changes.is_needed(packet, is_entry=is_entry):
+                change = "its parameters change"
             found.append(
                 _Packet(
                     pts=None if may_be_empty else packet.pts,
                     dts=packet.dts,
                     is_shown=reader.is_shown(packet),
                     is_key=packet.is_keyframe,
-                    is_entry=reader.is_entry(packet),
-                    brings_palette=packet.has_sidedata("palette"),
+                    is_entry=is_entry,
+                    change=change,
                 )
             )
     except VideoError as error:
@@ -193,6 +199,13 @@ def _in_order(
         if frame < next_frame  # otherwise no frame of this group is shown
     ]
     return timestamps, entries
+
+
+def _refuse_changes(packets: Sequence[_Packet]) -> None:
+    # To leave one segment is not enough: it skips groups of which no frame is sampled.
+    for packet in packets:
+        if packet.change is not None:
+            raise _UntrustedError(packet.change)
 
 
 def _probe(video: OpenVideo, timestamps: Ticks) -> tuple[int, int]:

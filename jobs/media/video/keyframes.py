@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from jobs.media.video.nal_units import nal_length_size, nal_units, rbsp, sei_messages
+from jobs.media.video.nal_units import exp_golomb, nal_length_size, nal_units, rbsp, sei_messages
 from jobs.media.video.source import Packet
 
 _H264_SLICE, _H264_IDR, _H264_SEI = 1, 5, 6
@@ -102,12 +102,5 @@ def _recovery_frames(sei: bytes) -> int | None:
     """Read after how many frames the video is whole again; None without a recovery point."""
     for kind, content, _ in sei_messages(sei):
         if kind == _SEI_RECOVERY_POINT:
-            return _exp_golomb(content)
+            return exp_golomb(content)
     return None
-
-
-def _exp_golomb(data: bytes) -> int | None:
-    bits = "".join(f"{byte:08b}" for byte in data)
-    zeros = len(bits) - len(bits.lstrip("0"))
-    code = bits[zeros : 2 * zeros + 1]
-    return int(code, 2) - 1 if len(code) == zeros + 1 else None

@@ -51,6 +51,14 @@ def escaped(payload: bytes) -> bytes:
     return _NEEDS_ESCAPE.sub(b"\x00\x00\x03", payload)
 
 
+def exp_golomb(data: bytes) -> int | None:
+    """Read the Exp-Golomb code with which the bytes begin; None if it is cut short."""
+    bits = "".join(f"{byte:08b}" for byte in data)
+    zeros = len(bits) - len(bits.lstrip("0"))
+    code = bits[zeros : 2 * zeros + 1]
+    return int(code, 2) - 1 if len(code) == zeros + 1 else None
+
+
 def sei_messages(payload: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     """Read the messages of an SEI unit, up to the first that is longer than the unit.
 

@@ -3,11 +3,13 @@
 Dash cams and downloads of live streams make such files. Time and the stream's counter begin anew.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
+import av
 import pytest
 
 from jobs.media.video import Lost, VideoSource, decode_segment, index_video, split
@@ -18,6 +20,7 @@ TICK = Fraction(1, 25)
 H264 = Recipe(name="clip.ts", time_base=TICK, num_frames=40, options={"bf": "2"})
 MPEG2 = replace(H264, codec="mpeg2video")
 HEVC = replace(H264, codec="libx265", options={"x265-params": "keyint=12:bframes=2:" + X265_QUIET})
+NO_SCENE_CUTS = {"sc_threshold": "0"}
 WRAP_S = 2**33 / 90_000
 MUXER_DELAY_S = 1.4
 
@@ -103,18 +106,83 @@ def test_a_counter_that_wraps_changes_nothing(before_s: float, tmp_path: Path) -
     assert times[-1] - times[0] == pytest.approx(47 / 25, abs=0.001)
 
 
-def test_a_piece_of_another_codec_is_lost_and_accounted_for(tmp_path: Path) -> None:
-    first = write_piece(tmp_path, "first", H264)
-    path = join(tmp_path, first, write_piece(tmp_path, "second", MPEG2))
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        pytest.param(replace(H264, options=NO_SCENE_CUTS), id="h264"),
+        pytest.param(replace(H264, options=NO_SCENE_CUTS | {"bf": "2"}), id="h264, b-frames"),
+        pytest.param(replace(MPEG2, options={}), id="mpeg2"),
+        pytest.param(replace(MPEG2, name="clip.mpg", options={}), id="mpeg2, program stream"),
+        pytest.param(
+            replace(H264, name="clip.mkv", num_frames=60, options=NO_SCENE_CUTS), id="mkv"
+        ),
+    ],
+)
+def test_a_piece_that_begins_inside_a_group_loses_its_frames_up_to_the_next_key_frame(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    num_cut, num_lost = 5, 7
+    first = write_piece(tmp_path, "first", recipe)
+    second = rewrite(
+        first, tmp_path, f"cut{first.suffix}", keep=lambda number, _: number >= num_cut
+    )
+    path = join(tmp_path, first, second)
+    (only,) = split(index_video(VideoSource(str(path))), 1)
+    events = list(decode_segment(VideoSource(str(path)), only))
+    frames = [event for event in events if not isinstance(event, Lost)]
+    (lost,) = (event for event in events if isinstance(event, Lost))
+    whole = serial_digests(first)
+    assert [digest(frame.pixels) for frame in frames] == whole + whole[num_cut + num_lost :]
+    assert (lost.first, lost.last) == (len(whole), len(whole) + num_lost - 1)
+    assert "without a key frame" in lost.reason
+
+
+@pytest.mark.parametrize(
+    ("recipe", "other"),
+    [
+        pytest.param(H264, MPEG2, id="h264, mpeg2"),
+        pytest.param(replace(H264, options={"bf": "0"}), MPEG2, id="h264 without b-frames, mpeg2"),
+        pytest.param(replace(MPEG2, options={}), H264, id="mpeg2, h264"),
+        pytest.param(HEVC, H264, id="hevc, h264"),
+    ],
+)
+def test_a_piece_of_another_codec_is_lost_and_accounted_for(
+    recipe: Recipe, other: Recipe, tmp_path: Path
+) -> None:
+    first = write_piece(tmp_path, "first", recipe)
+    path = join(tmp_path, first, write_piece(tmp_path, "second", other))
     (only,) = split(index_video(VideoSource(str(path))), 1)
     events = list(decode_segment(VideoSource(str(path)), only))
     lost = [event for event in events if isinstance(event, Lost)]
     frames = [event for event in events if not isinstance(event, Lost)]
-    # FFmpeg's parser puts the second piece's first bytes into the first piece's last packet.
-    num_whole = H264.num_frames - 2
+    # FFmpeg's parser puts the second piece's first bytes into the first piece's last packets.
+    num_whole = recipe.num_frames - 3
     found = [digest(frame.pixels) for frame in frames[:num_whole]]
     assert found == serial_digests(first)[:num_whole]
-    assert sum(event.last - event.first + 1 for event in lost) >= MPEG2.num_frames
+    num_lost = sum(event.last - event.first + 1 for event in lost)
+    assert num_lost >= other.num_frames
+    with av.open(str(path)) as container:
+        assert len(frames) + num_lost == sum(p.size > 0 for p in container.demux(video=0))
+
+
+def test_a_damaged_packet_of_a_joined_file_moves_no_other_frame(tmp_path: Path) -> None:
+    first = write_piece(tmp_path, "first", replace(MPEG2, options={}))
+    whole = serial_digests(first) * 2
+    for damaged in range(12, 24):
+        numbers = count()
+
+        def edit(content: bytes, numbers: Iterator[int] = numbers, damaged: int = damaged) -> bytes:
+            kept = len(content) // 2
+            is_whole = next(numbers) != damaged
+            return content if is_whole else content[:kept].ljust(len(content), b"\x55")
+
+        path = join(tmp_path, first, rewrite(first, tmp_path, "damaged.ts", edit=edit))
+        (only,) = split(index_video(VideoSource(str(path))), 1)
+        events = list(decode_segment(VideoSource(str(path)), only))
+        frames = [event for event in events if not isinstance(event, Lost)]
+        assert only.num_frames == len(whole)
+        assert len(frames) < len(whole)
+        assert [digest(frame.pixels) for frame in frames] == [whole[f.index] for f in frames]
 
 
 def test_missing_bytes_inside_a_piece_cost_its_group(tmp_path: Path) -> None:
