@@ -129,7 +129,9 @@ class FaultServer:
                 if read is None:
                     return
                 name, request, rest = read
-                script = self._answer(self.buckets[name], request)
+                # A redirect may lead to no bucket.
+                bucket = self.buckets.get(name) or Bucket({}, lambda _, good: good, frozenset())
+                script = self._answer(bucket, request)
                 for part in script.parts:
                     if isinstance(part, float):
                         time.sleep(part)
