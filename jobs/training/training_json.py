@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+import jobs
 from fcos_core.errors import ConfigError, StorageError
 from jobs.rundir.fingerprint import explain_difference
 from jobs.settings.train import TrainConfig

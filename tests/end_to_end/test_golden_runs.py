@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import jobs
 from jobs.cli.commands import main
 from jobs.parallel.devices import device_model
 from jobs.rundir.directory import RunDirectory
