@@ -352,7 +352,7 @@ def test_without_faults_every_call_gives_the_right_result(
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("num_bad", [None, 1])
+@pytest.mark.parametrize("num_bad", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_each_kind_of_bad_reply_ends_in_one_line_or_in_the_right_bytes(
     server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_bad: int | None
 ):
