@@ -38,5 +38,5 @@ def test_no_thread_of_arrow_holds_a_python_buffer_when_python_ends(folder: Path)
 @pytest.mark.slow
 def test_five_hundred_endings_on_a_busy_machine(folder: Path):
     with busy_loops(2):
-        ended = run_python("-m", "tests.jobs.rundir.endings", folder, 500)
+        ended = run_python("-m", "tests.jobs.rundir.endings", folder, 500, timeout_s=3600)
     assert ended.result() == {str(DONE): 500}, ended.stderr
