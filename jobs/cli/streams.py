@@ -171,7 +171,7 @@ class LastingOutput(io.RawIOBase):
         while left:
             try:
                 left = left[os.write(self._number, left) :]
-            except BlockingIOError:  # whoever shares the pipe made it so
+            except BlockingIOError:  # another process that shares the pipe made it so
                 poll = select.poll()
                 poll.register(self._number, select.POLLOUT)
                 poll.poll(_LOOK_AGAIN_MS)

@@ -99,7 +99,7 @@ def _hevc_id(kind: int, unit: memoryview) -> int:
 
 
 def _headers(data: memoryview, pattern: re.Pattern[bytes]) -> Iterator[Parameter]:
-    # The pattern finds a header or, without a group, the picture that ends them.
+    # The pattern finds a header or, without a group, the frame that ends them.
     for found in pattern.finditer(data):
         header: bytes | None = found[1]
         if header is None:

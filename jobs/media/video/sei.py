@@ -1,7 +1,7 @@
-"""Takes out the SEI messages at which a strict decoder refuses a whole H.264 or HEVC picture.
+"""Takes out the SEI messages at which a strict decoder refuses a whole H.264 or HEVC frame.
 
-SEI is what a stream says besides its pictures: captions, time codes, a camera's own data. A decoder
-that stops at errors stops there too, though no pixel depends on it. What is damaged in a picture is
+SEI is what a stream says besides its frames: captions, time codes, a camera's own data. A decoder
+that stops at errors stops there too, though no pixel depends on it. What is damaged in a frame is
 told only by a decoder that stops at errors, so such messages must not reach it.
 """
 

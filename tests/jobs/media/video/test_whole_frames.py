@@ -1,6 +1,6 @@
 """A frame that its decoder gives whole is used; a damaged one is lost.
 
-What a stream says besides its pictures (SEI, APPn, EXIF) may be broken: no pixel depends on it.
+What a stream says besides its frames (SEI, APPn, EXIF) may be broken: no pixel depends on it.
 """
 
 import struct
