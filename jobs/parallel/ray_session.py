@@ -19,6 +19,7 @@ from typing import Any
 
 from fcos_core.errors import ConfigError, IncompleteRunError
 from jobs.parallel.guard import end_done
+from jobs.parallel.ray_daemons import few_daemons
 from jobs.parallel.ray_environment import ray_environment
 from jobs.parallel.ray_scratch import kill_users, scratch_folder
 from jobs.parallel.ray_watch import raising_ray_lost, watched
@@ -153,7 +154,8 @@ def _require_listener(address: str) -> None:
 def _connect(ray: ModuleType, options: Mapping[str, Any], folder: Path) -> None:
     for attempt in range(1, _START_ATTEMPTS + 1):
         try:
-            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+            with few_daemons(ray):
+                ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ConfigError(
                 f"Ray cluster {options['address']!r} cannot be used: {first_line(error)}"

@@ -32,13 +32,13 @@ pytestmark = pytest.mark.ray
 PROCESSES = {
     "raylet": "raylet/raylet ",
     "gcs_server": "gcs_server",
-    "log_monitor": "log_monitor.py",
-    "dashboard": "dashboard.py",
-    "monitor": "autoscaler/_private/monitor.py",
     "dashboard agent": "ray::DashboardAgent",
     "runtime_env agent": "ray::RuntimeEnvAgent",
 }
 """What the command lines of Ray's processes have in them."""
+
+NOT_STARTED = ("log_monitor.py", "dashboard.py", "autoscaler/_private/monitor.py")
+"""Processes of Ray that cost seconds and do nothing for a run."""
 
 A_MINUTE_S = 60.0
 
@@ -99,6 +99,7 @@ def struck(
         pid = find(driver, name)
         assert pid is not None
         descendants = children_below(driver.pid)
+        assert [line for line in descendants.values() if any(n in line for n in NOT_STARTED)] == []
         os.kill(pid, number)
         driver.wait_until(lambda: num_committed(config.out) == num_shards)
         done_at = time.monotonic()
