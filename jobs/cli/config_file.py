@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import re
 import reprlib
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from fcos_core.errors import ConfigError, StorageError
+from jobs.cli.config_text import MAX_BYTES, ConfigText, ConfigTextError, parse
 from jobs.cli.options import option_name
 from jobs.storage import absolute, storage_for
 
@@ -22,7 +20,12 @@ if TYPE_CHECKING:
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
-_YAML_SUFFIXES = {".yaml", ".yml", ".json"}  # JSON is YAML written with braces
+_LANGUAGES: dict[str, Literal["YAML", "TOML"]] = {
+    ".yaml": "YAML",
+    ".yml": "YAML",
+    ".json": "YAML",  # JSON is YAML written with braces
+    ".toml": "TOML",
+}
 _LEAST_LIKENESS = 0.5
 
 
@@ -38,7 +41,7 @@ def load_settings(model: type[Settings], file: str | None, options: Mapping[str,
         ConfigError: the file cannot be read, a key is unknown, or a value is not allowed.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    in_file, lines = ({}, {}) if file is None else _read(file)
+    in_file, lines = ConfigText({}, {}) if file is None else _read(file)
     for key in in_file:
         if key not in model.model_fields:
             place = f"{file}:{lines[key]}" if key in lines else str(file)
@@ -51,59 +54,22 @@ def load_settings(model: type[Settings], file: str | None, options: Mapping[str,
         raise ConfigError(_explain(error, model, places)) from error
 
 
-def _read(file: str) -> tuple[dict[str, Any], dict[str, int]]:
+def _read(file: str) -> ConfigText:
     uri = absolute(file)
     suffix = PurePosixPath(uri).suffix.lower()
-    if suffix != ".toml" and suffix not in _YAML_SUFFIXES:
+    language = _LANGUAGES.get(suffix)
+    if language is None:
         raise ConfigError(f"config file {file}: the name must end in .yaml, .yml or .toml")
     try:
-        text = storage_for(uri).read(uri).decode("utf-8-sig")
+        text = storage_for(uri).read(uri, max_bytes=MAX_BYTES).decode("utf-8-sig")
+        return parse(text, language)
     except StorageError as error:
         raise ConfigError(f"config file: {error}") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"config file {file}: is not UTF-8 text: {error}") from error
-    return _parse_toml(file, text) if suffix == ".toml" else _parse_yaml(file, text)
-
-
-def _parse_toml(file: str, text: str) -> tuple[dict[str, Any], dict[str, int]]:
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"config file {file}: {_one_line(error)}") from error
-    lines: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
-        match = re.match(r"""\s*\[?\s*["']?([\w-]+)["']?\s*[=.\]]""", line)
-        if match is not None and match[1] in document:
-            lines.setdefault(match[1], number)
-    return document, lines
-
-
-def _parse_yaml(file: str, text: str) -> tuple[dict[str, Any], dict[str, int]]:
-    try:
-        root = cast("yaml.Node | None", _compose(text))
-        document: object = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"config file {file}: {_one_line(error)}") from error
-    if root is None:
-        return {}, {}
-    if not isinstance(root, yaml.MappingNode) or not isinstance(document, dict):
-        kind = type(document).__name__
-        raise ConfigError(f"config file {file}: holds a {kind}, must hold keys with values")
-    lines: dict[str, int] = {}
-    pairs = cast("list[tuple[yaml.Node, yaml.Node]]", root.value)
-    for key_node, _ in pairs:
-        key, number = str(key_node.value), key_node.start_mark.line + 1
-        if key in lines:  # YAML readers quietly keep the last one
-            raise ConfigError(f"{file}:{number}: key {key!r} is also on line {lines[key]}")
-        lines[key] = number
-    named = cast("dict[object, Any]", document)
-    return {str(key): value for key, value in named.items()}, lines
-
-
-def _compose(text: str) -> object:
-    # The stubs leave the type of ``stream`` open.
-    compose = cast("Any", yaml.compose)  # pyright: ignore[reportUnknownMemberType]
-    return compose(text, Loader=yaml.SafeLoader)
+    except ConfigTextError as error:
+        place = f"config file {file}" if error.line is None else f"{file}:{error.line}"
+        raise ConfigError(f"{place}: {error}") from error
 
 
 def _suggest(key: str, model: type[BaseModel]) -> str:
