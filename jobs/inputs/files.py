@@ -8,7 +8,7 @@ command line or in a list, is always an item.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from fcos_core.errors import ConfigError, DataError
 from jobs.inputs.item import InputItem, item_by_content, item_by_name, referenced_item
@@ -16,13 +16,8 @@ from jobs.inputs.parquet_images import enumerate_rows
 from jobs.inputs.tar_images import enumerate_members
 from jobs.media.extensions import is_image_name, is_video_name
 from jobs.storage import ObjectInfo, folder_of, storage_for
-from jobs.storage.member_uri import ContainerKind, container_kind
+from jobs.storage.member_uri import container_kind
 from jobs.storage.patterns import is_hidden
-
-_CONTAINERS: dict[ContainerKind, Callable[[ObjectInfo], Iterator[InputItem | None]]] = {
-    "tar": enumerate_members,
-    "parquet": enumerate_rows,
-}
 
 
 def enumerate_file(info: ObjectInfo) -> Iterator[InputItem]:
@@ -44,8 +39,10 @@ def enumerate_pattern(pattern: str) -> Iterator[InputItem | None]:
     return _media(_at_least_one(pattern))
 
 
-def enumerate_archive(info: ObjectInfo) -> Iterator[InputItem | None]:
-    """Take the images of a tar archive or a Parquet file.
+def enumerate_archive(
+    info: ObjectInfo, image_column: str | None = None
+) -> Iterator[InputItem | None]:
+    """Take the images of a tar archive, or of a Parquet file's image column.
 
     Yields:
         Items in the file's order; None for each member that is no image or has no content.
@@ -53,15 +50,14 @@ def enumerate_archive(info: ObjectInfo) -> Iterator[InputItem | None]:
     Raises:
         ConfigError: the file cannot be read.
     """
-    kind = container_kind(info.uri)
-    assert kind is not None
+    is_tar = container_kind(info.uri) == "tar"
     try:
-        yield from _CONTAINERS[kind](info)
+        yield from enumerate_members(info) if is_tar else enumerate_rows(info, image_column)
     except DataError as error:
         raise ConfigError(f"input {error}") from error
 
 
-def enumerate_archives(pattern: str) -> Iterator[InputItem | None]:
+def enumerate_archives(pattern: str, image_column: str | None = None) -> Iterator[InputItem | None]:
     """Take the images of all archives that match a pattern.
 
     Yields:
@@ -71,7 +67,7 @@ def enumerate_archives(pattern: str) -> Iterator[InputItem | None]:
         ConfigError: no file matches, or one cannot be read.
     """
     for info in sorted(_at_least_one(pattern), key=lambda info: os.fsencode(info.uri)):
-        yield from enumerate_archive(info)
+        yield from enumerate_archive(info, image_column)
 
 
 def enumerate_list(uri: str) -> Iterator[InputItem]:

@@ -1,6 +1,7 @@
 """A Parquet file with an image in every row, or the uri of one: its rows as items, and their bytes.
 
-The file is opened once per process.
+A row is ``<table>.parquet#<row>``, or ``<table>.parquet#<column>#<row>`` where the user names the
+column. The file is opened once per process.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -14,7 +15,8 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, repeat
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -28,20 +30,33 @@ URI_COLUMN = "uri"
 BYTES_COLUMNS = ("bytes", "image", "image_bytes")
 """Names that are looked for, in this order; Hugging Face's ``image`` is a struct with ``bytes``."""
 
+_BYTES_FIELD, _PATH_FIELD = "bytes", "path"
 _KEPT_GROUPS = 2
 """Row groups in memory per file: items come nearly in order, from several threads at once."""
 
 _opening = threading.Lock()
 
 
+class _Source(NamedTuple):
+    """The columns, or fields of a struct, that hold images and names of images; one may lack."""
+
+    bytes: str | None
+    names: str | None
+
+
 class ParquetImages:
     """Reads single rows of a file's image column; may be used by many threads.
 
+    Args:
+        info: the file.
+        column: of bytes, of text (paths or uris), or a struct with ``bytes`` or ``path``; None
+            looks for one of the usual names.
+
     Raises:
-        DataError: the file is no Parquet file, or has neither a column of bytes nor ``uri``.
+        DataError: the file is no Parquet file, or has no such column.
     """
 
-    def __init__(self, info: ObjectInfo) -> None:
+    def __init__(self, info: ObjectInfo, column: str | None = None) -> None:
         self.uri = info.uri
         self._lock = threading.Lock()
         self._groups: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
@@ -53,29 +68,28 @@ class ParquetImages:
         sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         self._ends = list(accumulate(sizes))
         self.num_rows: int = metadata.num_rows
-        self.bytes_column = self._find_bytes_column()
-        if self.bytes_column is None and not self._has_uris():
-            names = ", ".join(self._file.schema_arrow.names)
-            wanted = ", ".join(BYTES_COLUMNS)
-            raise DataError(
-                f"{info.uri}: no column of image bytes ({wanted}) and no text column uri; "
-                f"it has {names}"
-            )
+        self._source = self._find_source(column)
 
-    def uris(self) -> Iterator[str | None]:
-        """Read the uri column, row by row.
+    def names(self) -> Iterator[str | None]:
+        """Read where the images of the rows are, row by row.
 
         Yields:
-            One per row.
+            A path or uri, or None where the row holds the image itself, or nothing.
 
         Raises:
-            DataError: the column cannot be read.
+            DataError: a column cannot be read.
+            ConfigError: a row of a column of text is null or empty.
         """
-        try:
-            for batch in self._file.iter_batches(columns=[URI_COLUMN], use_threads=False):
-                yield from batch.column(0).to_pylist()
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{self.uri}: column uri: {one_line(error)}") from error
+        for group in range(self._file.metadata.num_row_groups):
+            names = self._names_of_group(group)
+            if self._source.bytes is not None:
+                yield from names
+                continue
+            start = self._ends[group - 1] if group else 0
+            for row, name in enumerate(names, start=start):
+                if not name:
+                    raise ConfigError(f"{self.uri}, row {row}: {self._source.names} is {name!r}")
+                yield name
 
     def read(self, row: int) -> bytes:
         """Read the image of one row; rows count from 0 over all row groups.
@@ -85,88 +99,136 @@ class ParquetImages:
         """
         if not 0 <= row < self.num_rows:
             raise DataError(f"no row {row}, {self.num_rows} rows")
-        if self.bytes_column is None:
+        if self._source.bytes is None:
             raise DataError("no column of image bytes")
         group = bisect_right(self._ends, row)
         start = self._ends[group - 1] if group else 0
-        value = self._read_group(group, self.bytes_column)[row - start]
+        value = self._read_group(group, self._source.bytes)[row - start]
         if pa.types.is_struct(value.type) and value.is_valid:
-            value = value["bytes"]
-        if not value.is_valid:
-            raise DataError(f"column {self.bytes_column} is null")
-        return value.as_py()
+            value = value[_BYTES_FIELD]
+        data: bytes | None = value.as_py()
+        if data is None:
+            raise DataError(f"column {self._source.bytes} is null")
+        return data
 
     def _read_group(self, group: int, column: str) -> pa.ChunkedArray:
         with self._lock:
             if group not in self._groups:
-                try:
-                    table = self._file.read_row_group(group, columns=[column], use_threads=False)
-                except (pa.ArrowException, OSError) as error:
-                    raise DataError(f"row group {group}: {one_line(error)}") from error
-                self._groups[group] = table.column(0)
+                self._groups[group] = self._read_columns(group, [column])
                 while len(self._groups) > _KEPT_GROUPS:
                     self._groups.popitem(last=False)
             self._groups.move_to_end(group)
             return self._groups[group]
 
-    def _find_bytes_column(self) -> str | None:
-        schema = self._file.schema_arrow
-        for name in BYTES_COLUMNS:
-            if schema.get_field_index(name) < 0:
-                continue
-            kind = schema.field(name).type
-            if _is_binary(kind):
-                return name
-            inner = kind.get_field_index("bytes") if pa.types.is_struct(kind) else -1
-            if inner >= 0 and _is_binary(kind.field(inner).type):
-                return f"{name}.bytes"
+    def _read_columns(self, group: int, columns: list[str]) -> pa.ChunkedArray:
+        """Read a column of a row group, or some fields of one struct.
+
+        Raises:
+            DataError: the row group is damaged.
+        """
+        try:
+            table = self._file.read_row_group(group, columns=columns, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"row group {group}: {one_line(error)}") from error
+        return table.column(0)
+
+    def _names_of_group(self, group: int) -> Iterator[str | None]:
+        """Give the names of a row group's images.
+
+        Yields:
+            One per row; None where the row holds its image.
+
+        Raises:
+            DataError: a column cannot be read.
+        """
+        source, num_rows = self._source, self._file.metadata.row_group(group).num_rows
+        num_null = None if source.bytes is None else self._num_null(group, source.bytes)
+        if source.names is None or num_null == 0:
+            yield from repeat(None, num_rows)
+            return
+        has_bytes = source.bytes is not None and num_null != num_rows
+        columns = [source.names, *([source.bytes] if source.bytes and has_bytes else [])]
+        try:
+            for chunk in self._read_columns(group, columns).chunks:
+                names = _fields(chunk).get(_PATH_FIELD, chunk).to_pylist()
+                if has_bytes:
+                    are_null = _fields(chunk)[_BYTES_FIELD].is_null().to_pylist()
+                    pairs = zip(names, are_null, strict=True)
+                    names = [name if is_null else None for name, is_null in pairs]
+                yield from names
+        except (DataError, UnicodeDecodeError) as error:
+            raise DataError(f"{self.uri}: column {source.names}: {one_line(error)}") from error
+
+    def _num_null(self, group: int, column: str) -> int | None:
+        """Count the nulls of a column in a row group by the file's statistics, if it has them."""
+        row_group = self._file.metadata.row_group(group)
+        for i in range(row_group.num_columns):
+            chunk = row_group.column(i)
+            if chunk.path_in_schema == column:
+                if chunk.statistics is None or not chunk.statistics.has_null_count:
+                    return None
+                return chunk.statistics.null_count
         return None
 
-    def _has_uris(self) -> bool:
+    def _find_source(self, column: str | None) -> _Source:
         schema = self._file.schema_arrow
-        if schema.get_field_index(URI_COLUMN) < 0:
-            return False
-        kind = schema.field(URI_COLUMN).type
-        return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        if column is not None:
+            source = _source_of(schema, column)
+            if source is None:
+                raise DataError(
+                    f"{self.uri}: no column {column!r} of bytes, of text, or a struct with bytes "
+                    f"or path; it has {_describe(schema)}"
+                )
+            return source
+        for name in BYTES_COLUMNS:
+            source = _source_of(schema, name)
+            if source is not None and source.bytes is not None:
+                return source
+        source = _source_of(schema, URI_COLUMN)
+        if source is not None and source.names == URI_COLUMN:
+            return source
+        wanted = ", ".join(BYTES_COLUMNS)
+        raise DataError(
+            f"{self.uri}: no column of image bytes ({wanted}) and no text column uri; it has "
+            f"{_describe(schema)}; name one with --image-column"
+        )
 
 
-def enumerate_rows(info: ObjectInfo) -> Iterator[InputItem]:
-    """List an image per row: the bytes in the row if there is such a column, otherwise its ``uri``.
+def enumerate_rows(info: ObjectInfo, column: str | None = None) -> Iterator[InputItem]:
+    """List an image per row: the bytes in the row, otherwise the file that the row names.
 
-    A relative path in ``uri`` is relative to the Parquet file's own folder.
+    A relative path is relative to the Parquet file's own folder.
 
     Yields:
         Items in the order of the rows.
 
     Raises:
         ConfigError: a uri is null, empty or names a folder.
-        DataError: the file is no Parquet file, or has neither column.
+        DataError: the file is no Parquet file, or has no such column.
     """
-    images = ParquetImages(info)
-    if images.bytes_column is not None:
-        for row in range(images.num_rows):
-            uri = member_uri(info.uri, row)
-            yield InputItem(uri=uri, mtime_ns=info.mtime_ns, etag=info.etag)
-        return
+    images = ParquetImages(info, column)
     folder = folder_of(info.uri)
-    for row, name in enumerate(images.uris()):
-        place = f"{info.uri}, row {row}"
-        if not name:
-            raise ConfigError(f"{place}: uri is {name!r}")
-        yield referenced_item(name, folder, place=place)
+    for row, name in enumerate(images.names()):
+        if name:
+            yield referenced_item(name, folder, place=f"{info.uri}, row {row}")
+        else:
+            member = row if column is None else f"{column}#{row}"
+            uri = member_uri(info.uri, member)
+            yield InputItem(uri=uri, mtime_ns=info.mtime_ns, etag=info.etag)
 
 
-def read_row(info: ObjectInfo, row: str, *, max_bytes: int) -> bytes:
+def read_row(info: ObjectInfo, member: str, *, max_bytes: int) -> bytes:
     """Read the image of a row that a uri names; may be called from many threads.
 
     Raises:
         DataError: the file cannot be read or has no such row.
-        ImageError: ``row`` is no number, or the image is larger than ``max_bytes``.
+        ImageError: ``member`` has no number, or the image is larger than ``max_bytes``.
     """
+    column, mark, row = member.rpartition("#")
     if not row.isdecimal():
         raise ImageError(f"{row!r} is no row number")
     with _opening:
-        images = _parquet_images(info)
+        images = _parquet_images(info, column if mark else None)
     data = images.read(int(row))
     if len(data) > max_bytes:
         raise ImageError(f"{len(data)} bytes, limit {max_bytes}")
@@ -174,9 +236,54 @@ def read_row(info: ObjectInfo, row: str, *, max_bytes: int) -> bytes:
 
 
 @lru_cache(maxsize=2)
-def _parquet_images(info: ObjectInfo) -> ParquetImages:
-    return ParquetImages(info)
+def _parquet_images(info: ObjectInfo, column: str | None) -> ParquetImages:
+    return ParquetImages(info, column)
+
+
+def _source_of(schema: pa.Schema, name: str) -> _Source | None:
+    if schema.get_field_index(name) < 0:
+        return None
+    kind = schema.field(name).type
+    if pa.types.is_struct(kind):
+        fields = {field.name: field.type for field in kind}
+        has_bytes = _BYTES_FIELD in fields and _is_binary(fields[_BYTES_FIELD])
+        has_names = _PATH_FIELD in fields and _is_text(fields[_PATH_FIELD])
+        source = _Source(
+            f"{name}.{_BYTES_FIELD}" if has_bytes else None,
+            f"{name}.{_PATH_FIELD}" if has_names else None,
+        )
+        return source if has_bytes or has_names else None
+    if _is_binary(kind):
+        return _Source(name, None)
+    return _Source(None, name) if _is_text(kind) else None
+
+
+def _fields(chunk: pa.Array) -> dict[str, pa.Array]:
+    """Give the fields of a struct, each null where the struct is; none of another column."""
+    if not pa.types.is_struct(chunk.type):
+        return {}
+    names = (field.name for field in chunk.type)
+    return dict(zip(names, chunk.flatten(), strict=True))
+
+
+def _describe(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    kind = _without_dictionary(kind)
+    return (
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kind = _without_dictionary(kind)
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _without_dictionary(kind: pa.DataType) -> pa.DataType:
+    """Look through the encoding of categories, as pandas and Polars write it."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind

@@ -81,7 +81,11 @@ class _DistinctItems:
 
 
 def enumerate_inputs(
-    inputs: Sequence[str], *, image_root: str | None = None, limit: int | None = None
+    inputs: Sequence[str],
+    *,
+    image_root: str | None = None,
+    image_column: str | None = None,
+    limit: int | None = None,
 ) -> Listing:
     """Find the images and videos that some inputs stand for.
 
@@ -90,6 +94,8 @@ def enumerate_inputs(
     Args:
         inputs: as a user typed them.
         image_root: the folder with the images of a COCO file; None searches near the file.
+        image_column: the column of Parquet files that holds images or names them; None looks for
+            the usual names.
         limit: the number of items to take, from the front.
 
     Returns:
@@ -107,10 +113,12 @@ def enumerate_inputs(
     coco = [text for text in inputs if _is_coco(text)]
     if image_root is not None and not coco:
         raise ConfigError(f"image root {image_root!r} is given, but no input is a COCO json")
+    if image_column is not None and not any(map(_is_parquet, inputs)):
+        raise ConfigError(f"image column {image_column!r} is given, but no input is a Parquet file")
     distinct = _DistinctItems()
     items: list[InputItem] = []
     try:
-        enumerations = [(text, _resolve(text, image_root)) for text in inputs]
+        enumerations = [(text, _resolve(text, image_root, image_column)) for text in inputs]
         for text, enumeration in enumerations:
             left = None if limit is None else limit - len(items)
             if left == 0:
@@ -139,7 +147,7 @@ def _describe(text: str, distinct: _DistinctItems, num_before: int) -> str:
     return f"listing {text!r}: {distinct.num_found - num_before:,} files so far"
 
 
-def _resolve(text: str, image_root: str | None) -> _Enumeration:
+def _resolve(text: str, image_root: str | None, image_column: str | None) -> _Enumeration:
     """Find out what an input is, so that a mistyped one fails before anything is listed.
 
     Raises:
@@ -154,11 +162,13 @@ def _resolve(text: str, image_root: str | None) -> _Enumeration:
     if info is None:
         if not is_pattern(uri):
             raise ConfigError(f"input {text!r} does not exist")
-        return partial(files.enumerate_archives if is_archive else files.enumerate_pattern, uri)
+        if is_archive:
+            return partial(files.enumerate_archives, uri, image_column)
+        return partial(files.enumerate_pattern, uri)
     # Opened once, so that a missing permission is an error of the command and not of every item.
     storage.read_range(uri, 0, 1)
     if is_archive:
-        return partial(files.enumerate_archive, info)
+        return partial(files.enumerate_archive, info, image_column)
     extension = extension_of(uri)
     if extension == "json":
         return partial(enumerate_coco_file, uri, image_root)
@@ -170,3 +180,7 @@ def _resolve(text: str, image_root: str | None) -> _Enumeration:
 def _is_coco(text: str) -> bool:
     uri = absolute(text)
     return extension_of(uri) == "json" and storage_for(uri).stat(uri) is not None
+
+
+def _is_parquet(text: str) -> bool:
+    return container_kind(absolute(text)) == "parquet"

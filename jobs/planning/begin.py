@@ -81,7 +81,12 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
         probe: finds the cores and GPUs, once the inputs are known to be usable.
     """
     load_checkpoint(model.path)
-    listing = enumerate_inputs(config.inputs, image_root=config.image_root, limit=config.limit)
+    listing = enumerate_inputs(
+        config.inputs,
+        image_root=config.image_root,
+        image_column=config.image_column,
+        limit=config.limit,
+    )
     videos = plan_videos(
         [item.uri for item in listing.items if item.is_video],
         VideoRequest(

@@ -63,6 +63,7 @@ def explicit_fields(config: DetectConfig) -> Fields:
     return {
         "inputs": [absolute(text) for text in config.inputs],
         "image_root": None if config.image_root is None else absolute(config.image_root),
+        "image_column": config.image_column,
         "limit": config.limit,
         "sampling": str(config.sampling()),
         "stream": config.stream,

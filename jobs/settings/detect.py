@@ -39,6 +39,11 @@ class DetectConfig(JobSettings):
     image_root: Annotated[str | None, Option("DIR")] = Field(
         default=None, description="folder of the images that a COCO JSON lists"
     )
+    image_column: Annotated[str | None, Option("NAME", default="by its name")] = Field(
+        default=None,
+        min_length=1,
+        description="column of Parquet files that holds images, or paths or uris of images",
+    )
     score_threshold: Annotated[float, Option("SCORE")] = Field(
         default=0.05, ge=0, le=1, description="keep detections with a score above this"
     )

@@ -1,5 +1,6 @@
 """How a uri names one image of an archive: ``<archive>.tar#<member>``, ``<table>.parquet#<row>``.
 
+Before a row may stand the column that was asked for: ``<table>.parquet#<column>#<row>``.
 A ``#`` may also be part of a file's or a folder's name. So a uri can be read in several ways, or
 can name a plain file, and only the storage knows which is right. This module knows the spelling.
 """
@@ -26,7 +27,7 @@ _SEPARATOR = re.compile(rf"{_ENDING}#", re.IGNORECASE)
 
 
 class MemberUri(NamedTuple):
-    """One way to read a uri; a member is a file in an archive, or the number of a row, from 0."""
+    """One way to read a uri; a member is a file in an archive, or a row, counted from 0."""
 
     container: str
     kind: ContainerKind
