@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain, count
 
 from fcos_core.errors import AnnotationError
+from jobs.storage.packing import HEAD_BYTES, packing_of
 
 _LOOKAHEAD = 16
 """Characters that must follow a value, or an error in it, before either is believed.
@@ -22,9 +23,6 @@ _LOOKAHEAD = 16
 
 _UNTERMINATED = "Unterminated string"
 """How ``json`` begins to say that a string has no end; it names where the string began."""
-
-_BYTES_THAT_TELL = 4
-"""Bytes that tell the encoding of a JSON text."""
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 _ENDS_A_TOKEN = re.compile(r'[ \t\n\r,:\]}"]')
@@ -46,7 +44,7 @@ class JsonText:
     def __init__(self, chunks: Iterable[bytes], uri: str) -> None:
         self.name: str | None = None
         self.position: int | None = None
-        self._chunks, self._encoding = _with_encoding(iter(chunks))
+        self._chunks, self._encoding = _with_encoding(iter(chunks), uri)
         self._decoder = codecs.getincrementaldecoder(self._encoding)()
         self._uri = uri
         self._window = ""
@@ -187,12 +185,19 @@ class JsonText:
         return self.name if self.position is None else f"{self.name}[{self.position}]"
 
 
-def _with_encoding(chunks: Iterator[bytes]) -> tuple[Iterator[bytes], str]:
-    """Find the encoding by the first bytes, as ``json.loads`` does; return all chunks with it."""
+def _with_encoding(chunks: Iterator[bytes], uri: str) -> tuple[Iterator[bytes], str]:
+    """Find the encoding by the first bytes, as ``json.loads`` does; return all chunks with it.
+
+    Raises:
+        AnnotationError: the file is packed.
+    """
     head = b""
     for chunk in chunks:
         head += chunk
-        if len(head) >= _BYTES_THAT_TELL:
+        if len(head) >= HEAD_BYTES:
             break
+    packing = packing_of(head)
+    if packing is not None:
+        raise AnnotationError(f"{uri}: is {packing}: unpack it first")
     encoding = json.detect_encoding(head)
     return chain([head], chunks), "utf-8-sig" if encoding == "utf-8" else encoding

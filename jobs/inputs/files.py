@@ -1,12 +1,14 @@
 """Images and videos that are files of their own, in a folder, by a pattern or in a list; archives.
 
 A folder or pattern takes the files that are named like an image or a video, and counts the others
-as skipped. Hidden files and folders are ignored and not counted. A file that is named, on the
-command line or in a list, is always an item.
+as skipped; archives among them are named. Hidden files and folders are ignored and not counted. A
+file that is named, on the command line or in a list, is always an item; a packed one on the command
+line is refused.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 
@@ -14,20 +16,35 @@ from fcos_core.errors import ConfigError, DataError
 from jobs.inputs.item import InputItem, item_by_content, item_by_name, referenced_item
 from jobs.inputs.parquet_images import enumerate_rows
 from jobs.inputs.tar_images import enumerate_members
-from jobs.media.extensions import is_image_name, is_video_name
+from jobs.media.extensions import extension_of, is_image_name, is_video_name
 from jobs.storage import ObjectInfo, folder_of, storage_for
 from jobs.storage.member_uri import container_kind
+from jobs.storage.packing import EXTENSIONS, HEAD_BYTES, packing_of
 from jobs.storage.patterns import is_hidden
+
+_log = logging.getLogger(__name__)
 
 
 def enumerate_file(info: ObjectInfo) -> Iterator[InputItem]:
-    """Take a file that a user named."""
-    return iter((item_by_content(info),))
+    """Take a file that a user named.
+
+    Yields:
+        One item.
+
+    Raises:
+        ConfigError: it is a packed file, and not named like an image or a video.
+    """
+    if not _is_media(info):
+        head = storage_for(info.uri).read_range(info.uri, 0, HEAD_BYTES, info.version)
+        packing = packing_of(head)
+        if packing is not None:
+            raise ConfigError(f"input {info.uri!r} is {packing}: unpack it first")
+    yield item_by_content(info)
 
 
 def enumerate_folder(uri: str) -> Iterator[InputItem | None]:
     """Search a folder at any depth: its images and videos, by uri; None for each other file."""
-    return _media(_visible(uri))
+    return _media(_visible(uri), uri)
 
 
 def enumerate_pattern(pattern: str) -> Iterator[InputItem | None]:
@@ -36,7 +53,7 @@ def enumerate_pattern(pattern: str) -> Iterator[InputItem | None]:
     Gives the images and videos among them, by uri of the file, and None for each other file. A
     ``ConfigError`` says that no file matches.
     """
-    return _media(_at_least_one(pattern))
+    return _media(_at_least_one(pattern), pattern)
 
 
 def enumerate_archive(
@@ -103,10 +120,22 @@ def _at_least_one(pattern: str) -> Iterator[ObjectInfo]:
     yield from found
 
 
-def _media(found: Iterator[ObjectInfo]) -> Iterator[InputItem | None]:
+def _media(found: Iterator[ObjectInfo], place: str) -> Iterator[InputItem | None]:
+    num_archives, first = 0, ""
     for info in found:
-        is_media = is_image_name(info.uri) or is_video_name(info.uri)
-        yield item_by_name(info) if is_media else None
+        yield item_by_name(info) if _is_media(info) else None
+        if container_kind(info.uri) is not None or extension_of(info.uri) in EXTENSIONS:
+            num_archives, first = num_archives + 1, first or info.uri
+    if num_archives:
+        _log.warning(
+            "%s: %d archives are skipped, the first is %s: give a tar or Parquet file as an input "
+            "of its own, and unpack others",
+            *(place, num_archives, first),
+        )
+
+
+def _is_media(info: ObjectInfo) -> bool:
+    return is_image_name(info.uri) or is_video_name(info.uri)
 
 
 def _visible(folder: str) -> Iterator[ObjectInfo]:

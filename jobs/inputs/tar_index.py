@@ -15,9 +15,9 @@ from typing import NamedTuple, cast
 
 from fcos_core.errors import DataError, one_line
 from jobs.storage import ObjectInfo
+from jobs.storage.packing import HEAD_BYTES, packing_of
 from jobs.storage.range_file import RangeFile
 
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _MAX_HEADER_BYTES = 16 << 20  # of a long name or pax records; tarfile would believe any size
 _END_MARK_BYTES = 2 * tarfile.BLOCKSIZE
 _SCANNED_BYTES = 1 << 20
@@ -97,7 +97,7 @@ def read_tar_index(info: ObjectInfo) -> TarIndex:
     try:
         trailing = _read_archives(_HeaderReader(RangeFile(info)), tree)
     except (tarfile.TarError, LookupError, OverflowError, ValueError, RecursionError) as error:
-        reason = f"{_compression(info)}{one_line(error)}"
+        reason = f"{_packing(info)}{one_line(error)}"
         raise DataError(f"{info.uri}: no readable tar archive: {reason}") from error
     return tree.index(trailing)
 
@@ -243,9 +243,6 @@ def _reversed_parts(path: str) -> list[str]:
     return [*reversed(parts), *([""] if path.startswith("/") else [])]
 
 
-def _compression(info: ObjectInfo) -> str:
-    start = RangeFile(info).read(8) or b""
-    for magic, name in _COMPRESSED.items():
-        if start.startswith(magic):
-            return f"it is compressed with {name}, unpack it first: "
-    return ""
+def _packing(info: ObjectInfo) -> str:
+    packing = packing_of(RangeFile(info).read(HEAD_BYTES) or b"")
+    return "" if packing is None else f"it is {packing}, unpack it first: "

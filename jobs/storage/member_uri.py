@@ -15,9 +15,10 @@ ContainerKind = Literal["tar", "parquet"]
 
 _KINDS: dict[str, ContainerKind] = {
     "tar": "tar",
-    "tar.gz": "tar",  # a compressed archive is refused when it is opened, with the reason
-    "tgz": "tar",
     "parquet": "parquet",
+    # A compressed archive is refused when it is opened, with the reason.
+    **dict.fromkeys(("tar.gz", "tgz", "tar.bz2", "tbz", "tbz2"), "tar"),
+    **dict.fromkeys(("tar.xz", "txz", "tar.zst", "tzst", "tar.lz4"), "tar"),
 }
 """By a container's extension, in lower case."""
 

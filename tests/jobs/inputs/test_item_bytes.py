@@ -125,7 +125,7 @@ def test_bad_tar_is_refused_in_one_line(tmp_path: Path, name: str, message: str)
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["a.tar.gz", "a.TGZ"])
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.TGZ", "a.tar.zst", "a.txz"])
 def test_a_compressed_archive_is_refused_with_its_reason(tmp_path: Path, name: str):
     path = write_tar(tmp_path / name, MEMBERS, "w:gz")
     for text in (path, f"{tmp_path}/?{name[1:]}"):

@@ -23,7 +23,7 @@ from jobs.storage.member_uri import (
         ("/d/a.tgz", "tar"),
         ("/d/a.Parquet", "parquet"),
         ("/d/a.gz", None),
-        ("/d/a.tar.zst", None),
+        ("/d/a.tar.zst", "tar"),
         ("/d/a.tar.jpg", None),
         ("/d/a.tar\n", None),
         pytest.param("/d/tar", None, id="a name without an extension"),
