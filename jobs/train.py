@@ -24,6 +24,7 @@ from jobs.progress import ProgressReport
 from jobs.settings.train import TrainConfig
 from jobs.storage import absolute
 from jobs.training.data import TrainingData, load_data
+from jobs.training.image_check import check_images
 from jobs.training.loop import train
 from jobs.training.metrics_log import MetricsTail, last_records, to_report
 from jobs.training.progress import show_step
@@ -33,6 +34,7 @@ from jobs.training.training_json import (
     METRICS_NAME,
     begin_or_resume,
     fingerprint_fields,
+    read_left_out,
 )
 
 __all__ = ["TrainConfig", "TrainResult", "run"]
@@ -53,6 +55,7 @@ class TrainResult:
         last: report of the last step.
         evaluation: COCO's twelve numbers of the last evaluation; None without one.
         seconds: duration of this command.
+        num_left_out: number of images that cannot be used and are left out.
         images_per_s: speed of this command; 0 when an earlier command had finished the training.
     """
 
@@ -60,6 +63,7 @@ class TrainResult:
     metrics: str
     last: StepReport
     evaluation: dict[str, float] | None
+    num_left_out: int
     seconds: float
     images_per_s: float
 
@@ -71,6 +75,7 @@ class TrainResult:
             "steps": self.last.step,
             "loss": self.last.total,
             **(self.evaluation or {}),
+            "images_left_out": self.num_left_out,
             "seconds": round(self.seconds, 3),
             "images_per_s": round(self.images_per_s, 3),
         }
@@ -82,9 +87,8 @@ def run(config: TrainConfig) -> TrainResult:
     Raises:
         ConfigError: the data or the output cannot be used.
         CheckpointError: the weights to start from belong to another model.
-        AnnotationError: the annotation file is malformed, or an image has another size.
-        ImageError: an image cannot be decoded.
-        DataError: a loss is not finite.
+        AnnotationError: the annotation file is malformed.
+        DataError: images cannot be decoded or have another size, or a loss is not finite.
         IncompleteRunError: workers were lost too many times.
     """
     started = time.perf_counter()
@@ -93,10 +97,12 @@ def run(config: TrainConfig) -> TrainResult:
     with terminate_as_interrupt():
         data = load_data(config)
         group = _worker_group(config)
-        begin_or_resume(config.out, fingerprint_fields(config, data))
         out = Path(absolute(config.out))
         num_before = saved_step(str(out))
-        if num_before < config.steps:
+        is_left = num_before < config.steps
+        data = data.without(check_images(config, data) if is_left else read_left_out(config.out))
+        begin_or_resume(config.out, fingerprint_fields(config, data))
+        if is_left:
             with ProgressReport(
                 config.steps,
                 num_before,
@@ -112,6 +118,7 @@ def run(config: TrainConfig) -> TrainResult:
         metrics=str(out / METRICS_NAME),
         last=to_report(last),
         evaluation=evaluated and {name: evaluated[name] for name in METRIC_NAMES},
+        num_left_out=len(data.left_out.train) + len(data.left_out.val),
         seconds=seconds,
         images_per_s=(config.steps - num_before) * config.batch_size / seconds,
     )
@@ -142,7 +149,11 @@ def _train(
 
     run_workers(
         _train_in_worker,
-        {"config": _with_absolute_paths(config), "threads": group.threads},
+        {
+            "config": _with_absolute_paths(config),
+            "threads": group.threads,
+            "left_out": data.left_out,
+        },
         group,
         address=config.address,
         folder=out / ".ray-train",
@@ -152,7 +163,8 @@ def _train(
 
 def _train_in_worker(arguments: Mapping[str, Any], device: torch.device) -> None:
     config: TrainConfig = arguments["config"]
-    train(config, load_data(config), device, threads=arguments["threads"])
+    data = load_data(config).without(arguments["left_out"])
+    train(config, data, device, threads=arguments["threads"])
 
 
 def _with_absolute_paths(config: TrainConfig) -> TrainConfig:

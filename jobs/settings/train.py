@@ -81,7 +81,9 @@ class TrainConfig(JobSettings):
         default=True, description="fill a batch with upright or with lying images only"
     )
     skip_invalid: bool = Field(
-        default=False, description="leave out boxes without area instead of refusing the file"
+        default=False,
+        description="leave out boxes without area, and images that cannot be decoded or have "
+        "another size than their entry, instead of refusing the data",
     )
     steps: Annotated[int, Option("N")] = Field(
         default=90_000, ge=1, description="number of optimizer steps"

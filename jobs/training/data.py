@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from fcos_core.errors import ConfigError
 from fcos_core.structures import Category
@@ -11,17 +14,36 @@ from jobs.settings.train import TrainConfig
 from jobs.storage.weights import ResolvedWeights, resolve_weights
 
 
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Ids of the images that cannot be used and are not: to train on, and to evaluate on."""
+
+    train: tuple[int, ...] = ()
+    val: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True)
 class TrainingData:
     """Everything a training reads, except the images.
 
     Without ``val_annotations`` nothing is evaluated; without weights, training starts from random
-    ones.
+    ones. The images of ``left_out`` are in neither of the annotations.
     """
 
     annotations: CocoAnnotations
     val_annotations: CocoAnnotations | None
     weights: ResolvedWeights | None
+    left_out: LeftOut = LeftOut()
+
+    def without(self, left_out: LeftOut) -> TrainingData:
+        """Leave out images, with their boxes."""
+        val = self.val_annotations
+        return replace(
+            self,
+            annotations=_without(self.annotations, left_out.train),
+            val_annotations=None if val is None else _without(val, left_out.val),
+            left_out=left_out,
+        )
 
     @property
     def categories(self) -> list[Category]:
@@ -50,3 +72,25 @@ def load_data(config: TrainConfig) -> TrainingData:
             f"one file has category {example.id} {example.name!r}"
         )
     return TrainingData(annotations, val_annotations, weights)
+
+
+def _without(annotations: CocoAnnotations, ids: Collection[int]) -> CocoAnnotations:
+    if not ids:
+        return annotations
+    assert annotations.file_names is not None
+    is_kept = ~np.isin(annotations.image_ids, list(ids))
+    is_used = is_kept[annotations.image_index]
+    names = zip(annotations.file_names, is_kept, strict=True)
+    return replace(
+        annotations,
+        image_ids=annotations.image_ids[is_kept],
+        image_sizes=annotations.image_sizes[is_kept],
+        file_names=tuple(name for name, is_in in names if is_in),
+        frames=None,
+        ids=annotations.ids[is_used],
+        image_index=(np.cumsum(is_kept) - 1)[annotations.image_index[is_used]],
+        labels=annotations.labels[is_used],
+        boxes=annotations.boxes[is_used],
+        areas=annotations.areas[is_used],
+        is_crowd=annotations.is_crowd[is_used],
+    )

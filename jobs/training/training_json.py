@@ -17,7 +17,7 @@ from fcos_core.errors import ConfigError, StorageError
 from jobs.rundir.fingerprint import explain_difference
 from jobs.settings.train import TrainConfig
 from jobs.storage import absolute, join, storage_for
-from jobs.training.data import TrainingData
+from jobs.training.data import LeftOut, TrainingData
 
 TRAINING_JSON_NAME = "training.json"
 CHECKPOINT_NAME = "checkpoint.safetensors"
@@ -39,6 +39,8 @@ def fingerprint_fields(config: TrainConfig, data: TrainingData) -> dict[str, Any
         "annotations_sha256": data.annotations.sha256,
         "val_annotations_sha256": data.val_annotations.sha256 if data.val_annotations else None,
         "weights_sha256": data.weights.sha256 if data.weights else None,
+        "left_out": list(data.left_out.train),
+        "val_left_out": list(data.left_out.val),
         "version": code_version(),
     }
 
@@ -124,3 +126,11 @@ def read_training_json(out: str) -> dict[str, Any]:
         return dict(json.loads(storage_for(uri).read(uri))["training"])
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{uri}: does not describe a training: {error}") from error
+
+
+def read_left_out(out: str) -> LeftOut:
+    """The images that the training in a folder leaves out."""
+    fields = read_training_json(out)
+    return LeftOut(
+        train=tuple(fields.get("left_out", ())), val=tuple(fields.get("val_left_out", ()))
+    )

@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 
 from fcos_core import load_checkpoint
-from fcos_core.errors import AnnotationError, CheckpointError, ConfigError
+from fcos_core.errors import AnnotationError, CheckpointError, ConfigError, DataError
 from fcos_core.metrics.coco import METRIC_NAMES
 from jobs.annotations.coco_json import load_annotations
 from jobs.evaluate import EvaluateConfig
@@ -205,7 +205,7 @@ def test_an_image_of_another_size_than_its_entry_is_refused(dataset, tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(document))
     images = str(dataset.parent / "images")
     with pytest.raises(
-        AnnotationError,
+        DataError,
         match=r"\d.jpg: has 320 x 320 pixels, .*a.json says 320 x 200 \(image \d\): its boxes",
     ):
         run(config(dataset, tmp_path / "out", images=images, annotations=str(tmp_path / "a.json")))
