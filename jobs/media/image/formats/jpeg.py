@@ -26,6 +26,8 @@ from jobs.media.image.orientation import UPRIGHT, read_orientation
 MAGICS = (b"\xff\xd8\xff",)
 
 _CMYK_CHANNELS = 4
+_MAX_SCANS = 500
+"""A scan of a few bytes costs a pass over the whole image; encoders write about ten."""
 _UNUSUAL_SAMPLING = "Could not determine subsampling"
 
 
@@ -70,8 +72,14 @@ def decode(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
         RGB as stored, without orientation; equal to ``cv2.imdecode`` bit for bit.
 
     Raises:
-        ImageError: libjpeg had to guess a pixel, or cannot decode this kind of JPEG.
+        ImageError: libjpeg had to guess a pixel, cannot decode this kind of JPEG, or there are
+            too many scans.
     """
+    # The count of the marker's bytes is quick, and never too small.
+    if data.count(bytes((0xFF, START_OF_SCAN))) > _MAX_SCANS:
+        num_scans = sum(segment.marker == START_OF_SCAN for segment in segments(data))
+        if num_scans > _MAX_SCANS:
+            raise ImageError(f"JPEG of {num_scans} scans, limit {_MAX_SCANS}")
     is_cmyk = header.num_channels == _CMYK_CHANNELS
     pixels = None
     try:

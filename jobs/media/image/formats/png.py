@@ -22,6 +22,9 @@ _END = b"\0\0\0\0IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _LAST_FILTER = 4
 _INFLATED_AT_ONCE = 1 << 20
+_LARGEST_RATIO = 1032  # of deflate
+_HARMLESS_BYTES = 64 << 20  # inflated in a moment
+_NUM_SAMPLES, _SAMPLE_BYTES, _VARIED = 16, 256, 64
 
 
 class _Chunk(NamedTuple):
@@ -88,6 +91,11 @@ def _only_pixels(data: bytes) -> bytes:
                 f"has checksum {stored}, its content {computed:08x}"
             )
     end = needed[-1].end + 4 if needed else _FIRST_CHUNK
+    if _may_swell(data, needed) and _unpacks_to_more(data, needed):
+        raise ImageError(
+            f"corrupt PNG: pixel data inflates to more than {2 * _pixel_bytes(data)} bytes, "
+            f"{_pixel_bytes(data)} needed"
+        )
     # A block of EXIF that is cut may tell the orientation.
     if not has_end and (b"eXIf" in data[end:] or not _is_complete(data, needed)):
         raise ImageError(f"truncated PNG: {len(data)} bytes, no IEND; whole chunks end at {end}")
@@ -111,20 +119,53 @@ def _needed_chunks(data: bytes) -> tuple[list[_Chunk], bool]:
     return needed, False
 
 
+def _may_swell(data: bytes, needed: Sequence[_Chunk]) -> bool:
+    """Say whether the pixel data may inflate to very much more than the pixels.
+
+    libpng inflates what lies behind the last row, too, to its end. Data that inflate to a hundred
+    times their size are monotonous themselves: samples have few different bytes, those of a photo
+    have more than a hundred.
+    """
+    chunks = [chunk for chunk in needed if chunk.kind == b"IDAT"]
+    num_bytes = sum(chunk.end - chunk.start for chunk in chunks)
+    if num_bytes * _LARGEST_RATIO <= max(2 * _pixel_bytes(data), _HARMLESS_BYTES):
+        return False
+    start, end = chunks[0].start, chunks[-1].end
+    for i in range(1, _NUM_SAMPLES + 1):
+        at = max(start, start + (end - start) * i // _NUM_SAMPLES - _SAMPLE_BYTES)
+        sample = data[at : min(at + _SAMPLE_BYTES, end)]
+        if len(set(sample)) < _VARIED:
+            return True
+    return False
+
+
+def _unpacks_to_more(data: bytes, needed: Sequence[_Chunk]) -> bool:
+    """Say whether the pixel data inflates to more than interlaced rows can take."""
+    return _inflate(data, needed)[0] > 2 * _pixel_bytes(data)
+
+
 def _is_complete(data: bytes, needed: Sequence[_Chunk]) -> bool:
     """Say whether the stream of pixel data is there to its end, which is a checksum."""
+    return _inflate(data, needed)[1]
+
+
+def _inflate(data: bytes, needed: Sequence[_Chunk]) -> tuple[int, bool]:
+    """Count what the pixel data inflates to, and say whether its stream has an end.
+
+    Interlaced rows are shorter and more, and take less than twice the bytes; what follows is not
+    looked at.
+    """
     stream = zlib.decompressobj()
-    # Interlaced rows are shorter and more; they take less than twice the bytes.
-    num_left = 2 * _pixel_bytes(data)
+    num_bytes, most = 0, 2 * _pixel_bytes(data)
     try:
         for chunk in needed:
             rest = chunk.content(data) if chunk.kind == b"IDAT" else b""
-            while rest and num_left >= 0:
-                num_left -= len(stream.decompress(rest, _INFLATED_AT_ONCE))
+            while rest and num_bytes <= most:
+                num_bytes += len(stream.decompress(rest, _INFLATED_AT_ONCE))
                 rest = stream.unconsumed_tail
     except zlib.error:
-        return False
-    return stream.eof
+        return num_bytes, False
+    return num_bytes, stream.eof
 
 
 def _explain(data: bytes) -> str:

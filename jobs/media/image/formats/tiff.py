@@ -184,9 +184,13 @@ def _read_directory(data: bytes) -> _Directory:
     (num_entries,) = struct.unpack_from(byte_order + layout.entry_count, data, start)
     entry = start + struct.calcsize(byte_order + layout.entry_count)
     tags: dict[int, tuple[int, ...]] = {}
+    num_left = len(_TAGS) * len(data)  # each tag once, be it the whole file
     for _ in range(num_entries):
         tag, kind, count = struct.unpack_from(byte_order + layout.entry, data, entry)
         if tag in _TAGS and kind in _FORMATS and count:
+            num_left -= count
+            if num_left < 0:
+                raise ImageError("corrupt TIFF: its directory lists more values than the file has")
             values = f"{byte_order}{count}{_FORMATS[kind]}"
             at = entry + struct.calcsize(byte_order + layout.entry)
             if struct.calcsize(values) > struct.calcsize(byte_order + layout.offset):
