@@ -51,6 +51,7 @@ _REFUSED = {
     "AccountProblem": "the account has a problem",
     "AllAccessDisabled": "all access is disabled",
 }
+_ARCHIVED = "InvalidObjectState"
 _TRANSIENT = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "InternalError"}
 _NO_CREDENTIALS = (
     "no AWS credentials were found: set AWS_PROFILE or AWS_ACCESS_KEY_ID and "
@@ -163,12 +164,20 @@ def _from_response(error: ClientError, place: str, operation: Operation) -> Fcos
         )
     if status < _BAD_REQUEST or status > NOT_IMPLEMENTED or status in _WITHOUT_REASON:
         return BadReplyError(f"{place} now: {reply}: {_message(error)}")
-    reason = f"access is denied ({reply})" if status == FORBIDDEN else f"{reply}: {_message(error)}"
+    reason = _refusal(error, code, status, reply)
     if operation != "read":
         return ConfigError(f"{place}: {reason}")
     if status == NOT_FOUND:
         return MissingError(f"{place}: there is no such object")
     return UnreadableError(f"{place}: {reason}")
+
+
+def _refusal(error: ClientError, code: str, status: int, reply: str) -> str:
+    if code == _ARCHIVED:
+        storage_class = error.response.get("Error", {}).get("StorageClass")
+        where = f" in {storage_class}" if storage_class else ""
+        return f"it is archived{where} ({reply}); restore it first"
+    return f"access is denied ({reply})" if status == FORBIDDEN else f"{reply}: {_message(error)}"
 
 
 def _message(error: ClientError) -> str:

@@ -107,6 +107,7 @@ def _refusals() -> Iterable[Kind]:
         (400, "ExpiredToken"),
         (401, "Unauthorized"),
         (403, "AccessDenied"),
+        (403, "InvalidObjectState"),
         (403, "InvalidAccessKeyId"),
         (403, "SignatureDoesNotMatch"),
         (403, "RequestTimeTooSkewed"),
