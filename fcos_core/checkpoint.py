@@ -10,6 +10,7 @@ a bare state dict of torchvision's ``fcos_resnet50_fpn`` (safetensors, or ``torc
 
 import json
 import pickle
+import struct
 import zipfile
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,8 @@ FORMAT = "fcos-batch/1"
 TORCHVISION_NUM_KEYS = 319
 CLASS_LOGITS = "head.classification_head.cls_logits.weight"
 BATCH_COUNTER = ".num_batches_tracked"
+MAX_TENSORS = 10_000
+"""The most tensors of a file; the largest model has some hundreds."""
 
 
 def save_checkpoint(
@@ -152,6 +155,10 @@ def _read_safetensors(path: Path, *, with_tensors: bool) -> _Content | None:
     try:
         with safe_open(path, framework="pt") as file:
             names = cast("list[str]", file.keys())
+            if len(names) > MAX_TENSORS:
+                raise CheckpointError(
+                    f"checkpoint {path}: {len(names)} tensors, limit {MAX_TENSORS}"
+                )
             return _Content(
                 cast("dict[str, str] | None", file.metadata()) or {},
                 {
@@ -168,19 +175,40 @@ def _read_safetensors(path: Path, *, with_tensors: bool) -> _Content | None:
         return None
 
 
+def _refuse_unpacking(path: Path) -> None:
+    """Refuse a zip archive that holds more than its own size; ``torch.save`` packs nothing.
+
+    torch would unpack it in memory, or take the packed bytes of a mapped file for numbers.
+
+    Raises:
+        CheckpointError: a member is compressed, or members lie over each other.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED:
+            raise CheckpointError(
+                f"checkpoint {path}: {member.filename!r} in it is compressed ({member.file_size} "
+                "bytes unpacked); torch.save stores all parts as they are"
+            )
+    num_bytes, limit = sum(member.file_size for member in members), path.stat().st_size
+    if num_bytes > limit:
+        raise CheckpointError(
+            f"checkpoint {path}: its parts have {num_bytes} bytes, the whole file {limit}"
+        )
+
+
 def _read_state_dict(path: Path) -> _Content:
     try:
+        is_zip = zipfile.is_zipfile(path)
+        if is_zip:
+            _refuse_unpacking(path)
         # A mapped file is read only where tensors are used: for a header, nowhere.
-        loaded: object = torch.load(
-            path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
-        )
+        loaded: object = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except (
-        pickle.UnpicklingError,
-        RuntimeError,
-        EOFError,
-        ValueError,
-        KeyError,
-        UnicodeDecodeError,
+        *(pickle.UnpicklingError, zipfile.BadZipFile, struct.error, RuntimeError, EOFError),
+        *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError),
+        *(ImportError, MemoryError),
     ) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
@@ -218,6 +246,10 @@ def _header(content: _Content, path: Path) -> Header:
 def _unusable_header(path: Path) -> Generator[None]:
     try:
         yield
+    except RecursionError as error:
+        raise CheckpointError(
+            f"checkpoint {path}: its header cannot be used: it is nested too deeply"
+        ) from error
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"checkpoint {path}: its header cannot be used: {error}") from error
 

@@ -44,6 +44,8 @@ PAPER_SIZE_RANGES = (
 )
 # COCO ids run to 90; torchvision has one logit for each id and one for 0, the background.
 TORCHVISION_NUM_CLASSES = 91
+# A checkpoint's header must not ask for a network that is built for hours.
+_MAX_CONVS, _MAX_LEVELS = 64, 32
 # torchvision's matcher lets a location learn a box only if 1e8 - area is at least this.
 TORCHVISION_LEAST_QUALITY = 1e-5
 
@@ -127,6 +129,7 @@ class HeadConfig:
 
     def __post_init__(self) -> None:
         _at_least("num_convs", self.num_convs, 0)
+        _at_most("num_convs", self.num_convs, _MAX_CONVS)
         _at_least("num_groups", self.num_groups, 1)
         if not 0 < self.prior_probability < 1:
             raise ConfigError(f"prior_probability {self.prior_probability}: must be in (0, 1)")
@@ -161,6 +164,7 @@ class EncodingConfig:
     area_rule: Literal["plain", "inclusive", "float32"] = "plain"
 
     def __post_init__(self) -> None:
+        _at_most("number of strides", len(self.strides), _MAX_LEVELS)
         if len(self.strides) != len(self.size_ranges) or not self.strides:
             raise ConfigError(
                 f"{len(self.strides)} strides, {len(self.size_ranges)} size ranges: the numbers "
@@ -378,3 +382,8 @@ def _frozen(value: object) -> object:
 def _at_least(name: str, value: int, limit: int) -> None:
     if value < limit:
         raise ConfigError(f"{name} {value}: must be at least {limit}")
+
+
+def _at_most(name: str, value: int, limit: int) -> None:
+    if value > limit:
+        raise ConfigError(f"{name} {value}: must be at most {limit}")

@@ -137,7 +137,7 @@ def reopen_run(directory: RunDirectory) -> OpenRun:
             skipped=int(metadata["skipped"]),
             annotations=json.loads(metadata["annotations"]),
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise ConfigError(
             f"{directory.manifest_uri!r} was not written by fcos detect: {error!r}"
         ) from error

@@ -116,7 +116,7 @@ def _read_json(uri: str) -> dict[str, Any] | None:
         return None
     try:
         document = json.loads(storage.read(uri))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{uri!r} is damaged: {error}") from error
     if not isinstance(document, dict):
         raise ConfigError(f"{uri!r} is damaged: it holds no object")

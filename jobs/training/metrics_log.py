@@ -101,7 +101,7 @@ def _end_of(path: Path, num_done: int) -> int:
 def _record(path: Path, number: int, line: bytes) -> Record:
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{str(path)!r} is damaged: line {number}: {error}") from error
     if not isinstance(record, dict) or "step" not in record:
         raise ConfigError(f"{str(path)!r} is damaged: line {number} is no record of a step")

@@ -124,7 +124,7 @@ def read_training_json(out: str) -> dict[str, Any]:
         )
     try:
         return dict(json.loads(storage_for(uri).read(uri))["training"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{uri}: does not describe a training: {error}") from error
 
 
