@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import pickle
+import resource
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, Generic, Self, TypeVar, cast
 
 from fcos_core.errors import FcosError
@@ -54,6 +56,8 @@ class ChildOptions:
             False, the child dies of SIGINT, and the error says so.
         shows_crashes: whether the child writes to the parent's stderr, and there also the Python
             stack when a signal such as SIGSEGV kills it.
+        memory_bytes: the memory that the child may take beyond what it holds once its function is
+            imported; None for no limit. Linux only.
     """
 
     start_s: float = 120.0
@@ -61,6 +65,7 @@ class ChildOptions:
     on_poll: Callable[[int], None] | None = None
     ignores_sigint: bool = True
     shows_crashes: bool = False
+    memory_bytes: int | None = None
 
 
 class ChildProcess(Generic[Argument, Result]):
@@ -77,7 +82,10 @@ class ChildProcess(Generic[Argument, Result]):
         self._connection, child_end = Pipe()
         is_shown = self._options.shows_crashes
         with child_end:
-            call = f"main({child_end.fileno()}, ignores_sigint={self._options.ignores_sigint})"
+            call = (
+                f"main({child_end.fileno()}, ignores_sigint={self._options.ignores_sigint}, "
+                f"memory_bytes={self._options.memory_bytes})"
+            )
             self._process = subprocess.Popen(  # noqa: S603 -- our own interpreter and our own code
                 [
                     *(sys.executable, *(("-X", "faulthandler") if is_shown else ())),
@@ -145,10 +153,10 @@ class ChildProcess(Generic[Argument, Result]):
         return ChildCrashedError(f"killed by {ended_by.name}", ended_by=ended_by)
 
 
-def main(descriptor: int, *, ignores_sigint: bool) -> None:
+def main(descriptor: int, *, ignores_sigint: bool, memory_bytes: int | None) -> None:
     """Receive a function and then its arguments, and send the results, until the parent is gone.
 
-    ``descriptor`` is the child's end of the connection.
+    ``descriptor`` is the child's end of the connection; ``ChildOptions`` describes the rest.
     """
     # Either way: a child inherits from its parent whether SIGINT is ignored, as under nohup.
     signal.signal(signal.SIGINT, signal.SIG_IGN if ignores_sigint else signal.SIG_DFL)
@@ -157,12 +165,23 @@ def main(descriptor: int, *, ignores_sigint: bool) -> None:
     with Connection(descriptor) as connection:
         try:
             function = _result(_load, connection.recv_bytes())
+            if memory_bytes is not None and sys.platform == "linux":
+                _limit_memory(memory_bytes)
             while True:
                 argument = connection.recv_bytes()
                 # A function that cannot be imported is an exception here, and the only answer.
                 connection.send(_answer(function, argument) if callable(function) else function)
         except (EOFError, ConnectionError):
             return
+
+
+def _limit_memory(size_bytes: int) -> None:
+    """Let this process take so many bytes more of address space; a lower limit stays."""
+    num_pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = num_pages * resource.getpagesize() + size_bytes
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    kept = [other for other in (soft, hard) if other != resource.RLIM_INFINITY]
+    resource.setrlimit(resource.RLIMIT_AS, (min([limit, *kept]), hard))
 
 
 def _load(pickled: bytes) -> Any:  # noqa: ANN401 -- whatever the parent sends

@@ -20,7 +20,7 @@ from jobs.parallel.resources import Resources
 from jobs.planning.defaults import DEVICE_MODEL, Fields, resolve_fields
 from jobs.planning.manifest import make_manifest
 from jobs.planning.model_card import ModelCard
-from jobs.rundir.directory import RECORD_REMEDY, RunDirectory
+from jobs.rundir.directory import RunDirectory
 from jobs.rundir.fingerprint import explain_difference, fingerprint
 from jobs.rundir.rows import ManifestItem, items_to_table
 from jobs.rundir.shard import Shard
@@ -146,20 +146,10 @@ def reopen_run(directory: RunDirectory) -> OpenRun:
 
 
 def _require_sound_record(run: OpenRun) -> None:
-    """Refuse a ``run.json`` that the proof would refuse at the end; there may be none yet.
-
-    Raises:
-        ConfigError: it is damaged, or of another run.
-    """
+    """Refuse a ``run.json`` that the proof would refuse at the end; there may be none yet."""
     directory = run.directory
-    if storage_for(directory.uri).stat(directory.run_uri) is None:
-        return
-    record = directory.read_run_record()
-    if record.run_id != run.run_id:
-        raise ConfigError(
-            f"{directory.run_uri!r} is of run {record.run_id}, the manifest of run {run.run_id}; "
-            f"{RECORD_REMEDY}"
-        )
+    if storage_for(directory.uri).stat(directory.run_uri) is not None:
+        directory.read_run_record()
 
 
 def require_same_fields(run: OpenRun, fields: Fields, *, allow_mixed_devices: bool = False) -> None:

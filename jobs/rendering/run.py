@@ -196,6 +196,7 @@ class _Work:
 
 def _shards(directory: RunDirectory) -> dict[int, ShardRows]:
     run_id = directory.read_manifest_metadata()["run_id"]
+    planned = directory.count_planned_rows()
     listing = directory.list_shards()
     return {
         number: ShardRows(
@@ -203,6 +204,7 @@ def _shards(directory: RunDirectory) -> dict[int, ShardRows]:
             run_id=run_id,
             shard=number,
             attempts=tuple(attempt for attempt, _ in listing.retries.get(number, ())),
+            num_planned=planned.get(number, 0),
         )
         for number, _ in listing.shards
     }

@@ -21,13 +21,14 @@ _KEPT_SHARDS = 4
 class ShardRows:
     """Where the rows of one shard are: in its file, and in those of retries, oldest first.
 
-    The files must carry the id of the run.
+    The files must carry the id of the run; ``num_planned`` counts the shard's rows in its plan.
     """
 
     run: str
     run_id: str
     shard: int
     attempts: tuple[int, ...]
+    num_planned: int
 
     def read(self) -> Sequence[Row]:
         return _read(self)
@@ -36,4 +37,7 @@ class ShardRows:
 @lru_cache(maxsize=_KEPT_SHARDS)
 def _read(rows: ShardRows) -> Sequence[Row]:
     run = RunDirectory(rows.run)
-    return table_to_rows(read_rows(run, rows.shard, rows.attempts, run_id=rows.run_id))
+    table = read_rows(
+        run, rows.shard, rows.attempts, run_id=rows.run_id, num_planned=rows.num_planned
+    )
+    return table_to_rows(table)

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from jobs.rundir.rows import ManifestItem
 from jobs.rundir.schemas import Status
+from jobs.rundir.untrusted.row_values import unknown_categories
 
 _IDENTITY = ("item_id", "frame_index", "image_id", "uri")
 
@@ -98,19 +99,31 @@ class ShardAudit:
             self.videos.setdefault(uri, FrameCounts()).add(counts)
 
 
-def audit_shard(items: Sequence[ManifestItem], table: pa.Table | None) -> ShardAudit:
-    """Compare a shard's rows with its items, which are in manifest order.
+def audit_shard(
+    items: Sequence[ManifestItem],
+    table: pa.Table | None,
+    categories: Collection[int] | None = None,
+) -> ShardAudit:
+    """Compare a shard's rows with its items.
 
-    ``table`` is a ``DETECTIONS`` table; None when the file is missing or damaged.
+    Args:
+        items: in manifest order.
+        table: a ``DETECTIONS`` table; None when the file is missing or damaged.
+        categories: the ids that detections may have; None when they are unknown.
     """
     audit = ShardAudit(num_items=len(items))
+    planned = [_planned_rows(item) for item in items]
     found: dict[_RowKey, _RowStatus] = {}
     if table is not None:
-        found = _collect(items, table, audit)
+        found = _collect(planned, table, audit)
         audit.problems.extend(_problems_of_status(table))
+        unknown = [] if categories is None else unknown_categories(table, categories)
+        if unknown:
+            audit.problems.append(
+                f"{len(unknown)} category ids that run.json does not have, the first: {unknown[0]}"
+            )
     absent: list[_RowKey] = []
-    for item in items:
-        keys = _planned_rows(item)
+    for item, keys in zip(items, planned, strict=True):
         statuses = list(_statuses(keys, found))
         num_ok, num_quarantined = statuses.count("ok"), statuses.count("quarantined")
         audit.num_planned += len(keys)
@@ -162,10 +175,10 @@ def _statuses(
 
 
 def _collect(
-    items: Sequence[ManifestItem], table: pa.Table, audit: ShardAudit
+    planned: Sequence[Sequence[_RowKey]], table: pa.Table, audit: ShardAudit
 ) -> dict[_RowKey, _RowStatus]:
     """Collect the planned rows; note rows that are unplanned, double or out of order."""
-    places = {key: i for i, key in enumerate(key for item in items for key in _planned_rows(item))}
+    places = {key: i for i, key in enumerate(key for keys in planned for key in keys)}
     columns = [table.column(name).to_pylist() for name in (*_IDENTITY, "status", "last_frame")]
     found: dict[_RowKey, _RowStatus] = {}
     unplanned: list[_RowKey] = []

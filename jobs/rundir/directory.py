@@ -9,41 +9,55 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import cache
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import pyarrow as pa
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from fcos_core.errors import ConfigError, one_line
 from jobs.rundir.rows import ManifestItem, table_to_items
 from jobs.rundir.schemas import MANIFEST, SCHEMA_VERSION, shard_name, shard_number
 from jobs.rundir.sealed_parquet import (
-    BrokenSealError,
     ColumnEncoding,
     encode_sealed,
     metadata_of,
     open_sealed,
 )
+from jobs.rundir.untrusted.item_values import num_planned_rows, possible_items
+from jobs.rundir.untrusted.manifest_metadata import (
+    difference,
+    needs_sealed_record,
+    require_possible_metadata,
+)
+from jobs.rundir.untrusted.parquet_file import UntrustedFile
 from jobs.storage import ObjectInfo, absolute, join, storage_for
-from jobs.storage.parquet import ParquetFile
+
+_log = logging.getLogger(__name__)
 
 _MANIFEST_ENCODING = ColumnEncoding(
     dictionary=("kind", "width", "height", "stream", "time_base_num", "time_base_den", "sampling"),
     delta=("item_id", "shard", "image_id"),
 )
 
+_ITEMS_BESIDE_BYTES = 1_000_000
+"""A manifest has no more items than bytes, and this many: a short name takes two bytes at least."""
 
 INPUT_SIZE = ("min_size_px", "max_size_px")
 """Settings of ``run.json`` that give the size of the network's input; old runs lack them."""
 
+_LARGEST_PX = 2**31 - 1
+
 _RECORD_SEAL = "sha256"
+"""The key in ``run.json`` with the sha256 of all others; runs of version 0.1.0 may lack it."""
+
 _MADE_AGAIN = "the command that began the run makes it again"
-RECORD_REMEDY = f"delete it, and {_MADE_AGAIN}"
-"""What to do about a ``run.json`` that cannot be used."""
-"""The key in ``run.json`` with the sha256 of all others; old runs lack it."""
+_REMEDY = f"delete it, and {_MADE_AGAIN}"
 
 
 class Category(BaseModel):
@@ -51,7 +65,7 @@ class Category(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    id: int
+    id: int = Field(strict=True, ge=-(2**31), lt=2**31)
     name: str
 
 
@@ -91,6 +105,22 @@ class RunRecord(BaseModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     created_at: AwareDatetime
     input_annotations: str | None = None
+
+    @field_validator("categories")
+    @classmethod
+    def _has_each_id_once(cls, categories: tuple[Category, ...]) -> tuple[Category, ...]:
+        if len({category.id for category in categories}) < len(categories):
+            raise ValueError("a category id is there twice")
+        return categories
+
+    @field_validator("settings")
+    @classmethod
+    def _has_sizes(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        for name in INPUT_SIZE:
+            size = settings.get(name, 1)
+            if type(size) is not int or not 1 <= size <= _LARGEST_PX:
+                raise ValueError(f"{name} {size!r:.40}, must be from 1 to {_LARGEST_PX}")
+        return settings
 
     @property
     def input_size(self) -> dict[str, int]:
@@ -175,11 +205,30 @@ class RunDirectory:
         return [item for _, items in self.iterate_manifest() for item in items]
 
     def read_manifest_table(self) -> pa.Table:
-        return self._open_manifest().read()
+        return pa.Table.from_batches(self._items(is_streamed=False), MANIFEST)
+
+    def count_planned_rows(self) -> dict[int, int]:
+        """Count the images and frames that the manifest plans for each shard."""
+        planned: Counter[int] = Counter()
+        for batch in self._items():
+            shards = batch.column("shard").to_numpy()
+            numbers, places = np.unique(shards, return_inverse=True)
+            rows = np.bincount(places, num_planned_rows(batch)).astype(np.int64)
+            planned.update(dict(zip(numbers.tolist(), rows.tolist(), strict=True)))
+        return planned
 
     def read_manifest_metadata(self) -> dict[str, str]:
-        """Read the key-value metadata of the manifest, ``run_id`` and ``fingerprint`` among it."""
-        return metadata_of(self._open_manifest())
+        """Read the key-value metadata of the manifest, ``run_id`` and ``fingerprint`` among it.
+
+        Raises:
+            ConfigError: there is no manifest, or it is damaged.
+        """
+        metadata = metadata_of(self._open_manifest())
+        try:
+            require_possible_metadata(metadata)
+        except ValueError as error:
+            raise ConfigError(f"{self.manifest_uri!r} is damaged: {one_line(error)}") from error
+        return metadata
 
     def iterate_manifest(self) -> Iterator[tuple[int, list[ManifestItem]]]:
         """Read the items shard by shard, in manifest order, few at a time.
@@ -189,21 +238,30 @@ class RunDirectory:
         """
         items = (
             item
-            for batch in self._open_manifest().iter_batches()
+            for batch in self._items()
             for item in table_to_items(pa.Table.from_batches([batch]))
         )
         for shard, group in itertools.groupby(items, key=lambda item: item.shard):
             yield shard, list(group)
 
-    def _open_manifest(self) -> ParquetFile:
+    def _items(self, *, is_streamed: bool = True) -> Iterator[pa.RecordBatch]:
+        file = self._open_manifest(is_streamed=is_streamed)
+        try:
+            yield from possible_items(file.iter_batches())
+        except (ValueError, pa.ArrowException) as error:
+            raise ConfigError(f"{self.manifest_uri!r} is damaged: {one_line(error)}") from error
+
+    def _open_manifest(self, *, is_streamed: bool = True) -> UntrustedFile:
         if not self.exists():
             raise ConfigError(f"{self.uri!r} is no run directory: there is no manifest.parquet")
+        data = storage_for(self.uri).read(self.manifest_uri)
         try:
-            file = open_sealed(storage_for(self.uri).read(self.manifest_uri))
-        except BrokenSealError as error:
+            max_rows = len(data) + _ITEMS_BESIDE_BYTES
+            file = open_sealed(data, max_rows=max_rows, is_streamed=is_streamed)
+        except ValueError as error:
             raise ConfigError(f"{self.manifest_uri!r} is damaged: {error}") from error
         version = metadata_of(file).get("schema_version")
-        if version != str(SCHEMA_VERSION) or not file.schema_arrow.equals(MANIFEST):
+        if version != str(SCHEMA_VERSION) or not file.schema.equals(MANIFEST):
             raise ConfigError(
                 f"{self.manifest_uri!r} has tables of version {version}, this is {SCHEMA_VERSION}"
             )
@@ -217,26 +275,35 @@ class RunDirectory:
         return storage_for(self.uri).create(self.run_uri, data.encode())
 
     def read_run_record(self) -> RunRecord:
-        """Read ``run.json``.
+        """Read ``run.json``, which must agree with the manifest where there is one.
 
         Raises:
-            ConfigError: it is missing, damaged, or of another version of the tables.
+            ConfigError: it is missing, damaged, of another run, or of another version of the
+                tables; or the manifest is damaged.
         """
         storage = storage_for(self.uri)
         if storage.stat(self.run_uri) is None:
             if not self.exists():
                 raise ConfigError(f"{self.uri!r} is no run directory: there is no run.json")
             raise ConfigError(f"{self.run_uri!r} is missing; {_MADE_AGAIN}")
+        manifest = self.read_manifest_metadata() if self.exists() else None
+        is_new = manifest is None or needs_sealed_record(manifest)
         try:
-            record = _parse_record(storage.read(self.run_uri))
+            record, is_sealed = _parse_record(storage.read(self.run_uri), needs_seal=is_new)
         except ValueError as error:
-            reason = f"{one_line(error)}; {RECORD_REMEDY}"
+            reason = f"{one_line(error)}; {_REMEDY}"
             raise ConfigError(f"{self.run_uri!r} is damaged: {reason}") from error
+        if not is_sealed:
+            _warn_of_no_seal(self.run_uri)
         if record.schema_version != SCHEMA_VERSION:
             raise ConfigError(
                 f"{self.run_uri!r} has tables of version {record.schema_version}, "
                 f"this is {SCHEMA_VERSION}"
             )
+        if manifest is not None:
+            unlike = difference(record.model_dump(mode="json"), manifest)
+            if unlike is not None:
+                raise ConfigError(f"{self.run_uri!r}: {unlike}; {_REMEDY}")
         return record
 
     def list_shards(self) -> ShardListing:
@@ -267,9 +334,19 @@ class RunDirectory:
         )
 
 
-def _parse_record(data: bytes) -> RunRecord:
+@cache
+def _warn_of_no_seal(uri: str) -> None:
+    _log.warning("%s has no seal: an older version began the run; nothing tells its changes", uri)
+
+
+def _parse_record(data: bytes, *, needs_seal: bool) -> tuple[RunRecord, bool]:
+    """Read the document of ``run.json``, and whether it has a seal, which is then right.
+
+    Raises:
+        ValueError: it is damaged, or lacks the seal that it needs.
+    """
     try:
-        document: object = json.loads(data)
+        document: object = json.loads(data, parse_constant=_refuse_constant)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if not isinstance(document, dict):
@@ -284,7 +361,13 @@ def _parse_record(data: bytes) -> RunRecord:
         raise ValueError(f"{place}: {first['msg']}") from error
     if seal is not None and seal != _record_sha256(fields):
         raise ValueError("its content has changed since it was written: the sha256 differs")
-    return record
+    if seal is None and needs_seal:
+        raise ValueError(f"it has no seal: the key {_RECORD_SEAL!r} is missing")
+    return record, seal is not None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _record_sha256(fields: Mapping[str, Any]) -> str:

@@ -6,14 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from fcos_core.errors import ConfigError, StorageError
 from jobs.rundir.audit import FrameCounts, ShardAudit, audit_shard
 from jobs.rundir.digest import RunDigest
-from jobs.rundir.directory import RunDirectory, ShardListing
+from jobs.rundir.directory import RunDirectory, RunRecord, ShardListing
 from jobs.rundir.rows import ManifestItem
 from jobs.rundir.schemas import DigestClass
 from jobs.rundir.shard_reading import ShardContents, merge_retry, read_shard
@@ -104,8 +105,9 @@ class Proof:
 
 @dataclass
 class _Tally:
-    """The counts over the shards that were checked so far."""
+    """The counts over the shards that were checked so far, and the ids of known categories."""
 
+    categories: Collection[int] | None = None
     counts: ShardAudit = field(default_factory=ShardAudit)
     digest: RunDigest = field(default_factory=RunDigest)
     digest_class: DigestClass = "exact"
@@ -124,7 +126,9 @@ def prove(run: RunDirectory) -> Proof:
     run_id = run.read_manifest_metadata()["run_id"]
     listing = run.list_shards()
     committed = {number for number, _ in listing.shards}
-    tally = _Tally(problems=_problems_of_record(run, run_id))
+    record, problems = _read_record(run)
+    categories = None if record is None else {category.id for category in record.categories}
+    tally = _Tally(categories=categories, problems=problems)
     planned: set[int] = set()
     for shard, items in run.iterate_manifest():
         planned.add(shard)
@@ -165,26 +169,33 @@ def _check_shard(
     listing: ShardListing,
     tally: _Tally,
 ) -> None:
+    read = partial(
+        read_shard,
+        run,
+        shard,
+        run_id=run_id,
+        num_planned=sum(item.num_frames or 1 for item in items),
+    )
     try:
-        contents = read_shard(run, shard, run_id=run_id)
+        contents = read()
     except StorageError as error:
         tally.problems.append(str(error))
         tally.counts.add(audit_shard(items, None))
         return
     _note_digest_class(contents, tally)
     table = contents.table
-    audit = audit_shard(items, table)
+    audit = audit_shard(items, table, tally.categories)
     tally.problems.extend(f"{run.shard_uri(shard)!r}: {problem}" for problem in audit.problems)
     for attempt, uri in listing.retries.get(shard, ()):
         try:
-            retried = read_shard(run, shard, run_id=run_id, attempt=attempt)
+            retried = read(attempt=attempt)
         except StorageError as error:
             tally.problems.append(str(error))
             continue
         if "ok" in retried.table.column("status").to_pylist():
             _note_digest_class(retried, tally)
         table = merge_retry(table, retried.table)
-        audit = audit_shard(items, table)
+        audit = audit_shard(items, table, tally.categories)
         tally.problems.extend(f"{uri!r}: {problem}" for problem in audit.problems)
     tally.counts.add(audit)
     if not tally.problems:
@@ -196,14 +207,12 @@ def _note_digest_class(contents: ShardContents, tally: _Tally) -> None:
         tally.digest_class = contents.footer.digest_class
 
 
-def _problems_of_record(run: RunDirectory, run_id: str) -> list[str]:
+def _read_record(run: RunDirectory) -> tuple[RunRecord | None, list[str]]:
+    """Read ``run.json``, or say why it cannot be used."""
     try:
-        record = run.read_run_record()
+        return run.read_run_record(), []
     except ConfigError as error:
-        return [str(error)]
-    if record.run_id != run_id:
-        return [f"{run.run_uri!r}: foreign: it is of run {record.run_id}, this is run {run_id}"]
-    return []
+        return None, [str(error)]
 
 
 def _problems_of_listing(listing: ShardListing, planned: set[int]) -> list[str]:

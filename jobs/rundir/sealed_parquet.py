@@ -20,8 +20,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fcos_core.errors import one_line
-from jobs.storage.parquet import ParquetFile, open_bytes
+from jobs.rundir.untrusted.parquet_file import UntrustedFile, open_untrusted
 
 _MAGIC = b"PAR1"
 _SEAL_MARK = b"FCOSSEAL"
@@ -68,25 +67,27 @@ def encode_sealed(table: pa.Table, metadata: Mapping[str, str], encoding: Column
     return _seal(sink.getvalue().to_pybytes())
 
 
-def open_sealed(data: bytes) -> ParquetFile:
+def open_sealed(
+    data: bytes, *, max_rows: int | None = None, is_streamed: bool = False
+) -> UntrustedFile:
     """Check the seal of a file, then open it.
+
+    A seal has no key: it finds damage, but a forger can make one. So the file is not trusted.
+    ``open_untrusted`` describes the arguments.
 
     Raises:
         BrokenSealError: the file is empty, cut short, changed, or has no seal.
+        UnreadableFileError: it was sealed, but is no Parquet file, or announces too much.
     """
     _check_seal(data)
-    try:
-        return open_bytes(data)
-    except (pa.ArrowException, OSError) as error:
-        raise BrokenSealError(f"it cannot be read as Parquet: {one_line(error)}") from error
+    return open_untrusted(data, max_rows=max_rows, is_streamed=is_streamed)
 
 
-def metadata_of(file: ParquetFile) -> dict[str, str]:
+def metadata_of(file: UntrustedFile) -> dict[str, str]:
     """Read the key-value metadata that ``encode_sealed`` wrote."""
-    metadata: dict[bytes, bytes] = file.metadata.metadata or {}
     return {
         key.decode(errors="replace"): value.decode(errors="replace")
-        for key, value in metadata.items()
+        for key, value in file.metadata.items()
         if key != b"ARROW:schema"
     }
 

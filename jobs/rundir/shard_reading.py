@@ -9,17 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fcos_core.errors import StorageError, one_line
+from fcos_core.errors import StorageError
 from jobs.rundir.digest import rows_sha256
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.schemas import DETECTIONS, SCHEMA_VERSION, ShardFooter
-from jobs.rundir.sealed_parquet import BrokenSealError, metadata_of, open_sealed
+from jobs.rundir.sealed_parquet import metadata_of, open_sealed
+from jobs.rundir.untrusted.parquet_file import UntrustedFile
+from jobs.rundir.untrusted.row_values import require_possible_rows
 from jobs.storage import storage_for
-from jobs.storage.parquet import ParquetFile
+
+_ROWS_BESIDE_PLAN = 1000
 
 
 class DamagedShardError(StorageError):
@@ -41,6 +45,7 @@ def read_shard(
     run_id: str | None = None,
     attempt: int | None = None,
     columns: Sequence[str] | None = None,
+    num_planned: int | None = None,
 ) -> ShardContents:
     """Read and check one shard's file.
 
@@ -51,15 +56,20 @@ def read_shard(
         attempt: the number of the retry to read; None for the shard's first file.
         columns: the columns to read; None for all. Only with all columns is the sha256 of the rows
             compared.
+        num_planned: rows that the manifest plans for the shard; None when unknown. A file with a
+            few more is read, so that its surplus can be told; one with many more is not.
 
     Raises:
-        DamagedShardError: a bit has changed, or the file is of another shard or run.
+        DamagedShardError: a bit has changed, the file is of another shard or run, its values are
+            impossible, or it announces too many rows or too much memory.
     """
     uri = run.shard_uri(shard, attempt)
     storage = storage_for(uri)
+    max_rows = None if num_planned is None else 2 * num_planned + _ROWS_BESIDE_PLAN
     try:
-        return _decode(open_sealed(storage.read(uri)), shard, run_id, columns)
-    except ValueError as error:
+        file = open_sealed(storage.read(uri), max_rows=max_rows)
+        return _decode(file, shard, run_id, columns)
+    except (ValueError, pa.ArrowException) as error:
         raise DamagedShardError(f"{uri!r}: {error}") from error
 
 
@@ -89,13 +99,23 @@ def _iterate_shards(
     run: RunDirectory, columns: Sequence[str] | None, shards: Collection[int] | None
 ) -> Iterator[tuple[int, pa.Table]]:
     run_id = run.read_manifest_metadata()["run_id"]
+    planned = run.count_planned_rows()
     listing = run.list_shards()
     wanted = None if shards is None else set(shards)
     for shard, _ in listing.shards:
         if wanted is not None and shard not in wanted:
             continue
-        attempts = [attempt for attempt, _ in listing.retries.get(shard, ())]
-        yield shard, read_rows(run, shard, attempts, run_id=run_id, columns=columns)
+        yield (
+            shard,
+            read_rows(
+                run,
+                shard,
+                [attempt for attempt, _ in listing.retries.get(shard, ())],
+                run_id=run_id,
+                columns=columns,
+                num_planned=planned.get(shard, 0),
+            ),
+        )
 
 
 def read_rows(
@@ -104,18 +124,19 @@ def read_rows(
     attempts: Sequence[int],
     *,
     run_id: str,
+    num_planned: int,
     columns: Sequence[str] | None = None,
 ) -> pa.Table:
     """Read the rows of one committed shard; rows of successful retries replace older ones.
 
     ``attempts`` are the shard's retries as listed, oldest first.
     """
+    read = partial(read_shard, run, shard, run_id=run_id, num_planned=num_planned)
     if not attempts:
-        return read_shard(run, shard, run_id=run_id, columns=columns).table
-    table = read_shard(run, shard, run_id=run_id).table
+        return read(columns=columns).table
+    table = read().table
     for attempt in attempts:
-        retried = read_shard(run, shard, run_id=run_id, attempt=attempt).table
-        table = merge_retry(table, retried)
+        table = merge_retry(table, read(attempt=attempt).table)
     return table if columns is None else table.select(list(columns))
 
 
@@ -156,10 +177,10 @@ def merge_retry(table: pa.Table, retried: pa.Table) -> pa.Table:
 
 
 def _decode(
-    file: ParquetFile, shard: int, run_id: str | None, columns: Sequence[str] | None
+    file: UntrustedFile, shard: int, run_id: str | None, columns: Sequence[str] | None
 ) -> ShardContents:
     footer = ShardFooter.from_metadata(metadata_of(file))
-    if footer.schema_version != SCHEMA_VERSION or not file.schema_arrow.equals(DETECTIONS):
+    if footer.schema_version != SCHEMA_VERSION or not file.schema.equals(DETECTIONS):
         raise ValueError(
             f"it has tables of version {footer.schema_version}, this is {SCHEMA_VERSION}"
         )
@@ -167,12 +188,10 @@ def _decode(
         raise ValueError(f"foreign: it is of run {footer.run_id}, this is run {run_id}")
     if footer.shard != shard:
         raise ValueError(f"swapped or renamed: it holds shard {footer.shard} of this run")
-    try:
-        table = file.read(columns=None if columns is None else list(columns))
-    except (pa.ArrowException, OSError) as error:
-        raise BrokenSealError(f"it cannot be read as Parquet: {one_line(error)}") from error
+    table = file.read(columns)
     if table.num_rows != footer.num_rows:
         raise ValueError(f"it has {table.num_rows} rows, its footer says {footer.num_rows}")
+    require_possible_rows(table)
     if columns is None and rows_sha256(table) != footer.rows_sha256:
         raise ValueError("its rows are not those its footer was written for: the sha256 differs")
     return ShardContents(table=table, footer=footer)

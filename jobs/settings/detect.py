@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from jobs.media.limits import MAX_PIXELS
+from jobs.rundir.schemas import MAX_SHARD_ROWS
 from jobs.settings.base import Address, Argument, JobSettings, NumActors, Option
 from jobs.settings.max_bad import MaxBad
 
@@ -62,7 +63,7 @@ class DetectConfig(JobSettings):
         default=None, ge=1, description="CPU cores of each worker"
     )
     shard_size: Annotated[int | None, Option("N", default="depends on number of inputs")] = Field(
-        default=None, ge=1, description="images and frames per output file"
+        default=None, ge=1, le=MAX_SHARD_ROWS, description="images and frames per output file"
     )
     every_n_frames: Annotated[int | None, Option("N", default="1")] = Field(
         default=None, ge=1, description="look at frames 0, N, 2N and so on of each video"

@@ -10,6 +10,7 @@ import jobs.detect as detect_module
 from fcos_core.errors import ConfigError
 from jobs.detect import DetectConfig, run
 from jobs.rundir.directory import RunDirectory
+from tests.forging import sealed
 
 
 class DispatchedError(Exception):
@@ -38,14 +39,19 @@ def cut(record: Path) -> None:
     record.write_bytes(record.read_bytes()[:100])
 
 
+def leave_out_the_seal(record: Path) -> None:
+    document = json.loads(record.read_text())
+    del document["sha256"]
+    record.write_text(json.dumps(document))
+
+
 def change_a_value(record: Path) -> None:
     record.write_text(record.read_text().replace('"thing_3"', '"thing_4"'))
 
 
 def take_that_of_another_run(record: Path) -> None:
     document = {**json.loads(record.read_text()), "run_id": "another"}
-    del document["sha256"]
-    record.write_text(json.dumps(document))
+    record.write_text(json.dumps(sealed(document)))
 
 
 @pytest.mark.parametrize("is_dry", [False, True])
@@ -53,8 +59,9 @@ def take_that_of_another_run(record: Path) -> None:
     ("damage", "expected"),
     [
         (cut, r"run.json' is damaged: .*; delete it, and the command"),
+        (leave_out_the_seal, r"run.json' is damaged: it has no seal.*; delete it, and the command"),
         (change_a_value, r"run.json' is damaged: .* the sha256 differs; delete it"),
-        (take_that_of_another_run, r"run.json' is of run another, the manifest of run"),
+        (take_that_of_another_run, r"run.json': foreign: it is of run another, the manifest"),
     ],
 )
 def test_a_damaged_record_is_refused_before_anything_is_computed(

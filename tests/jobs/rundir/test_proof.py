@@ -82,7 +82,7 @@ def test_the_digest_does_not_depend_on_the_order_of_commits_or_the_run_id(tmp_pa
     for i, order in enumerate(([0, 1, 2], [2, 0, 1])):
         run = RunDirectory(str(tmp_path / str(i)))
         run_id = f"run {i}"
-        run.create_manifest(items_to_table(ITEMS), {"run_id": run_id, "fingerprint": "f"})
+        run.create_manifest(items_to_table(ITEMS), {"run_id": run_id, "fingerprint": "f" * 64})
         run.create_run_record(a_record(run_id))
         for shard in order:
             rows = [ok_row(item) for item in ITEMS if item.shard == shard]
