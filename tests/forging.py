@@ -1,6 +1,7 @@
 """Seals made anew, as a forger makes them who has this code: every hash is that of the content."""
 
-# pyright: reportUnknownParameterType=false
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
 # pyarrow has no types
 
 import hashlib
@@ -47,7 +48,8 @@ def metadata_of_file(path: Path) -> dict[bytes, bytes]:
 def encode_forged(table: pa.Table, metadata: Mapping[bytes, bytes], **options: Any) -> bytes:
     """Write a table as a sealed file in any layout, with any metadata."""
     sink = pa.BufferOutputStream()
-    with pq.ParquetWriter(sink, table.schema, **{"compression": "zstd", **options}) as writer:
+    layout: dict[str, Any] = {"compression": "zstd", **options}
+    with pq.ParquetWriter(sink, table.schema, **layout) as writer:
         writer.add_key_value_metadata(dict(metadata))
         writer.write_table(table)
     return seal_parquet(sink.getvalue().to_pybytes())

@@ -5,20 +5,16 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
 from jobs.settings.detect import DetectConfig
 from tests.commands import CANNOT_WORK, DONE, INCOMPLETE
 from tests.fuzz.conftest import SEED, cases
-from tests.fuzz.finished import finish
+from tests.fuzz.finished import finish, finish_six_images
 from tests.fuzz.in_process import fcos, require_sound
 from tests.fuzz.json_documents import change
 from tests.fuzz.mutations import mutate
-
-NUM_IMAGES = 6
-BROKEN = 2
 
 Command = Callable[[Path], tuple[object, ...]]
 
@@ -50,30 +46,7 @@ PLANNED: dict[str, Command] = {
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Path:
     """A run of six images in three shards, one of which was quarantined and then recovered."""
-    place = tmp_path_factory.mktemp("finished")
-    (place / "images").mkdir()
-    for i in range(NUM_IMAGES):
-        pixels = np.random.default_rng(i).integers(0, 256, (48, 64, 3), np.uint8)
-        assert cv2.imwrite(str(place / "images" / f"{i}.jpg"), pixels)
-    (place / "tiny.safetensors").symlink_to(tiny_weights)
-    boxes = [{"id": 1, "image_id": 2, "category_id": 3, "bbox": [1, 2, 30, 30]}]
-    images = [
-        {"id": i + 1, "file_name": f"{i}.jpg", "width": 64, "height": 48} for i in range(NUM_IMAGES)
-    ]
-    categories = [{"id": id_, "name": f"thing_{id_}"} for id_ in (3, 7, 11)]
-    document = {"images": images, "annotations": boxes, "categories": categories}
-    (place / "truth.json").write_text(json.dumps(document))
-    broken = place / "images" / f"{BROKEN}.jpg"
-    broken.write_bytes(b"")
-    config = DetectConfig(
-        inputs=(str(place / "images"),),
-        out=str(place / "run"),
-        weights=str(place / "tiny.safetensors"),
-        shard_size=2,
-        batch_size=1,
-        threads_per_actor=1,
-    )
-    finish(config, repair=broken, source=place / "images" / "1.jpg")
+    place = finish_six_images(tmp_path_factory.mktemp("finished"), tiny_weights)
     for command in (PROVING | READING | PLANNED).values():
         assert fcos(*command(place)).code == DONE
     return place

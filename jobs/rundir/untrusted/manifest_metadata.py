@@ -64,7 +64,9 @@ def difference(record: Mapping[str, Any], metadata: Mapping[str, str]) -> str | 
     if record["run_id"] != metadata["run_id"]:
         return f"foreign: it is of run {record['run_id']}, the manifest of run {metadata['run_id']}"
     fields = fields_of(metadata)
-    pairs = [("fingerprint", record["fingerprint"], metadata["fingerprint"])]
+    pairs: list[tuple[str, object, object]] = [
+        ("fingerprint", record["fingerprint"], metadata["fingerprint"])
+    ]
     if fields is not None:
         pairs.append(("fingerprint_fields", record["fingerprint_fields"], fields))
         pairs += [(name, record[name], fields.get(name)) for name in ("weights_sha256", "preset")]

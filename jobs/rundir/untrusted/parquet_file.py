@@ -50,13 +50,15 @@ class UntrustedFile:
         metadata: key-value metadata of the footer.
         schema: names and types of the columns.
         num_rows: as the footer says.
-        source: the file, or the table that a child has read.
+        file: the file, unless a child has read it.
+        table: what a child has read.
     """
 
     metadata: Mapping[bytes, bytes]
     schema: pa.Schema
     num_rows: int
-    source: ParquetFile | pa.Table
+    file: ParquetFile | None
+    table: pa.Table | None
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read all rows, of all columns or some.
@@ -65,10 +67,11 @@ class UntrustedFile:
             UnreadableFileError: the pages are damaged.
         """
         names = self.schema.names if columns is None else list(columns)
-        if isinstance(self.source, pa.Table):
-            return self.source.select(names)
+        if self.table is not None:
+            return self.table.select(names)
+        assert self.file is not None
         try:
-            return self.source.read(columns=names)
+            return self.file.read(columns=names)
         except (pa.ArrowException, OSError) as error:
             _refuse(error)
 
@@ -82,10 +85,10 @@ class UntrustedFile:
             UnreadableFileError: the pages are damaged.
         """
         try:
-            if isinstance(self.source, pa.Table):
-                yield from self.source.to_batches()
-            else:
-                yield from self.source.iter_batches()
+            if self.table is not None:
+                yield from self.table.to_batches()
+            elif self.file is not None:
+                yield from self.file.iter_batches()
         except (pa.ArrowException, OSError) as error:
             _refuse(error)
 
@@ -120,7 +123,7 @@ def open_untrusted(
         return _read_in_child(data, max_rows)
     if (max(groups, default=0) if is_streamed else sum(groups)) > most:
         return _read_in_child(data, max_rows)
-    return UntrustedFile(metadata=metadata, schema=schema, num_rows=num_rows, source=file)
+    return UntrustedFile(metadata=metadata, schema=schema, num_rows=num_rows, file=file, table=None)
 
 
 def _most_bytes(data: bytes) -> int:
@@ -166,7 +169,7 @@ def _read_in_child(data: bytes, max_rows: int | None) -> UntrustedFile:
     memoryview(owned).cast("B")[:] = stream
     table = pa.ipc.open_stream(owned).read_all()
     return UntrustedFile(
-        metadata=metadata, schema=table.schema, num_rows=table.num_rows, source=table
+        metadata=metadata, schema=table.schema, num_rows=table.num_rows, file=None, table=table
     )
 
 

@@ -18,7 +18,9 @@ def frame_rows(folder: Path, every: int | None, between, *, without=()) -> Frame
     run.video(clip, [(1, 0.9, (0, 0, 9, 9))], sampling=sampling, num_segments=4)
     directory = run.write(folder / "RUN", shard_size=1, without=without)
     shards = {
-        number: ShardRows(run=directory.uri, run_id=RUN_ID, shard=number, attempts=())
+        number: ShardRows(
+            run=directory.uri, run_id=RUN_ID, shard=number, attempts=(), num_planned=30
+        )
         for number, _ in directory.list_shards().shards
     }
     return FrameRows(directory.read_manifest(), shards, between)

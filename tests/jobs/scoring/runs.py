@@ -79,13 +79,14 @@ def row_of(item: ManifestItem, image: Image) -> Row:
     if image.detections is None:
         return Row.quarantined(**names, error_class="ImageError", error="truncated")
     width, height = image.size
+    found = sorted(image.detections, key=lambda detection: -detection[1])
     return Row.ok(
         **names,
         width=width,
         height=height,
-        boxes=[box for _, _, box in image.detections],
-        scores=[score for _, score, _ in image.detections],
-        category_ids=[category_id for category_id, _, _ in image.detections],
+        boxes=[box for _, _, box in found],
+        scores=[score for _, score, _ in found],
+        category_ids=[category_id for category_id, _, _ in found],
     )
 
 

@@ -151,6 +151,7 @@ def _rows(item: ManifestItem, source: Clip | Still, frames: Sequence[int]) -> It
 
 
 def _row(item: ManifestItem, number: int, place: int | None, found: list[Detection]) -> Row:
+    found = sorted(found, key=lambda detection: -detection[1])
     return Row.ok(
         item_id=item.item_id,
         image_id=item.image_id + number,

@@ -9,7 +9,7 @@ from typing import Any
 from jobs.inputs.sources import enumerate_inputs
 from jobs.parallel.devices import device_model
 from jobs.planning.manifest import make_manifest
-from jobs.rundir.directory import RunDirectory, RunRecord
+from jobs.rundir.directory import Category, RunDirectory, RunRecord
 from jobs.rundir.rows import Row, items_to_table, table_to_rows
 from jobs.rundir.shard import Shard
 from jobs.rundir.shard_reading import read_shard
@@ -38,7 +38,7 @@ def record_run(run: RunDirectory) -> None:
         versions={},
         weights_sha256="0",
         preset="improved",
-        categories=(),
+        categories=tuple(Category(id=id_, name=f"thing_{id_}") for id_ in (3, 7, 11)),
         device="cpu",
         created_at=datetime.now(UTC),
     )

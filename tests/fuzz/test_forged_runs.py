@@ -1,0 +1,88 @@
+"""Forged files with right hashes: refused in one line, or taken for exactly what they say."""
+
+import json
+import resource
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.rundir.digest import RunDigest
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.shard_reading import merge_retry
+from tests.commands import DONE
+from tests.fuzz.conftest import SEED, cases
+from tests.fuzz.finished import finish_six_images
+from tests.fuzz.forgeries import FORGE
+from tests.fuzz.in_process import fcos, require_sound
+
+MIB = 2**20
+MOST_MIB = 1500  # the child's limit, and what Python and its libraries take
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Path:
+    place = finish_six_images(tmp_path_factory.mktemp("forged"), tiny_weights)
+    truth = ("--annotations", place / "truth.json", "--num-actors", 1)
+    assert fcos("evaluate", place / "run", *truth).code == DONE
+    return place
+
+
+def digest_of(run: Path) -> str:
+    """The digest of a run's rows, as a reader finds them that checks nothing."""
+    digest = RunDigest()
+    for shard in sorted((run / "detections").iterdir()):
+        table: pa.Table = pq.read_table(shard)
+        for retry in sorted(run.glob(f"retries/*/{shard.name}")):
+            table = merge_retry(table, pq.read_table(retry))
+        digest.update(table)
+    return digest.hexdigest()
+
+
+def commands(place: Path, run: Path, name: str) -> list[tuple[object, ...]]:
+    """Commands that read a run; ``detect`` only where it finds nothing to compute."""
+    truth = ("--annotations", place / "truth.json", "--num-actors", 1)
+    found: list[tuple[object, ...]] = [
+        ("verify", run),
+        ("evaluate", run, *truth, "--allow-incomplete"),
+        ("report", run),
+        ("render", run, "--out", run / "drawn", "--num-actors", 1),
+        ("bpr", place / "truth.json", "--run", run, "--num-actors", 1),
+    ]
+    if name != "manifest.parquet":
+        weights = ("--weights", place / "tiny.safetensors")
+        found.append(("detect", place / "images", "--out", run, *weights))
+    return found
+
+
+@cases(few=12, many=1_000)
+@pytest.mark.parametrize("name", FORGE)
+def test_a_forged_file_is_named_or_changes_the_digest(
+    count: int, name: str, finished: Path, tmp_path: Path
+):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    sound = (finished / "run" / name).read_bytes()
+    for number in range(count):
+        random = np.random.default_rng([SEED, number])
+        data = FORGE[name](sound, random)
+        run = tmp_path / "run"
+        shutil.copytree(finished / "run", run)
+        (run / name).write_bytes(data)
+        found = commands(finished, run, name)
+        command = found[0 if random.random() < 0.5 else int(random.integers(len(found)))]
+        try:
+            answer = fcos(*command)
+            require_sound(answer)
+            if command[0] == "verify" and answer.code == DONE:
+                assert json.loads(answer.stdout.splitlines()[-1])["digest"] == digest_of(run)
+        except BaseException as error:
+            error.add_note(f"case {number} of seed {SEED}: {command}: {data[:2000]!r}")
+            raise
+        shutil.rmtree(run)
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    assert taken < MOST_MIB * MIB
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < MOST_MIB * MIB
+    assert RunDirectory(str(finished / "run")).read_manifest()
