@@ -16,8 +16,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -58,6 +58,7 @@ class ChildOptions:
             stack when a signal such as SIGSEGV kills it.
         memory_bytes: the memory that the child may take beyond what it holds once its function is
             imported; None for no limit. Linux only.
+        environment: variables of the child's environment that differ from ours.
     """
 
     start_s: float = 120.0
@@ -66,6 +67,7 @@ class ChildOptions:
     ignores_sigint: bool = True
     shows_crashes: bool = False
     memory_bytes: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 class ChildProcess(Generic[Argument, Result]):
@@ -96,7 +98,11 @@ class ChildProcess(Generic[Argument, Result]):
                 stdout=subprocess.DEVNULL,
                 stderr=None if is_shown else subprocess.DEVNULL,
                 # Ray extends the path after the start; the child must find the same modules.
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                env={
+                    **os.environ,
+                    **self._options.environment,
+                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                },
             )
 
     @property

@@ -15,14 +15,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 from pydantic import ValidationError
 
 from fcos_core.errors import ConfigError
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.metrics_json import Metrics, Part
+from jobs.rundir.schemas import CURVES
+from jobs.rundir.untrusted.parquet_file import UntrustedFile, open_untrusted
 from jobs.storage import storage_for
-from jobs.storage.parquet import open_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -97,17 +99,27 @@ def read_curves(run: RunDirectory, metrics: Metrics | None) -> list[Curve]:
     storage = storage_for(uri)
     if storage.stat(uri) is None:
         return []
-    names = ["category_id", "iou", "recall", "precision"]
     try:
-        table = open_bytes(storage.read(uri)).read(columns=names)
-        columns: list[list[Any]] = [table.column(name).to_pylist() for name in names]
-    except (pa.ArrowException, OSError, KeyError) as error:
+        return _curves(open_untrusted(storage.read(uri)))
+    except (pa.ArrowException, ValueError) as error:
         _log.warning("%s is left out of the report: %s", uri, error)
         return []
-    return [
-        Curve(category_id=category_id, iou=iou, recall=recall, precision=precision)
-        for category_id, iou, recall, precision in zip(*columns, strict=True)
-    ]
+
+
+def _curves(file: UntrustedFile) -> list[Curve]:
+    if not file.schema.equals(CURVES):
+        raise ValueError("it has other columns")
+    table = file.read()
+    table.validate(full=True)
+    return [_curve(**values) for values in table.to_pylist()]
+
+
+def _curve(
+    *, category_id: int | None, iou: float | None, recall: list[float], precision: list[float]
+) -> Curve:
+    if len(recall) != len(precision) or not np.isfinite([*recall, *precision]).all():
+        raise ValueError(f"the curve of category {category_id} at IoU {iou} has no such points")
+    return Curve(category_id=category_id, iou=iou, recall=recall, precision=precision)
 
 
 def _read_json(uri: str) -> dict[str, Any] | None:

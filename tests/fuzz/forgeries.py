@@ -42,9 +42,24 @@ def forge_record(data: bytes, random: Random) -> bytes:
     return json.dumps(sealed(changed) if isinstance(changed, dict) else changed).encode()
 
 
+def forge_document(data: bytes, random: Random) -> bytes:
+    """Change a JSON document that has no seal."""
+    return change(json.loads(data), random)
+
+
+def forge_events(data: bytes, random: Random) -> bytes:
+    """Change an event."""
+    events = [json.loads(line) for line in data.splitlines()]
+    place = int(random.integers(len(events)))
+    lines = [json.dumps(event).encode() for event in events]
+    lines[place] = change(events[place], random)
+    return b"\n".join(lines) + b"\n"
+
+
 def _read(data: bytes) -> tuple[pa.Table, dict[bytes, bytes]]:
     file = pq.ParquetFile(pa.BufferReader(data))
     metadata: dict[bytes, bytes] = dict(file.metadata.metadata)
+    metadata[b"of"] = b"a forger"
     metadata.pop(b"ARROW:schema")
     return file.read(), metadata
 
@@ -101,9 +116,11 @@ def _odd(kind: pa.DataType, value: Any, random: Random) -> Any:
         return _one_of(FLOATS, random)
     if pa.types.is_string(kind):
         return NO_UTF8 if random.random() < 0.2 else _one_of(TEXTS, random)
-    found: list[dict[str, Any]] = list(value or [])
+    found: list[Any] = list(value or [])
     if not found or random.random() < 0.3:
         return found[::-1] + found
+    if isinstance(found[0], float):
+        return [*found[1:], _one_of(FLOATS, random)]
     one = dict(found[int(random.integers(len(found)))])
     name = _one_of(tuple(one), random)
     one[name] = _one_of(NUMBERS[:6] if name == "category_id" else FLOATS, random)
@@ -147,7 +164,7 @@ def _forge_layout(data: bytes, random: Random) -> bytes:
     )
     start = 4 if random.random() < 0.5 else max(4, len(plain) - 3000)  # pages, or the footer
     damaged = plain[:start] + mutate(plain[start:-8], [plain], random) + plain[-8:]
-    return seal_parquet(damaged)
+    return seal_parquet(damaged)  # curves have no seal, and mind none
 
 
 FORGE: dict[str, Callable[[bytes, Random], bytes]] = {
@@ -155,5 +172,8 @@ FORGE: dict[str, Callable[[bytes, Random], bytes]] = {
     "retries/1/shard-000001.parquet": forge_parquet,
     "manifest.parquet": forge_parquet,
     "run.json": forge_record,
+    "evaluation/curves.parquet": forge_parquet,
+    "evaluation/metrics.json": forge_document,
+    "events/of-a-test.jsonl": forge_events,
 }
 """How each file of a run is forged."""

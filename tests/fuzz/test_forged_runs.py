@@ -12,6 +12,8 @@ import pytest
 
 from jobs.rundir.digest import RunDigest
 from jobs.rundir.directory import RunDirectory
+from jobs.rundir.events import EventLog
+from jobs.rundir.shard import Receipt
 from jobs.rundir.shard_reading import merge_retry
 from tests.commands import DONE
 from tests.fuzz.conftest import SEED, cases
@@ -28,7 +30,24 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Pa
     place = finish_six_images(tmp_path_factory.mktemp("forged"), tiny_weights)
     truth = ("--annotations", place / "truth.json", "--num-actors", 1)
     assert fcos("evaluate", place / "run", *truth).code == DONE
+    with EventLog(RunDirectory(str(place / "run"))) as events:
+        for shard in range(3):
+            events.shard(receipt(shard))
+    (log,) = (place / "run" / "events").iterdir()
+    log.rename(log.with_name("of-a-test.jsonl"))
     return place
+
+
+def receipt(shard: int) -> Receipt:
+    return Receipt(
+        shard=shard,
+        num_items=2,
+        num_ok=2,
+        num_quarantined=0,
+        seconds=0.5,
+        created=True,
+        device="cpu of a test",
+    )
 
 
 def digest_of(run: Path) -> str:
@@ -43,7 +62,9 @@ def digest_of(run: Path) -> str:
 
 
 def commands(place: Path, run: Path, name: str) -> list[tuple[object, ...]]:
-    """Commands that read a run; ``detect`` only where it finds nothing to compute."""
+    """Commands that read a file of a run; ``detect`` only where it finds nothing to compute."""
+    if name.startswith(("evaluation/", "events/")):
+        return [("report", run)]
     truth = ("--annotations", place / "truth.json", "--num-actors", 1)
     found: list[tuple[object, ...]] = [
         ("verify", run),

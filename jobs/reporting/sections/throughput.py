@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from fcos_core.errors import StorageError
+from pydantic import BaseModel, ConfigDict, Field
+
+from fcos_core.errors import StorageError, one_line
 from jobs.html import formats
 from jobs.html.charts import Series, line_chart
 from jobs.html.section import Section
 from jobs.html.svg import Axis, axis_from_zero
 from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, rate_cell, table
 from jobs.rundir.directory import RunDirectory
+from jobs.rundir.schemas import MAX_SHARD_ROWS
 from jobs.rundir.video_pace import VideoPace
 from jobs.storage import storage_for
 
@@ -25,6 +28,19 @@ _log = logging.getLogger(__name__)
 _NUM_BINS = 40
 _UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
 _LEAST_UNITS = 3
+
+
+class _ShardEvent(BaseModel):
+    """The fields of an event that a report shows."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    created: bool
+    num_ok: int = Field(ge=0, le=MAX_SHARD_ROWS)
+    num_quarantined: int = Field(ge=0, le=MAX_SHARD_ROWS)
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    device: str
+    shard: int = -1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +86,8 @@ def read_events(run: RunDirectory) -> RunEvents:
     for info in storage.list(folder):
         try:
             events = _read_invocation(storage.read(info.uri), seconds)
-        except (StorageError, ValueError, KeyError, TypeError) as error:
-            _log.warning("%s is left out of the report: %s", info.uri, error)
+        except (StorageError, ValueError, LookupError, TypeError, RecursionError) as error:
+            _log.warning("%s is left out of the report: %s", info.uri, one_line(error))
             continue
         commits += events.commits
         seconds += events.seconds
@@ -138,7 +154,7 @@ def _read_invocation(data: bytes, begin_s: float) -> RunEvents:
         raise ValueError("the file is empty")
     times = [datetime.fromisoformat(event["time"]) for event in events]
     shards = [
-        (begin_s + (time - times[0]).total_seconds(), event)
+        (begin_s + (time - times[0]).total_seconds(), _ShardEvent.model_validate(event))
         for time, event in zip(times, events, strict=True)
         if event["event"] == "shard"
     ]
@@ -146,21 +162,21 @@ def _read_invocation(data: bytes, begin_s: float) -> RunEvents:
         commits=[
             _commit(at_s, event, is_first=events[0].get("attempt") is None)
             for at_s, event in shards
-            if event["created"]
+            if event.created
         ],
         seconds=(max(times) - times[0]).total_seconds(),
         num_invocations=1,
-        num_dropped=sum(not event["created"] for _, event in shards),
+        num_dropped=sum(not event.created for _, event in shards),
     )
 
 
-def _commit(at_s: float, event: dict[str, Any], *, is_first: bool) -> Commit:
+def _commit(at_s: float, event: _ShardEvent, *, is_first: bool) -> Commit:
     return Commit(
         at_s=at_s,
-        num_rows=int(event["num_ok"]) + int(event["num_quarantined"]),
-        seconds=float(event["seconds"]),
-        device=str(event["device"]),
-        shard=int(event.get("shard", -1)),
+        num_rows=event.num_ok + event.num_quarantined,
+        seconds=event.seconds,
+        device=event.device,
+        shard=event.shard,
         is_first=is_first,
     )
 

@@ -34,6 +34,11 @@ _READ_TIMEOUT_S = 300.0
 _ALWAYS_BYTES = 128 * _MIB
 _LARGEST_RATIO = 64
 
+_POOL = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+"""Malloc, which fails at the limit of the process; Arrow's others reserve a gigabyte at once."""
+
+_NO_MEMORY = "bad_alloc"
+
 _TAIL_BYTES = 8  # length of the footer in four bytes, then the magic
 _LENGTH_BYTES = 4
 
@@ -153,7 +158,7 @@ class _Request:
 
 def _read_in_child(data: bytes, max_rows: int | None) -> UntrustedFile:
     size_mib = _memory_limit_mib()
-    options = ChildOptions(memory_bytes=size_mib * _MIB)
+    options = ChildOptions(memory_bytes=size_mib * _MIB, environment=_POOL)
     request = _Request(data=data, max_rows=max_rows)
     try:
         with ChildProcess(_read_as_stream, options) as child:
@@ -176,13 +181,9 @@ def _read_in_child(data: bytes, max_rows: int | None) -> UntrustedFile:
 def _read_as_stream(request: _Request) -> tuple[dict[bytes, bytes], bytes] | str:
     """Read a file in the child: its metadata, and its rows as a stream of Arrow; or what is wrong.
 
-    All memory comes from malloc, which the limit of the process makes fail. Arrow's other pools
-    reserve more than they need.
-
     Raises:
         MemoryError: the limit is reached.
     """
-    pa.set_memory_pool(pa.system_memory_pool())
     try:
         file = open_bytes(request.data)
         _require_rows(file.metadata.num_rows, request.max_rows)
@@ -196,6 +197,8 @@ def _read_as_stream(request: _Request) -> tuple[dict[bytes, bytes], bytes] | str
     except MemoryError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
+        if _NO_MEMORY in str(error):
+            raise MemoryError(str(error)) from error
         return f"it cannot be read as Parquet: {one_line(error)}"
 
 
