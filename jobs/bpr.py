@@ -31,9 +31,10 @@ from fcos_core.metrics.bpr import (
 from fcos_core.metrics.bpr.groups import groupings
 from fcos_core.metrics.bpr.tally import Tally, describe, tally
 from jobs.annotations.coco_json import CocoAnnotations, load_annotations
-from jobs.annotations.join import join_run
-from jobs.annotations.json_columns import Int64Array
+from jobs.annotations.join import RunJoin, join_run
+from jobs.annotations.json_columns import UNKNOWN_SIDE, Int64Array
 from jobs.annotations.lost_boxes import LostBoxes, encode_lost_boxes
+from jobs.annotations.sizes_of_rows import with_sizes_of_rows
 from jobs.parallel.map_blocks import map_blocks, num_workers_for
 from jobs.rundir.directory import RunDirectory
 from jobs.settings.bpr import BprConfig
@@ -115,7 +116,12 @@ def run(config: BprConfig, *, truth: CocoAnnotations | None = None) -> BprResult
     """
     rules = chosen_rules(config)
     truth = truth or _read(config)
-    images = None if config.run is None else _images_of_run(RunDirectory(config.run), truth)
+    images, num_unsized = None, 0
+    if config.run is not None:
+        directory = RunDirectory(config.run)
+        join = _join(directory, truth)
+        truth = with_sizes_of_rows(truth, directory, join)
+        images, num_unsized = _images_of_run(truth, join)
     order = _countable(truth, images)
     _log.info(
         "%d boxes of %d images (%d crowd regions left out), by the rules %s",
@@ -137,6 +143,8 @@ def run(config: BprConfig, *, truth: CocoAnnotations | None = None) -> BprResult
     counts = [reduce(add, [tallies[i] for tallies, _ in results]) for i in range(len(rules))]
     lost = [_joined([parts[i] for _, parts in results]) for i in range(len(rules))]
     document = _describe(config, truth, images, dict(zip(rules, counts, strict=True)))
+    if num_unsized:
+        document["images_without_size"] = num_unsized
     return _write(config, document, lost, truth)
 
 
@@ -163,18 +171,35 @@ def _read(config: BprConfig) -> CocoAnnotations:
         config.annotations,
         skip_invalid=config.skip_invalid,
         names="none" if config.run is None else "images and frames",
+        sizes_needed_by="best possible recall without --run" if config.run is None else None,
     )
 
 
-def _images_of_run(directory: RunDirectory, truth: CocoAnnotations) -> npt.NDArray[np.bool_]:
-    """Which of the annotated images, frames of videos among them, are in the run."""
-    join = join_run(
+def _join(directory: RunDirectory, truth: CocoAnnotations) -> RunJoin:
+    return join_run(
         directory,
         truth,
         input_annotations=directory.read_run_record().input_annotations,
     )
+
+
+def _images_of_run(truth: CocoAnnotations, join: RunJoin) -> tuple[npt.NDArray[np.bool_], int]:
+    """Which of the annotated images, frames of videos among them, are in the run.
+
+    Those whose size neither the file nor the run knows are left out, and counted.
+    """
     joined = np.concatenate([join.images.annotated_ids, join.frames.annotated_ids])
-    return np.isin(truth.image_ids, joined)
+    is_joined = np.isin(truth.image_ids, joined)
+    is_sized = (truth.image_sizes != UNKNOWN_SIDE).all(axis=1)
+    num_unsized = int((is_joined & ~is_sized).sum())
+    if num_unsized:
+        _log.warning(
+            "%r: %d of the run's images are left out: neither this file nor a row of the run has "
+            "their width and height",
+            truth.uri,
+            num_unsized,
+        )
+    return is_joined & is_sized, num_unsized
 
 
 def _countable(
@@ -203,8 +228,8 @@ def _blocks(truth: CocoAnnotations, order: Int64Array) -> Iterator[_Block]:
         index = order[first:last]
         begin, end = (int(images[first]), int(images[last - 1]) + 1) if len(index) else (0, 0)
         boxes = BoxBlock(
-            # A file says width and height, FCOS height and width.
-            image_sizes=truth.image_sizes[begin:end, ::-1],
+            # A file says width and height, FCOS height and width. Unknown ones have no box here.
+            image_sizes=np.maximum(truth.image_sizes[begin:end, ::-1], 1),
             image_index=images[first:last] - begin,
             boxes=truth.boxes[index],
             labels=truth.labels[index],

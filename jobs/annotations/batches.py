@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fcos_core.errors import AnnotationError
-from jobs.annotations.json_columns import INT64_LIMIT, JsonColumns
+from jobs.annotations.json_columns import INT64_LIMIT, JsonColumns, as_whole
 
 BATCH_ENTRIES = 10_000
 MAX_INVALID_DESCRIBED = 10_000
@@ -157,5 +157,5 @@ class ListReader:
 def _own_id(entry: object) -> int | None:
     if not isinstance(entry, dict):
         return None
-    own_id = cast("Mapping[str, object]", entry).get("id")
+    own_id = as_whole(cast("Mapping[str, object]", entry).get("id"))
     return own_id if type(own_id) is int and -INT64_LIMIT <= own_id < INT64_LIMIT else None

@@ -20,7 +20,12 @@ from jobs.annotations.batches import (
     InvalidEntry,
     ListReader,
 )
-from jobs.annotations.json_columns import Float64Array, Int64Array, JsonColumns
+from jobs.annotations.json_columns import (
+    UNKNOWN_SIDE,
+    Float64Array,
+    Int64Array,
+    JsonColumns,
+)
 from jobs.annotations.json_stream import stream_entries, stream_lists
 from jobs.annotations.references import require_known, with_index, without_repeats
 from jobs.annotations.video_frames import FRAME_KEYS, FrameEntries, frame_entries, read_names
@@ -43,12 +48,16 @@ _REFERENCES = (("image_id", "image_index", "images"), ("category_id", "label", "
 
 @dataclass(frozen=True, slots=True)
 class CocoImage:
-    """One entry of ``images``; width and height in pixels, as the file says them."""
+    """One entry of ``images``; width and height in pixels, 0 where the file says none."""
 
     id: int
     file_name: str
     width: int
     height: int
+
+    def may_be(self, width: int, height: int) -> bool:
+        """Say whether an image of this size can be the one that is meant."""
+        return self.width in {UNKNOWN_SIDE, width} and self.height in {UNKNOWN_SIDE, height}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ class CocoAnnotations:
         uri: the file.
         sha256: digest of the file's bytes.
         image_ids: (I,)
-        image_sizes: (I, 2), width and height in pixels, as the file says them.
+        image_sizes: (I, 2), width and height in pixels, as the file says them; 0 where it does not.
         file_names: (I,), empty for an entry that is only a frame; None when names were not read.
         frames: the entries that are frames of videos; None when frames were not read.
         categories: in the file's order.
@@ -135,15 +144,22 @@ class CocoResults:
 
 
 def load_annotations(
-    uri: str, *, names: Names = "images", skip_invalid: bool = False
+    uri: str,
+    *,
+    names: Names = "images",
+    sizes_needed_by: str | None = None,
+    skip_invalid: bool = False,
 ) -> CocoAnnotations:
     """Read the images, categories and boxes of a COCO annotation file, each in the file's order.
 
-    A missing ``iscrowd`` is 0; a missing ``area`` becomes the box's and is counted.
+    A missing ``iscrowd`` is 0; a missing ``area`` becomes the box's and is counted. A value of null
+    is a missing one, and a whole number may be written as a float, as pandas does.
 
     Args:
         uri: a local path or a storage uri.
         names: which names the images must have.
+        sizes_needed_by: what cannot do without the images' widths and heights, for the error; None
+            where they may be missing.
         skip_invalid: leave out invalid entries, and the boxes of images and categories that are
             left out, instead of refusing the file. A file that is no JSON, or lacks a list, is
             still refused.
@@ -155,7 +171,12 @@ def load_annotations(
     uri = absolute(uri)
     invalid = InvalidEntries(uri, skip=skip_invalid)
     readers = {
-        "images": ListReader("images", _IMAGE_KEYS, partial(_read_images, names=names), invalid),
+        "images": ListReader(
+            "images",
+            _IMAGE_KEYS,
+            partial(_read_images, names=names, sizes_needed_by=sizes_needed_by),
+            invalid,
+        ),
         "annotations": ListReader("annotations", _ANNOTATION_KEYS, _read_annotations, invalid),
         "categories": ListReader("categories", _CATEGORY_KEYS, _read_categories, invalid),
     }
@@ -244,8 +265,8 @@ def _named_images(
     return tuple(CocoImage(i, name, w, h) for i, name, w, h in entries if name)
 
 
-def _read_images(table: JsonColumns, *, names: Names) -> Columns:
-    columns = _read_ids_and_sizes(table)
+def _read_images(table: JsonColumns, *, names: Names, sizes_needed_by: str | None) -> Columns:
+    columns = _read_ids_and_sizes(table, sizes_needed_by)
     if names == "images":
         columns["file_name"] = _objects(table.strings("file_name"))
     elif names == "images and frames":
@@ -259,9 +280,9 @@ def _read_named_images(table: JsonColumns) -> Columns:
     return _read_ids_and_sizes(table) | {"file_name": _objects(file_names)}
 
 
-def _read_ids_and_sizes(table: JsonColumns) -> Columns:
+def _read_ids_and_sizes(table: JsonColumns, sizes_needed_by: str | None = None) -> Columns:
     ids = table.integers("id")
-    sizes = [table.integers(key, minimum=1) for key in ("width", "height")]
+    sizes = [table.sides(key, needed_by=sizes_needed_by) for key in ("width", "height")]
     return {"id": ids, "size": np.stack(sizes, axis=1)}
 
 
@@ -276,7 +297,7 @@ def _read_annotations(table: JsonColumns) -> Columns:
     areas = table.values("area", default=None)
     box_areas = (boxes[:, 2] * boxes[:, 3]).tolist()
     filled = [own if own is not None else box for own, box in zip(areas, box_areas, strict=True)]
-    crowd = table.values("iscrowd", default=0)
+    crowd = [0 if own is None else own for own in table.values("iscrowd", default=None)]
     table.require("iscrowd", crowd, lambda value: value in (0, 1), "0 or 1")
     return {
         "id": ids,

@@ -31,12 +31,14 @@ from jobs.annotations.json_columns import Int64Array
 from jobs.annotations.name_matching import (
     MAX_EXAMPLES,
     Examples,
-    explain,
+    explain_matches,
+    in_nfc,
     match_suffixes,
     suffix_of,
 )
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem, items_to_table, table_to_items
+from jobs.storage import local_path
 
 UNUSED_CATEGORY = "N/A"
 """What run.json calls the ids that a head has an output for and nobody a name."""
@@ -177,11 +179,11 @@ def require_same_categories(
 def _require_same_images(
     image_ids: Sequence[int], uris: Sequence[str], annotations: CocoAnnotations
 ) -> None:
-    names = {image.id: posixpath.basename(image.file_name) for image in annotations.images}
+    names = {image.id: _last_part(image.file_name) for image in annotations.images}
     changed = [
         f"{image_id} ({uri!r})"
         for image_id, uri in zip(image_ids, uris, strict=True)
-        if names.get(image_id) != posixpath.basename(uri)
+        if names.get(image_id) != _last_part(local_path(uri))
     ]
     if changed:
         raise ConfigError(
@@ -190,15 +192,19 @@ def _require_same_images(
         )
 
 
+def _last_part(path: str) -> str:
+    return in_nfc(posixpath.basename(path))
+
+
 def _join_by_file_name(uris: Sequence[str], annotations: CocoAnnotations) -> list[int]:
     entries: defaultdict[str, list[CocoImage]] = defaultdict(list)
     for image in annotations.images:
         entries[suffix_of(image.file_name)].append(image)
     matches = match_suffixes(uris, {suffix: len(own) for suffix, own in entries.items()})
     if matches.unmatched or matches.ambiguous:
-        unmatched, ambiguous = map(Examples.of, (matches.unmatched, matches.ambiguous))
+        names = (image.file_name for image in annotations.images)
         whole = f"{len(uris)} images"
-        raise ConfigError(explain(annotations.uri, whole, "file_name", unmatched, ambiguous))
+        raise ConfigError(explain_matches(annotations.uri, whole, "file_name", matches, names))
     return [entries[suffix][0].id for suffix in matches.suffixes]
 
 

@@ -21,6 +21,7 @@ from jobs.annotations.name_matching import (
     MAX_EXAMPLES,
     Examples,
     explain,
+    explain_matches,
     match_suffixes,
     suffix_of,
 )
@@ -106,8 +107,8 @@ class _Index:
         uris = list(dict.fromkeys(item.uri for item in items))
         matches = match_suffixes(uris, dict.fromkeys(numbers, 1))
         if matches.unmatched or matches.ambiguous:
-            unmatched, ambiguous = map(Examples.of, (matches.unmatched, matches.ambiguous))
-            raise ConfigError(explain(uri, f"{len(uris)} videos", "video", unmatched, ambiguous))
+            whole = f"{len(uris)} videos"
+            raise ConfigError(explain_matches(uri, whole, "video", matches, entries.videos))
         self._number_of = {u: numbers[s] for u, s in zip(uris, matches.suffixes, strict=True)}
         by_name = np.array([numbers[suffix] for suffix in suffixes], np.int64)
         self._video = by_name[entries.video_index]

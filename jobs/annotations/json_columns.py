@@ -21,6 +21,10 @@ Float64Array = npt.NDArray[np.float64]
 _BOX_LENGTH = 4
 _LARGEST_COORDINATE = 1e150  # areas of such boxes are finite, and so are sums of them
 INT64_LIMIT = 2**63
+UNKNOWN_SIDE = 0
+"""The width or height of an image whose entry says none."""
+
+_EXACT_LIMIT = 2**53  # a larger number may have been rounded when it became a float
 _REQUIRED = object()
 
 
@@ -54,18 +58,49 @@ class JsonColumns:
             position = next(i for i, entry in enumerate(self._entries) if key not in entry)
             raise self._error(position, f"{key} is missing") from None
 
-    def integers(self, key: str, *, minimum: int = -INT64_LIMIT) -> Int64Array:
-        """A column of whole numbers; strings, floats and booleans are refused."""
-        values = self.values(key)
-        limit = "a 64-bit integer" if minimum == -INT64_LIMIT else f"an integer >= {minimum}"
-        is_fine = set(map(type, values)) <= {int} and (
-            not values or (minimum <= min(values) and max(values) < INT64_LIMIT)
+    def integers(self, key: str) -> Int64Array:
+        """A column of whole numbers; ``5.0`` is one, strings and booleans are refused."""
+        return np.array(self._whole(key, self.values(key)), dtype=np.int64)
+
+    def sides(self, key: str, *, needed_by: str | None) -> Int64Array:
+        """A column of widths or heights in pixels; ``UNKNOWN_SIDE`` where an entry has none.
+
+        ``needed_by`` is what cannot do without, for the error; None where nothing needs them.
+        """
+        values = self.values(key, default=None)
+        known = [value for value in values if value is not None]
+        if needed_by is not None and len(known) < len(values):
+            raise self._error(values.index(None), f"{key} is missing, needed by {needed_by}")
+        sides = self._whole(key, values, minimum=1, may_lack=True)
+        return np.array([UNKNOWN_SIDE if side is None else side for side in sides], np.int64)
+
+    def _whole(
+        self,
+        key: str,
+        values: Sequence[Any],
+        *,
+        minimum: int = -INT64_LIMIT,
+        may_lack: bool = False,
+    ) -> Sequence[Any]:
+        if float in set(map(type, values)):  # pandas writes a column with a gap as floats
+            values = list(map(as_whole, values))
+            limit = "an integer without point and exponent: this may have been rounded"
+            self.require(key, values, lambda v: type(v) is not float or not v.is_integer(), limit)
+        known = [v for v in values if v is not None] if may_lack else values
+        is_fine = set(map(type, known)) <= {int} and (
+            not known or (minimum <= min(known) and max(known) < INT64_LIMIT)
         )
         if not is_fine:
+            limit = "a 64-bit integer" if minimum == -INT64_LIMIT else f"an integer >= {minimum}"
             self.require(
-                key, values, lambda v: type(v) is int and minimum <= v < INT64_LIMIT, limit
+                key,
+                values,
+                lambda v: (
+                    (may_lack and v is None) or (type(v) is int and minimum <= v < INT64_LIMIT)
+                ),
+                limit,
             )
-        return np.array(values, dtype=np.int64)
+        return values
 
     def strings(self, key: str, *, may_lack: Sequence[bool] | None = None) -> list[str]:
         """A column of non-empty strings; an entry that ``may_lack`` the key gets an empty one."""
@@ -120,6 +155,13 @@ class JsonColumns:
         own_id = f" (id {reprlib.repr(entry['id'])})" if "id" in entry else ""
         place = f"{self._name}[{self._first_position + position}]"
         return AnnotationError(f"{self._uri}: {place}{own_id}: {what}")
+
+
+def as_whole(value: object) -> object:
+    """Turn a float that is a whole number, and exact, into that number; leave others alone."""
+    if type(value) is float and value.is_integer() and abs(value) < _EXACT_LIMIT:
+        return int(value)
+    return value
 
 
 def _all_finite(values: Sequence[Any], minimum: float = -math.inf) -> bool:

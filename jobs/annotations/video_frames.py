@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jobs.annotations.batches import BoolArray, Columns
-from jobs.annotations.json_columns import Int64Array, JsonColumns, is_text
+from jobs.annotations.json_columns import Int64Array, JsonColumns, as_whole, is_text
 
 FRAME_KEYS = ("video", "frame_index")
 
@@ -56,6 +56,7 @@ def read_names(table: JsonColumns) -> Columns:
         ``file_name`` and ``video``, empty where an entry has none, and ``frame_index``.
     """
     names, videos, places = (table.values(key, default=None) for key in ("file_name", *FRAME_KEYS))
+    places = list(map(as_whole, places))
     # What other formats keep under these keys beside a file's name is no concern of ours.
     is_frame = [
         video is not None and (name is None or (type(video) is str and place is not None))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import reprlib
 from collections.abc import Iterator
 
 from fcos_core.errors import ConfigError, DataError
@@ -17,7 +18,14 @@ from jobs.inputs.item import InputItem, item_by_content, item_by_name, reference
 from jobs.inputs.parquet_images import enumerate_rows
 from jobs.inputs.tar_images import enumerate_members
 from jobs.media.extensions import extension_of, is_image_name, is_video_name
-from jobs.storage import ObjectInfo, folder_of, storage_for
+from jobs.storage import (
+    ObjectInfo,
+    folder_of,
+    is_local,
+    local_path,
+    resolve_reference,
+    storage_for,
+)
 from jobs.storage.member_uri import container_kind
 from jobs.storage.packing import EXTENSIONS, HEAD_BYTES, packing_of
 from jobs.storage.patterns import is_hidden
@@ -83,7 +91,7 @@ def enumerate_archives(pattern: str, image_column: str | None = None) -> Iterato
     Raises:
         ConfigError: no file matches, or one cannot be read.
     """
-    for info in sorted(_at_least_one(pattern), key=lambda info: os.fsencode(info.uri)):
+    for info in sorted(_at_least_one(pattern), key=lambda info: os.fsencode(local_path(info.uri))):
         yield from enumerate_archive(info, image_column)
 
 
@@ -91,24 +99,42 @@ def enumerate_list(uri: str) -> Iterator[InputItem]:
     """Read a list: a path or uri per line, relative to the list's own folder.
 
     Blank lines and lines that begin with ``#`` are ignored, and so is space around a name. A file
-    that is missing is an item nevertheless, and so is ``<archive>#<member>``.
+    that is missing is an item nevertheless, and so is ``<archive>#<member>``. A line that is not
+    UTF-8 must be the name of a file, byte for byte.
 
     Yields:
         Items in the order of the lines.
 
     Raises:
-        ConfigError: the list is not UTF-8, or a line names a folder.
+        ConfigError: a line is not UTF-8 and no file's name, or names a folder.
     """
     folder = folder_of(uri)
-    try:
-        lines = storage_for(uri).read(uri).decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{uri}: not a list in UTF-8: {error}") from error
-    for number, text in enumerate(lines, start=1):
-        name = text.strip()
+    text = storage_for(uri).read(uri).decode("utf-8-sig", errors="surrogateescape")
+    for number, line in enumerate(text.splitlines(), start=1):
+        name = line.strip()
         if not name or name.startswith("#"):
             continue
-        yield referenced_item(name, folder, place=f"{uri}, line {number}")
+        place = f"{uri}, line {number}"
+        _require_name(name, folder, place)
+        yield referenced_item(name, folder, place=place)
+
+
+def _require_name(name: str, folder: str, place: str) -> None:
+    """Refuse a line that is not UTF-8, unless it is the name of a file, byte for byte.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        shown = reprlib.repr(os.fsencode(name))
+        known = "not a list in UTF-8, and no file"
+        if not is_local(folder) or "\0" in name:
+            raise ConfigError(f"{place}: {shown} is {known}") from error
+        uri = resolve_reference(folder, name)
+        if storage_for(uri).stat(uri) is None:
+            raise ConfigError(f"{place}: {shown} is {known} has this name") from error
 
 
 def _at_least_one(pattern: str) -> Iterator[ObjectInfo]:
@@ -140,7 +166,7 @@ def _is_media(info: ObjectInfo) -> bool:
 
 def _visible(folder: str) -> Iterator[ObjectInfo]:
     # Without what is hidden below the folder; the folder itself may be hidden.
-    start = len(folder.rstrip("/")) + 1
+    start = len(local_path(folder).rstrip("/")) + 1
     for info in storage_for(folder).list(folder):
-        if not is_hidden(info.uri[start:]):
+        if not is_hidden(local_path(info.uri)[start:]):
             yield info

@@ -14,7 +14,7 @@ from fcos_core.errors import DataError, ImageError
 from jobs.inputs.parquet_images import read_row
 from jobs.inputs.tar_images import read_member
 from jobs.rundir.rows import ManifestItem
-from jobs.storage import MissingError, ObjectInfo, UnreadableError, Version, storage_for
+from jobs.storage import MissingError, ObjectInfo, UnreadableError, Version, is_local, storage_for
 from jobs.storage.member_uri import ContainerKind, split_member
 
 MAX_BYTES = 2**30
@@ -88,8 +88,7 @@ def _read(item: ManifestItem) -> bytes:
 def _containers(uri: str) -> Iterator[tuple[ObjectInfo, ContainerKind, str]]:
     # The archives and tables that a uri may name and that exist, with the member or row in each.
     for container, kind, member in split_member(uri):
-        is_local = "://" not in container
-        info = storage_for(container).stat(container) if is_local else _stat_once(container)
+        info = (storage_for(container).stat if is_local(container) else _stat_once)(container)
         if info is not None:
             yield info, kind, member
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fcos_core.errors import ImageError
 from jobs.inputs.item_bytes import read_item_bytes
 from jobs.rundir.rows import ManifestItem, Row
-from jobs.storage import absolute, join, storage_for
+from jobs.storage import absolute, join, local_path, storage_for
 from jobs.storage.member_uri import member_path
 
 ReadImage = Callable[[Row], bytes]
@@ -30,17 +30,19 @@ def image_reader(image_root: str | None) -> ReadImage:
 def relocate(uri: str, root: str) -> str:
     """Find a source below a folder: the longest end of its uri that is a file in the folder.
 
-    The members of a tar archive are looked for as files, by their paths inside the archive.
+    The members of a tar archive are looked for as files, by their paths inside the archive, unless
+    there is a plain file of that name.
 
     Raises:
         ImageError: the folder has no such file.
     """
-    path = member_path(uri) or uri
-    parts = [part for part in path.split("/") if part not in {"", ".", ".."}]
-    for start in range(len(parts)):
-        candidate = join(root, *parts[start:])
-        if storage_for(candidate).stat(candidate) is not None:
-            return candidate
+    member = member_path(uri)
+    for path in (local_path(uri), *(() if member is None else (member,))):
+        parts = [part for part in path.split("/") if part not in {"", ".", ".."}]
+        for start in range(len(parts)):
+            candidate = join(root, *parts[start:])
+            if storage_for(candidate).stat(candidate) is not None:
+                return candidate
     raise ImageError(f"{uri}: not below --image-root {root!r}")
 
 

@@ -27,7 +27,7 @@ from jobs.inputs import files
 from jobs.inputs.coco import enumerate_coco_file
 from jobs.inputs.item import InputItem
 from jobs.media.extensions import extension_of
-from jobs.storage import absolute, storage_for
+from jobs.storage import absolute, local_path, storage_for
 from jobs.storage.member_uri import container_kind
 from jobs.storage.patterns import is_pattern
 from jobs.waiting import waiting
@@ -128,7 +128,7 @@ def enumerate_inputs(
                 taken = list(islice(distinct.keep(enumeration()), left))
             if enumeration.func in _UNSORTED:
                 # Cheap when already sorted; not every S3 server lists in S3's order.
-                taken.sort(key=lambda item: os.fsencode(item.uri))
+                taken.sort(key=lambda item: os.fsencode(local_path(item.uri)))
             items.extend(taken)
             if found == len(items) + distinct.repeated:
                 others = f"{distinct.skipped - skipped} files of other kinds"

@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 
 from fcos_core.errors import DataError, one_line
 from jobs.storage import ObjectInfo
+from jobs.storage.local_uri import utf8_name
 from jobs.storage.packing import HEAD_BYTES, packing_of
 from jobs.storage.range_file import RangeFile
 
@@ -76,8 +77,9 @@ class TarIndex:
     """The members of an archive, without folders.
 
     Attributes:
-        members: by name, in the archive's order. Of two with one name the later counts, as when an
-            archive is unpacked. A link has the content of the file that it leads to.
+        members: by name (``utf8_name``), in the archive's order. Of two with one name the later
+            counts, as when an archive is unpacked. A link has the content of the file that it leads
+            to.
         superseded: the name of each member that does not count, once for each.
         trailing: offset of what lies behind the last end mark and is no archive; None for nothing.
     """
@@ -204,11 +206,15 @@ class _Tree:
         self._paths[name if path == name else path] = entry  # one string where both are equal
 
     def index(self, trailing: int | None) -> TarIndex:
-        members = {
-            name: self._follow(name) if isinstance(entry, _Link) else entry
-            for name, entry in self._names.items()
-        }
-        return TarIndex(members, tuple(self._superseded), trailing)
+        members: dict[str, TarMember | LostMember] = {}
+        superseded = list(self._superseded)
+        for raw, entry in self._names.items():
+            name = utf8_name(raw)
+            if name != raw and name in self._names:
+                superseded.append(name)  # the one that is really called so counts
+                continue
+            members[name] = self._follow(raw) if isinstance(entry, _Link) else entry
+        return TarIndex(members, tuple(superseded), trailing)
 
     def _follow(self, name: str) -> TarMember | LostMember:
         """Find the file that a path leads to, also through links that stand for folders."""

@@ -13,7 +13,7 @@ from jobs.inputs.video_source import video_source
 from jobs.media.video import Frame, Lost, Segment, decode_segment
 from jobs.rundir.rows import ManifestItem
 from jobs.rundir.sampled_frames import EVERY_FRAME
-from jobs.storage import storage_for
+from jobs.storage import is_local, storage_for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +60,7 @@ def load_frames(item: ManifestItem, *, threads: int = 1) -> Iterator[LoadedFrame
         error = VideoError(f"{item.uri}: {which} lost: {event.reason}")
         yield LoadedFrame(numbers[event.first], event, error)
     # S3 refuses to read on by itself.
-    if "://" not in item.uri and storage_for(item.uri).stat(item.uri) != before:
+    if is_local(item.uri) and storage_for(item.uri).stat(item.uri) != before:
         raise StorageError(f"{item.uri}: has changed while it was read")
 
 

@@ -13,7 +13,7 @@ from fcos_core.metrics.counting import count_up
 from jobs.annotations.coco_json import CocoAnnotations, CocoResults
 from jobs.annotations.join import Join
 from jobs.annotations.join_frames import FrameJoin
-from jobs.annotations.json_columns import Int64Array
+from jobs.annotations.json_columns import UNKNOWN_SIDE, Int64Array
 from jobs.annotations.true_boxes import true_boxes
 from jobs.rundir.detection_columns import read_detection_columns
 from jobs.rundir.directory import RunDirectory
@@ -37,7 +37,7 @@ class RunPart:
 
 @dataclass(frozen=True)
 class ScoringBlock:
-    """Some images, by their ids in the annotation file, and width and height there.
+    """Some images, by their ids in the annotation file, and width and height there (0: unknown).
 
     ``found`` are their detections in the order that counts, or the shards to read them from.
     """
@@ -131,18 +131,29 @@ def blocks_of_results(results: CocoResults, annotations: CocoAnnotations) -> Ite
         first = last
 
 
-def read_found(block: ScoringBlock) -> tuple[DetectedBoxes, int]:
-    """Read a block's detections from its shards, unless the block holds them.
+@dataclass(frozen=True)
+class Found:
+    """What was found in a block's images.
 
-    Returns:
-        The detections by annotated image id in canonical order, and how many images have another
-        size than their annotation says.
+    Attributes:
+        boxes: the detections by annotated image id, in canonical order.
+        image_sizes: width and height of each image, from its row where the annotation has none; 0
+            where neither has.
+        num_size_mismatches: images that have another size than their annotation says.
     """
+
+    boxes: DetectedBoxes
+    image_sizes: Int64Array
+    num_size_mismatches: int
+
+
+def read_found(block: ScoringBlock) -> Found:
+    """Read a block's detections from its shards, unless the block holds them."""
     part = block.found
     if isinstance(part, DetectedBoxes):
-        return part, 0
+        return Found(part, block.image_sizes, 0)
     if not part.shards:
-        return _NONE, 0
+        return Found(_NONE, block.image_sizes, 0)
     detected = read_detection_columns(RunDirectory(part.run), shards=part.shards)
     order = np.argsort(part.image_ids)
     places, own = _places(part.image_ids, order, detected.image_ids)
@@ -154,8 +165,13 @@ def read_found(block: ScoringBlock) -> tuple[DetectedBoxes, int]:
     )
     rows, own = _places(part.image_ids, order, detected.row_image_ids)
     sizes = np.stack([detected.row_widths, detected.row_heights], axis=1)[own]
-    is_other: npt.NDArray[np.bool_] = (sizes != block.image_sizes[rows]).any(axis=1)
-    return found.take(canonical_order(found)), int((is_other & detected.row_is_ok[own]).sum())
+    annotated = block.image_sizes[rows]
+    is_said = annotated != UNKNOWN_SIDE
+    is_other: npt.NDArray[np.bool_] = (is_said & (sizes != annotated)).any(axis=1)
+    image_sizes = block.image_sizes.copy()
+    image_sizes[rows] = np.where(is_said, annotated, sizes)
+    num_size_mismatches = int((is_other & detected.row_is_ok[own]).sum())
+    return Found(found.take(canonical_order(found)), image_sizes, num_size_mismatches)
 
 
 _NONE = DetectedBoxes(

@@ -33,7 +33,7 @@ from fcos_core.metrics.explain import (
     recall,
 )
 from fcos_core.metrics.explain import thresholds as score_thresholds
-from jobs.annotations.json_columns import Int64Array
+from jobs.annotations.json_columns import UNKNOWN_SIDE, Int64Array
 from jobs.rundir.metrics_json import (
     AreaMetrics,
     Calibration,
@@ -95,15 +95,15 @@ def explain_block(
     category_ids: Int64Array,
     image_ids: Int64Array,
     image_sizes: Int64Array,
-    rule: Rule,
+    rule: Rule | None,
     settings: Settings,
 ) -> BlockExplanation:
     """Explain the matches of some images.
 
-    Category ids are rising, image sizes are width and height in pixels; the rule says which boxes
-    are assignable in training.
+    Category ids are rising, image sizes are width and height in pixels, 0 where unknown; the rule
+    says which boxes are assignable in training, None leaves that open.
     """
-    is_assignable = _assignable(truth, image_ids, image_sizes, rule)
+    is_assignable = None if rule is None else _assignable(truth, image_ids, image_sizes, rule)
     return BlockExplanation(
         errors=errors.classify(truth, found, matches, category_ids, settings),
         confusion=confusion.tally(truth, found, matches, category_ids, settings),
@@ -152,7 +152,9 @@ def explain(
             "confusion_totals": {name: described[name] for name in _CONFUSION_TOTALS},
             "calibration": _calibration(calibrated.describe(category_ids)),
             "thresholds": overall and _threshold(overall),
-            "ladder": ladder.describe(reduce(add, steps_of_blocks), list(names.values()), averages),
+            "ladder": _ladder(
+                ladder.describe(reduce(add, steps_of_blocks), list(names.values()), averages)
+            ),
             "recall": recall.describe(metrics.curves, category_ids, settings)["overall"],
         },
         per_category={
@@ -169,20 +171,30 @@ def explain(
 def _assignable(
     truth: TrueBoxes, image_ids: Int64Array, image_sizes: Int64Array, rule: Rule
 ) -> npt.NDArray[np.bool_]:
-    """Which boxes training could recall; crowd regions take part in nothing."""
+    """Which boxes training could recall; crowd regions take part in nothing.
+
+    A box of an image of unknown size is taken for one: nobody has seen that image, which is why
+    its boxes are lost on the next step.
+    """
     by_id = np.argsort(image_ids)
     place = np.searchsorted(image_ids[by_id], truth.image_ids)
-    rows = np.flatnonzero(~truth.is_crowd)
+    is_sized = (image_sizes != UNKNOWN_SIDE).all(axis=1)[by_id][place]
+    rows = np.flatnonzero(~truth.is_crowd & is_sized)
     rows = rows[np.argsort(place[rows], kind="stable")]
     block = BoxBlock(
-        image_sizes=image_sizes[by_id][:, ::-1],
+        image_sizes=np.maximum(image_sizes[by_id], 1)[:, ::-1],
         image_index=place[rows],
         boxes=truth.boxes[rows],
         labels=truth.category_ids[rows],
     )
-    is_assignable = np.zeros(len(truth), np.bool_)
+    is_assignable = ~is_sized
     is_assignable[rows] = measure(block, rule).is_recalled
     return is_assignable
+
+
+def _ladder(found: dict[str, Any]) -> dict[str, Any]:
+    # Without the step "assignable" there is nothing to cross it with.
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _errors(found: dict[str, Any]) -> Errors:

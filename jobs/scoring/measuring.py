@@ -37,23 +37,23 @@ def measure_block(
     *,
     category_ids: Int64Array,
     image_ids: Int64Array,
-    rule: Rule,
+    rule: Rule | None,
     settings: Settings,
 ) -> BlockScores:
     """Match a block's detections to its ground truth.
 
     Category ids and image ids, those of all blocks, are rising; the rule says which boxes are
-    assignable in training.
+    assignable in training, None leaves that open.
     """
-    found, num_size_mismatches = read_found(block)
-    truth = block.truth
+    read = read_found(block)
+    found, truth = read.boxes, block.truth
     matches = match(truth, found, category_ids, settings, image_ids=image_ids)
     return BlockScores(
         matches=pack(matches),
         num_objects=_count(truth.category_ids[~truth.is_crowd]),
         num_crowds=int(truth.is_crowd.sum()),
         num_detections=_count(found.category_ids),
-        num_size_mismatches=num_size_mismatches,
+        num_size_mismatches=read.num_size_mismatches,
         to_find=boxes_to_find(truth, image_ids, category_ids, settings),
         explanation=explain_block(
             truth,
@@ -61,7 +61,7 @@ def measure_block(
             matches,
             category_ids=category_ids,
             image_ids=block.image_ids,
-            image_sizes=block.image_sizes,
+            image_sizes=read.image_sizes,
             rule=rule,
             settings=settings,
         ),

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fcos_core.metrics.bootstrap import intervals, ranking, resampling
+from fcos_core.metrics.bpr import Rule
 from fcos_core.metrics.coco import (
     MAX_DETECTIONS,
     CategoryMatches,
@@ -110,8 +111,7 @@ class Scores:
             max_detections=list(MAX_DETECTIONS),
             counts=self._counts(),
             **intervals,
-            assignable_by=rule.name,
-            assignable_at_px=(rule.frame.min_size_px, rule.frame.max_size_px),
+            **({} if rule is None else _about_assignable(rule)),
             **self.explanation.summary,
             per_area=self.explanation.per_area,
             per_category=[
@@ -154,6 +154,13 @@ def score(subject: Subject, truth: CocoAnnotations, map_blocks: MapBlocks) -> Sc
         settings=settings,
     )
     return Scores(subject, names, list(map_blocks(measure, subject.blocks)), settings)
+
+
+def _about_assignable(rule: Rule) -> dict[str, Any]:
+    return {
+        "assignable_by": rule.name,
+        "assignable_at_px": (rule.frame.min_size_px, rule.frame.max_size_px),
+    }
 
 
 def _resample(rankings: ranking.Rankings, part: tuple[int, int]) -> Floats:

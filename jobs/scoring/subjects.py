@@ -18,7 +18,7 @@ from fcos_core.metrics.bpr import DEFAULT_RULES, Rule, named_rule, rule_of_prese
 from fcos_core.metrics.coco import CANONICAL_ORDER
 from jobs.annotations.coco_json import CocoAnnotations, load_results
 from jobs.annotations.join import RunJoin, join_run, require_same_categories
-from jobs.annotations.json_columns import Int64Array
+from jobs.annotations.json_columns import UNKNOWN_SIDE, Int64Array
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import Proof, prove
 from jobs.scoring.blocks import ScoringBlock, blocks_of_results, blocks_of_run
@@ -36,7 +36,8 @@ class Subject:
         blocks: the images in blocks, to be iterated once.
         image_ids: ids of all images, rising.
         order: the order that decides between equal scores, in words.
-        rule: the rule that says which boxes are assignable in training.
+        rule: the rule that says which boxes are assignable in training; None where the sizes of
+            images, which it needs, are not known.
         counts: numbers of images and frames, also of those that are not scored, by name.
         about: where the detections are from.
         noun: what the images are.
@@ -45,7 +46,7 @@ class Subject:
     blocks: Iterable[ScoringBlock]
     image_ids: Int64Array
     order: str
-    rule: Rule
+    rule: Rule | None
     counts: dict[str, int]
     about: dict[str, Any] = field(default_factory=dict[str, Any])
     noun: Literal["images", "frames"] = "images"
@@ -152,11 +153,19 @@ def _frames(
 def subject_of_results(uri: str, truth: CocoAnnotations) -> Subject:
     """Take a COCO results file."""
     results = load_results(uri, truth)
+    num_unsized = int((truth.image_sizes == UNKNOWN_SIDE).any(axis=1).sum())
+    if num_unsized:
+        _log.info(
+            "%r: %d images have no width and height; the recall ladder is without the step "
+            "'assignable', which needs them",
+            truth.uri,
+            num_unsized,
+        )
     return Subject(
         blocks=blocks_of_results(results, truth),
         image_ids=np.sort(truth.image_ids),
         order=_FILE_ORDER,
-        rule=named_rule(DEFAULT_RULES[0]),
+        rule=None if num_unsized else named_rule(DEFAULT_RULES[0]),
         counts={},
         about={"results": results.uri, "results_sha256": results.sha256, "complete": True},
     )

@@ -5,7 +5,7 @@ import os
 import re
 from functools import lru_cache
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from fcos_core.errors import ConfigError
 from jobs.storage.base import (
@@ -18,6 +18,7 @@ from jobs.storage.base import (
     Version,
 )
 from jobs.storage.local import LocalStorage
+from jobs.storage.local_uri import FILE_SCHEME, is_local, local_path, local_uri
 from jobs.storage.s3.uri import SCHEME as S3_SCHEME
 from jobs.storage.s3.uri import split_s3_uri
 
@@ -31,7 +32,10 @@ __all__ = [
     "Version",
     "absolute",
     "folder_of",
+    "is_local",
     "join",
+    "local_path",
+    "local_uri",
     "resolve_reference",
     "storage_for",
 ]
@@ -47,7 +51,7 @@ def storage_for(uri: str) -> Storage:
         ConfigError: there is no storage for the uri's scheme.
     """
     scheme = _SCHEME.match(uri)
-    if scheme is None:
+    if scheme is None or uri.startswith(FILE_SCHEME):
         return _LOCAL
     if scheme[1] == "s3":
         return _s3()
@@ -62,7 +66,7 @@ def _s3() -> Storage:
 
 
 def absolute(uri_or_path: str) -> str:
-    """Turn a path or uri that a user typed into a uri.
+    """Turn a path or uri that a user typed into a uri, in UTF-8 whatever bytes the path has.
 
     ``~`` is expanded and ``.`` dropped. Symbolic links keep their names, except where a ``..``
     follows: only the file system knows where that leads. A ``file://`` uri is decoded to its path,
@@ -90,12 +94,13 @@ def absolute(uri_or_path: str) -> str:
     if ".." in path.parts:
         last = len(path.parts) - 1 - path.parts[::-1].index("..")
         path = Path(os.path.realpath(Path(*path.parts[: last + 1])), *path.parts[last + 1 :])
-    return str(path)
+    return local_uri(str(path))
 
 
 def join(uri: str, *parts: str) -> str:
     """Name an object in a folder: ``join("s3://b/run", "detections", "a.parquet")``."""
-    return "/".join((uri.rstrip("/"), *(part.strip("/") for part in parts)))
+    joined = "/".join((local_path(uri).rstrip("/"), *(part.strip("/") for part in parts)))
+    return local_uri(joined) if is_local(uri) else joined
 
 
 def resolve_reference(folder: str, name: str) -> str:
@@ -118,7 +123,9 @@ def resolve_reference(folder: str, name: str) -> str:
 
 def folder_of(uri: str) -> str:
     """Name the folder of an object; the root and a bucket are their own folders."""
-    folder = uri.rpartition("/")[0] or "/"
+    folder = local_path(uri).rpartition("/")[0] or "/"
+    if is_local(uri):
+        return local_uri(folder)
     return uri if folder == "s3:/" else folder
 
 
@@ -135,7 +142,7 @@ def _path_of_file_uri(uri: str) -> str:
     split = urlsplit(uri.replace("#", "%23").replace("?", "%3F"))
     if split.netloc not in {"", "localhost"}:
         raise ConfigError(f"{uri!r} is a path on the machine {split.netloc!r}; give a local path")
-    path = unquote(split.path)
+    path = os.fsdecode(unquote_to_bytes(split.path))
     if not path or "\0" in path:
         raise ConfigError(f"{uri!r} is not a path")
     return path

@@ -1,7 +1,8 @@
 """The interface of a storage, its descriptions of objects, and the errors about one object.
 
 A *uri* is an absolute local path or ``s3://bucket/key``, never percent-encoded: ``#``, ``%``,
-spaces and line ends in it stand for themselves.
+spaces and line ends in it stand for themselves. Only a local path that is no UTF-8 is a
+``file://`` uri, which is percent-encoded (``jobs.storage.local_uri``).
 """
 
 from collections.abc import Iterator

@@ -24,6 +24,7 @@ from jobs.storage.base import (
     check_size,
     check_version,
 )
+from jobs.storage.local_uri import local_path, local_uri
 from jobs.storage.patterns import ANY_DEPTH, is_hidden, matches_pattern
 from jobs.storage.retrying import RetryPolicy
 
@@ -86,7 +87,7 @@ class LocalStorage:
             Each file, ordered by the bytes of its path.
         """
         if self.is_folder(prefix):
-            yield from _list_folder(prefix.rstrip("/") or "/", ())
+            yield from _list_folder(local_path(prefix).rstrip("/") or "/", ())
         else:
             info = self.stat(prefix)
             if info is not None:
@@ -98,7 +99,7 @@ class LocalStorage:
         Yields:
             Each file, ordered by its path, or by the folder that matches the part before ``**``.
         """
-        parts = pattern.split("/")
+        parts = local_path(pattern).split("/")
         depth = parts.index(ANY_DEPTH) if ANY_DEPTH in parts else len(parts)
         before, after = "/".join(parts[:depth]) or "/", tuple(parts[depth:])
         found = glob.glob(before) if glob.has_magic(before) else [before]  # noqa: PTH207 -- a str each
@@ -111,46 +112,46 @@ class LocalStorage:
             # Unlike glob's **, our own listing does not follow links in a circle.
             start = len(root.rstrip("/"))
             for info in self.list(root):
-                below = info.uri[start + 1 :]
+                below = local_path(info.uri)[start + 1 :]
                 if not is_hidden(below) and matches_pattern(below.split("/"), after):
                     yield info
 
     def is_folder(self, uri: str) -> bool:
         """Say whether the path is a folder."""
-        status = self._retry.run(lambda: _status(uri))
+        status = self._retry.run(lambda: _status(local_path(uri)))
         return status is not None and stat.S_ISDIR(status.st_mode)
 
     def stat(self, uri: str) -> ObjectInfo | None:
         """Describe a file; None for a folder, a device and a missing file."""
-        return self._retry.run(lambda: _describe(uri))
+        return self._retry.run(lambda: _describe(local_path(uri)))
 
     def read(
         self, uri: str, version: Version = ANY_VERSION, *, max_bytes: int | None = None
     ) -> bytes:
         """Read a whole file."""
-        return self._retry.run(lambda: _read(uri, version, 0, None, max_bytes))
+        return self._retry.run(lambda: _read(local_path(uri), version, 0, None, max_bytes))
 
     def read_range(
         self, uri: str, start: int, length: int, version: Version = ANY_VERSION
     ) -> bytes:
         """Read a part of a file; fewer bytes where the file ends before."""
-        return self._retry.run(lambda: _read(uri, version, start, length, None))
+        return self._retry.run(lambda: _read(local_path(uri), version, start, length, None))
 
     def create(self, uri: str, data: bytes) -> bool:
         """Create a whole file unless the name is taken: temporary file, fsync, link, fsync."""
-        return self._retry.run(lambda: _create(uri, data))
+        return self._retry.run(lambda: _create(local_path(uri), data))
 
     def check_create(self, folder: str) -> None:
         """Do nothing: ``create`` itself refuses file systems on which it is not safe."""
 
     def write(self, uri: str, data: bytes) -> None:
         """Write a whole file, and replace an older one."""
-        self._retry.run(lambda: _write(uri, data))
+        self._retry.run(lambda: _write(local_path(uri), data))
 
     def delete(self, uri: str) -> None:
         """Remove a file, if it exists."""
         with _writing(uri):
-            Path(uri).unlink(missing_ok=True)
+            Path(local_path(uri)).unlink(missing_ok=True)
 
 
 def _read(
@@ -164,8 +165,8 @@ def _read(
             before = os.fstat(file.fileno())
             is_settled = not 0 <= time.time_ns() - before.st_ctime_ns <= _TICK_NS
             found = Version(size_bytes=before.st_size, mtime_ns=before.st_mtime_ns)
-            check_version(uri, version, found)
-            check_size(uri, before.st_size, max_bytes)
+            check_version(local_uri(uri), version, found)
+            check_size(local_uri(uri), before.st_size, max_bytes)
             if not is_settled and not attempt:
                 continue  # mostly it was just written, and then one read after a pause will do
             file.seek(start)
@@ -182,7 +183,9 @@ def _read(
                 return data
         last_seen = seen
         del data  # before the next read: it may be large
-    raise UnreadableError(f"{uri!r} was changed while it was read, at each of {_READS} attempts")
+    raise UnreadableError(
+        f"{local_uri(uri)!r} was changed while it was read, at each of {_READS} attempts"
+    )
 
 
 def _times(status: os.stat_result) -> tuple[int, int]:
@@ -220,7 +223,7 @@ def _reading(uri: str) -> Generator[None, None, None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        message = f"{uri!r} cannot be read: {_reason(error, uri)}"
+        message = f"{local_uri(uri)!r} cannot be read: {_reason(error, uri)}"
         if isinstance(error, ValueError) or error.errno in _MISSING:
             raise MissingError(message) from error
         if error.errno in _UNREADABLE:
@@ -233,7 +236,7 @@ def _writing(uri: str) -> Generator[None, None, None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        message = f"{uri!r} cannot be written: {_reason(error, uri)}"
+        message = f"{local_uri(uri)!r} cannot be written: {_reason(error, uri)}"
         if isinstance(error, ValueError) or error.errno in _PERMANENT:
             raise ConfigError(message) from error
         raise StorageError(message) from error
@@ -300,7 +303,9 @@ def _describe(uri: str) -> ObjectInfo | None:
     status = _status(uri)
     if status is None or not stat.S_ISREG(status.st_mode):
         return None
-    return ObjectInfo(uri=uri, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, etag=None)
+    return ObjectInfo(
+        uri=local_uri(uri), size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, etag=None
+    )
 
 
 def _describe_listed(uri: str) -> ObjectInfo | None:
@@ -309,7 +314,7 @@ def _describe_listed(uri: str) -> ObjectInfo | None:
     if info is None:
         with _reading(uri), contextlib.suppress(FileNotFoundError):
             if stat.S_ISLNK(os.lstat(uri).st_mode) and _status(uri) is None:
-                return ObjectInfo(uri=uri, size_bytes=0, mtime_ns=None, etag=None)
+                return ObjectInfo(uri=local_uri(uri), size_bytes=0, mtime_ns=None, etag=None)
     return info
 
 

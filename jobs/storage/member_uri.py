@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from jobs.storage.local_uri import escaped_part, plain_part
+
 ContainerKind = Literal["tar", "parquet"]
 
 _KINDS: dict[str, ContainerKind] = {
@@ -43,7 +45,7 @@ def container_kind(uri: str) -> ContainerKind | None:
 
 def member_uri(container: str, member: str | int) -> str:
     """Name a member of an archive or a row of a table."""
-    return f"{container}#{member}"
+    return f"{container}#{escaped_part(container, str(member))}"
 
 
 def split_member(uri: str) -> Iterator[MemberUri]:
@@ -54,7 +56,7 @@ def split_member(uri: str) -> Iterator[MemberUri]:
     """
     for match in _SEPARATOR.finditer(uri):
         kind = _KINDS[match["extension"].lower()]
-        yield MemberUri(uri[: match.end() - 1], kind, uri[match.end() :])
+        yield MemberUri(uri[: match.end() - 1], kind, plain_part(uri, uri[match.end() :]))
 
 
 def member_path(uri: str) -> str | None:

@@ -22,6 +22,8 @@ from jobs.storage import (
     UnreadableError,
     Version,
     absolute,
+    is_local,
+    local_path,
     storage_for,
 )
 from jobs.storage.chunks import HashedChunks
@@ -126,14 +128,16 @@ def resolve_weights(
     info = storage_for(uri).stat(uri)
     if info is None:
         raise ConfigError(_unknown(spec, uri))
-    if "://" in uri:
+    if not is_local(uri):
         return _cached_copy(info, spec, _checkpoints(cache))
     chunks = HashedChunks(uri)
     try:
         deque(chunks, maxlen=0)
     except StorageError as error:
         raise ConfigError(f"weights {spec!r}: {error}") from error
-    return ResolvedWeights(path=Path(uri), sha256=chunks.sha256, spec=spec, version=info.version)
+    return ResolvedWeights(
+        path=Path(local_path(uri)), sha256=chunks.sha256, spec=spec, version=info.version
+    )
 
 
 def _checkpoints(cache: Path | None) -> Path:

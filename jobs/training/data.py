@@ -12,6 +12,7 @@ from fcos_core.structures import Category
 from jobs.annotations.coco_json import CocoAnnotations, load_annotations
 from jobs.settings.train import TrainConfig
 from jobs.storage.weights import ResolvedWeights, resolve_weights
+from jobs.training.image_sizes import with_image_sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +58,14 @@ def load_data(config: TrainConfig) -> TrainingData:
     Raises:
         ConfigError: there are no images, or evaluation has other categories than training.
     """
-    annotations = load_annotations(config.annotations)
+    annotations = _with_sizes(load_annotations(config.annotations), config.images, config)
     if not annotations.images:
         raise ConfigError(f"{annotations.uri}: lists no images, at least 1 is needed")
     weights = None if config.weights is None else resolve_weights(config.weights)
     if config.val_annotations is None:
         return TrainingData(annotations, None, weights)
     val_annotations = load_annotations(config.val_annotations)
+    val_annotations = _with_sizes(val_annotations, config.val_images or config.images, config)
     odd = set(annotations.categories) ^ set(val_annotations.categories)
     if odd:
         example = min(odd, key=lambda category: category.id)
@@ -94,3 +96,7 @@ def _without(annotations: CocoAnnotations, ids: Collection[int]) -> CocoAnnotati
         areas=annotations.areas[is_used],
         is_crowd=annotations.is_crowd[is_used],
     )
+
+
+def _with_sizes(annotations: CocoAnnotations, folder: str, config: TrainConfig) -> CocoAnnotations:
+    return with_image_sizes(annotations, folder, num_threads=config.loader_threads)

@@ -20,9 +20,10 @@ from fcos_core.images import Uint8Image
 from fcos_core.structures import GroundTruth
 from fcos_core.training import ProcessGroup, TrainingBatch, TrainingExample
 from jobs.annotations.coco_json import CocoAnnotations, CocoImage
+from jobs.inputs.coco import find_image
 from jobs.media.image.decode import decode_image
 from jobs.settings.train import TrainConfig
-from jobs.storage import absolute, join, storage_for
+from jobs.storage import absolute, storage_for
 from jobs.training.sampling import BatchPlan, plan_batches
 
 _PREFETCHED_BATCHES = 4
@@ -86,7 +87,7 @@ def read_image(
     Raises:
         AnnotationError: the image has another size than its entry, whose boxes would be wrong.
     """
-    uri = join(absolute(folder), described.file_name)
+    uri, _ = find_image(absolute(folder), described.file_name)
     image = decode_image(storage_for(uri).read(uri), place=uri)
     height, width = image.shape[:2]
     if (height, width) != (described.height, described.width):

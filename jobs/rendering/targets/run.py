@@ -31,7 +31,7 @@ from jobs.media.drawing.colors import Pixels
 from jobs.media.image.decode import decode_image
 from jobs.rendering.targets.index import INDEX_NAME, IndexEntry, index_page
 from jobs.rendering.targets.page import targets_page
-from jobs.storage import join, storage_for
+from jobs.storage import join, local_path, storage_for
 
 _log = logging.getLogger(__name__)
 
@@ -173,10 +173,10 @@ def _entries(annotations: CocoAnnotations, *, image_root: str | None, limit: int
 
 
 def _require_other_names(entries: Sequence[_Entry], out: str) -> None:
-    images = {os.path.realpath(entry.uri) for entry in entries}
+    images = {os.path.realpath(local_path(entry.uri)) for entry in entries}
     for name in (INDEX_NAME, *(entry.page for entry in entries)):
         page_uri = join(out, name)
-        if os.path.realpath(page_uri) in images:
+        if os.path.realpath(local_path(page_uri)) in images:
             raise ConfigError(f"{page_uri!r} is one of the images: give another --out")
 
 
@@ -222,10 +222,10 @@ def _draw_or_skip(
 def _read(entry: _Entry) -> Pixels:
     pixels = decode_image(storage_for(entry.uri).read(entry.uri), place=entry.uri)
     height, width = pixels.shape[:2]
-    annotated = (entry.image.height, entry.image.width)
-    if (height, width) != annotated:
+    image = entry.image
+    if not image.may_be(width, height):
         raise ImageError(
             f"{entry.uri}: is {width} x {height}, its annotation says "
-            f"{annotated[1]} x {annotated[0]}"
+            f"{image.width or 'any'} x {image.height or 'any'}"
         )
     return pixels

@@ -14,7 +14,9 @@ from tests.jobs.annotations.documents import GOOD, boxes_of, changed, without, w
 
 INVALID = [
     pytest.param(
-        changed("images", 1, width=...), "images[1] (id -9): width is missing", id="width"
+        changed("images", 1, width=[]),
+        "images[1] (id -9): width is [], expected an integer >= 1",
+        id="width",
     ),
     pytest.param(
         changed("images", 0, height=0),
@@ -27,9 +29,35 @@ INVALID = [
         id="half a pixel",
     ),
     pytest.param(
-        changed("images", 0, height=None),
-        "images[0] (id 5): height is None, expected an integer >= 1",
-        id="null height",
+        changed("images", 0, height=float("nan")),
+        "images[0] (id 5): height is nan, expected an integer >= 1",
+        id="no number",
+    ),
+    pytest.param(
+        changed("images", 1, id=-0.5),
+        "images[1] (id -0.5): id is -0.5, expected a 64-bit integer",
+        id="half an id",
+    ),
+    pytest.param(
+        changed("annotations", 2, id=2.0**53),
+        "annotations[2] (id 9007199254740992.0): id is 9007199254740992.0, "
+        "expected an integer without point and exponent: this may have been rounded",
+        id="rounded id",
+    ),
+    pytest.param(
+        changed("annotations", 0, iscrowd="0"),
+        "annotations[0] (id 0): iscrowd is '0', expected 0 or 1",
+        id="crowd in words",
+    ),
+    pytest.param(
+        changed("annotations", 0, iscrowd=float("nan")),
+        "annotations[0] (id 0): iscrowd is nan, expected 0 or 1",
+        id="crowd that is no number",
+    ),
+    pytest.param(
+        changed("annotations", 0, area=float("nan")),
+        "annotations[0] (id 0): area is nan, expected a finite number >= 0",
+        id="area that is no number",
     ),
     pytest.param(
         changed("images", 0, id=True),
