@@ -13,7 +13,7 @@ from jobs.pipeline import PipelineConfig, PipelineResult
 from jobs.pipeline import run as run_pipeline
 from jobs.render import RenderConfig
 from jobs.settings.demo import DemoConfig
-from jobs.storage import absolute
+from jobs.storage import absolute, is_local, join, local_path, local_uri
 from jobs.synthetic import VIDEO_NAME, generate
 
 _log = logging.getLogger(__name__)
@@ -31,9 +31,9 @@ def run(config: DemoConfig) -> PipelineResult:
         ConfigError: the output is no local folder.
     """
     out = absolute(config.out)
-    if "://" in out:
+    if not is_local(out):
         raise ConfigError(f"--out {out}: the demo writes its data to a local folder")
-    dataset = Path(f"{out.rstrip('/')}-dataset")
+    dataset = Path(f"{local_path(out).rstrip('/')}-dataset")
     annotations = _dataset(dataset, config)
     result = run_pipeline(
         PipelineConfig(
@@ -48,18 +48,18 @@ def run(config: DemoConfig) -> PipelineResult:
         )
     )
     assert not isinstance(result, DryRun)
-    result.paths["dataset"] = str(dataset)
+    result.paths["dataset"] = local_uri(str(dataset))
     if result.failure is None:
         _draw(out, result)
     return result
 
 
 def _draw(out: str, result: PipelineResult) -> None:
-    drawings = f"{out.rstrip('/')}-drawings"
+    drawings = local_uri(f"{local_path(out).rstrip('/')}-drawings")
     drawn = render.run(RenderConfig(run=out, out=drawings, limit=DEMO_DRAWINGS, num_actors=1))
     result.failure = drawn.failure
     result.paths["drawings"] = drawings
-    result.paths["video"] = str(Path(drawings) / "videos" / VIDEO_NAME)
+    result.paths["video"] = join(drawings, "videos", VIDEO_NAME)
 
 
 def _dataset(folder: Path, config: DemoConfig) -> Path:

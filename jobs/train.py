@@ -22,7 +22,7 @@ from jobs.parallel.resources import probe
 from jobs.parallel.signals import terminate_as_interrupt
 from jobs.progress import ProgressReport
 from jobs.settings.train import TrainConfig
-from jobs.storage import absolute
+from jobs.storage import absolute, is_local, local_path
 from jobs.training.data import TrainingData, load_data
 from jobs.training.image_check import check_images
 from jobs.training.loop import train
@@ -92,12 +92,12 @@ def run(config: TrainConfig) -> TrainResult:
         IncompleteRunError: workers were lost too many times.
     """
     started = time.perf_counter()
-    if "://" in absolute(config.out):
+    if not is_local(absolute(config.out)):
         raise ConfigError(f"--out {config.out}: training writes to a local folder")
     with terminate_as_interrupt():
         data = load_data(config)
         group = _worker_group(config)
-        out = Path(absolute(config.out))
+        out = Path(local_path(absolute(config.out)))
         num_before = saved_step(str(out))
         is_left = num_before < config.steps
         data = data.without(check_images(config, data) if is_left else read_left_out(config.out))
@@ -136,7 +136,7 @@ def _train(
         _log.warning(
             "batch norm: each of the %d CPU workers has statistics of its own", group.count
         )
-    out = Path(absolute(config.out))
+    out = Path(local_path(absolute(config.out)))
     tail = MetricsTail(out / METRICS_NAME)
 
     each = f"{group.threads} CPUs" + (" and a GPU" if group.device == "cuda" else "")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 
 from fcos_core.errors import ConfigError
-from jobs.storage import TEMPORARY_PREFIX, storage_for
+from jobs.storage import TEMPORARY_PREFIX, is_local, local_path, storage_for
 
 
 class AtomicFile:
@@ -18,7 +18,7 @@ class AtomicFile:
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
-        self._is_local = "://" not in uri
+        self._is_local = is_local(uri)
         folder = _folder_of(uri)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ class AtomicFile:
         if self._is_local:
             with self.path.open("rb") as file:
                 os.fsync(file.fileno())
-            self.path.replace(self._uri)
+            self.path.replace(local_path(self._uri))
         else:
             storage_for(self._uri).write(self._uri, self.path.read_bytes())
 
@@ -49,7 +49,7 @@ def remove_unfinished(uri: str) -> None:
 
 
 def _folder_of(uri: str) -> Path:
-    return Path(tempfile.gettempdir()) if "://" in uri else Path(uri).parent
+    return Path(local_path(uri)).parent if is_local(uri) else Path(tempfile.gettempdir())
 
 
 def _prefix_of(uri: str) -> str:

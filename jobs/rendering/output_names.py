@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
 from jobs.media.extensions import is_image_name, is_video_name
+from jobs.storage import is_local, local_path
 from jobs.storage.member_uri import as_path
 
 CONTACT_SHEET = "contact-sheet.jpg"
@@ -55,15 +56,15 @@ def output_names(suffixes: Mapping[str, str]) -> dict[str, str]:
 
 def overwritten(names: Mapping[str, str], out: str, sources: Iterable[str]) -> str | None:
     """Return the first source that a drawing below ``out`` would replace; None if there is none."""
-    if _SCHEME.match(out):
+    if not is_local(out):
         drawings = {f"{out.rstrip('/')}/{name}" for name in names.values()}
         return next((uri for uri in sources if uri in drawings), None)
-    if not os.path.isdir(out):  # noqa: PTH112 -- no need of a Path
+    if not os.path.isdir(local_path(out)):  # noqa: PTH112 -- no need of a Path
         return None
-    root = os.path.realpath(out)
+    root = os.path.realpath(local_path(out))
     drawings = {os.path.realpath(f"{root}/{name}") for name in names.values()}
-    local = (uri for uri in sources if not _SCHEME.match(uri))
-    return next((uri for uri in local if os.path.realpath(uri) in drawings), None)
+    local = filter(is_local, sources)
+    return next((uri for uri in local if os.path.realpath(local_path(uri)) in drawings), None)
 
 
 def _parts(uri: str) -> list[str]:

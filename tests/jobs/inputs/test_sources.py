@@ -154,7 +154,7 @@ def test_bad_list_is_refused(folder: Path, content: str, message: str):
 
 def test_list_that_is_not_text_is_refused(tmp_path: Path):
     path = write(tmp_path / "list.txt", b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"list.txt: not a list in UTF-8"):
+    with pytest.raises(ConfigError, match=r"list.txt, line 1: .* is not a list in UTF-8"):
         enumerate_inputs([str(path)])
 
 

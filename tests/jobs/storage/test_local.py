@@ -11,6 +11,7 @@ import pytest
 from fcos_core.errors import ConfigError, StorageError
 from jobs.storage import TEMPORARY_PREFIX, MissingError, UnreadableError
 from jobs.storage.local import LocalStorage
+from jobs.storage.local_uri import local_uri
 
 AWKWARD = [
     "a b",
@@ -111,7 +112,7 @@ def test_an_unreadable_path_gives_one_line_without_a_retry(tmp_path: Path, name:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StorageError) as caught:
         storage.read(f"{tmp_path}/{name}")
-    assert repr(f"{tmp_path}/{name}") in str(caught.value)
+    assert repr(local_uri(f"{tmp_path}/{name}")) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
