@@ -14,6 +14,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from jobs.console import PrintableConsole
+from jobs.printable import printable
 from jobs.waiting import LastingStates
 
 LINE_EVERY_S = 10.0
@@ -88,7 +90,7 @@ class _Bar:
             return
         line = Table.grid(padding=(0, 1, 0, 0))
         bar = ProgressBar(total=max(1, pace.total), completed=pace.done, width=bar_width)
-        line.add_row(done, bar, summary)
+        line.add_row(done, bar, Text(summary))  # a bare string would be read as markup
         yield line
 
 
@@ -164,9 +166,9 @@ class ProgressReport:
     def write(self, line: str) -> None:
         """Write a line of its own at once, above the bar."""
         if self._live is not None:
-            self._live.console.print(line, highlight=False, markup=False)
+            self._live.console.print(printable(line), highlight=False, markup=False)
         else:
-            self._stream.write(f"{line}\n")
+            self._stream.write(f"{printable(line)}\n")
             self._stream.flush()
 
     def _write_lines(self) -> None:
@@ -184,8 +186,9 @@ class ProgressReport:
 
 def _live(pace: Pace, stream: TextIO) -> Live:
     # stdout is for results, never for the bar.
-    console = Console(file=stream)
-    return Live(_Bar(pace), console=console, refresh_per_second=4, redirect_stdout=False)
+    return Live(
+        _Bar(pace), console=PrintableConsole(stream), refresh_per_second=4, redirect_stdout=False
+    )
 
 
 def _rate(per_second: float) -> str:

@@ -13,7 +13,10 @@ PACKAGES = ("fcos_core", "jobs", "cluster")
 MAX_LINES = 400
 MAX_FILES = 18
 
-JOBS = "bpr demo detect evaluate pipeline progress render report train verify waiting"
+JOBS = (
+    "bpr console demo detect evaluate pipeline printable progress render report train verify "
+    "waiting"
+)
 ROOMS = (
     "annotations assets cli dispatch html inputs media parallel planning rendering reporting "
     "rundir scoring settings storage synthetic training worker"

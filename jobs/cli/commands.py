@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from jobs.cli.output import (
     write_result,
     write_stderr,
     write_stdout,
+    write_warning,
 )
 from jobs.cli.streams import open_standard_streams
 from jobs.parallel.guard import done, guarded
@@ -307,6 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     if arguments is None:
         open_standard_streams()
+        warnings.showwarning = write_warning
     logging.basicConfig(level=logging.WARNING, handlers=[LogLines()])
     logging.getLogger("jobs").setLevel(logging.INFO)
     words = list(sys.argv[1:] if arguments is None else arguments)

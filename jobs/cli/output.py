@@ -1,7 +1,7 @@
 """What a command writes as text, one result on stdout and the rest on stderr, and its exit code.
 
-Every line for people goes through ``write_stderr``, log lines too, and so no name of a file can
-steer a terminal or look like a line of ours.
+Every line for people goes through ``write_stderr``, log lines and Python's warnings too, and so no
+name of a file can steer a terminal or look like a line of ours.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import typer
 
 from fcos_core.errors import FcosError, IncompleteRunError
 from jobs.cli.streams import lost_output
+from jobs.printable import printable
 
 _LONGEST_LINE = 4000
 
@@ -77,10 +78,10 @@ def write_error(message: object) -> None:
 def write_stderr(message: object) -> None:
     """Write one line on stderr.
 
-    Control characters, as from a damaged file, are escaped, so that they cannot steer the terminal.
-    A line that quotes an endless name loses its middle.
+    What a terminal does not print is escaped, also a line end inside a name. A line that quotes an
+    endless name loses its middle.
     """
-    text = " ".join(filter(None, map(str.strip, str(message).splitlines())))
+    text = str(message).strip()
     if len(text) > _LONGEST_LINE:
         half = _LONGEST_LINE // 2
         text = f"{text[:half]} ... {text[-half:]}"
@@ -97,9 +98,9 @@ class LogLines(logging.Handler):
                 _write_line(sys.stderr, printable(line))
 
 
-def printable(text: str) -> str:
-    """Escape the characters that a terminal does not print."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+def write_warning(message: Warning | str, category: type[Warning], *_: object) -> None:
+    """Write a warning of Python as one line; stands in for ``warnings.showwarning``."""
+    write_stderr(f"{category.__name__}: {message}")
 
 
 def write_stdout(text: str) -> None:

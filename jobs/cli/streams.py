@@ -14,7 +14,9 @@ import select
 import sys
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO, cast
+
+from jobs.printable import printable_lines
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -181,6 +183,26 @@ class LastingOutput(io.RawIOBase):
                 return
 
 
+class PrintableStream(io.TextIOWrapper):
+    """A stream for people: what would steer a terminal is escaped, whichever library writes it.
+
+    Attributes:
+        unescaped: the same stream for what draws on a terminal and escapes its texts by itself.
+    """
+
+    def __init__(self, output: LastingOutput, encoding: str) -> None:
+        # As unbuffered Python does: the raw stream needs no more.
+        raw = cast("BinaryIO", output)
+        super().__init__(raw, encoding, errors="backslashreplace", line_buffering=True)
+        self.unescaped = io.TextIOWrapper(
+            raw, encoding, errors="backslashreplace", line_buffering=True
+        )
+
+    def write(self, text: str, /) -> int:
+        super().write(printable_lines(text))
+        return len(text)
+
+
 def _is_open(number: int) -> bool:
     try:
         os.fstat(number)
@@ -191,13 +213,7 @@ def _is_open(number: int) -> bool:
 
 def _stream(number: int, like: TextIO | None, longest_wait_s: float) -> TextIO:
     encoding = "utf-8" if like is None else like.encoding
-    output = LastingOutput(number, longest_wait_s)
-    return io.TextIOWrapper(
-        output,  # pyright: ignore[reportArgumentType] -- as unbuffered Python does, it needs no more
-        encoding=encoding,
-        errors="backslashreplace",
-        line_buffering=True,
-    )
+    return PrintableStream(LastingOutput(number, longest_wait_s), encoding)
 
 
 def _reason(error: OSError) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from jobs.cli.output import printable
+from jobs.console import PrintableConsole
+from jobs.printable import printable
 
 if TYPE_CHECKING:
     from jobs.bpr import BprResult
@@ -30,7 +31,7 @@ _CAUSES = {
 
 def show_metrics(result: EvaluateResult) -> None:
     """Show the twelve metrics and the counts behind them, separately for images and frames."""
-    console = Console(stderr=True)
+    console = PrintableConsole(sys.stderr)
     metrics, video = result.metrics, result.metrics.get("video")
     if metrics["counts"]["images"] or not video:
         console.print(_metrics("COCO metrics (boxes)", result.headline))
@@ -60,7 +61,7 @@ def show_videos(summary: Mapping[str, Any]) -> None:
         for video in videos[:_MAX_SHOWN]
     ]
     headings = ["video", "frames", "quarantined", "missing", "frames/s"]
-    console = Console(stderr=True)
+    console = PrintableConsole(sys.stderr)
     console.print(_table("Videos, frames/s of one worker", headings, rows), highlight=False)
     num_more = summary["videos"] - len(rows)
     if num_more:
@@ -69,13 +70,13 @@ def show_videos(summary: Mapping[str, Any]) -> None:
 
 def _shortened(uri: str) -> str:
     """The end of a uri, which holds the file's name; a cut is marked."""
-    end = uri if len(uri) <= _LONGEST_NAME else f"…{uri[1 - _LONGEST_NAME :]}"
-    return escape(printable(end))
+    shown = printable(uri)
+    return shown if len(shown) <= _LONGEST_NAME else f"…{shown[1 - _LONGEST_NAME :]}"
 
 
 def show_recall(result: BprResult) -> None:
     """Show the best possible recall of each rule, and why the other boxes are lost."""
-    console = Console(stderr=True)
+    console = PrintableConsole(sys.stderr)
     rules = result.rules
     areas = [group["name"] for group in next(iter(rules.values()))["by_area"]]
     recalled = [
@@ -158,7 +159,7 @@ def _table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -
         width = max((len(row[i]) for row in rows), default=0) if i else None
         table.add_column(heading, justify="right" if i else "left", min_width=width)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # a bare string would be read as markup
     return table
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 DASH = "\N{EN DASH}"
 UNDEFINED = DASH
 """Text of a number that COCO leaves undefined, or that would be divided by zero."""
@@ -9,6 +11,7 @@ UNDEFINED = DASH
 LONGEST_TEXT = 240
 """Characters of a name, path or message; a longer text is cut in its middle."""
 
+_LAYOUT = "\n\t"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _ELLIPSIS = "…"
 _THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
@@ -70,3 +73,18 @@ def text(value: object, longest: int = LONGEST_TEXT) -> str:
         return line
     half = (longest - 1) // 2
     return line[: longest - 1 - half] + _ELLIPSIS + line[-half:]
+
+
+def visible(text: str) -> str:
+    """Replace what has no shape of its own, or turns the direction of what follows.
+
+    Line ends, tabs and spaces of every width stay.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter
+        if letter.isprintable() or letter in _LAYOUT or unicodedata.category(letter) == "Zs"
+        else _REPLACEMENT
+        for letter in text
+    )

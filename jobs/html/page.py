@@ -1,8 +1,8 @@
 """Renders sections into one HTML file that loads nothing.
 
-The template engine escapes everything. A content security policy allows only the page's own style
-and script, by their hashes, and images that are part of the page; so even a mistake in escaping
-could neither load nor run anything.
+The template engine escapes everything, and no control character gets into a page. A content
+security policy allows only the page's own style and script, by their hashes, and images that are
+part of the page; so even a mistake in escaping could neither load nor run anything.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def _environment(package: str) -> Environment:
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("jobs.html"), PackageLoader(package)]),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -71,6 +72,13 @@ def _environment(package: str) -> Environment:
     filters["counted"] = formats.counted
     filters["data_uri"] = _data_uri
     return environment
+
+
+def _visible(value: object) -> object:
+    """Prepare every value that goes into a page, but not what is HTML already."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return formats.visible(value)
+    return value
 
 
 def _source(environment: Environment, name: str) -> Markup:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from jobs.html.formats import visible
+
 Value = str | float | None
 
 _MOST_STEPS = 5
@@ -28,7 +30,9 @@ def element(name: str, *children: Markup | str, **attributes: Value) -> Markup:
         for key, value in attributes.items()
         if value is not None
     )
-    inside = Markup("").join(escape(child) for child in children)
+    inside = Markup("").join(
+        child if isinstance(child, Markup) else escape(visible(child)) for child in children
+    )
     return Markup("<{0}{1}>{2}</{0}>").format(name, written, inside)
 
 
@@ -126,4 +130,4 @@ def _share(value: float, axis: Axis) -> float:
 def _written(value: Value) -> str:
     if isinstance(value, float):
         return f"{value:.2f}".rstrip("0").rstrip(".")
-    return str(value)
+    return visible(str(value))

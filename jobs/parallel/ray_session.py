@@ -19,9 +19,9 @@ from typing import Any
 
 from fcos_core.errors import ConfigError, IncompleteRunError
 from jobs.parallel.guard import end_done
+from jobs.parallel.private_folder import kill_users, private_folder
 from jobs.parallel.ray_daemons import few_daemons
 from jobs.parallel.ray_environment import ray_environment
-from jobs.parallel.ray_scratch import kill_users, scratch_folder
 from jobs.parallel.ray_watch import raising_ray_lost, watched
 from jobs.parallel.signals import environment, kept_signal_handlers, quiet_stdout
 from jobs.storage.s3.access import exported_variables
@@ -86,7 +86,11 @@ def connected(address: str | None, *, num_cpus: int | None = None) -> Generator[
 
 @contextlib.contextmanager
 def _session(address: str | None, num_cpus: int | None) -> Generator[ModuleType]:
-    with environment(ray_environment(address)), scratch_folder() as folder, quiet_stdout():
+    with (
+        environment(ray_environment(address)),
+        private_folder(for_sockets=True) as folder,
+        quiet_stdout(),
+    ):
         if address:
             _require_listener(address)
         import ray  # only now, since it reads the environment
@@ -99,7 +103,8 @@ def _session(address: str | None, num_cpus: int | None) -> Generator[ModuleType]
                 "num_cpus": num_cpus,
                 "include_dashboard": False,
                 "object_store_memory": _OBJECT_STORE_BYTES,
-                "_temp_dir": str(folder),
+                # Ray opens this folder to all users of the machine, not the one around it.
+                "_temp_dir": str(folder / "r"),
             }
         try:
             with (

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import shutil
-import sys
+import tempfile
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from fcos_core.errors import FcosError, IncompleteRunError
+from fcos_core.errors import ConfigError, FcosError, IncompleteRunError
 from jobs.parallel.cores import num_cores
+from jobs.parallel.private_folder import private_folder
 from jobs.parallel.ray_session import connected, first_line
 from jobs.parallel.ray_watch import check_ray
 from jobs.parallel.signals import check_interrupted
@@ -71,16 +73,24 @@ def run_workers(
         on_poll: called several times a second while the workers run.
 
     Raises:
+        ConfigError: files in ``folder`` cannot be locked, and the workers are on a cluster.
         IncompleteRunError: the workers do not start, or fail again and again.
     """
     num_cpus = max(num_cores(), group.count * group.threads)
     with connected(address, num_cpus=num_cpus) as ray:
         call = ray.cloudpickle.dumps((function, dict(arguments)))
-        task = _Task(call=call, group=group, folder=str(folder), is_own_cluster=address is None)
         failure = None
         for num_failures in range(1, _MAX_FAILURES + 1):
             try:
-                failure = _run_once(ray, task, on_poll)
+                with _meeting_folder(address, folder) as private:
+                    task = _Task(
+                        call=call,
+                        group=group,
+                        folder=str(folder),
+                        meeting_file=str(private / "meeting"),
+                        is_own_cluster=address is None,
+                    )
+                    failure = _run_once(ray, task, on_poll)
             except ray.exceptions.RayTaskError:
                 raise  # a bug, with its own traceback
             except ray.exceptions.RayError as error:
@@ -101,12 +111,42 @@ class _Task:
     """The work of Ray Train.
 
     ``call`` holds function and arguments, pickled, so that only the workers import their modules.
+    Through ``meeting_file``, in a private folder, the workers find one another.
     """
 
     call: bytes
     group: WorkerGroup
     folder: str
+    meeting_file: str
     is_own_cluster: bool
+
+
+@contextlib.contextmanager
+def _meeting_folder(address: str | None, folder: Path) -> Generator[Path]:
+    """Make a folder that all workers can enter, and no other user.
+
+    Yields:
+        The folder; one of a cluster is removed with ``folder``, in which it is.
+    """
+    if address is None:
+        with private_folder() as private:
+            yield private
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        private = Path(tempfile.mkdtemp(dir=folder))
+        _require_locks(private)
+        yield private
+
+
+def _require_locks(folder: Path) -> None:
+    try:
+        with (folder / "lock").open("xb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        raise ConfigError(
+            f"{str(folder.parent)!r}: a file there cannot be locked ({error.strerror}); by a "
+            "locked file the workers of a cluster find one another"
+        ) from error
 
 
 def _run_once(ray: ModuleType, task: _Task, on_poll: Callable[[], None]) -> str | None:
@@ -163,11 +203,14 @@ class _RayTrainer:
         from ray.train.torch import TorchTrainer
         from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
+        from jobs.parallel.process_group import FileConfig
+
         group = task.group
         is_cuda = group.device == "cuda"
         trainer = TorchTrainer(
             _work,
             train_loop_config={"call": task.call},
+            torch_config=FileConfig(file=task.meeting_file),
             scaling_config=ScalingConfig(
                 num_workers=group.count,
                 use_gpu=is_cuda,
@@ -176,7 +219,6 @@ class _RayTrainer:
             run_config=RunConfig(
                 name=f"fcos-{uuid.uuid4().hex}",
                 storage_path=task.folder,
-                worker_runtime_env={"env_vars": _worker_environment(task)},
                 failure_config=FailureConfig(
                     max_failures=0, controller_failure_limit=0, max_preemption_failures=0
                 ),
@@ -190,14 +232,6 @@ class _RayTrainer:
             failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
             return [failures[rank] for rank in sorted(failures)] or [error]
         return []
-
-
-def _worker_environment(task: _Task) -> dict[str, str]:
-    """Keep the connections between workers on the loopback address when all are on one machine."""
-    if not task.is_own_cluster:
-        return {}
-    loopback = "lo0" if sys.platform == "darwin" else "lo"
-    return {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback}
 
 
 def _work(config: Mapping[str, bytes]) -> None:

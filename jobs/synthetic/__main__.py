@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from fcos_core.errors import ConfigError
+from jobs.printable import printable
 from jobs.synthetic import generate
 
 
@@ -28,7 +29,7 @@ def main() -> int:
             num_frames=arguments.frames,
         )
     except ConfigError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {printable(str(error))}\n")
         return 2
     sys.stdout.write(f"{annotations}\n")
     return 0

@@ -187,7 +187,7 @@ def test_a_log_line_is_one_line_in_which_no_name_steers_the_terminal(
     except ValueError:
         log.exception("a bug")
     name, bug, *traceback = capsys.readouterr().err.splitlines()
-    assert name == r"a  b\x1b[2J\u202e.jpg error: forged: is skipped"
+    assert name == r"a  b\x1b[2J\u202e.jpg\nerror: forged: is skipped"
     assert (bug, traceback[-1]) == (
         "a bug",
         r"ValueError: invalid literal for int() with base 10: '\x1b[31m'",

@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from jobs.parallel import ray_session
-from jobs.parallel.ray_scratch import scratch_folder
+from jobs.parallel.private_folder import private_folder
 from tests.commands import run_python
 
 TIMEOUT_S = 120  # on a busy machine; Ray itself was still trying after five minutes
@@ -50,7 +50,7 @@ def test_a_shutdown_that_waits_for_a_process_ends_with_that_process(
 ) -> None:
     monkeypatch.setattr(ray_session, "_SHUTDOWN_S", 0.5)
     with (
-        scratch_folder() as folder,
+        private_folder() as folder,
         subprocess.Popen(
             [sys.executable, "-c", "import time; time.sleep(60)", f"--logs={folder}/logs"]
         ) as gcs_server,

@@ -1,17 +1,12 @@
 import contextlib
 import os
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
-from typing import IO
 
 import pytest
 
-from jobs.parallel.ray_scratch import kill_users, scratch_folder
 from jobs.parallel.signals import (
     check_interrupted,
     environment,
@@ -19,11 +14,6 @@ from jobs.parallel.signals import (
     quiet_stdout,
     terminate_as_interrupt,
 )
-
-
-def first_line(stream: IO[str] | None) -> str:
-    assert stream is not None
-    return stream.readline().strip()
 
 
 def test_sigterm_interrupts_as_ctrl_c_does_and_only_inside() -> None:
@@ -74,67 +64,6 @@ def test_stdout_is_quiet_only_inside(capsys: pytest.CaptureFixture[str]) -> None
         sys.stdout.write("inside")
     sys.stdout.write("outside")
     assert capsys.readouterr().out == "outside"
-
-
-def test_scratch_folder_goes_at_the_end_and_is_short(tmp_path: Path) -> None:
-    deep = tmp_path / ("deep" * 20)
-    deep.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", str(deep))
-        with scratch_folder() as folder:
-            assert folder.is_dir()
-            assert len(str(folder)) < 50
-    assert not folder.exists()
-
-
-def test_scratch_of_a_killed_session_goes_and_that_of_a_live_one_stays(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    with scratch_folder() as base:
-        monkeypatch.setattr(tempfile, "tempdir", str(base))
-        code = (
-            "import os, signal, sys, tempfile; tempfile.tempdir = sys.argv[1]\n"
-            "from jobs.parallel.ray_scratch import kill_users, scratch_folder\n"
-            "with scratch_folder() as folder:\n"
-            "    print(folder, flush=True)\n"
-            "    sys.stdin.read()\n"
-        )
-        sessions = [
-            subprocess.Popen(
-                [sys.executable, "-c", code, str(base)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(2)
-        ]
-        folders = [Path(first_line(session.stdout)) for session in sessions]
-        sessions[0].kill()
-        sessions[0].wait()
-        assert folders[0].is_dir()
-        with scratch_folder():
-            assert not folders[0].exists()
-            assert folders[1].is_dir()
-        sessions[1].communicate("")
-        assert not folders[1].exists()
-        sessions[0].communicate()
-
-
-@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc")
-def test_only_users_of_a_scratch_folder_are_ended() -> None:
-    code = "import sys; sys.stdin.read()"
-    with scratch_folder() as folder, scratch_folder() as other:
-        users = [
-            subprocess.Popen(
-                [sys.executable, "-c", code, f"--logs={path}/logs"], stdin=subprocess.PIPE
-            )
-            for path in (folder, other)
-        ]
-        kill_users(folder)
-        assert users[0].wait(10) == -signal.SIGKILL
-        assert users[1].poll() is None
-        for user in users:
-            user.communicate()
 
 
 def test_an_interrupt_that_was_swallowed_is_raised_again_when_asked() -> None:
