@@ -35,6 +35,7 @@ from jobs.cli.output import (
     write_warning,
 )
 from jobs.cli.streams import open_standard_streams
+from jobs.parallel.address_space import require_for_model
 from jobs.parallel.guard import done, guarded
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class Command:
     def run(self, options: dict[str, Any], *, is_own_process: bool) -> None:
         """Run the job with these options, under a guard if it may use Ray; exit with its code."""
         with exit_codes(is_resumable=self.is_resumable):
+            if self.is_resumable:  # all of these load a model
+                require_for_model()
             if not self.may_use_ray:
                 code = write_result(self._result(options))
             elif is_own_process:

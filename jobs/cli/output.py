@@ -18,6 +18,7 @@ import typer
 
 from fcos_core.errors import FcosError, IncompleteRunError
 from jobs.cli.streams import lost_output
+from jobs.parallel.address_space import lack_of_memory
 from jobs.printable import printable
 
 _LONGEST_LINE = 4000
@@ -36,13 +37,13 @@ class JobResult(Protocol):
 
 @contextlib.contextmanager
 def exit_codes(*, is_resumable: bool = False) -> Generator[None]:
-    """Turn an error that answers the user's input into one line and an exit code.
+    """Turn an error that answers the user's input, or lack of memory, into a line and an exit code.
 
     Any other error is a bug: its traceback is shown.
 
     Raises:
         Exit: with the code, once the line is written.
-    """
+    """  # noqa: DOC501 -- what is no lack of memory passes through
     try:
         yield
     except IncompleteRunError as error:
@@ -55,6 +56,12 @@ def exit_codes(*, is_resumable: bool = False) -> Generator[None]:
         resume = "; the same command goes on from here" if is_resumable else ""
         write_error(f"interrupted{resume}")
         raise typer.Exit(EXIT_INTERRUPTED) from error
+    except (MemoryError, OSError, ImportError, RuntimeError) as error:
+        lack = None if isinstance(error, typer.Exit) else lack_of_memory(error)
+        if lack is None:
+            raise
+        write_error(lack)
+        raise typer.Exit(EXIT_CANNOT_WORK) from error
 
 
 def write_result(result: JobResult) -> int:

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from fcos_core.errors import IncompleteRunError
+from fcos_core.errors import ConfigError, IncompleteRunError
+from jobs.parallel import address_space
 from jobs.parallel.signals import terminate_as_interrupt
 
 _log = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ _EXIT_CODE_OF_RAY = 1
 _EXIT_CODE_OF_LOST = 3
 _DONE, _LOST, _ENDED = b"done ", b"lost ", b"ended\n"  # what a child reports to its guard
 _LONGEST_REPORT = 4096  # a pipe takes this much at once
+_CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGTRAP, signal.SIGILL}
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
 _PASSED_ON = {*_ENDING, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP, signal.SIGCONT}
 
@@ -58,6 +60,7 @@ def guarded(command: Callable[[], int]) -> int:
 
     Raises:
         IncompleteRunError: Ray has ended the command, or has died each time.
+        ConfigError: the command has crashed, and a limit of virtual memory may be why.
         KeyboardInterrupt: a signal came before the command was started again.
     """
     if sys.platform != "linux":
@@ -175,11 +178,12 @@ def _read(pipe: int) -> bytes:
 
 
 def _pass_on(status: int, report: bytes) -> int:
-    """End as the child did, or say that Ray ended it.
+    """End as the child did, or say that Ray ended it, or a limit of memory.
 
     Raises:
         IncompleteRunError: Ray ended it.
     """
+    _refuse_crash(status, report)
     if os.WIFEXITED(status):
         code = os.WEXITSTATUS(status)
         if code != _EXIT_CODE_OF_RAY or report.endswith(_ENDED):
@@ -197,3 +201,19 @@ def _pass_on(status: int, report: bytes) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
     os.kill(os.getpid(), number)
     return 128 + number  # the first process of a container does not die of it
+
+
+def _refuse_crash(status: int, report: bytes) -> None:
+    """Say what has crashed the child where a limit of virtual memory may be why.
+
+    Raises:
+        ConfigError: there is such a limit, and the child has not ended by itself.
+    """
+    remedy = address_space.suspect()
+    code = os.waitstatus_to_exitcode(status)
+    if remedy is None or report.startswith(_DONE) or report.endswith(_ENDED):
+        return
+    if code == _EXIT_CODE_OF_RAY:  # OpenBLAS ends a process like Ray
+        raise ConfigError(f"the command has ended without a word: {remedy}")
+    if -code in _CRASHES:
+        raise ConfigError(f"the command has died of {signal.Signals(-code).name}: {remedy}")

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from fcos_core.errors import ConfigError, IncompleteRunError
+from jobs.parallel.address_space import require_for_ray
 from jobs.parallel.guard import end_done
 from jobs.parallel.private_folder import kill_users, private_folder
 from jobs.parallel.ray_daemons import few_daemons
@@ -93,6 +94,8 @@ def _session(address: str | None, num_cpus: int | None) -> Generator[ModuleType]
     ):
         if address:
             _require_listener(address)
+        else:
+            require_for_ray()
         import ray  # only now, since it reads the environment
 
         if address:
