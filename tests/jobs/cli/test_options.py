@@ -15,8 +15,8 @@ from jobs.settings.base import mark_of
 
 ROOT = Path(__file__).resolve().parents[3]
 DETECT = (
-    "INPUT --out --weights --image-root --score-threshold --precision --engine --batch-size "
-    "--num-actors --threads-per-actor --shard-size --max-bad --retry-quarantined "
+    "INPUT --out --weights --image-root --image-column --score-threshold --precision --engine "
+    "--batch-size --num-actors --threads-per-actor --shard-size --max-bad --retry-quarantined "
     "--every-n-frames --fps --stream --limit --dry-run --config --address "
     "--allow-mixed-devices --allow-unsafe-commit"
 )
