@@ -1,7 +1,5 @@
 """Text that cannot steer a terminal, nor look like another line."""
 
-_LAYOUT = "\n\t"
-
 
 def printable(text: str) -> str:
     """Escape every character that Python calls unprintable, line ends too, as ``repr`` does.
@@ -15,7 +13,7 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Escape as ``printable`` does, but keep line ends and tabs."""
+    """Escape as ``printable`` does, but keep line ends."""
     if text.isprintable():
         return text
-    return "".join(char if char in _LAYOUT else printable(char) for char in text)
+    return "\n".join(map(printable, text.split("\n")))

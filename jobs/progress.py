@@ -83,7 +83,7 @@ class _Bar:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         del console
         pace, width = self._pace, options.max_width
-        done, summary = f"{pace.done}/{pace.total}", pace.summary()
+        done, summary = f"{pace.done}/{pace.total}", printable(pace.summary())
         bar_width = width - len(done) - len(summary) - 2
         if bar_width < _LEAST_BAR:
             yield Text(f"{done} {summary}"[:width], no_wrap=True, end="")
