@@ -178,21 +178,30 @@ def test_a_usual_name_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> N
     assert ORDINARY in answer_of(capsys, ("verify", ORDINARY), 2)
 
 
+@pytest.mark.parametrize("is_own_process", [True, False])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bar_on_a_terminal_moves_the_cursor_and_no_name_does(name: str) -> None:
-    text = shown_on_a_terminal(name)
+def test_a_bar_on_a_terminal_moves_the_cursor_and_no_name_does(
+    name: str, *, is_own_process: bool
+) -> None:
+    text = shown_on_a_terminal(name, is_own_process=is_own_process)
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]", "", text)
-    assert "\x1b[" in text, "the bar's own"
+    assert "\x1b[?25l" in text, "the bar hides the cursor"
     assert plain.isprintable(), repr(text)
     for foreign in ("\x1b[2J", "\x1b]0;", "\x9b", "\u202e"):
         assert foreign not in text
 
 
-def shown_on_a_terminal(name: str) -> str:
-    """What a terminal gets of a line, a note, a table and a warning with this name."""
+def shown_on_a_terminal(name: str, *, is_own_process: bool) -> str:
+    """What a terminal gets of a line, a note, a table and a warning with this name.
+
+    A process that is a command has a stderr that also escapes what others write, such as Python.
+    """
     master, slave = pty.openpty()
     read = bytearray()
-    stream = PrintableStream(LastingOutput(slave, 5.0), "utf-8")
+    if is_own_process:
+        stream = PrintableStream(LastingOutput(slave, 5.0), "utf-8")
+    else:
+        stream = os.fdopen(slave, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "stderr", stream)
         with ProgressReport(8, 0, stream=stream, line_every_s=60) as progress:
@@ -202,11 +211,13 @@ def shown_on_a_terminal(name: str) -> str:
         video = {"video": name, "frames": 1, "quarantined": 0, "missing": 0, "frames_per_s": 1.0}
         show_videos({"per_video": [video], "videos": 1})
         write_warning(UserWarning(name), UserWarning)
-        traceback.print_exception(ValueError(name))
+        if is_own_process:
+            traceback.print_exception(ValueError(name))
     stream.flush()
     os.set_blocking(master, False)
     with contextlib.suppress(BlockingIOError):
         read += os.read(master, 1 << 16)
+    stream.close()
     os.close(slave)
     os.close(master)
     return read.decode(errors="replace")

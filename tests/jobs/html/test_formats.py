@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.html import formats
+from jobs.html.page import Page, render
+from jobs.html.svg import element
 
 
 @given(st.text(max_size=400), st.integers(5, 80))
@@ -43,3 +45,15 @@ def test_numbers():
     assert [formats.rate(value) for value in (1.2345, 45.67, 1234.5)] == [
         "1.23", "45.7", "1\u202f234",
     ]  # fmt: skip
+
+
+def test_what_turns_text_around_gets_into_no_page_and_no_chart():
+    name = "\x1b[2J\u202egnp\udcfc\n\u202f漢字"
+    shown = "\ufffd[2J\ufffdgnp\ufffd\n\u202f漢字"
+    assert formats.visible(name) == shown
+    page = Page(
+        kind="Report", title=name, subtitle=name, state="done", is_good=True, sections=(),
+        package="jobs.reporting",
+    )  # fmt: skip
+    assert render(page).decode().count(shown) == 3
+    assert element("text", name, x=name) == f'<text x="{shown}">{shown}</text>'
