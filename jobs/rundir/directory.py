@@ -14,11 +14,19 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NoReturn, cast
+from typing import Annotated, Any, NoReturn, cast
 
 import numpy as np
 import pyarrow as pa
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+)
 
 from fcos_core.errors import ConfigError, one_line
 from jobs.rundir.rows import ManifestItem, table_to_items
@@ -60,13 +68,21 @@ _MADE_AGAIN = "the command that began the run makes it again"
 _REMEDY = f"delete it, and {_MADE_AGAIN}"
 
 
+def _require_utf8(text: str) -> str:
+    text.encode()
+    return text
+
+
+_Text = Annotated[str, AfterValidator(_require_utf8)]
+
+
 class Category(BaseModel):
     """A category as COCO names it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: int = Field(strict=True, ge=-(2**31), lt=2**31)
-    name: str
+    name: _Text
 
 
 class RunRecord(BaseModel):
@@ -97,14 +113,14 @@ class RunRecord(BaseModel):
     fingerprint: str
     fingerprint_fields: dict[str, Any]
     config: dict[str, Any]
-    versions: dict[str, str]
-    weights_sha256: str
-    preset: str
+    versions: dict[_Text, _Text]
+    weights_sha256: _Text
+    preset: _Text
     categories: tuple[Category, ...]
-    device: str
+    device: _Text
     settings: dict[str, Any] = Field(default_factory=dict)
     created_at: AwareDatetime
-    input_annotations: str | None = None
+    input_annotations: _Text | None = None
 
     @field_validator("categories")
     @classmethod

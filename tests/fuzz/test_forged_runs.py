@@ -1,5 +1,9 @@
 """Forged files with right hashes: refused in one line, or taken for exactly what they say."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# pyarrow has no types
+
 import json
 import resource
 import shutil

@@ -2,15 +2,26 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fcos_core.errors import ConfigError
 from jobs.rundir.directory import RunDirectory
+from jobs.rundir.fingerprint import fingerprint
 from jobs.rundir.rows import items_to_table
 from jobs.rundir.schemas import shard_name, shard_number
 from jobs.rundir.shard_writing import encode_shard
-from tests.jobs.rundir.strategies import a_record, a_segment, begin_run, commit_rows, images, ok_row
+from tests.forging import sealed
+from tests.jobs.rundir.strategies import (
+    RUN_ID,
+    a_record,
+    a_segment,
+    begin_run,
+    commit_rows,
+    images,
+    ok_row,
+)
 
 METADATA = {"run_id": "first", "fingerprint": "f"}
 
@@ -126,6 +137,87 @@ def test_a_record_laid_out_anew_is_the_same_record(tmp_path: Path):
     document = json.loads(Path(run.run_uri).read_text())
     Path(run.run_uri).write_text(json.dumps(dict(reversed(document.items()))))
     assert run.read_run_record() == a_record()
+
+
+def a_begun_run(folder: Path, record: dict[str, Any], **fields: str) -> RunDirectory:
+    """Write a manifest with fields, and a ``run.json`` that repeats them, changed by ``record``."""
+    run = RunDirectory(str(folder))
+    fields = {"weights_sha256": "a" * 64, "preset": "torchvision", "batch_size": "8", **fields}
+    metadata = {"fingerprint": fingerprint(fields), "fingerprint_fields": json.dumps(fields)}
+    run.create_manifest(items_to_table(images(1)), {"run_id": RUN_ID, **metadata})
+    repeated = {"fingerprint": fingerprint(fields), "fingerprint_fields": fields, "settings": {}}
+    document = {**a_record().model_dump(mode="json"), **repeated, **record}
+    Path(run.run_uri).write_text(json.dumps(sealed(document)))
+    return run
+
+
+def take_the_seal(run: RunDirectory) -> None:
+    document = json.loads(Path(run.run_uri).read_text())
+    del document["sha256"]
+    Path(run.run_uri).write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("fields", [{}, {"project_version": "0.2.0"}, {"project_version": "9"}])
+def test_a_record_without_its_seal_is_refused(tmp_path: Path, fields: dict[str, str]):
+    run = a_begun_run(tmp_path, {}, **fields)
+    assert run.read_run_record()
+    take_the_seal(run)
+    with pytest.raises(ConfigError, match=r"run\.json' is damaged: it has no seal: .* delete it"):
+        run.read_run_record()
+
+
+def test_a_record_of_a_version_without_seals_is_named_and_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    run = a_begun_run(tmp_path, {}, project_version="0.1.0")
+    take_the_seal(run)
+    assert run.read_run_record().run_id == RUN_ID
+    assert run.read_run_record()
+    assert caplog.text.count("run.json has no seal: an older version began the run") == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"run_id": "another"}, "foreign: it is of run another, the manifest of run 0123"),
+        ({"weights_sha256": "b" * 64}, "its weights_sha256 'bbb.* differs from the manifest's"),
+        ({"preset": "paper"}, "its preset 'paper' differs from the manifest's, 'torchvision'"),
+        ({"fingerprint": "b" * 64}, "its fingerprint 'bbb.* differs from the manifest's"),
+        ({"fingerprint_fields": {}}, "its fingerprint_fields {} differs from the manifest's"),
+        ({"settings": {"batch_size": 9}}, "its settings.batch_size 9 differs from the manifest's"),
+    ],
+)
+def test_a_sealed_record_that_is_not_the_manifests_is_refused(
+    tmp_path: Path, record: dict[str, Any], expected: str
+):
+    with pytest.raises(ConfigError, match=expected) as caught:
+        a_begun_run(tmp_path, record).read_run_record()
+    assert "\n" not in str(caught.value)
+    assert "run.json'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("record", "place"),
+    [
+        ({"unknown": 1}, "unknown"),
+        ({"schema_version": "two"}, "schema_version"),
+        ({"categories": [{"id": "1", "name": "x"}]}, "categories.0.id"),
+        ({"categories": [{"id": 2**31, "name": "x"}]}, "categories.0.id"),
+        ({"categories": [{"id": 1, "name": "\ud800"}]}, "categories.0.name"),
+        ({"categories": [{"id": 1, "name": "x"}] * 2}, "categories"),
+        ({"settings": {"min_size_px": "800"}}, "settings"),
+        ({"settings": {"max_size_px": 10**400}}, "settings"),
+        ({"settings": {"max_size_px": 0}}, "settings"),
+        ({"created_at": "yesterday"}, "created_at"),
+        ({"config": {"fps": float("nan")}}, "NaN is no JSON"),
+    ],
+)
+def test_a_sealed_record_with_an_impossible_value_is_refused(
+    tmp_path: Path, record: dict[str, Any], place: str
+):
+    with pytest.raises(ConfigError, match=rf"run\.json' is damaged: {place}") as caught:
+        a_begun_run(tmp_path, record).read_run_record()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_record_of_other_tables_is_refused(tmp_path: Path):

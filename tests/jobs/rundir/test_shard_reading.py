@@ -9,12 +9,15 @@ import pyarrow as pa
 import pytest
 
 from fcos_core.errors import StorageError
+from jobs.rundir.digest import rows_sha256
 from jobs.rundir.directory import RunDirectory
+from jobs.rundir.proof import prove
 from jobs.rundir.rows import Row, rows_to_table, table_to_rows
 from jobs.rundir.schemas import ShardFooter
 from jobs.rundir.sealed_parquet import ColumnEncoding, encode_sealed
 from jobs.rundir.shard_reading import DamagedShardError, iterate_rows, merge_retry, read_shard
 from jobs.rundir.shard_writing import encode_shard
+from tests.forging import encode_forged, metadata_of_file
 from tests.jobs.rundir.strategies import (
     RUN_ID,
     a_segment,
@@ -101,6 +104,55 @@ def test_rows_that_are_not_those_of_the_footer_are_refused(run: RunDirectory):
     assert "footer lacks shard" in reason(run)
     damage(run, encode_sealed(pa.table({"x": [1]}), metadata, plain))
     assert "tables of version" in reason(run)
+
+
+@pytest.mark.parametrize(
+    "num_rows",
+    [pytest.param(3_000), pytest.param(100_000_000, marks=pytest.mark.slow)],
+)
+def test_many_more_rows_than_planned_are_refused_unread(run: RunDirectory, num_rows: int):
+    """A hundred million rows take 7 MB."""
+    block = rows_to_table([ok_row(images(5)[4])]).take(pa.array([0] * min(num_rows, 1_000_000)))
+    metadata = metadata_of_file(Path(run.shard_uri(1)))
+    table = pa.concat_tables([block] * (num_rows // block.num_rows))
+    damage(run, encode_forged(table, metadata))
+    (problem,) = prove(run).problems
+    assert f"its footer announces {num_rows} rows, there can be 1008 at most" in problem
+    with pytest.raises(DamagedShardError, match="there can be 1008"):
+        list(iterate_rows(run))
+
+
+@pytest.mark.parametrize("column", ["uri", "status", "error_class", "error"])
+def test_a_text_that_is_not_utf8_is_refused(run: RunDirectory, column: str):
+    table = rows_to_table([bad_row(images(5)[4])])
+    place = table.schema.get_field_index(column)
+    text = pa.array([b"\xff"], pa.binary()).view(pa.string())
+    table = table.set_column(place, table.schema.field(place), text)
+    metadata = metadata_of_file(Path(run.shard_uri(1)))
+    digest = {b"num_rows": b"1", b"rows_sha256": rows_sha256(table).encode()}
+    damage(run, encode_forged(table, {**metadata, **digest}))
+    assert "UTF8" in reason(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        (b"num_rows", b"four", "invalid literal"),
+        (b"num_rows", b"9" * 5000, "digits"),
+        (b"shard", b"\xff", "invalid literal"),
+        (b"schema_version", b"2.0", "invalid literal"),
+        (b"run_id", b"\xff", "foreign"),
+    ],
+)
+def test_metadata_that_is_no_number_is_refused(
+    run: RunDirectory, name: bytes, value: bytes, expected: str
+):
+    table = rows_to_table([ok_row(item) for item in images(10)[4:8]])
+    metadata = metadata_of_file(Path(run.shard_uri(1)))
+    damage(run, encode_forged(table, {**metadata, name: value}))
+    assert expected in reason(run)
+    damage(run, encode_forged(table, {**metadata, b"\xff": b"\xff", b"unknown": b"1"}))
+    assert prove(run).complete
 
 
 def test_a_shard_that_is_not_there_is_a_storage_error_but_no_damage(run: RunDirectory):
