@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from fcos_core.checkpoint import load_checkpoint
 from fcos_core.errors import ConfigError
 from jobs.inputs.sources import enumerate_inputs
@@ -24,11 +26,24 @@ from jobs.rundir.directory import RunDirectory
 from jobs.rundir.fingerprint import explain_difference, fingerprint
 from jobs.rundir.rows import ManifestItem, items_to_table
 from jobs.rundir.shard import Shard
-from jobs.settings.detect import DetectConfig
+from jobs.settings.detect import DetectConfig, EngineChoice, PrecisionChoice
 from jobs.storage import storage_for
 
 _OURS = {"manifest.parquet", "run.json", "detections", "retries", "evaluation", "events"}
 _SHOWN = 3
+
+
+class _DecidedFields(BaseModel):
+    """The fields of a run that a user may leave open, so that only the run itself says them."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    precision: PrecisionChoice
+    engine: EngineChoice
+    batch_size: int = Field(ge=1)
+    threads_per_actor: int = Field(ge=1)
+    shard_size: int = Field(ge=1)
+    device_model: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,20 +144,29 @@ def reopen_run(directory: RunDirectory) -> OpenRun:
     """
     metadata = directory.read_manifest_metadata()
     try:
+        fields = json.loads(metadata["fingerprint_fields"])
+        _DecidedFields.model_validate(fields)
         run = OpenRun(
             directory=directory,
             run_id=metadata["run_id"],
             fingerprint=metadata["fingerprint"],
-            fields=json.loads(metadata["fingerprint_fields"]),
+            fields=fields,
             skipped=int(metadata["skipped"]),
             annotations=json.loads(metadata["annotations"]),
         )
     except (KeyError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{directory.manifest_uri!r} was not written by fcos detect: {error!r}"
+            f"{directory.manifest_uri!r} was not written by fcos detect: {_reason(error)}"
         ) from error
     _require_sound_record(run)
     return run
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return repr(error)
 
 
 def _require_sound_record(run: OpenRun) -> None:

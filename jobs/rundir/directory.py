@@ -120,7 +120,7 @@ class RunRecord(BaseModel):
     device: _Text
     settings: dict[str, Any] = Field(default_factory=dict)
     created_at: AwareDatetime
-    input_annotations: _Text | None = None
+    input_annotations: str | None = None
 
     @field_validator("categories")
     @classmethod

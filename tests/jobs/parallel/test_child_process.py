@@ -126,3 +126,15 @@ def test_a_child_ends_with_its_parent() -> None:
     )
     ended = run_python("-c", code)
     wait_until(lambda: is_gone(int(ended.stdout)), timeout_s=60)
+
+
+def allocate(size_bytes: int) -> int:
+    return len(bytearray(size_bytes))
+
+
+def test_a_child_that_takes_too_much_memory_dies_alone():
+    options = ChildOptions(memory_bytes=64 * 2**20, environment={"OF_A_TEST": "x"})
+    with ChildProcess(allocate, options) as child:
+        assert child.call(32 * 2**20, limit_s=60) == 32 * 2**20
+        with pytest.raises(ChildCrashedError, match="out of memory"):
+            child.call(100 * 2**20, limit_s=60)

@@ -10,6 +10,7 @@ import jobs.detect as detect_module
 from fcos_core.errors import ConfigError
 from jobs.detect import DetectConfig, run
 from jobs.rundir.directory import RunDirectory
+from jobs.rundir.fingerprint import fingerprint
 from tests.forging import sealed
 
 
@@ -70,6 +71,24 @@ def test_a_damaged_record_is_refused_before_anything_is_computed(
     damage(Path(begun.out) / "run.json")
     with pytest.raises(ConfigError, match=expected):
         run(begun.model_copy(update={"dry_run": is_dry}))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("batch_size", "8"), ("batch_size", 0), ("threads_per_actor", None), ("precision", "fp8")],
+)
+def test_a_manifest_with_an_impossible_setting_is_refused(
+    begun: DetectConfig, field: str, value: object
+) -> None:
+    directory = RunDirectory(begun.out)
+    metadata = directory.read_manifest_metadata()
+    fields = {**json.loads(metadata["fingerprint_fields"]), field: value}
+    changed = {"fingerprint": fingerprint(fields), "fingerprint_fields": json.dumps(fields)}
+    table = directory.read_manifest_table()
+    Path(directory.manifest_uri).unlink()
+    assert directory.create_manifest(table, {**metadata, **changed})
+    with pytest.raises(ConfigError, match=f"was not written by fcos detect: {field}: "):
+        run(begun)
 
 
 def test_a_run_without_a_record_goes_on(begun: DetectConfig) -> None:
