@@ -31,13 +31,13 @@ from pydantic import (
 from fcos_core.errors import ConfigError, one_line
 from jobs.rundir.rows import ManifestItem, table_to_items
 from jobs.rundir.schemas import MANIFEST, SCHEMA_VERSION, shard_name, shard_number
-from jobs.rundir.sealed_parquet import (
-    ColumnEncoding,
-    encode_sealed,
-    metadata_of,
-    open_sealed,
+from jobs.rundir.sealed_parquet import ColumnEncoding, encode_sealed, metadata_of, open_sealed
+from jobs.rundir.untrusted.item_values import (
+    most_items,
+    num_planned_rows,
+    possible_items,
+    table_of_items,
 )
-from jobs.rundir.untrusted.item_values import num_planned_rows, possible_items
 from jobs.rundir.untrusted.manifest_metadata import (
     difference,
     needs_sealed_record,
@@ -52,9 +52,6 @@ _MANIFEST_ENCODING = ColumnEncoding(
     dictionary=("kind", "width", "height", "stream", "time_base_num", "time_base_den", "sampling"),
     delta=("item_id", "shard", "image_id"),
 )
-
-_ITEMS_BESIDE_BYTES = 1_000_000
-"""A manifest has no more items than bytes, and this many: a short name takes two bytes at least."""
 
 INPUT_SIZE = ("min_size_px", "max_size_px")
 """Settings of ``run.json`` that give the size of the network's input; old runs lack them."""
@@ -221,7 +218,16 @@ class RunDirectory:
         return [item for _, items in self.iterate_manifest() for item in items]
 
     def read_manifest_table(self) -> pa.Table:
-        return pa.Table.from_batches(self._items(is_streamed=False), MANIFEST)
+        """Read all items as a table.
+
+        Raises:
+            ConfigError: there is no manifest, or it is damaged, or unpacks to too much.
+        """
+        info = storage_for(self.uri).stat(self.manifest_uri)
+        try:
+            return table_of_items(self._items(), 0 if info is None else info.size_bytes)
+        except ValueError as error:
+            raise ConfigError(f"{self.manifest_uri!r} is damaged: {error}") from error
 
     def count_planned_rows(self) -> dict[int, int]:
         """Count the images and frames that the manifest plans for each shard."""
@@ -260,20 +266,19 @@ class RunDirectory:
         for shard, group in itertools.groupby(items, key=lambda item: item.shard):
             yield shard, list(group)
 
-    def _items(self, *, is_streamed: bool = True) -> Iterator[pa.RecordBatch]:
-        file = self._open_manifest(is_streamed=is_streamed)
+    def _items(self) -> Iterator[pa.RecordBatch]:
+        file = self._open_manifest()
         try:
             yield from possible_items(file.iter_batches())
         except (ValueError, pa.ArrowException) as error:
             raise ConfigError(f"{self.manifest_uri!r} is damaged: {one_line(error)}") from error
 
-    def _open_manifest(self, *, is_streamed: bool = True) -> UntrustedFile:
+    def _open_manifest(self) -> UntrustedFile:
         if not self.exists():
             raise ConfigError(f"{self.uri!r} is no run directory: there is no manifest.parquet")
         data = storage_for(self.uri).read(self.manifest_uri)
         try:
-            max_rows = len(data) + _ITEMS_BESIDE_BYTES
-            file = open_sealed(data, max_rows=max_rows, is_streamed=is_streamed)
+            file = open_sealed(data, max_rows=most_items(len(data)), is_streamed=True)
         except ValueError as error:
             raise ConfigError(f"{self.manifest_uri!r} is damaged: {error}") from error
         version = metadata_of(file).get("schema_version")

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.rundir.sampled_frames import EVERY_FRAME, count_frames
-from jobs.rundir.schemas import MAX_SHARD_ROWS, Kind
+from jobs.rundir.schemas import MANIFEST, MAX_SHARD_ROWS, Kind
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -38,6 +38,10 @@ _LEAST = {
 _OF_SEGMENTS = ("first_frame", "num_frames")
 _LAST_FRAME = 2**31 - 1
 _LAST_ID = 2**63 - 1
+
+# Members of an archive, in order, take one byte each in a manifest, and 160 bytes as a table.
+_ITEMS_BESIDE_BYTES, _ITEMS_PER_BYTE = 1_000_000, 8
+_SMALL_TABLE_BYTES, _LARGEST_RATIO = 2**30, 256
 
 
 def possible_items(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -69,6 +73,27 @@ def possible_items(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
                 )
         yield batch
         num_items += batch.num_rows
+
+
+def most_items(size_bytes: int) -> int:
+    """Say how many items a manifest of so many bytes can have at most."""
+    return _ITEMS_PER_BYTE * size_bytes + _ITEMS_BESIDE_BYTES
+
+
+def table_of_items(batches: Iterable[pa.RecordBatch], size_bytes: int) -> pa.Table:
+    """Collect the items of a manifest of so many bytes.
+
+    Raises:
+        ValueError: they take more memory than those of any planner do.
+    """
+    left = max(_SMALL_TABLE_BYTES, _LARGEST_RATIO * size_bytes)
+    collected: list[pa.RecordBatch] = []
+    for batch in batches:
+        left -= batch.nbytes
+        if left < 0:
+            raise ValueError(f"its {size_bytes} bytes unpack to too much")
+        collected.append(batch)
+    return pa.Table.from_batches(collected, MANIFEST)
 
 
 def num_planned_rows(batch: pa.RecordBatch) -> Int64Array:

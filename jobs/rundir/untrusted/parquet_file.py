@@ -29,8 +29,9 @@ _DEFAULT_MIB = 1024
 _MIB = 2**20
 _READ_TIMEOUT_S = 300.0
 
-# What is read in this process decodes to no more than the larger of the two. Rows without
-# detections decode to 40 times their bytes in the file, the manifest of an archive to 50 times.
+# What is read in this process decodes to no more than the larger of the two, by a bound that is
+# up to three times too high. Only rows without detections exceed the ratio, up to 600-fold, and
+# need half a million in a shard to exceed both.
 _ALWAYS_BYTES = 128 * _MIB
 _LARGEST_RATIO = 64
 

@@ -21,6 +21,7 @@ from jobs.rundir.proof import prove
 from jobs.rundir.rows import items_to_table
 from jobs.rundir.sampled_frames import count_frames, read_steps, write_sampling
 from jobs.rundir.schemas import MANIFEST, MAX_SHARD_ROWS
+from jobs.rundir.untrusted.item_values import table_of_items
 from jobs.settings.detect import DetectConfig
 from tests.forging import encode_forged
 from tests.jobs.rundir.strategies import a_segment, an_image, images
@@ -118,15 +119,25 @@ def test_a_column_of_another_type_is_refused(tmp_path: Path, column: str, kind: 
 
 @pytest.mark.parametrize(
     "num_items",
-    [pytest.param(2_200_000), pytest.param(100_000_000, marks=pytest.mark.slow)],
+    [pytest.param(4_400_000), pytest.param(100_000_000, marks=pytest.mark.slow)],
 )
-def test_more_items_than_a_manifest_has_bytes_are_refused_unread(tmp_path: Path, num_items: int):
+def test_more_items_than_the_bytes_of_a_manifest_can_hold_are_refused_unread(
+    tmp_path: Path, num_items: int
+):
     """A hundred million rows take 7 MB."""
     block = items_to_table(images(1)).take(pa.array(np.zeros(1_100_000, np.int64)))
     table = pa.concat_tables([block] * (num_items // len(block) + 1)).slice(0, num_items)
     run = write(tmp_path, table)
     assert Path(run.manifest_uri).stat().st_size < 2**20 + num_items / 14
     assert f"its footer announces {num_items} rows, there can be" in reason(run)
+
+
+def test_a_table_that_takes_too_much_memory_is_refused():
+    """Row groups that are small, each for itself."""
+    batch = items_to_table(images(1)).take(pa.array(np.zeros(4_000_000, np.int64))).to_batches()[0]
+    assert table_of_items([batch], 1).num_rows == len(batch)
+    with pytest.raises(ValueError, match="its 1000 bytes unpack to too much"):
+        table_of_items([batch] * 10, 1000)
 
 
 def test_a_shard_of_more_rows_cannot_be_asked_for():
