@@ -94,10 +94,12 @@ def run(config: TrainConfig) -> TrainResult:
     started = time.perf_counter()
     if not is_local(absolute(config.out)):
         raise ConfigError(f"--out {config.out}: training writes to a local folder")
+    if local_path(absolute(config.out)) != absolute(config.out):  # safetensors opens no other
+        raise ConfigError(f"--out {config.out}: the path of a training must be UTF-8")
     with terminate_as_interrupt():
         data = load_data(config)
         group = _worker_group(config)
-        out = Path(local_path(absolute(config.out)))
+        out = Path(absolute(config.out))
         num_before = saved_step(str(out))
         is_left = num_before < config.steps
         data = data.without(check_images(config, data) if is_left else read_left_out(config.out))
@@ -136,7 +138,7 @@ def _train(
         _log.warning(
             "batch norm: each of the %d CPU workers has statistics of its own", group.count
         )
-    out = Path(local_path(absolute(config.out)))
+    out = Path(absolute(config.out))
     tail = MetricsTail(out / METRICS_NAME)
 
     each = f"{group.threads} CPUs" + (" and a GPU" if group.device == "cuda" else "")

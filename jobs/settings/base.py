@@ -7,11 +7,14 @@ is only in the config file. ``Field(description=...)`` is the text of ``--help``
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
+
+from jobs.storage import absolute
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,31 @@ class JobSettings(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_utf8(cls, values: Any) -> Any:  # noqa: ANN401 -- whatever the caller gives
+        """Name paths that are no UTF-8 by their uris; pydantic takes no other text."""
+        if not isinstance(values, Mapping):
+            return values
+        given = cast("Mapping[str, object]", values)
+        return {name: _utf8(value) for name, value in given.items()}
+
+
+def _utf8(value: object) -> object:
+    if isinstance(value, str):
+        return value if value.isascii() else _utf8_text(value)
+    if isinstance(value, list | tuple):
+        return [_utf8(own) for own in cast("Sequence[object]", value)]
+    return value
+
+
+def _utf8_text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return absolute(text)
+    return text
 
 
 def mark_of(field: FieldInfo) -> Argument | Option | None:

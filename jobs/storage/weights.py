@@ -128,16 +128,14 @@ def resolve_weights(
     info = storage_for(uri).stat(uri)
     if info is None:
         raise ConfigError(_unknown(spec, uri))
-    if not is_local(uri):
+    if uri != local_path(uri) or not is_local(uri):  # safetensors opens no path that is not UTF-8
         return _cached_copy(info, spec, _checkpoints(cache))
     chunks = HashedChunks(uri)
     try:
         deque(chunks, maxlen=0)
     except StorageError as error:
         raise ConfigError(f"weights {spec!r}: {error}") from error
-    return ResolvedWeights(
-        path=Path(local_path(uri)), sha256=chunks.sha256, spec=spec, version=info.version
-    )
+    return ResolvedWeights(path=Path(uri), sha256=chunks.sha256, spec=spec, version=info.version)
 
 
 def _checkpoints(cache: Path | None) -> Path:
@@ -150,7 +148,8 @@ def _checkpoints(cache: Path | None) -> Path:
 
 def _cached_copy(info: ObjectInfo, spec: str, folder: Path) -> ResolvedWeights:
     # The copy's name is made of the object's version and of its sha256.
-    version = hashlib.sha256(f"{info.uri}\0{info.etag}".encode()).hexdigest()[:_NAME_DIGITS]
+    mark = info.etag if info.etag is not None else info.version
+    version = hashlib.sha256(f"{info.uri}\0{mark}".encode()).hexdigest()[:_NAME_DIGITS]
     suffix = PurePosixPath(info.uri).suffix
     for path in sorted(folder.glob(f"fcos-{version}-*")):
         with contextlib.suppress(OSError):  # the file of another user: a new copy is made

@@ -11,7 +11,7 @@ import torch
 from fcos_core.checkpoint import serialize_checkpoint
 from fcos_core.training import Trainer
 from jobs.settings.train import TrainConfig
-from jobs.storage import TEMPORARY_PREFIX, absolute, join, local_path, storage_for
+from jobs.storage import TEMPORARY_PREFIX, absolute, join, storage_for
 from jobs.training.metrics_log import MetricsLog, Record
 from jobs.training.state import save_state
 from jobs.training.tensorboard import TensorBoardWriter
@@ -63,7 +63,7 @@ class CheckpointWriter:
         if not trainer.group.is_first:
             yield None
             return
-        out, done = Path(local_path(absolute(config.out))), trainer.num_done
+        out, done = Path(absolute(config.out)), trainer.num_done
         with contextlib.ExitStack() as stack:
             stack.enter_context(folder_lock(out, wait_s=_LOCK_WAIT_S))
             for left in out.glob(f"{TEMPORARY_PREFIX}*"):

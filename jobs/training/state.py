@@ -17,7 +17,7 @@ from safetensors.torch import save as serialize
 
 from fcos_core.errors import CheckpointError, one_line
 from fcos_core.training import Trainer
-from jobs.storage import join, local_path, storage_for
+from jobs.storage import join, storage_for
 from jobs.training.training_json import STATE_NAME, code_version
 
 _FORMAT = "fcos-batch-training/1"
@@ -37,7 +37,7 @@ def saved_step(out: str) -> int:
     Raises:
         CheckpointError: the state is damaged.
     """
-    path = Path(local_path(join(out, STATE_NAME)))
+    path = Path(join(out, STATE_NAME))
     if not path.is_file():
         return 0
     try:
@@ -53,7 +53,7 @@ def load_state(out: str, trainer: Trainer) -> None:
     Raises:
         CheckpointError: the state is damaged or belongs to another model.
     """
-    path = Path(local_path(join(out, STATE_NAME)))
+    path = Path(join(out, STATE_NAME))
     if not path.is_file():
         return
     try:

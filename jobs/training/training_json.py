@@ -16,7 +16,7 @@ import jobs
 from fcos_core.errors import ConfigError, StorageError
 from jobs.rundir.fingerprint import explain_difference
 from jobs.settings.train import TrainConfig
-from jobs.storage import absolute, join, local_path, storage_for
+from jobs.storage import absolute, join, storage_for
 from jobs.training.data import LeftOut, TrainingData
 
 TRAINING_JSON_NAME = "training.json"
@@ -80,7 +80,7 @@ def begin_or_resume(out: str, fields: dict[str, Any]) -> None:
             "--out, or give the same settings to resume"
         )
     if differences:
-        with folder_lock(Path(local_path(absolute(out))), wait_s=0.0):
+        with folder_lock(Path(absolute(out)), wait_s=0.0):
             storage.write(uri, data)
 
 
