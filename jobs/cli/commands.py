@@ -34,6 +34,7 @@ from jobs.cli.output import (
     write_stdout,
     write_warning,
 )
+from jobs.cli.raw_words import restart_in_utf8
 from jobs.cli.streams import open_standard_streams
 from jobs.parallel.address_space import require_for_model
 from jobs.parallel.guard import done, guarded
@@ -311,6 +312,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 a bug, 2 cannot work, 3 incomplete, 130 interrupted.
     """
     if arguments is None:
+        restart_in_utf8()
         open_standard_streams()
         warnings.showwarning = write_warning
     logging.basicConfig(level=logging.WARNING, handlers=[LogLines()])

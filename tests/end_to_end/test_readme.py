@@ -24,6 +24,45 @@ def test_the_python_example_finds_and_draws_objects(tmp_path):
     assert is_red.sum() > 100
 
 
+def numbers_of_the_readme() -> list[dict[str, float]]:
+    """The numbers of the demo that the README shows: of images, then of frames."""
+    text = (ROOT / "README.md").read_text()
+    tables = text.split("COCO metrics (boxes), frames of videos")
+    return [
+        {name: float(value) for name, value in re.findall(r"(A[PR]\w*) +│ (0\.\d{4}) ", table)}
+        for table in tables
+    ]
+
+
+def test_the_readme_and_the_page_of_the_demo_show_the_same_numbers():
+    page = (ROOT / "docs" / "demo.md").read_text()
+    rows = re.findall(r"^\| (0\.\d{3}) \| (0\.\d{3}) \| (0\.\d{3}) \|", page, re.MULTILINE)
+    images, frames = numbers_of_the_readme()
+    assert len(images) == 12
+    for shown, row in zip((images, frames), rows, strict=True):
+        assert len(shown) >= 4
+        names = ("AP", "AP50", "AP75")
+        for name, value in zip(names, row, strict=True):
+            if name in shown:
+                assert shown[name] == pytest.approx(float(value), abs=6e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray")
+def test_the_demo_gives_the_numbers_of_the_readme(tmp_path):
+    from jobs.demo import DemoConfig
+    from jobs.demo import run as run_demo
+
+    summary = run_demo(DemoConfig(out=str(tmp_path / "run"), num_actors=1)).summary()
+    for given, shown in zip((summary, summary["video"]), numbers_of_the_readme(), strict=True):
+        for name, value in shown.items():
+            assert round(given[name], 4) == value, name
+    text = (ROOT / "README.md").read_text()
+    assert f"{summary['video']['detections']} detections" in text
+    assert summary["planned"] == 420
+
+
 def test_every_link_of_the_readme_leads_somewhere():
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
     assert links

@@ -145,3 +145,13 @@ def test_targets_are_drawn_without_sizes_and_a_side_that_is_said_must_be_right(t
     document["images"][0]["height"] = 3
     without.write_text(json.dumps(document))
     assert drawn(str(without)) == 1
+
+
+@pytest.mark.parametrize("truth", ["gt", "g_no_size", "g_iscrowd_null", "g_float_ids"])
+def test_what_other_programs_leave_out_scores_as_with_pycocotools(shared_data: Path, truth: str):
+    case = shared_data / "cases" / "coco-no-size"
+    for results in ("dt", "d_img_float"):
+        found = scored(
+            results=str(case / f"{results}.json"), annotations=str(case / f"{truth}.json")
+        )
+        assert found["AP"] == pytest.approx(0.127036, abs=5e-7), "pycocotools 2.0, on gt.json"

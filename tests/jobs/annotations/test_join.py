@@ -154,3 +154,59 @@ def test_a_hundred_thousand_images_join_in_seconds():
 
     assert joined.annotated_ids.tolist() == list(range(count))
     assert seconds < 20  # of one core; about 1 s here
+
+
+@pytest.mark.parametrize(
+    ("uri", "file_name"),
+    [
+        pytest.param("/d/shard.tar#inner.jpg", "shard.tar#inner.jpg", id="a plain file's name"),
+        pytest.param("/d/shard.tar#a/b.jpg", "d/shard.tar#a/b.jpg", id="with its folder"),
+        pytest.param("/d/a.parquet#x.jpg", "a.parquet#x.jpg", id="like a row"),
+        pytest.param("file:///d/caf%E9.jpg", "caf\udce9.jpg", id="bytes that are no UTF-8"),
+        pytest.param("file:///d%E9/1%20.jpg", "1 .jpg", id="below such a folder"),
+        pytest.param("file:///d/caf%E9.jpg", "file:///d/caf%E9.jpg", id="by its uri"),
+        pytest.param("/d/e\u0301/a\u0300.jpg", "\u00e9/\u00e0.jpg", id="NFD on disk"),
+        pytest.param("/d/\u00e9.jpg", "e\u0301.jpg", id="NFC on disk"),
+    ],
+)
+def test_a_name_joins_in_every_spelling_that_means_the_same(uri: str, file_name: str):
+    assert pairs(join([uri], {42: file_name, 43: "other.jpg"})) == {1: 42}
+
+
+def test_a_plain_name_and_a_members_path_that_both_match_are_ambiguous():
+    names = {42: "shard.tar#inner.jpg", 43: "inner.jpg"}
+    with pytest.raises(ConfigError, match="1 share an entry or match several by file_name"):
+        join(["/d/shard.tar#inner.jpg"], names)
+    assert pairs(join(["/d/shard.tar#inner.jpg", "/d/inner.jpg"], names)) == {1: 42, 2: 43}
+
+
+def test_equal_text_comes_before_equal_unicode():
+    both = {7: "\u00e9.jpg", 8: "e\u0301.jpg"}
+    assert pairs(join(["/d/e\u0301.jpg", "/d/\u00e9.jpg"], both)) == {1: 8, 2: 7}
+    with pytest.raises(ConfigError, match="2 share an entry or match several by file_name"):
+        join(["/d/e\u0301.jpg", "/d/\u00e9.jpg"], {7: "\u00e9.jpg"})
+    mixed = "/d/e\u0301\u00e9.jpg"
+    with pytest.raises(ConfigError, match="1 share an entry or match several by file_name"):
+        join([mixed], {7: "\u00e9\u00e9.jpg", 8: "e\u0301e\u0301.jpg"})
+
+
+def test_the_input_file_itself_joins_in_the_other_unicode_form():
+    joined = join_annotations(
+        [7], ["/d/e\u0301.jpg"], annotated({7: "\u00e9.jpg"}), input_annotations=URI
+    )
+    assert pairs(joined) == {7: 7}
+
+
+@pytest.mark.parametrize(
+    ("file_name", "hint"),
+    [
+        ("train\\a b.jpg", "1 of these match with / for \\ in the file's names"),
+        ("train/a%20b.jpg", "1 of these match with the %-escapes of the file's names resolved"),
+        ("train\\a%20b.jpg", "match with / for \\ and %-escapes resolved in the file's names"),
+    ],
+)
+def test_a_name_in_another_programs_spelling_gets_a_hint(file_name: str, hint: str):
+    with pytest.raises(ConfigError) as caught:
+        join(["/d/train/a b.jpg"], {42: file_name})
+    assert str(caught.value).endswith(hint)
+    assert "1 have no entry with their file_name" in str(caught.value)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fcos_core.errors import ConfigError
+from jobs.cli.raw_words import in_utf8
 from jobs.settings.detect import DetectConfig
 from jobs.settings.render import RenderConfig
 from jobs.storage.weights import resolve_weights
@@ -20,6 +21,21 @@ def test_every_setting_takes_a_path_that_is_not_utf8(tmp_path: Path) -> None:
     assert (config.inputs, config.out) == ((uri, "é"), uri)
     assert (config.weights, config.image_root) == (uri, uri)
     assert RenderConfig(run=raw, out=raw).run == uri
+
+
+@pytest.mark.parametrize(
+    ("word", "spelled"),
+    [
+        (b"--out", "--out"),
+        (b"caf\xc3\xa9 *.jpg", "café *.jpg"),
+        (b"/d/\xe9*.jpg", "file:///d/%E9*.jpg"),
+        (b"--out=/d/\xe9=", "--out=file:///d/%E9%3D"),
+        (b"file:///d/%E9", "file:///d/%E9"),
+    ],
+)
+def test_a_word_of_the_command_line_is_spelled_in_utf8(word: bytes, spelled: str) -> None:
+    assert in_utf8(os.fsdecode(word)) == spelled
+    assert in_utf8(spelled) == spelled
 
 
 def test_weights_whose_path_is_not_utf8_are_loaded_from_a_copy(
