@@ -18,11 +18,14 @@ from jobs.inputs.coco import find_image
 from jobs.inputs.item_bytes import has_changed, read_item_bytes, source_exists
 from jobs.inputs.relocated import relocate
 from jobs.inputs.sources import enumerate_inputs
+from jobs.inputs.video_frames import load_frames
+from jobs.inputs.video_index import VideoRequest, plan_videos
 from jobs.planning.manifest import make_manifest
 from jobs.rundir.rows import ManifestItem, items_to_table, table_to_items
 from jobs.storage import absolute, folder_of, join, local_path, local_uri, storage_for
 from jobs.storage.local_uri import utf8_name
 from jobs.storage.member_uri import member_uri, split_member
+from tests.jobs.media.video.making import Recipe, write_video
 
 LATIN = os.fsdecode(b"caf\xe9 100%#1.jpg")
 ESCAPED = "caf%E9%20100%25#1.jpg"
@@ -243,3 +246,16 @@ def test_a_plain_file_called_like_a_member_is_found_below_another_root(tmp_path:
     assert relocate(f"file:///old/{ESCAPED}", str(tmp_path)) == escaped
     item = ManifestItem(item_id=0, shard=0, kind="image", uri=escaped, image_id=1)
     assert read_item_bytes(item) == jpeg(1)
+
+
+def test_a_video_whose_name_is_not_utf8_is_indexed_and_decoded(tmp_path: Path):
+    made = write_video(tmp_path, Recipe(num_frames=5))
+    path = tmp_path / os.fsdecode(b"\xe9.mp4")
+    made.rename(path)
+    listing = enumerate_inputs([str(tmp_path)])
+    (item,) = listing.items
+    assert (item.uri, item.is_video) == (f"file://{tmp_path}/%E9.mp4", True)
+    planned = plan_videos([item.uri], VideoRequest(), address=None)
+    (segment,) = table_to_items(items_to_table(make_manifest(listing, 64, planned)))
+    frames = list(load_frames(segment))
+    assert [frame.error for frame in frames] == [None] * 5
