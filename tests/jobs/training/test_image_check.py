@@ -76,6 +76,23 @@ def test_a_size_that_is_not_the_images_is_said(copy: Path, tmp_path: Path):
         check(small_training(copy, tmp_path / "out"))
 
 
+def test_broken_images_without_a_size_in_their_entry_are_counted_and_left_out(
+    copy: Path, tmp_path: Path
+):
+    image_file(copy, 0).write_bytes(image_file(copy, 0).read_bytes()[:20])
+    image_file(copy, 1).unlink()
+    document = json.loads(copy.read_text())
+    for image in document["images"]:
+        del image["width"], image["height"]
+    copy.write_text(json.dumps(document))
+
+    with pytest.raises(DataError, match=r"2 of 8 images cannot be used: .*: trunc.*; .*No such"):
+        check(small_training(copy, tmp_path / "out"))
+
+    left_out = check(small_training(copy, tmp_path / "out", skip_invalid=True))
+    assert left_out.train == (image_id(copy, 0), image_id(copy, 1))
+
+
 def test_images_to_evaluate_on_are_checked_too(copy: Path, dataset: Path, tmp_path: Path):
     truncate(image_file(copy, 3))
     val = {"val_images": str(copy.parent / "images"), "val_annotations": str(copy)}
