@@ -107,9 +107,9 @@ def read_curves(run: RunDirectory, metrics: Metrics | None) -> list[Curve]:
 
 
 def _curves(file: UntrustedFile) -> list[Curve]:
-    if not file.schema.equals(CURVES):
-        raise ValueError("it has other columns")
-    table = file.read()
+    if missing := set(CURVES.names).difference(file.schema.names):
+        raise ValueError(f"it has no column {', '.join(sorted(missing))}")
+    table = file.read(CURVES.names).cast(CURVES)
     table.validate(full=True)
     return [_curve(**values) for values in table.to_pylist()]
 
@@ -117,7 +117,8 @@ def _curves(file: UntrustedFile) -> list[Curve]:
 def _curve(
     *, category_id: int | None, iou: float | None, recall: list[float], precision: list[float]
 ) -> Curve:
-    if len(recall) != len(precision) or not np.isfinite([*recall, *precision]).all():
+    points = np.array([*recall, *precision], np.float64)  # null: not a number
+    if len(recall) != len(precision) or not np.isfinite(points).all():
         raise ValueError(f"the curve of category {category_id} at IoU {iou} has no such points")
     return Curve(category_id=category_id, iou=iou, recall=recall, precision=precision)
 

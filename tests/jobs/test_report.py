@@ -4,6 +4,8 @@ import json
 import logging
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fcos_core.errors import ConfigError
@@ -159,6 +161,29 @@ def test_a_part_of_the_metrics_that_cannot_be_read_is_left_out_with_a_warning(
 
     assert not page.sections & {"thresholds", "calibration"}
     assert "thresholds is left out of the report" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("precision", [[0.5, None]], "the curve of category 1 at IoU 0.5 has no such points"),
+        ("precision", [[0.5]], "the curve of category 1 at IoU 0.5 has no such points"),
+        ("precision", [None], "Casting field 'precision' with null values to non-nullable"),
+        ("unknown", [1], "it has no column precision"),
+    ],
+)
+def test_curves_that_are_none_are_left_out_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, column: str, value: object, reason: str
+):
+    run, _ = make_scored_run(tmp_path)
+    curves = {"category_id": [1], "iou": [0.5], "recall": [[0.0, 1.0]]} | {column: value}
+    pq.write_table(pa.table(curves), run.evaluation_uri("curves.parquet"))
+
+    with caplog.at_level(logging.WARNING):
+        page = page_of(run)
+
+    assert "curves" not in page.sections
+    assert f"curves.parquet is left out of the report: {reason}" in caplog.text
 
 
 def test_every_part_that_evaluate_and_bpr_write_is_read(
