@@ -8,8 +8,6 @@ from __future__ import annotations
 import os
 import sys
 
-from jobs.storage import absolute
-
 
 def restart_in_utf8() -> None:
     """Replace this process by the same command in UTF-8; return where it is in UTF-8 already."""
@@ -26,6 +24,8 @@ def in_utf8(word: str) -> str:
     try:
         word.encode()
     except UnicodeEncodeError:
+        from jobs.storage import absolute  # not for `fcos --help`
+
         option, sign, value = word.partition("=") if word.startswith("--") else ("", "", word)
         return f"{option}{sign}{absolute(value)}" if value else word
     return word

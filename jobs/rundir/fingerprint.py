@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard, cast
 
 _ABSENT = "absent"
+_NOTHING = "null"
 
 
 def fingerprint(fields: Mapping[str, Any]) -> str:
@@ -19,13 +20,16 @@ def fingerprint(fields: Mapping[str, Any]) -> str:
 
 
 def explain_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Say in one line which fields differ, with both values; empty when none does."""
+    """Say in one line which fields differ, with both values; empty when none does.
+
+    A field that one side does not have is null there: an older version did not know it.
+    """
     before, after = _flatten(old), _flatten(new)
     names = sorted(before.keys() | after.keys())
     return "; ".join(
         f"{name}: {before.get(name, _ABSENT)} in the run, {after.get(name, _ABSENT)} now"
         for name in names
-        if before.get(name, _ABSENT) != after.get(name, _ABSENT)
+        if before.get(name, _NOTHING) != after.get(name, _NOTHING)
     )
 
 

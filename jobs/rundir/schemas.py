@@ -15,9 +15,6 @@ import pyarrow as pa
 SCHEMA_VERSION = 2
 """Rises when a column, its meaning, the digest's layout or a footer field changes."""
 
-MAX_SHARD_ROWS = 1_000_000
-"""Images and frames of one shard; its readers hold all of them."""
-
 DigestClass = Literal["exact", "tolerance"]
 Status = Literal["ok", "quarantined"]
 Kind = Literal["image", "video_segment"]

@@ -14,8 +14,6 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.fields import FieldInfo
 
-from jobs.storage import absolute
-
 
 @dataclass(frozen=True)
 class Argument:
@@ -69,6 +67,8 @@ def _utf8_text(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
+        from jobs.storage import absolute  # not for `fcos --help`
+
         return absolute(text)
     return text
 

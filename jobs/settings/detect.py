@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from jobs.media.limits import MAX_PIXELS
-from jobs.rundir.schemas import MAX_SHARD_ROWS
+from jobs.rundir.untrusted.limits import MAX_SHARD_ROWS
 from jobs.settings.base import Address, Argument, JobSettings, NumActors, Option
 from jobs.settings.max_bad import MaxBad
 

@@ -20,7 +20,7 @@ from tests.jobs.scoring.runs import (
     write_annotations,
 )
 
-FAR_AWAY = [200.0, 200.0, 210.0, 210.0]
+FAR_AWAY = [80.0, 60.0, 90.0, 70.0]
 
 
 def test_worked_example_scores_the_images_of_the_run_and_counts_the_others(tmp_path: Path):
@@ -198,7 +198,7 @@ def test_evaluating_again_rewrites_and_out_writes_only_there(tmp_path: Path):
     assert [path.name for path in out.parent.iterdir()] == ["scores.json"]
 
 
-def test_a_path_that_is_no_utf8_ends_up_in_the_file_as_an_escape(tmp_path: Path):
+def test_a_path_that_is_no_utf8_is_a_uri_in_the_file(tmp_path: Path):
     folder = tmp_path / "gr\udcfcn"  # the byte FC, as Python names it
     folder.mkdir()
     annotations = write_annotations(folder, {5: "a.jpg"}, [(5, 1, CAT_BOX)])
@@ -207,4 +207,4 @@ def test_a_path_that_is_no_utf8_ends_up_in_the_file_as_an_escape(tmp_path: Path)
     evaluate(EvaluateConfig(run=uri, annotations=annotations))
 
     metrics = json.loads((tmp_path / "RUN/evaluation/metrics.json").read_text())
-    assert metrics["annotations"] == annotations
+    assert metrics["annotations"] == f"file://{tmp_path}/gr%FCn/instances.json"

@@ -19,7 +19,7 @@ from jobs.html.section import Section
 from jobs.html.svg import Axis, axis_from_zero
 from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, rate_cell, table
 from jobs.rundir.directory import RunDirectory
-from jobs.rundir.schemas import MAX_SHARD_ROWS
+from jobs.rundir.untrusted.limits import MAX_SHARD_ROWS
 from jobs.rundir.video_pace import VideoPace
 from jobs.storage import storage_for
 

@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.rundir.sampled_frames import EVERY_FRAME, count_frames
-from jobs.rundir.schemas import MANIFEST, MAX_SHARD_ROWS, Kind
+from jobs.rundir.schemas import MANIFEST, Kind
+from jobs.rundir.untrusted.limits import MAX_SHARD_ROWS
 
 Int64Array = npt.NDArray[np.int64]
 

@@ -68,7 +68,7 @@ def read_all(folder: Path) -> Generator[None]:
     yield _kept.append(read_curves(run, None))
     rows, uris = (ParquetImages(info) for info in LocalStorage().list(str(folder / "inputs")))
     yield _kept.append([rows.read(row) for row in range(rows.num_rows)])
-    yield _kept.append([*uris.uris()])
+    yield _kept.append([*uris.names()])
 
 
 def end_after_reading(folder: Path) -> int:

@@ -49,3 +49,10 @@ def test_equal_fields_differ_in_nothing():
 def test_tuple_and_list_are_one_thing_as_they_are_in_json():
     assert explain_difference({"a": (1, 2)}, {"a": [1, 2]}) == ""
     assert fingerprint({"a": (1, 2)}) == fingerprint({"a": [1, 2]})
+
+
+def test_a_setting_that_an_older_version_did_not_know_differs_only_where_it_is_given():
+    assert explain_difference(FIELDS, FIELDS | {"image_column": None}) == ""
+    assert explain_difference(FIELDS, FIELDS | {"image_column": "photo"}) == (
+        'image_column: absent in the run, "photo" now'
+    )

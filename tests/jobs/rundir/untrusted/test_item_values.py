@@ -20,8 +20,9 @@ from jobs.rundir.fingerprint import fingerprint
 from jobs.rundir.proof import prove
 from jobs.rundir.rows import items_to_table
 from jobs.rundir.sampled_frames import count_frames, read_steps, write_sampling
-from jobs.rundir.schemas import MANIFEST, MAX_SHARD_ROWS
+from jobs.rundir.schemas import MANIFEST
 from jobs.rundir.untrusted.item_values import table_of_items
+from jobs.rundir.untrusted.limits import MAX_SHARD_ROWS
 from jobs.settings.detect import DetectConfig
 from tests.forging import encode_forged
 from tests.jobs.rundir.strategies import a_segment, an_image, images
