@@ -257,12 +257,16 @@ def _unusable_header(path: Path) -> Generator[None]:
 def _our_header(metadata: Mapping[str, str], path: Path) -> Header:
     with _unusable_header(path):
         config = config_from_dict(json.loads(metadata["config"]))
-        categories = tuple(
-            Category(id=int(c["id"]), name=str(c["name"]))
-            for c in json.loads(metadata["categories"])
-        )
+        categories = tuple(_category(described) for described in json.loads(metadata["categories"]))
         check_categories(config, categories)
         return Header(config, categories)
+
+
+def _category(described: Mapping[str, object]) -> Category:
+    number, name = described["id"], described["name"]
+    if type(number) is not int or not isinstance(name, str):
+        raise TypeError(f"category id {number!r}, name {name!r}: must be an integer and a text")
+    return Category(id=number, name=name)
 
 
 def _torchvision_header(shapes: Mapping[str, tuple[int, ...]], path: Path) -> Header:

@@ -322,13 +322,14 @@ def _damage(proof: Proof) -> str | None:
 def _too_many_quarantined(proof: Proof, max_bad: str | None) -> str | None:
     """Say why a complete run is a failure all the same."""
     if proof.planned and not proof.ok:
-        return f"no image could be used: all {proof.quarantined} rows are quarantined"
+        found = f"no image could be used: all {proof.quarantined} rows are quarantined"
+        return f"{found}, the first: {proof.first_quarantined}"
     if max_bad is not None:
         limit = MaxBad.parse(max_bad).num_rows(proof.planned)
         if proof.quarantined > limit:
             return (
                 f"{proof.quarantined} of {proof.planned} rows are quarantined, "
-                f"--max-bad {max_bad} allows {limit}"
+                f"--max-bad {max_bad} allows {limit}; the first: {proof.first_quarantined}"
             )
     return None
 

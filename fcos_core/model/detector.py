@@ -3,6 +3,7 @@
 Letters: ``B`` images, ``L`` locations over all levels, ``H``, ``W`` padded input.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -20,15 +21,18 @@ from fcos_core.targets import Targets, encode
 
 
 def check_categories(config: ModelConfig, categories: Sequence[Category]) -> None:
-    """Check that there is one category per class.
+    """Check that there is one category per class, each with an id of its own.
 
     Raises:
-        ConfigError: the numbers differ.
+        ConfigError: the numbers differ, or two categories share an id.
     """
     if len(categories) != config.num_classes:
         raise ConfigError(
             f"{len(categories)} categories, {config.num_classes} classes: the numbers must be equal"
         )
+    (commonest, count), *_ = Counter(category.id for category in categories).most_common(1)
+    if count > 1:
+        raise ConfigError(f"{count} categories have the id {commonest}: ids must differ")
 
 
 class FCOS(nn.Module):

@@ -113,11 +113,25 @@ def _session(address: str | None, num_cpus: int | None) -> Generator[ModuleType]
             with (
                 waiting(lambda: f"joining Ray at {address}" if address else "starting Ray"),
                 kept_signal_handlers(),
+                _exit_as_interrupt(),
             ):
                 _connect(ray, options, folder)
             yield ray
         finally:
             _shut_down(ray, folder)
+
+
+@contextlib.contextmanager
+def _exit_as_interrupt() -> Generator[None]:
+    """Take Ray's own answer to SIGTERM, which is in force while it starts, for an interrupt.
+
+    Raises:
+        KeyboardInterrupt: Ray exits.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
 
 
 def _own_processes(ray: ModuleType) -> dict[str, Any]:

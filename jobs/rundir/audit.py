@@ -64,7 +64,8 @@ class ShardAudit:
     """Counts of rows and items, and one line for each problem.
 
     A quarantined row of a video counts once for each frame that it stands for. ``videos`` counts
-    the frames among the rows again, by the video's uri.
+    the frames among the rows again, by the video's uri. ``first_quarantined`` is the uri of the
+    first quarantined row and the reason.
     """
 
     num_planned: int = 0
@@ -76,6 +77,7 @@ class ShardAudit:
     num_items_quarantined: int = 0
     videos: dict[str, FrameCounts] = field(default_factory=dict[str, FrameCounts])
     problems: list[str] = field(default_factory=list[str])
+    first_quarantined: str | None = None
 
     @property
     def num_missing(self) -> int:
@@ -95,6 +97,7 @@ class ShardAudit:
         self.num_items += other.num_items
         self.num_items_ok += other.num_items_ok
         self.num_items_quarantined += other.num_items_quarantined
+        self.first_quarantined = self.first_quarantined or other.first_quarantined
         for uri, counts in other.videos.items():
             self.videos.setdefault(uri, FrameCounts()).add(counts)
 
@@ -117,6 +120,7 @@ def audit_shard(
     if table is not None:
         found = _collect(planned, table, audit)
         audit.problems.extend(_problems_of_status(table))
+        audit.first_quarantined = _first_quarantined(table)
         unknown = [] if categories is None else unknown_categories(table, categories)
         if unknown:
             audit.problems.append(
@@ -141,6 +145,14 @@ def audit_shard(
     if absent and table is not None:
         audit.problems.append(f"{len(absent)} planned rows are missing, the first: {absent[0]}")
     return audit
+
+
+def _first_quarantined(table: pa.Table) -> str | None:
+    row = pc.index(table.column("status"), "quarantined").as_py()
+    if row < 0:
+        return None
+    uri, reason = (table.column(name)[row].as_py() for name in ("uri", "error"))
+    return reason if uri in str(reason) else f"{uri!r}: {reason}"
 
 
 def _planned_rows(item: ManifestItem) -> list[_RowKey]:

@@ -43,6 +43,7 @@ class Proof:
         leftovers: number of hidden files among the shards; killed writers leave them, and they are
             no problem.
         videos: the counts of each video's frames, by the video's uri.
+        first_quarantined: uri of the first quarantined row, and why; None where there is none.
     """
 
     planned: int
@@ -59,6 +60,7 @@ class Proof:
     problems: list[str]
     leftovers: int
     videos: Mapping[str, FrameCounts]
+    first_quarantined: str | None = None
 
     @property
     def frames(self) -> FrameCounts:
@@ -157,6 +159,7 @@ def prove(run: RunDirectory) -> Proof:
         problems=tally.problems,
         leftovers=len(listing.leftovers),
         videos=counts.videos,
+        first_quarantined=counts.first_quarantined,
     )
     return replace(proof, digest=tally.digest.hexdigest()) if proof.complete else proof
 

@@ -9,10 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticKnownError
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,34 @@ class JobSettings(BaseModel):
             return values
         given = cast("Mapping[str, object]", values)
         return {name: _utf8(value) for name, value in given.items()}
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401
+        """Refuse ``limit: yes``, which pydantic takes for 1.
+
+        Raises:
+            PydanticKnownError: a truth value stands where a number must.
+        """
+        types = _types(cls.model_fields[str(info.field_name)].annotation)
+        if bool not in types and _has_truth(value):
+            if int in types:
+                raise PydanticKnownError("int_type")
+            if float in types:
+                raise PydanticKnownError("float_type")
+        return value
+
+
+def _types(annotation: object) -> set[object]:
+    """Find all types in an annotation, at any depth."""
+    inner = get_args(annotation)
+    return set[object]().union(*map(_types, inner)) if inner else {annotation}
+
+
+def _has_truth(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_has_truth, cast("Sequence[object]", value)))
+    return isinstance(value, bool)
 
 
 def _utf8(value: object) -> object:

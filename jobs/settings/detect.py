@@ -46,7 +46,7 @@ class DetectConfig(JobSettings):
         description="column of Parquet files that holds images, or paths or uris of images",
     )
     score_threshold: Annotated[float, Option("SCORE")] = Field(
-        default=0.05, ge=0, le=1, description="keep detections with a score above this"
+        default=0.05, ge=0, lt=1, description="keep detections with a score above this"
     )
     # Only fp32 keeps the promised tolerances.
     precision: Annotated[PrecisionChoice, Option()] = Field(

@@ -56,11 +56,13 @@ def load_data(config: TrainConfig) -> TrainingData:
     """Read the annotation files and find the weights that the settings name.
 
     Raises:
-        ConfigError: there are no images, or evaluation has other categories than training.
+        ConfigError: there are no images, a category cannot be learned, or evaluation has other
+            categories than training.
     """
     annotations = _with_sizes(load_annotations(config.annotations), config.images, config)
     if not annotations.images:
         raise ConfigError(f"{annotations.uri}: lists no images, at least 1 is needed")
+    _require_usable_categories(annotations)
     weights = None if config.weights is None else resolve_weights(config.weights)
     if config.val_annotations is None:
         return TrainingData(annotations, None, weights)
@@ -74,6 +76,19 @@ def load_data(config: TrainConfig) -> TrainingData:
             f"one file has category {example.id} {example.name!r}"
         )
     return TrainingData(annotations, val_annotations, weights)
+
+
+def _require_usable_categories(annotations: CocoAnnotations) -> None:
+    """Refuse what no checkpoint can hold before anything is trained.
+
+    Raises:
+        ConfigError: an id is too large, or a name is no text.
+    """
+    try:
+        for category in annotations.categories:
+            Category(id=category.id, name=category.name)
+    except ConfigError as error:
+        raise ConfigError(f"{annotations.uri}: {error}") from error
 
 
 def _without(annotations: CocoAnnotations, ids: Collection[int]) -> CocoAnnotations:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from fcos_core.checkpoint import BATCH_COUNTER, load_checkpoint
 from fcos_core.config import BackboneConfig, ModelConfig, preset_config
@@ -56,7 +56,10 @@ def _copy_weights(model: FCOS, weights: ResolvedWeights) -> None:
     given |= {name: value for name, value in wanted.items() if name.endswith(BATCH_COUNTER)}
     for name in sorted(given.keys() ^ wanted.keys()):
         where = "lacks" if name in wanted else "has"
-        raise CheckpointError(f"weights {weights.spec}: {where} {name}, unlike the model to train")
+        raise CheckpointError(
+            f"weights {weights.spec}: {where} {name}, unlike the model to train"
+            f"{_differences(source.config, model.config)}"
+        )
     for name, value in given.items():
         if value.shape != wanted[name].shape:
             raise CheckpointError(
@@ -64,3 +67,18 @@ def _copy_weights(model: FCOS, weights: ResolvedWeights) -> None:
                 f"train has {tuple(wanted[name].shape)}"
             )
     model.load_state_dict(given)
+
+
+def _differences(source: ModelConfig, model: ModelConfig) -> str:
+    """Name the settings by which two architectures differ."""
+    named = [
+        f"{part} {name} {before!r}, here {now!r}"
+        for part in ("backbone", "head")
+        for (name, before), now in zip(
+            asdict(getattr(source, part)).items(),
+            asdict(getattr(model, part)).values(),
+            strict=True,
+        )
+        if before != now
+    ]
+    return f": {'; '.join(named)}" if named else ""

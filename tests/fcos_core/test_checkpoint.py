@@ -1,3 +1,5 @@
+import json
+import math
 import os
 from pathlib import Path
 
@@ -211,12 +213,24 @@ def test_a_header_is_read_without_building_a_network(tmp_path, monkeypatch):
     assert read_header(tmp_path / "m.safetensors").config == small_config()
 
 
+def named(*ids: object, name: object = "a") -> str:
+    """The categories of a header."""
+    return json.dumps([{"id": one, "name": name} for one in ids])
+
+
 @pytest.mark.parametrize(
     ("entry", "value", "message"),
     [
         ("config", None, "its header cannot be used: 'config'"),
         ("config", '{"preset": "other", "num_classes": 3}', "preset 'other': must be one of"),
         ("categories", "[]", "0 categories, 3 classes: the numbers must be equal"),
+        ("categories", named(0, 1, 1), "2 categories have the id 1: ids must differ"),
+        ("categories", named(0, 1, 2**31), "category id 2147483648: must fit in 32 bits"),
+        ("categories", named(0, 1, "2"), "category id '2', name 'a': must be an integer and"),
+        ("categories", named(0, 1, 1.0), "category id 1.0, name 'a': must be an integer and"),
+        ("categories", named(0, 1, math.inf), "category id inf, name 'a': must be an integer and"),
+        ("categories", named(0, 1, name=None), "category id 0, name None: must be an integer"),
+        ("categories", named(0, 1, 2, name="\udce9"), r"category 0: name .* is not UTF-8"),
     ],
 )
 def test_a_header_without_a_usable_config_is_refused(tmp_path, entry, value, message):

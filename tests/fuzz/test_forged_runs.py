@@ -83,12 +83,19 @@ def commands(place: Path, run: Path, name: str) -> list[tuple[object, ...]]:
     return found
 
 
-@cases(few=12, many=1_000)
+def most_bytes() -> tuple[int, int]:
+    """The most memory that this process has had, and the most that one of its children has had."""
+    of = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    own, children = (resource.getrusage(who).ru_maxrss * 1024 for who in of)
+    return own, children
+
+
+@cases(few=12, many=150)
 @pytest.mark.parametrize("name", FORGE)
 def test_a_forged_file_is_named_or_changes_the_digest(
     count: int, name: str, finished: Path, tmp_path: Path
 ):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before, children_before = most_bytes()
     sound = (finished / "run" / name).read_bytes()
     for number in range(count):
         random = np.random.default_rng([SEED, number])
@@ -107,7 +114,8 @@ def test_a_forged_file_is_named_or_changes_the_digest(
             error.add_note(f"case {number} of seed {SEED}: {command}: {data[:2000]!r}")
             raise
         shutil.rmtree(run)
-    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    assert taken < MOST_MIB * MIB
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < MOST_MIB * MIB
+    after, children_after = most_bytes()
+    assert after - before < MOST_MIB * MIB
+    # Other tests in this process may have had larger children.
+    assert children_after <= max(children_before, MOST_MIB * MIB)
     assert RunDirectory(str(finished / "run")).read_manifest()

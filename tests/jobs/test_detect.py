@@ -225,7 +225,12 @@ def test_a_damaged_shard_is_no_success_and_is_named(copy: DetectConfig) -> None:
 def test_too_many_bad_images_are_no_success(
     config: DetectConfig, max_bad: str | None, failure: str | None
 ) -> None:
-    assert detected(changed(config, max_bad=max_bad)).failure == failure
+    found = detected(changed(config, max_bad=max_bad)).failure
+    if failure is None or found is None:
+        assert found == failure
+    else:
+        assert found.startswith(f"{failure}; the first: ")
+        assert "05.png: " in found
 
 
 def test_a_run_in_which_nothing_succeeded_is_no_success(
@@ -238,7 +243,11 @@ def test_a_run_in_which_nothing_succeeded_is_no_success(
             inputs=(str(tmp_path / "a.jpg"),), out=str(tmp_path / "run"), weights=str(tiny_weights)
         )
     )
-    assert result.failure == "no image could be used: all 1 rows are quarantined"
+    assert result.failure is not None
+    assert result.failure.startswith(
+        "no image could be used: all 1 rows are quarantined, the first: "
+        f"{tmp_path / 'a.jpg'}: not a supported image"
+    )
     assert result.proof.complete
 
 

@@ -59,3 +59,8 @@ def test_a_shutdown_that_waits_for_a_process_ends_with_that_process(
         waiting.shutdown = gcs_server.wait
         ray_session._shut_down(waiting, folder)
         assert gcs_server.poll() == -signal.SIGKILL
+
+
+def test_rays_own_exit_on_sigterm_is_an_interrupt() -> None:
+    with pytest.raises(KeyboardInterrupt), ray_session._exit_as_interrupt():
+        sys.exit(signal.SIGTERM)
