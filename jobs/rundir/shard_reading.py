@@ -180,10 +180,12 @@ def _decode(
     file: UntrustedFile, shard: int, run_id: str | None, columns: Sequence[str] | None
 ) -> ShardContents:
     footer = ShardFooter.from_metadata(metadata_of(file))
-    if footer.schema_version != SCHEMA_VERSION or not file.schema.equals(DETECTIONS):
+    if footer.schema_version != SCHEMA_VERSION:
         raise ValueError(
             f"it has tables of version {footer.schema_version}, this is {SCHEMA_VERSION}"
         )
+    if not file.schema.equals(DETECTIONS):
+        raise ValueError("its columns are not those of a shard")
     if run_id is not None and footer.run_id != run_id:
         raise ValueError(f"foreign: it is of run {footer.run_id}, this is run {run_id}")
     if footer.shard != shard:
