@@ -284,7 +284,7 @@ class RunDirectory:
         version = metadata_of(file).get("schema_version")
         if version != str(SCHEMA_VERSION) or not file.schema.equals(MANIFEST):
             raise ConfigError(
-                f"{self.manifest_uri!r}: version {version} or odd columns, this is {SCHEMA_VERSION}"
+                f"{self.manifest_uri!r} has other columns, or tables of version {version}"
             )
         return file
 
