@@ -25,6 +25,7 @@ from jobs.annotations.json_columns import (
     Float64Array,
     Int64Array,
     JsonColumns,
+    is_nan,
 )
 from jobs.annotations.json_stream import stream_entries, stream_lists
 from jobs.annotations.references import require_known, with_index, without_repeats
@@ -153,7 +154,8 @@ def load_annotations(
     """Read the images, categories and boxes of a COCO annotation file, each in the file's order.
 
     A missing ``iscrowd`` is 0; a missing ``area`` becomes the box's and is counted. A value of null
-    is a missing one, and a whole number may be written as a float, as pandas does.
+    is a missing one, and so is NaN for ``iscrowd``; ``JsonColumns.sides`` says what a missing size
+    is. A whole number may be written as a float, as pandas does.
 
     Args:
         uri: a local path or a storage uri.
@@ -297,7 +299,8 @@ def _read_annotations(table: JsonColumns) -> Columns:
     areas = table.values("area", default=None)
     box_areas = (boxes[:, 2] * boxes[:, 3]).tolist()
     filled = [own if own is not None else box for own, box in zip(areas, box_areas, strict=True)]
-    crowd = [0 if own is None else own for own in table.values("iscrowd", default=None)]
+    raw_crowd = table.values("iscrowd", default=None)
+    crowd = [0 if own is None or is_nan(own) else own for own in raw_crowd]
     table.require("iscrowd", crowd, lambda value: value in (0, 1), "0 or 1")
     return {
         "id": ids,

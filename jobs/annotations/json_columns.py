@@ -24,6 +24,8 @@ INT64_LIMIT = 2**63
 UNKNOWN_SIDE = 0
 """The width or height of an image whose entry says none."""
 
+_NO_SIDES = {UNKNOWN_SIDE, -1}  # what programs write for a size that they do not know; also NaN
+
 _EXACT_LIMIT = 2**53  # a larger number may have been rounded when it became a float
 _REQUIRED = object()
 
@@ -65,13 +67,16 @@ class JsonColumns:
     def sides(self, key: str, *, needed_by: str | None) -> Int64Array:
         """A column of widths or heights in pixels; ``UNKNOWN_SIDE`` where an entry has none.
 
+        Null, NaN, 0 and -1 are none; other programs write them for a size that they do not know.
         ``needed_by`` is what cannot do without, for the error; None where nothing needs them.
         """
         values = self.values(key, default=None)
-        known = [value for value in values if value is not None]
-        if needed_by is not None and len(known) < len(values):
-            raise self._error(values.index(None), f"{key} is missing, needed by {needed_by}")
-        sides = self._whole(key, values, minimum=1, may_lack=True)
+        known = [None if _is_no_side(value) else value for value in values]
+        if needed_by is not None and None in known:
+            position = known.index(None)
+            said = "missing" if values[position] is None else repr(values[position])
+            raise self._error(position, f"{key} is {said}, needed by {needed_by}")
+        sides = self._whole(key, known, minimum=1, may_lack=True)
         return np.array([UNKNOWN_SIDE if side is None else side for side in sides], np.int64)
 
     def _whole(
@@ -162,6 +167,15 @@ def as_whole(value: object) -> object:
     if type(value) is float and value.is_integer() and abs(value) < _EXACT_LIMIT:
         return int(value)
     return value
+
+
+def is_nan(value: object) -> bool:
+    """Say whether a value is NaN, which pandas writes for a gap in a column."""
+    return type(value) is float and math.isnan(value)
+
+
+def _is_no_side(value: object) -> bool:
+    return value is None or is_nan(value) or (type(value) in {int, float} and value in _NO_SIDES)
 
 
 def _all_finite(values: Sequence[Any], minimum: float = -math.inf) -> bool:

@@ -19,9 +19,9 @@ INVALID = [
         id="width",
     ),
     pytest.param(
-        changed("images", 0, height=0),
-        "images[0] (id 5): height is 0, expected an integer >= 1",
-        id="no height",
+        changed("images", 0, height=-2),
+        "images[0] (id 5): height is -2, expected an integer >= 1",
+        id="negative height",
     ),
     pytest.param(
         changed("images", 0, width=6.5),
@@ -29,9 +29,9 @@ INVALID = [
         id="half a pixel",
     ),
     pytest.param(
-        changed("images", 0, height=float("nan")),
-        "images[0] (id 5): height is nan, expected an integer >= 1",
-        id="no number",
+        changed("images", 0, height=float("inf")),
+        "images[0] (id 5): height is inf, expected an integer >= 1",
+        id="endless height",
     ),
     pytest.param(
         changed("images", 1, id=-0.5),
@@ -50,9 +50,9 @@ INVALID = [
         id="crowd in words",
     ),
     pytest.param(
-        changed("annotations", 0, iscrowd=float("nan")),
-        "annotations[0] (id 0): iscrowd is nan, expected 0 or 1",
-        id="crowd that is no number",
+        changed("annotations", 0, iscrowd=float("inf")),
+        "annotations[0] (id 0): iscrowd is inf, expected 0 or 1",
+        id="endless crowd",
     ),
     pytest.param(
         changed("annotations", 0, area=float("nan")),
@@ -198,10 +198,10 @@ def test_what_is_invalid_can_be_left_out_with_the_same_line(
     ("document", "num_boxes", "expected"),
     [
         pytest.param(
-            changed("images", 0, width=-1),
+            changed("images", 0, width=-5),
             1,
             [
-                ("images", 0, 5, "width is -1, expected an integer >= 1"),
+                ("images", 0, 5, "width is -5, expected an integer >= 1"),
                 ("annotations", 1, 8, "image_id 5 is that of images[0], which is invalid"),
                 ("annotations", 2, 2**63 - 1, "image_id 5 is that of images[0], which is invalid"),
             ],
@@ -242,7 +242,7 @@ def test_boxes_of_what_is_left_out_are_left_out(
 
 def test_indices_lead_to_the_same_images_when_some_are_left_out(tmp_path: Path):
     num_images = 1_000
-    images = [{"id": 7 * i, "width": i % 3, "height": 1} for i in range(num_images)]
+    images = [{"id": 7 * i, "width": i % 3 or "", "height": 1} for i in range(num_images)]
     annotations = [
         {"id": i, "image_id": 7 * i, "category_id": 1, "bbox": [i, i, 1, 1]}
         for i in reversed(range(num_images))

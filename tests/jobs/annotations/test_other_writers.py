@@ -1,6 +1,7 @@
 """What other programs write into COCO files is taken where nothing is lost by it, everywhere."""
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -65,16 +66,16 @@ def test_the_place_of_a_frame_may_be_a_whole_float(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("written", "is_crowd"),
-    [(None, False), (False, False), (True, True), (1.0, True), (0.0, False)],
+    [(None, False), (False, False), (True, True), (1.0, True), (0.0, False), (math.nan, False)],
 )
-def test_a_crowd_may_be_null_a_boolean_or_a_whole_float(
+def test_a_crowd_may_be_null_a_boolean_a_whole_float_or_a_gap_of_pandas(
     tmp_path: Path, written: object, *, is_crowd: bool
 ):
     boxes = boxes_of(write(tmp_path, changed("annotations", 0, iscrowd=written)))
     assert boxes.is_crowd.tolist() == [is_crowd, True, False]
 
 
-@pytest.mark.parametrize("written", [..., None])
+@pytest.mark.parametrize("written", [..., None, 0, -1, 0.0, -1.0, math.nan])
 def test_an_image_may_lack_its_width_or_its_height(tmp_path: Path, written: object):
     document = changed("images", 0, width=written)
     document["images"][1] |= {"file_name": "y.jpg"}
@@ -91,14 +92,31 @@ def test_an_image_may_lack_its_width_or_its_height(tmp_path: Path, written: obje
     assert sizes == [(None, None), (10, 20)], "half a size plans nothing"
 
 
-def test_what_needs_sizes_names_the_image_without_one(tmp_path: Path):
-    uri = write(tmp_path, changed("images", 1, height=None))
+@pytest.mark.parametrize(
+    ("written", "said"), [(None, "missing"), (0, "0"), (-1, "-1"), (math.nan, "nan")]
+)
+def test_what_needs_sizes_names_the_image_without_one(tmp_path: Path, written: object, said: str):
+    uri = write(tmp_path, changed("images", 1, height=written))
     with pytest.raises(AnnotationError) as caught:
         load_annotations(uri, names="none", sizes_needed_by="this test")
-    assert str(caught.value) == f"{uri}: images[1] (id -9): height is missing, needed by this test"
+    line = f"{uri}: images[1] (id -9): height is {said}, needed by this test"
+    assert str(caught.value) == line
     boxes = load_annotations(uri, names="none", sizes_needed_by="this test", skip_invalid=True)
     assert boxes.image_ids.tolist() == [5]
     assert boxes.num_invalid == 2, "the image, and its box"
+
+
+@pytest.mark.parametrize("written", [-2, 0.5, math.inf, False, "0", "-1"])
+def test_what_no_program_writes_for_an_unknown_size_is_refused(tmp_path: Path, written: object):
+    uri = write(tmp_path, changed("images", 1, height=written))
+    with pytest.raises(AnnotationError, match=r"images\[1\] \(id -9\): height is "):
+        load_annotations(uri, names="none")
+
+
+@pytest.mark.parametrize("key", ["id", "image_id", "category_id", "area"])
+def test_a_gap_of_pandas_is_refused_where_something_would_be_lost(tmp_path: Path, key: str):
+    with pytest.raises(AnnotationError, match=f"{key} is nan, expected"):
+        boxes_of(write(tmp_path, changed("annotations", 0, **{key: math.nan})))
 
 
 def test_unused_keys_may_hold_anything(tmp_path: Path):
