@@ -65,7 +65,7 @@ def _parse_toml(text: str) -> ConfigText:
         raise ConfigTextError(_TOO_DEEP)
     document = tomllib.loads(text)
     lines: dict[str, int] = {}
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
         match = re.match(r"""\s*\[?\s*["']?([\w-]+)["']?\s*[=.\]]""", line)
         if match is not None and match[1] in document:
             lines.setdefault(match[1], number)

@@ -98,9 +98,10 @@ def enumerate_archives(pattern: str, image_column: str | None = None) -> Iterato
 def enumerate_list(uri: str) -> Iterator[InputItem]:
     """Read a list: a path or uri per line, relative to the list's own folder.
 
-    Blank lines and lines that begin with ``#`` are ignored, and so is space around a name. A file
-    that is missing is an item nevertheless, and so is ``<archive>#<member>``. A line that is not
-    UTF-8 must be the name of a file, byte for byte.
+    A line ends at LF, CR LF, or CR in a list without LF; all else may be part of a name. Blank
+    lines and lines that begin with ``#`` are ignored, and so are spaces and tabs around a name. A
+    file that is missing is an item nevertheless, and so is ``<archive>#<member>``. A line that is
+    not UTF-8 must be the name of a file, byte for byte.
 
     Yields:
         Items in the order of the lines.
@@ -110,13 +111,19 @@ def enumerate_list(uri: str) -> Iterator[InputItem]:
     """
     folder = folder_of(uri)
     text = storage_for(uri).read(uri).decode("utf-8-sig", errors="surrogateescape")
-    for number, line in enumerate(text.splitlines(), start=1):
-        name = line.strip()
-        if not name or name.startswith("#"):
+    for number, line in enumerate(_lines(text), start=1):
+        name = line.strip(" \t")
+        if not name.strip() or name.startswith("#"):
             continue
         place = f"{uri}, line {number}"
         _require_name(name, folder, place)
         yield referenced_item(name, folder, place=place)
+
+
+def _lines(text: str) -> list[str]:
+    if "\n" not in text:
+        return text.split("\r")
+    return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def _require_name(name: str, folder: str, place: str) -> None:

@@ -73,6 +73,7 @@ def test_an_empty_file_changes_nothing(tmp_path: Path):
         ("a.yaml", "out: o\n\nbatch-size: 4\n"),
         ("a.yaml", "out: o\n\nbatchsize: 4\n"),
         ("a.toml", 'out = "o"\n\nbath_size = 4\n'),
+        ("a.toml", 'out = "o\u2028\x85"\n\nbath_size = 4\n'),
     ],
 )
 def test_an_unknown_key_names_file_line_and_nearest_key(tmp_path: Path, name: str, text: str):

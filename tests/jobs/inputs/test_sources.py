@@ -152,6 +152,31 @@ def test_bad_list_is_refused(folder: Path, content: str, message: str):
         enumerate_inputs([str(path)])
 
 
+ODD_SPACES = [*"\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\xa0\u3000"]
+
+
+@pytest.mark.parametrize("odd", ODD_SPACES, ids=ascii)
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=ascii)
+def test_only_a_line_feed_ends_a_name_in_a_list(tmp_path: Path, odd: str, end: str):
+    expected = [f"a{odd}b.jpg", f"{odd}c.jpg", f"d.jpg{odd}", "e.jpg"]
+    blank = f"{end} \t{odd}{end}"
+    path = write(tmp_path / "list.txt", blank.join(expected).encode())
+    for name in expected:
+        write(tmp_path / name, b"x")
+    listing = enumerate_inputs([str(path)])
+    assert names(listing, tmp_path) == expected
+    assert [item.size_bytes for item in listing.items] == [1] * len(expected)
+
+
+def test_a_carriage_return_ends_a_name_only_in_a_list_without_line_feeds(tmp_path: Path):
+    for name in ("a.jpg", "b.jpg", "a\rb.jpg"):
+        write(tmp_path / name, b"x")
+    old = write(tmp_path / "old.txt", b"a.jpg\rb.jpg\r")
+    new = write(tmp_path / "new.txt", b"a\rb.jpg\nb.jpg\n")
+    assert names(enumerate_inputs([str(old)]), tmp_path) == ["a.jpg", "b.jpg"]
+    assert names(enumerate_inputs([str(new)]), tmp_path) == ["a\rb.jpg", "b.jpg"]
+
+
 def test_list_that_is_not_text_is_refused(tmp_path: Path):
     path = write(tmp_path / "list.txt", b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"list.txt, line 1: .* is not a list in UTF-8"):
