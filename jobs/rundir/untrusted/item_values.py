@@ -149,7 +149,7 @@ def _require_frames(batch: pa.RecordBatch, first_item: int) -> Int64Array:
             )
     first, num_rows = _numbers(batch, "first_frame", 0), num_planned_rows(batch)
     ids = _numbers(batch, "image_id", 0)
-    row = _first((first + num_rows - 1 > _LAST_FRAME) | (ids > _LAST_ID - num_rows))
+    row = _first((first + num_rows - 1 > _LAST_FRAME) | (ids > _LAST_ID - (num_rows - 1)))
     if row is not None:
         raise ValueError(
             f"item {first_item + row}: {num_rows[row]} frames from frame {first[row]}, "

@@ -59,6 +59,7 @@ def reason(run: RunDirectory) -> str:
         pytest.param({"sampling": " ", "num_frames": 1}, id="one frame of some"),
         pytest.param({"num_frames": MAX_SHARD_ROWS - 1}, id="the largest shard"),
         pytest.param({"first_frame": 2**31 - 4}, id="the last frame there can be"),
+        pytest.param({"image_id": 2**63 - 4}, id="the last ids there can be"),
     ],
 )
 def test_what_a_planner_may_write_is_accepted(tmp_path: Path, changes: dict[str, Any]):
@@ -66,6 +67,11 @@ def test_what_a_planner_may_write_is_accepted(tmp_path: Path, changes: dict[str,
     run = write(tmp_path, items_to_table(items))
     assert run.read_manifest() == items
     assert run.count_planned_rows() == {0: 1 + (items[1].num_frames or 0), 3: 1}
+
+
+def test_an_image_may_have_the_largest_id(tmp_path: Path):
+    items = [replace(an_image(0, 0), image_id=2**63 - 1)]
+    assert write(tmp_path, items_to_table(items)).read_manifest() == items
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,7 @@ def test_what_a_planner_may_write_is_accepted(tmp_path: Path, changes: dict[str,
         ({"num_frames": -5}, "item 1: num_frames -5, must be at least 1"),
         ({"first_frame": -1}, "item 1: first_frame -1, must be at least 0"),
         ({"num_frames": None}, "item 1: num_frames None of kind video_segment"),
-        ({"image_id": 2**63 - 2}, "image 9223372036854775806 on: the last number is too large"),
+        ({"image_id": 2**63 - 3}, "image 9223372036854775805 on: the last number is too large"),
         ({"kind": "image"}, "item 1: first_frame 4 of kind image"),
         ({"kind": "film"}, "item 1: kind 'film'"),
         ({"item_id": 7}, "item 1: item_id 7"),
