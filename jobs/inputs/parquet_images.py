@@ -25,6 +25,7 @@ from jobs.inputs.item import InputItem, referenced_item
 from jobs.storage import ObjectInfo, folder_of
 from jobs.storage.member_uri import member_uri
 from jobs.storage.parquet import open_object
+from jobs.storage.parquet_footer import UnknownFooterError, encrypted_columns, read_footer
 
 URI_COLUMN = "uri"
 BYTES_COLUMNS = ("bytes", "image", "image_bytes")
@@ -38,8 +39,13 @@ _opening = threading.Lock()
 
 
 class _Source(NamedTuple):
-    """The columns, or fields of a struct, that hold images and names of images; one may lack."""
+    """A column, and its parts that hold images and names of images; one may lack.
 
+    A part is the column itself, or a field of a struct, written ``column.field``. Another column
+    may be called like a field, so what is read by such a name is told apart by ``column``.
+    """
+
+    column: str
     bytes: str | None
     names: str | None
 
@@ -53,7 +59,7 @@ class ParquetImages:
             looks for one of the usual names.
 
     Raises:
-        DataError: the file is no Parquet file, or has no such column.
+        DataError: the file is no Parquet file, has no such column, or it is encrypted.
     """
 
     def __init__(self, info: ObjectInfo, column: str | None = None) -> None:
@@ -62,6 +68,8 @@ class ParquetImages:
         self._groups: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
         try:
             self._file = open_object(info)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{info.uri}: the name of a column is not UTF-8") from error
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"{info.uri}: no readable Parquet file: {one_line(error)}") from error
         metadata = self._file.metadata
@@ -69,6 +77,7 @@ class ParquetImages:
         self._ends = list(accumulate(sizes))
         self.num_rows: int = metadata.num_rows
         self._source = self._find_source(column)
+        self._require_plain(info)
 
     def names(self) -> Iterator[str | None]:
         """Read where the images of the rows are, row by row.
@@ -121,7 +130,7 @@ class ParquetImages:
             return self._groups[group]
 
     def _read_columns(self, group: int, columns: list[str]) -> pa.ChunkedArray:
-        """Read a column of a row group, or some fields of one struct.
+        """Read parts of the source's column of a row group.
 
         Raises:
             DataError: the row group is damaged.
@@ -130,7 +139,8 @@ class ParquetImages:
             table = self._file.read_row_group(group, columns=columns, use_threads=False)
         except (pa.ArrowException, OSError) as error:
             raise DataError(f"row group {group}: {one_line(error)}") from error
-        return table.column(0)
+        # By dotted names Arrow also reads columns that are called like a field.
+        return table.column(self._source.column)
 
     def _names_of_group(self, group: int) -> Iterator[str | None]:
         """Give the names of a row group's images.
@@ -142,8 +152,11 @@ class ParquetImages:
             DataError: a column cannot be read.
         """
         source, num_rows = self._source, self._file.metadata.row_group(group).num_rows
+        if source.names is None:
+            yield from repeat(None, num_rows)
+            return
         num_null = None if source.bytes is None else self._num_null(group, source.bytes)
-        if source.names is None or num_null == 0:
+        if num_null == 0:
             yield from repeat(None, num_rows)
             return
         has_bytes = source.bytes is not None and num_null != num_rows
@@ -161,14 +174,33 @@ class ParquetImages:
 
     def _num_null(self, group: int, column: str) -> int | None:
         """Count the nulls of a column in a row group by the file's statistics, if it has them."""
+        numbers = self._numbers_of(column)
         row_group = self._file.metadata.row_group(group)
-        for i in range(row_group.num_columns):
-            chunk = row_group.column(i)
-            if chunk.path_in_schema == column:
-                if chunk.statistics is None or not chunk.statistics.has_null_count:
-                    return None
-                return chunk.statistics.null_count
-        return None
+        if len(numbers) != 1 or numbers[0] >= row_group.num_columns:
+            return None  # a field of a struct and a column of the same name cannot be told apart
+        statistics = row_group.column(numbers[0]).statistics
+        if statistics is None or not statistics.has_null_count:
+            return None
+        return statistics.null_count
+
+    def _numbers_of(self, name: str) -> list[int]:
+        """Give the numbers of the columns with a name, as the file stores and counts them."""
+        schema = self._file.schema
+        return [i for i in range(len(schema)) if schema.column(i).path == name]
+
+    def _require_plain(self, info: ObjectInfo) -> None:
+        """Refuse a source that is encrypted, before anything is asked about it.
+
+        Raises:
+            DataError: it is, or the footer is damaged.
+        """
+        try:
+            encrypted = encrypted_columns(read_footer(info))
+        except UnknownFooterError as error:
+            raise DataError(f"{self.uri}: {error}") from error
+        for name in (self._source.bytes, self._source.names):
+            if name is not None and not encrypted.isdisjoint(self._numbers_of(name)):
+                raise DataError(f"{self.uri}: column {name} is encrypted, and there is no key")
 
     def _find_source(self, column: str | None) -> _Source:
         schema = self._file.schema_arrow
@@ -249,13 +281,14 @@ def _source_of(schema: pa.Schema, name: str) -> _Source | None:
         has_bytes = _BYTES_FIELD in fields and _is_binary(fields[_BYTES_FIELD])
         has_names = _PATH_FIELD in fields and _is_text(fields[_PATH_FIELD])
         source = _Source(
+            name,
             f"{name}.{_BYTES_FIELD}" if has_bytes else None,
             f"{name}.{_PATH_FIELD}" if has_names else None,
         )
         return source if has_bytes or has_names else None
     if _is_binary(kind):
-        return _Source(name, None)
-    return _Source(None, name) if _is_text(kind) else None
+        return _Source(name, name, None)
+    return _Source(name, None, name) if _is_text(kind) else None
 
 
 def _fields(chunk: pa.Array) -> dict[str, pa.Array]:

@@ -16,6 +16,7 @@ from jobs.inputs.sources import Listing, enumerate_inputs
 from jobs.planning.defaults import explicit_fields
 from jobs.planning.manifest import make_manifest
 from jobs.settings.detect import DetectConfig
+from tests.jobs.storage.encrypted import encrypted
 
 NAMES = ["b.jpg", "a.jpg", "b.jpg"]
 DATA = [b"bee", b"ay", b"bee"]
@@ -155,6 +156,87 @@ def test_a_file_without_such_a_column_is_refused_with_those_it_has(
     path = write(folder, {"label": pa.array([1, 2, 3]), "photo": pa.array(DATA)})
     with pytest.raises(ConfigError, match=re.escape(message)):
         enumerate_inputs([str(path)], image_column=column)
+
+
+IMAGES = pa.StructArray.from_arrays([NAMES, DATA], ["path", "bytes"])
+PATHS = pa.StructArray.from_arrays([NAMES, pa.nulls(3, pa.binary())], ["path", "bytes"])
+MIXED = pa.StructArray.from_arrays([NAMES, [b"bee", None, b"bee"]], ["path", "bytes"])
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("has_statistics", [True, False])
+@pytest.mark.parametrize("image", [IMAGES, PATHS, MIXED], ids=["bytes", "paths", "mixed"])
+@pytest.mark.parametrize("name", ["image.path", "image.bytes", "image.path.x", "image.bytes.x"])
+def test_a_column_that_is_called_like_a_field_of_the_struct_is_another_one(
+    folder: Path, name: str, image: pa.Array, *, has_statistics: bool, is_first: bool
+):
+    for other in (pa.array([b"x", None, b"y"]), pa.array(["x", None, "y"]), pa.array([1, 2, 3])):
+        columns = {name: other, "image": image}
+        if not is_first:
+            columns = dict(reversed(columns.items()))
+        path = write(folder, columns, write_statistics=has_statistics)
+        listing = enumerate_inputs([str(path)])
+        names = image.field("path").to_pylist()
+        inside = image.field("bytes").to_pylist()
+        uris = [
+            f"{path}#{row}" if own is not None else f"{folder}/{names[row]}"
+            for row, own in enumerate(inside)
+        ]
+        assert [item.uri for item in listing.items] == list(dict.fromkeys(uris))
+        found = read(listing)
+        assert [found[uri] for uri in uris] == DATA
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [("my.image", DATA), ("my", DATA[::-1]), ("my.image.x", [b"other"] * 3), ("a.b", DATA)],
+)
+def test_a_named_column_may_have_dots_in_its_name(folder: Path, column: str, expected: list[bytes]):
+    columns = {
+        "my.image.x": pa.array([b"other"] * 3),
+        "my": pa.array([{"image": b"z", "bytes": data} for data in DATA[::-1]]),
+        "my.image": pa.array(DATA),
+        "a.b.bytes": pa.array([b"z"] * 3),
+        "a.b": pa.array([{"bytes": data} for data in DATA]),
+    }
+    listing = enumerate_inputs([str(write(folder, columns))], image_column=column)
+    assert list(read(listing).values()) == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "hidden", "message"),
+    [
+        ({"bytes": DATA, "n": [1, 2, 3]}, "bytes", "column bytes is encrypted"),
+        ({"n": [1, 2, 3], "uri": NAMES}, "uri", "column uri is encrypted"),
+        ({"n": [1, 2, 3], "image": IMAGES}, "image.bytes", "column image.bytes is encrypted"),
+        ({"n": [1, 2, 3], "image": MIXED}, "image.path", "column image.path is encrypted"),
+    ],
+)
+def test_an_encrypted_column_of_images_is_refused_in_one_line(
+    folder: Path, columns: dict[str, object], hidden: str, message: str
+):
+    path = folder / "p.parquet"
+    path.write_bytes(encrypted(pa.table(columns), [hidden]))
+    with pytest.raises(ConfigError) as caught:
+        enumerate_inputs([str(path)])
+    assert str(caught.value) == f"input {path}: {message}, and there is no key"
+
+
+@pytest.mark.parametrize("image", [IMAGES, MIXED], ids=["bytes", "mixed"])
+def test_images_beside_an_encrypted_column_are_read(folder: Path, image: pa.Array):
+    path = folder / "p.parquet"
+    table = pa.table({"secret": ["x"] * 3, "image": image, "other": [1, 2, 3]})
+    path.write_bytes(encrypted(table, ["secret", "other"]))
+    assert list(read(enumerate_inputs([str(path)])).values()) == DATA
+
+
+def test_a_file_with_a_column_whose_name_is_not_utf_8_is_refused_in_one_line(folder: Path):
+    path = folder / "p.parquet"
+    pq.write_table(pa.table({"bytes": DATA, "note1": DATA}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"note1", b"not\xe91"))
+    with pytest.raises(ConfigError) as caught:
+        enumerate_inputs([str(path)])
+    assert str(caught.value) == f"input {path}: the name of a column is not UTF-8"
 
 
 def test_a_column_is_named_for_parquet_inputs_only(folder: Path):

@@ -22,6 +22,7 @@ from jobs.rundir.untrusted.parquet_file import (
 )
 from jobs.storage.parquet_pages import UnknownLayoutError, decoded_bytes
 from tests.jobs.rundir.untrusted import bombs
+from tests.jobs.storage.encrypted import encrypted
 
 MIB = 2**20
 MOST_MIB = 300
@@ -140,3 +141,11 @@ def test_a_limit_that_is_no_number_is_a_mistake_of_the_user(
     monkeypatch.setenv(MEMORY_LIMIT, value)
     with pytest.raises(Exception, match=MEMORY_LIMIT):
         open_untrusted(bombs.repeated_text())
+
+
+@pytest.mark.parametrize("is_streamed", [True, False])
+def test_an_encrypted_column_is_told_in_one_line(*, is_streamed: bool):
+    data = encrypted(pa.table({"x": [1, 2, 3], "name": ["a", "b", "c"]}), ["name"])
+    with pytest.raises(UnreadableFileError, match="Cannot decrypt ColumnMetadata") as caught:
+        open_untrusted(data, is_streamed=is_streamed)
+    assert "\n" not in str(caught.value)
