@@ -14,6 +14,7 @@ from itertools import takewhile
 
 from jobs.media.extensions import is_image_name, is_video_name
 from jobs.storage import is_local, local_path
+from jobs.storage.local_uri import utf8_name
 from jobs.storage.member_uri import as_path
 
 CONTACT_SHEET = "contact-sheet.jpg"
@@ -68,8 +69,16 @@ def overwritten(names: Mapping[str, str], out: str, sources: Iterable[str]) -> s
 
 
 def _parts(uri: str) -> list[str]:
-    """Split a uri into safe names of its folders, and of its file without the extension."""
-    path = as_path(_SCHEME.sub("", uri, count=1))
+    """Split a uri into safe names of its folders, and of its file without the extension.
+
+    Of a path that is not UTF-8, only the parts with such bytes are escaped, as its uri has them:
+    the folders above are called as in the uris of the files beside it.
+    """
+    path = as_path(uri)
+    if is_local(uri):
+        path = "/".join(map(utf8_name, local_path(path).split("/")))
+    else:
+        path = _SCHEME.sub("", path, count=1)
     *folders, file = [part for part in path.split("/") if part not in {"", ".", ".."}] or ["_"]
     return [_safe(part) for part in (*folders, _stem(file))]
 

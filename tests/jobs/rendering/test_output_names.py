@@ -55,6 +55,15 @@ def test_no_two_names_meet_and_none_leaves_the_folder(suffixes: dict[str, str]):
             assert len(part.encode()) <= 255
 
 
+def test_a_name_that_is_not_utf8_does_not_split_the_folder_it_shares_with_others():
+    plain, escaped = "/x/Zoë's photos/a.jpg", "file:///x/Zo%C3%AB%27s%20photos/caf%E9.jpg"
+    assert images(plain, escaped) == {plain: "a.jpg", escaped: "caf%E9.jpg"}
+    in_folder = "file:///x/Zo%C3%AB%27s%20photos/caf%E9%25/b%20c.tar#d/e.jpg"
+    assert images(plain, in_folder) == {plain: "a.jpg", in_folder: "caf%E9%25/b c.tar/d/e.jpg"}
+    same = "/x/Zoë's photos/caf%E9.jpg"  # really called so
+    assert len({name.casefold() for name in images(plain, escaped, same).values()}) == 3
+
+
 def test_the_folders_of_the_sources_are_kept_below_the_one_they_share():
     assert images("/d/a/x.jpg", "/d/b/x.png", "/d/b/c/y.tif") == {
         "/d/a/x.jpg": "a/x.jpg",
