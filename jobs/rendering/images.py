@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from fcos_core.errors import DataError, ImageError, StorageError
-from jobs.inputs.item_bytes import read_item_bytes, source_exists
+from jobs.inputs.item_bytes import read_item_bytes, source_exists, without_version
 from jobs.inputs.relocated import image_reader
 from jobs.media.drawing.colors import Pixels
 from jobs.media.drawing.detections import DetectedBoxes, draw_detections, enlarged
@@ -84,7 +84,8 @@ class Outcome:
 def draw_block(block: ImageBlock) -> list[Outcome]:
     """Draw the images of a block; the outcome of each says why it could not be drawn."""
     rows = {} if block.rows is None else {row.item_id: row for row in block.rows.read()}
-    draw = partial(_draw, rows=rows, style=block.style)
+    recovered = frozenset[int]() if block.rows is None else block.rows.recovered()
+    draw = partial(_draw, rows=rows, recovered=recovered, style=block.style)
     if block.threads == 1:
         return [draw(work) for work in block.items]
     with ThreadPoolExecutor(block.threads) as pool:
@@ -108,8 +109,12 @@ def tile_of(pixels: Pixels, found: DetectedBoxes, names: Mapping[int, str]) -> b
     return encode_jpeg(cast("Pixels", small))
 
 
-def _draw(work: WorkItem, rows: Mapping[int, Row], style: Style) -> Outcome:
+def _draw(
+    work: WorkItem, rows: Mapping[int, Row], recovered: frozenset[int], style: Style
+) -> Outcome:
     item = work.item
+    if item.item_id in recovered:  # a retry reads any version, and which one is not kept
+        item = without_version(item)
     row = rows.get(item.item_id)
     if row is None:
         return Outcome(

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import Row, table_to_rows
-from jobs.rundir.shard_reading import read_rows
+from jobs.rundir.shard_reading import read_rows, recovered_items
 
 _KEPT_SHARDS = 4
 """Per process: the work items that need one shard follow each other."""
@@ -33,6 +33,10 @@ class ShardRows:
     def read(self) -> Sequence[Row]:
         return _read(self)
 
+    def recovered(self) -> frozenset[int]:
+        """Return the ids of items with rows that come from a retry."""
+        return _recovered(self)
+
 
 @lru_cache(maxsize=_KEPT_SHARDS)
 def _read(rows: ShardRows) -> Sequence[Row]:
@@ -41,3 +45,14 @@ def _read(rows: ShardRows) -> Sequence[Row]:
         run, rows.shard, rows.attempts, run_id=rows.run_id, num_planned=rows.num_planned
     )
     return table_to_rows(table)
+
+
+@lru_cache(maxsize=_KEPT_SHARDS)
+def _recovered(rows: ShardRows) -> frozenset[int]:
+    return recovered_items(
+        RunDirectory(rows.run),
+        rows.shard,
+        rows.attempts,
+        run_id=rows.run_id,
+        num_planned=rows.num_planned,
+    )

@@ -30,9 +30,14 @@ def current_uri(work: VideoWorkItem) -> str:
 def require_same_size(work: VideoWorkItem, uri: str) -> None:
     """Refuse a file of another size than the run has read.
 
+    A retry reads a file of any size, and which size is not kept: after one, none is refused.
+
     Raises:
         VideoError: the number of bytes differs.
     """
+    recovered = frozenset[int]().union(*(rows.recovered() for rows in work.shards.values()))
+    if any(item.item_id in recovered for item in work.items):
+        return
     had, info = work.items[0].size_bytes, storage_for(uri).stat(uri)
     if info is not None and had is not None and info.size_bytes != had:
         raise VideoError(f"{uri}: has {info.size_bytes} bytes, had {had}")

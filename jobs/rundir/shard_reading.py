@@ -140,6 +140,27 @@ def read_rows(
     return table if columns is None else table.select(list(columns))
 
 
+def recovered_items(
+    run: RunDirectory, shard: int, attempts: Sequence[int], *, run_id: str, num_planned: int
+) -> frozenset[int]:
+    """Find the items of one shard with rows that come from a retry.
+
+    Their files may be other versions than those in the manifest; no table has the retried version.
+    """
+    found: set[int] = set()
+    for attempt in attempts:
+        table = read_shard(
+            run,
+            shard,
+            run_id=run_id,
+            attempt=attempt,
+            columns=["item_id", "status"],
+            num_planned=num_planned,
+        ).table
+        found.update(table.filter(pc.equal(table["status"], "ok"))["item_id"].to_pylist())
+    return frozenset(found)
+
+
 def quarantined_items(
     run: RunDirectory, *, shards: Collection[int] | None = None
 ) -> dict[int, set[int]]:

@@ -1,6 +1,7 @@
 """``fcos render RUN``: what is drawn of a run, where it goes, and what becomes of the rest."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,8 +13,10 @@ from jobs.cli.commands import main
 from jobs.media.drawing.palette import class_color
 from jobs.media.video import Sampling
 from jobs.render import RenderConfig, run
+from jobs.rundir.rows import Row
+from jobs.rundir.shard_writing import commit_shard, encode_shard
 from tests.jobs.media.mp4.clips import seen, write_clip
-from tests.jobs.rendering.runs import RunOfATest
+from tests.jobs.rendering.runs import RUN_ID, RunOfATest
 
 CAT, DOG = (1, 0.9, (40, 40, 200, 160)), (3, 0.6, (200, 100, 380, 280))
 
@@ -151,6 +154,38 @@ def test_what_is_missing_or_changed_is_named_and_counted(
     for name in ("a/x.png", "b/x.png", "in/clip.mp4", "b/clip.mkv"):
         assert sum(name in record.getMessage() for record in caplog.records) == 1
     assert files(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("name", ["x.png", "clip.mp4"])
+def test_a_file_that_a_retry_recovered_is_drawn_whatever_its_size_was(tmp_path: Path, name: str):
+    source = tmp_path / "in" / name
+    recovered = RunOfATest()
+    if source.suffix == ".png":
+        recovered.image(write_image(source), (400, 300), [CAT])
+    else:
+        source.parent.mkdir()
+        recovered.video(write_clip(source), [(1, 0.9, (4, 4, 40, 40))], num_segments=1)
+    (item,), good = recovered.items, recovered.rows
+    recovered.items = [replace(item, size_bytes=53)]  # the manifest has the damaged file's
+    recovered.rows = [
+        Row.quarantined(
+            item_id=0,
+            image_id=item.image_id,
+            uri=item.uri,
+            error_class="ImageError",
+            error=f"{source}: truncated",
+            frame_index=item.first_frame,
+            last_frame=item.last_frame,
+        )
+    ]
+    directory = recovered.write(tmp_path / "RUN")
+    assert render(directory, tmp_path / "out").summary()["quarantined"] == 1
+
+    retried = encode_shard(good, run_id=RUN_ID, shard=0)
+    assert commit_shard(directory, 0, retried, attempt=1)
+    summary = render(directory, tmp_path / "out").summary()
+
+    assert (summary["images"] + summary["videos"], summary["changed"]) == (1, 0)
 
 
 def test_sources_are_found_below_another_folder(mixed: RunOfATest, tmp_path: Path):
