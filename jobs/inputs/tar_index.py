@@ -99,7 +99,7 @@ def read_tar_index(info: ObjectInfo) -> TarIndex:
     try:
         trailing = _read_archives(_HeaderReader(RangeFile(info)), tree)
     except (tarfile.TarError, LookupError, OverflowError, ValueError, RecursionError) as error:
-        reason = f"{_packing(info)}{one_line(error)}"
+        reason = _packing(info) or one_line(error)
         raise DataError(f"{info.uri}: no readable tar archive: {reason}") from error
     return tree.index(trailing)
 
@@ -251,4 +251,4 @@ def _reversed_parts(path: str) -> list[str]:
 
 def _packing(info: ObjectInfo) -> str:
     packing = packing_of(RangeFile(info).read(HEAD_BYTES) or b"")
-    return "" if packing is None else f"it is {packing}, unpack it first: "
+    return "" if packing is None else f"it is {packing}, unpack it first"

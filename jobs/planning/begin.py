@@ -26,6 +26,7 @@ from jobs.rundir.directory import RunDirectory
 from jobs.rundir.fingerprint import explain_difference, fingerprint
 from jobs.rundir.rows import ManifestItem, items_to_table
 from jobs.rundir.shard import Shard
+from jobs.rundir.untrusted.validation_error import first_problem
 from jobs.settings.detect import DetectConfig, EngineChoice, PrecisionChoice
 from jobs.storage import storage_for
 
@@ -163,10 +164,7 @@ def reopen_run(directory: RunDirectory) -> OpenRun:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return repr(error)
+    return first_problem(error) if isinstance(error, ValidationError) else repr(error)
 
 
 def _require_sound_record(run: OpenRun) -> None:

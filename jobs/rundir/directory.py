@@ -44,6 +44,7 @@ from jobs.rundir.untrusted.manifest_metadata import (
     require_possible_metadata,
 )
 from jobs.rundir.untrusted.parquet_file import UntrustedFile
+from jobs.rundir.untrusted.validation_error import first_problem
 from jobs.storage import ObjectInfo, absolute, join, storage_for
 
 _log = logging.getLogger(__name__)
@@ -377,9 +378,7 @@ def _parse_record(data: bytes, *, needs_seal: bool) -> tuple[RunRecord, bool]:
     try:
         record = RunRecord.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise ValueError(f"{place}: {first['msg']}") from error
+        raise ValueError(first_problem(error)) from error
     if seal is not None and seal != _record_sha256(fields):
         raise ValueError("its content has changed since it was written: the sha256 differs")
     if seal is None and needs_seal:

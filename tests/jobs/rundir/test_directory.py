@@ -109,6 +109,7 @@ def test_a_damaged_record_is_refused_in_one_line(tmp_path: Path, text: str):
     with pytest.raises(ConfigError, match=r"run\.json' is damaged") as caught:
         run.read_run_record()
     assert "\n" not in str(caught.value)
+    assert ('"new"' in text) == ("is damaged: unknown key 'new'; delete it" in str(caught.value))
 
 
 def test_a_flipped_bit_of_a_record_is_noticed_wherever_it_is(tmp_path: Path):
