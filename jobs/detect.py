@@ -255,8 +255,9 @@ class _Work:
             finally:
                 if self.num_changed:
                     _log.info(
-                        "%d of the recovered items have changed since they were listed",
+                        "%d of the recovered items %s changed since they were listed",
                         self.num_changed,
+                        "has" if self.num_changed == 1 else "have",
                     )
         return None
 

@@ -123,8 +123,9 @@ def audit_shard(
         audit.first_quarantined = _first_quarantined(table)
         unknown = [] if categories is None else unknown_categories(table, categories)
         if unknown:
+            ids = "category id" if len(unknown) == 1 else "category ids"
             audit.problems.append(
-                f"{len(unknown)} category ids that run.json does not have, the first: {unknown[0]}"
+                f"{len(unknown)} {ids} that run.json does not have, the first: {unknown[0]}"
             )
     absent: list[_RowKey] = []
     for item, keys in zip(items, planned, strict=True):
@@ -143,7 +144,8 @@ def audit_shard(
         else:
             audit.num_items_quarantined += 1
     if absent and table is not None:
-        audit.problems.append(f"{len(absent)} planned rows are missing, the first: {absent[0]}")
+        are = "planned row is" if len(absent) == 1 else "planned rows are"
+        audit.problems.append(f"{len(absent)} {are} missing, the first: {absent[0]}")
     return audit
 
 
@@ -211,12 +213,13 @@ def _collect(
             last = max(last, place)
     audit.num_duplicated += len(twice)
     for keys, what in (
-        (unplanned, "rows are not planned in the manifest"),
-        (twice, "rows are double"),
-        (misplaced, "rows are not in manifest order"),
+        (unplanned, "not planned in the manifest"),
+        (twice, "double"),
+        (misplaced, "not in manifest order"),
     ):
         if keys:
-            audit.problems.append(f"{len(keys)} {what}, the first: {keys[0]}")
+            are = "row is" if len(keys) == 1 else "rows are"
+            audit.problems.append(f"{len(keys)} {are} {what}, the first: {keys[0]}")
     return found
 
 
@@ -238,6 +241,7 @@ def _problems_of_status(table: pa.Table) -> list[str]:
         pc.and_(pc.equal(status, "quarantined"), is_quarantined),
     )
     wrong = table.num_rows - (pc.sum(agrees).as_py() or 0)
+    rows = "row" if wrong == 1 else "rows"
     return (
-        [f"{wrong} rows whose status, error, detections and last_frame disagree"] if wrong else []
+        [f"{wrong} {rows} whose status, error, detections and last_frame disagree"] if wrong else []
     )

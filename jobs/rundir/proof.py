@@ -17,7 +17,9 @@ from jobs.rundir.digest import RunDigest
 from jobs.rundir.directory import RunDirectory, RunRecord, ShardListing
 from jobs.rundir.rows import ManifestItem
 from jobs.rundir.schemas import DigestClass
-from jobs.rundir.shard_reading import ShardContents, merge_retry, read_shard
+from jobs.rundir.shard_reading import DamagedShardError, ShardContents, merge_retry, read_shard
+
+_REMEDY = "delete it and give the command that began the run again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,8 @@ class Proof:
             return numbers
         if not self.missing and not self.duplicated:
             numbers = f"all {self.planned} rows are there, but the run is not proved"
-        more = f" (and {len(self.problems) - 1} more problems)" if len(self.problems) > 1 else ""
+        num_more = len(self.problems) - 1
+        more = f" (and {_counted(num_more, 'more problem')})" if num_more else ""
         return f"{numbers}: {self.problems[0]}{more}"
 
     def summary(self) -> dict[str, Any]:
@@ -139,8 +142,9 @@ def prove(run: RunDirectory) -> Proof:
         else:
             nothing = audit_shard(items, None)
             tally.counts.add(nothing)
-            span = f"items {items[0].item_id} to {items[-1].item_id}"
-            rows = f"{nothing.num_planned} rows of {span}"
+            first, last = items[0].item_id, items[-1].item_id
+            span = f"item {first}" if first == last else f"items {first} to {last}"
+            rows = f"{_counted(nothing.num_planned, 'row')} of {span}"
             tally.problems.append(f"{run.shard_uri(shard)!r}: missing, with {rows}")
     tally.problems.extend(_problems_of_listing(listing, planned))
     counts = tally.counts
@@ -182,7 +186,7 @@ def _check_shard(
     try:
         contents = read()
     except StorageError as error:
-        tally.problems.append(str(error))
+        tally.problems.append(_with_remedy(error, _REMEDY))
         tally.counts.add(audit_shard(items, None))
         return
     _note_digest_class(contents, tally)
@@ -193,7 +197,7 @@ def _check_shard(
         try:
             retried = read(attempt=attempt)
         except StorageError as error:
-            tally.problems.append(str(error))
+            tally.problems.append(_with_remedy(error, f"{_REMEDY}, with --retry-quarantined"))
             continue
         if "ok" in retried.table.column("status").to_pylist():
             _note_digest_class(retried, tally)
@@ -222,10 +226,18 @@ def _problems_of_listing(listing: ShardListing, planned: set[int]) -> list[str]:
     problems = [f"{uri!r}: foreign: no file of a run has such a name" for uri in listing.foreign]
     named = [(number, info.uri) for number, info in listing.shards]
     named += [(number, uri) for number, uris in listing.retries.items() for _, uri in uris]
-    limit = f"the manifest has {len(planned)} shards"
+    limit = f"the manifest has {_counted(len(planned), 'shard')}"
     problems += [
         f"{uri!r}: foreign: {limit}, none with number {number}"
         for number, uri in named
         if number not in planned
     ]
     return problems
+
+
+def _with_remedy(error: StorageError, remedy: str) -> str:
+    return f"{error}; {remedy}" if isinstance(error, DamagedShardError) else str(error)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

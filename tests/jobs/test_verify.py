@@ -53,7 +53,7 @@ def test_several_problems_are_counted(complete: RunDirectory) -> None:
     other.write_bytes(data)
     result = run(VerifyConfig(run=complete.uri))
     assert result.failure is not None
-    assert result.failure.endswith("(and 1 more problems)")
+    assert result.failure.endswith("(and 1 more problem)")
     assert "swapped" in result.failure
 
 

@@ -127,6 +127,31 @@ def test_a_truncated_shard_is_named(run: RunDirectory, length: int, reason: str)
     assert counts(proof) == (10, 6, 0, 4, 0)
     assert reason in only_problem(proof)
     assert run.shard_uri(1) in only_problem(proof)
+    remedy = "; delete it and give the command that began the run again"
+    assert only_problem(proof).endswith(remedy)
+    path.unlink()
+    commit_rows(run, 1, [ok_row(item) for item in ITEMS[4:8]])
+    assert prove(run).complete
+
+
+def test_a_truncated_file_of_a_retry_is_named_with_its_own_remedy(run: RunDirectory):
+    data = encode_shard([ok_row(ITEMS[4])], run_id=RUN_ID, shard=1)
+    assert commit_shard(run, 1, data[:-1], attempt=1)
+    problem = only_problem(prove(run))
+    assert run.shard_uri(1, 1) in problem
+    assert problem.endswith("give the command that began the run again, with --retry-quarantined")
+
+
+def test_one_item_and_one_shard_are_not_said_as_many(tmp_path: Path):
+    alone = begin_run(tmp_path, images(1))
+    problem = f"{alone.shard_uri(0)!r}: missing, with 1 row of item 0"
+    assert only_problem(prove(alone)) == problem
+    commit_rows(alone, 7, [ok_row(images(1)[0])])
+    proof = prove(alone)
+    assert proof.problems[1].endswith("foreign: the manifest has 1 shard, none with number 7")
+    assert (
+        proof.incompleteness == f"1 of 1 rows are missing, 0 double: {problem} (and 1 more problem)"
+    )
 
 
 def test_every_flipped_bit_is_named(run: RunDirectory):
@@ -188,10 +213,8 @@ A, B, C, D = (ok_row(item) for item in ITEMS[4:8])
 @pytest.mark.parametrize(
     ("rows", "numbers", "reason"),
     [
-        pytest.param(
-            [A, B, D], (10, 9, 0, 1, 0), "1 planned rows are missing, .* item 6", id="gap"
-        ),
-        pytest.param([A, B, C, C, D], (10, 10, 0, 0, 1), "are double, .* item 6", id="twice"),
+        pytest.param([A, B, D], (10, 9, 0, 1, 0), "1 planned row is missing, .* item 6", id="gap"),
+        pytest.param([A, B, C, C, D], (10, 10, 0, 0, 1), "is double, .* item 6", id="twice"),
         pytest.param([A, C, B, D], (10, 10, 0, 0, 0), "not in manifest order", id="order"),
         pytest.param(
             [A, B, C, D, ok_row(ITEMS[0])],
@@ -335,7 +358,7 @@ def test_a_sampled_segment_has_the_rows_of_its_sample(tmp_path: Path):
 def test_a_row_of_lost_frames_that_ends_before_it_begins_is_named(tmp_path: Path):
     run = begin_run(tmp_path, VIDEO[:1])
     commit_rows(run, 0, [ok_row(VIDEO[0], 0), bad_row(VIDEO[0], 1, last=0), ok_row(VIDEO[0], 2)])
-    assert "1 rows whose status, error, detections and last_frame disagree" in only_problem(
+    assert "1 row whose status, error, detections and last_frame disagree" in only_problem(
         prove(run)
     )
 
