@@ -24,6 +24,7 @@ from jobs.progress import ProgressReport
 from jobs.settings.train import TrainConfig
 from jobs.storage import absolute, is_local, local_path
 from jobs.training.data import TrainingData, load_data
+from jobs.training.examples import without_area
 from jobs.training.image_check import check_images
 from jobs.training.loop import train
 from jobs.training.metrics_log import MetricsTail, last_records, to_report
@@ -104,6 +105,8 @@ def run(config: TrainConfig) -> TrainResult:
         is_left = num_before < config.steps
         data = data.without(check_images(config, data) if is_left else read_left_out(config.out))
         begin_or_resume(config.out, fingerprint_fields(config, data))
+        if config.skip_invalid and is_left:
+            _count_left_out(data)
         if is_left:
             with ProgressReport(
                 config.steps,
@@ -124,6 +127,14 @@ def run(config: TrainConfig) -> TrainResult:
         seconds=seconds,
         images_per_s=(config.steps - num_before) * config.batch_size / seconds,
     )
+
+
+def _count_left_out(data: TrainingData) -> None:
+    is_left_out = without_area(data.annotations) & ~data.annotations.is_crowd
+    num_boxes = int(is_left_out.sum())
+    if num_boxes:
+        boxes = "1 box without area is" if num_boxes == 1 else f"{num_boxes} boxes without area are"
+        _log.warning("%s: %s left out", data.annotations.uri, boxes)
 
 
 def _train(

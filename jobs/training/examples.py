@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import islice
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from fcos_core.config import InputConfig
@@ -98,14 +99,22 @@ def read_image(
     return image, uri
 
 
+def without_area(annotations: CocoAnnotations) -> npt.NDArray[np.bool_]:
+    """Say of each box, shape (num_boxes,), whether its width or its height is 0."""
+    return (annotations.boxes[:, 2] <= 0) | (annotations.boxes[:, 3] <= 0)
+
+
 def ground_truths(annotations: CocoAnnotations, *, skip_invalid: bool) -> Sequence[GroundTruth]:
     """Boxes (xyxy) and labels of every image, without crowd regions.
 
     Boxes without area are left out if ``skip_invalid``, otherwise refused.
+
+    Raises:
+        AnnotationError: a box cannot be learnt.
     """
     is_used = ~annotations.is_crowd
     if skip_invalid:
-        is_used &= (annotations.boxes[:, 2:] > 0).all(axis=1)
+        is_used &= ~without_area(annotations)
     by_image: list[list[int]] = [[] for _ in annotations.images]
     for i in np.flatnonzero(is_used).tolist():
         by_image[int(annotations.image_index[i])].append(i)
@@ -117,6 +126,12 @@ def ground_truths(annotations: CocoAnnotations, *, skip_invalid: bool) -> Sequen
             torch.from_numpy(annotations.labels[chosen]),
         )
         place = f"{annotations.uri}, image {image.id} ({image.file_name})"
-        truth.check(place, len(annotations.categories))
+        try:
+            truth.check(place, len(annotations.categories))
+        except AnnotationError as error:
+            if (annotations.boxes[chosen, 2:] > 0).all():
+                raise
+            remedy = "skip_invalid: true in the config file leaves such boxes out"
+            raise AnnotationError(f"{error}; {remedy}") from error
         truths.append(truth)
     return truths

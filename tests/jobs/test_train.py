@@ -89,11 +89,31 @@ def test_a_box_without_area_is_named_before_training(dataset, tmp_path):
     images = str(dataset.parent / "images")
     path = tmp_path / "flat.json"
     path.write_text(json.dumps(document))
-    with pytest.raises(AnnotationError, match=r"flat.json, image 1 \(000000.jpg\), box 0: x_max"):
+    with pytest.raises(
+        AnnotationError, match=r"flat.json, image 1 \(000000.jpg\), box 0: x_max"
+    ) as raised:
         run(config(dataset, tmp_path / "out", images=images, annotations=str(path)))
+    remedy = "; skip_invalid: true in the config file leaves such boxes out"
+    assert str(raised.value).endswith(remedy)
     skipping = config(dataset, tmp_path, annotations=str(path), skip_invalid=True)
     source = ExampleSource(load_annotations(str(path)), skipping)
     assert len(source.ground_truths[0].boxes) == num_boxes - 1
+
+
+def test_boxes_without_area_that_are_left_out_are_counted_in_one_line(
+    dataset, tmp_path, caplog: pytest.LogCaptureFixture
+):
+    document = json.loads(dataset.read_text())
+    for place, annotation in enumerate(document["annotations"][:3]):
+        annotation["bbox"][2 + place % 2] = 0
+    document["annotations"][2]["iscrowd"] = 1  # a crowd region is no example anyway
+    path = tmp_path / "flat.json"
+    path.write_text(json.dumps(document))
+    images = str(dataset.parent / "images")
+    flat = {"images": images, "annotations": str(path), "skip_invalid": True, "steps": 1}
+    run(config(dataset, tmp_path / "out", **flat))
+    said = [message for message in caplog.messages if "without area" in message]
+    assert said == [f"{path}: 2 boxes without area are left out"]
 
 
 def test_a_file_where_the_output_should_go_is_named(dataset, tmp_path):
