@@ -32,11 +32,12 @@ def _with_both(name: str) -> str:
 
 
 OTHER_SPELLINGS: dict[str, Callable[[str], str]] = {
-    "/ for \\ in the file's names": _with_slashes,
-    "the %-escapes of the file's names resolved": _unescaped,
-    "/ for \\ and %-escapes resolved in the file's names": _with_both,
+    "\\ in {key} is replaced by /": _with_slashes,
+    "%-escapes in {key} are resolved": _unescaped,
+    "\\ in {key} is replaced by / and %-escapes are resolved": _with_both,
 }
-"""What other programs do to names; only ever a hint, since a file may be called like this."""
+"""What other programs do to names, which ``key`` holds; only ever a hint, since a file may be
+called like this."""
 
 
 @dataclass(frozen=True)
@@ -161,17 +162,18 @@ def _is_clear(found: Sequence[str], claims: Counter[str], num_entries: int) -> b
 def explain_matches(uri: str, whole: str, key: str, matches: Matches, names: Iterable[str]) -> str:
     """Say what ``explain`` does, and in which other spelling the file's ``names`` would match."""
     unmatched, ambiguous = map(Examples.of, (matches.unmatched, matches.ambiguous))
-    hint = _hint(matches.unmatched, list(names)) if matches.unmatched else None
+    hint = _hint(matches.unmatched, list(names), key) if matches.unmatched else None
     return explain(uri, whole, key, unmatched, ambiguous, hint=hint)
 
 
-def _hint(uris: Sequence[str], names: Sequence[str]) -> str | None:
+def _hint(uris: Sequence[str], names: Sequence[str], key: str) -> str | None:
     for spelling, spell in OTHER_SPELLINGS.items():
         suffixes = {suffix_of(spell(name)) for name in names if spell(name) != name}
         depth = max((suffix.count("/") for suffix in suffixes), default=0)
         count = sum(1 for uri in uris if _matching(uri, suffixes, depth))
         if count:
-            return f"{count} of these match with {spelling}"
+            match = "it matches" if len(uris) == 1 else f"{_part(count, len(uris))} match"
+            return f"{match} when {spelling.format(key=key)}"
     return None
 
 
@@ -187,9 +189,16 @@ def explain(
     """Say in one line what of a run's ``whole`` (``3 videos``) matches no entry, or several."""
     parts: list[str] = []
     if unmatched.count:
-        parts.append(f"{unmatched.count} have no entry with their {key}, {unmatched}")
+        has = "has no entry with its" if unmatched.count == 1 else "have no entry with their"
+        parts.append(f"{unmatched.count} {has} {key}, {unmatched}")
     if hint is not None:
         parts.append(hint)
     if ambiguous.count:
-        parts.append(f"{ambiguous.count} share an entry or match several by {key}, {ambiguous}")
+        is_one = ambiguous.count == 1
+        share = "shares an entry or matches" if is_one else "share an entry or match"
+        parts.append(f"{ambiguous.count} {share} several by {key}, {ambiguous}")
     return f"{uri}: of the run's {whole}, {'; '.join(parts)}"
+
+
+def _part(count: int, whole: int) -> str:
+    return f"all {whole}" if count == whole else f"{count} of these {whole}"

@@ -27,8 +27,12 @@ _PROBED_IMAGES = 10
 _LARGEST_SIDE = 2**31 - 1  # what a manifest's column holds
 
 
-def enumerate_coco_file(uri: str, image_root: str | None) -> Iterator[InputItem]:
+def enumerate_coco_file(
+    uri: str, image_root: str | None, *, limit: int | None = None
+) -> Iterator[InputItem]:
     """Take every image's entry; an image that is missing is an item nevertheless.
+
+    With a limit, only the first entries are taken.
 
     Entries that are frames of videos are left out: the videos are inputs of their own.
 
@@ -51,7 +55,7 @@ def enumerate_coco_file(uri: str, image_root: str | None) -> Iterator[InputItem]
         raise ConfigError(f"image root {image_root!r} is no folder")
     ids: dict[str, int] = {}
     missing: list[str] = []
-    for image in images:
+    for image in images[:limit]:
         image_uri, info = find_image(root, image.file_name)
         if info is None:
             missing.append(image.file_name)
@@ -69,9 +73,10 @@ def enumerate_coco_file(uri: str, image_root: str | None) -> Iterator[InputItem]
             height=image.height if is_sized else None,
             image_id=image.id,
         )
-    hint = _hint(missing, [root])
+    hint = spelling_hint(missing, [root])
     if hint is not None:
-        _log.warning("%s: %d of its images are not there; %s", uri, len(missing), hint)
+        are = "is" if len(missing) == 1 else "are"
+        _log.warning("%s: %d of its images %s not there; %s", uri, len(missing), are, hint)
 
 
 def find_image(root: str, name: str) -> tuple[str, ObjectInfo | None]:
@@ -95,13 +100,13 @@ def find_image(root: str, name: str) -> tuple[str, ObjectInfo | None]:
     return (found[0].uri, found[0]) if len(found) == 1 else (uri, None)
 
 
-def _hint(names: Sequence[str], roots: Sequence[str]) -> str | None:
+def spelling_hint(names: Sequence[str], roots: Sequence[str]) -> str | None:
     """Say what other spelling of names that are missing would find their files."""
     for spelling, spell in OTHER_SPELLINGS.items():
         changed = [spell(name) for name in names if spell(name) != name][:_PROBED_IMAGES]
         for root in roots:
             if any(find_image(root, name)[1] for name in changed):
-                return f"images in {root} match with {spelling}"
+                return f"images in {root} match when {spelling.format(key='file_name')}"
     return None
 
 
@@ -125,5 +130,5 @@ def _find_root(uri: str, images: Sequence[CocoImage]) -> str:
             return root
     tried = ", ".join(candidates)
     names = [image.file_name for image in images[:_PROBED_IMAGES]]
-    remedy = _hint(names, candidates) or "give --image-root"
+    remedy = spelling_hint(names, candidates) or "give --image-root"
     raise ConfigError(f"{uri}: none of its first images lies in {tried}; {remedy}")

@@ -9,12 +9,14 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 from fcos_core.errors import DataError
 from jobs.annotations.coco_json import CocoAnnotations, CocoImage
+from jobs.inputs.coco import spelling_hint
 from jobs.parallel.cores import num_cores
 from jobs.settings.train import TrainConfig
-from jobs.storage import UnreadableError
+from jobs.storage import MissingError, UnreadableError, absolute
 from jobs.training.data import LeftOut, TrainingData
 from jobs.training.examples import read_image
 from jobs.waiting import waiting
@@ -36,46 +38,67 @@ def check_images(config: TrainConfig, data: TrainingData) -> LeftOut:
         StorageError: the storage fails.
     """
     started = time.monotonic()
-    bad, num_images = _find_bad(data.annotations, config.images)
-    bad_val, num_val_images = {}, 0
+    checked = _check(data.annotations, config.images)
+    checked_val = _Checked()
     if data.val_annotations is not None:
-        folder = config.val_images or config.images
-        bad_val, num_val_images = _find_bad(data.val_annotations, folder)
-    num_checked = num_images + num_val_images
+        checked_val = _check(data.val_annotations, config.val_images or config.images)
+    bad, bad_val = checked.bad, checked_val.bad
+    num_checked = checked.num_images + checked_val.num_images
     _log.info("checked %d images in %.1f s", num_checked, time.monotonic() - started)
     reasons = [*bad.values(), *bad_val.values()]
     if not reasons:
         return LeftOut()
     found = f"{len(reasons)} of {num_checked} images cannot be used: {_first(reasons)}"
+    found = "; ".join([found, *filter(None, (checked.hint, checked_val.hint))])
     if not config.skip_invalid:
         raise DataError(f"{found}; skip_invalid: true in the config file leaves them out")
-    if len(bad) == num_images:
+    if len(bad) == checked.num_images:
         raise DataError(found)
     _log.warning("%s; they are left out", found)
     return LeftOut(train=tuple(bad), val=tuple(bad_val))
 
 
-def _find_bad(annotations: CocoAnnotations, folder: str) -> tuple[dict[int, str], int]:
-    """Give the reason for each image that cannot be used, by its id, and the number of all."""
+@dataclass(frozen=True, kw_only=True)
+class _Checked:
+    """The reason for each image that cannot be used, by its id, and the number of all.
+
+    ``hint`` says which other spelling of their names would find files that are missing.
+    """
+
+    bad: dict[int, str] = field(default_factory=dict[int, str])
+    num_images: int = 0
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class _Fault:
+    reason: str
+    is_missing: bool
+
+
+def _check(annotations: CocoAnnotations, folder: str) -> _Checked:
     images = annotations.images
     num_done = 0
     bad: dict[int, str] = {}
+    missing: list[str] = []
     with waiting(lambda: f"checking the images in {folder!r}: {num_done} of {len(images)} so far"):
-        for image, reason in zip(images, _reasons(annotations, images, folder), strict=True):
+        for image, fault in zip(images, _faults(annotations, images, folder), strict=True):
             num_done += 1
-            if reason is not None:
-                bad[image.id] = reason
-    return bad, len(images)
+            if fault is not None:
+                bad[image.id] = fault.reason
+                missing.extend([image.file_name] if fault.is_missing else [])
+    hint = spelling_hint(missing, [absolute(folder)])
+    return _Checked(bad=bad, num_images=len(images), hint=hint)
 
 
-def _reasons(
+def _faults(
     annotations: CocoAnnotations, images: Sequence[CocoImage], folder: str
-) -> Iterator[str | None]:
-    def check(image: CocoImage) -> str | None:
+) -> Iterator[_Fault | None]:
+    def check(image: CocoImage) -> _Fault | None:
         try:
             read_image(annotations, image, folder)
         except (DataError, UnreadableError) as error:
-            return str(error)
+            return _Fault(str(error), isinstance(error, MissingError))
         return None
 
     pool = ThreadPoolExecutor(num_cores(), thread_name_prefix="check")

@@ -55,6 +55,6 @@ def test_frames_without_annotations_are_refused_before_any_is_computed(tmp_path:
         out=str(tmp_path / "run"),
         weights="demo",
     )
-    with pytest.raises(ConfigError, match=r"of the run's 5 frames, 1 have no entry .* frame 4 of"):
+    with pytest.raises(ConfigError, match=r"of the run's 5 frames, 1 has no entry .* frame 4 of"):
         run_pipeline(config)
     assert not (tmp_path / "run").exists()

@@ -351,3 +351,21 @@ def test_the_command_ends_with_one_line_of_json(
     result = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert code == 0
     assert (result["out"], result["rule"], result["drawn"]) == (str(pages), "paper", 1)
+
+
+def test_names_in_another_spelling_get_one_hint(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    path = write_dataset(tmp_path, {"a/x.png": (64, 48), "a/y.png": (64, 48), "z.png": (64, 48)})
+    document = json.loads(path.read_text())
+    for image in document["images"]:
+        image["file_name"] = image["file_name"].replace("/", "\\")
+    path.write_text(json.dumps(document))
+    for limit in (2, 3, 99):
+        caplog.clear()
+        root = str(tmp_path / "images")
+        result = render(path, tmp_path / f"out{limit}", image_root=root, limit=limit)
+        assert (len(result.drawn), result.num_skipped) == (int(limit > 2), 2)
+        hints = [message for message in caplog.messages if "match when" in message]
+        assert hints == [
+            f"{path}: 2 of its images are not there; images in {root} match when \\ in file_name "
+            "is replaced by /"
+        ]

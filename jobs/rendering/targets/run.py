@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -153,9 +152,9 @@ def _location_rule(name: str) -> LocationRule:
 
 
 def _entries(annotations: CocoAnnotations, *, image_root: str | None, limit: int) -> list[_Entry]:
-    items = enumerate_coco_file(annotations.uri, image_root)
+    items = list(enumerate_coco_file(annotations.uri, image_root, limit=limit))
     entries: list[_Entry] = []
-    pairs = zip(annotations.images, islice(items, limit), strict=False)
+    pairs = zip(annotations.images, items, strict=False)
     for index, (image, item) in enumerate(pairs):
         own = np.flatnonzero(annotations.image_index == index)
         is_crowd = annotations.is_crowd[own]

@@ -76,7 +76,7 @@ def test_a_file_name_that_ends_the_uri_joins(uri: str, file_name: str):
     ],
 )
 def test_a_file_name_that_only_looks_alike_does_not_join(uri: str, file_name: str):
-    with pytest.raises(ConfigError, match="1 have no entry with their file_name"):
+    with pytest.raises(ConfigError, match="1 has no entry with its file_name"):
         join([uri], {42: file_name})
 
 
@@ -200,13 +200,20 @@ def test_the_input_file_itself_joins_in_the_other_unicode_form():
 @pytest.mark.parametrize(
     ("file_name", "hint"),
     [
-        ("train\\a b.jpg", "1 of these match with / for \\ in the file's names"),
-        ("train/a%20b.jpg", "1 of these match with the %-escapes of the file's names resolved"),
-        ("train\\a%20b.jpg", "match with / for \\ and %-escapes resolved in the file's names"),
+        ("train\\a b.jpg", "it matches when \\ in file_name is replaced by /"),
+        ("train/a%20b.jpg", "it matches when %-escapes in file_name are resolved"),
+        ("train\\a%20b.jpg", "when \\ in file_name is replaced by / and %-escapes are resolved"),
     ],
 )
 def test_a_name_in_another_programs_spelling_gets_a_hint(file_name: str, hint: str):
     with pytest.raises(ConfigError) as caught:
         join(["/d/train/a b.jpg"], {42: file_name})
     assert str(caught.value).endswith(hint)
-    assert "1 have no entry with their file_name" in str(caught.value)
+    assert "1 has no entry with its file_name" in str(caught.value)
+
+
+def test_a_hint_counts_the_names_that_another_spelling_matches():
+    with pytest.raises(ConfigError, match=r"; all 2 match when \\ in file_name is replaced by /$"):
+        join(["/d/t/a.jpg", "/d/t/b.jpg"], {1: "t\\a.jpg", 2: "t\\b.jpg"})
+    with pytest.raises(ConfigError, match=r"; 1 of these 2 match when "):
+        join(["/d/t/a.jpg", "/d/t/c.jpg"], {1: "t\\a.jpg", 2: "t\\b.jpg"})

@@ -215,9 +215,9 @@ def test_the_name_as_it_is_written_comes_first_and_two_other_forms_are_ambiguous
 @pytest.mark.parametrize(
     ("written", "way"),
     [
-        ("train\\a b.jpg", "/ for \\ in the file's names"),
-        ("train/a%20b.jpg", "the %-escapes of the file's names resolved"),
-        ("train\\a%20b.jpg", "/ for \\ and %-escapes resolved in the file's names"),
+        ("train\\a b.jpg", "\\ in file_name is replaced by /"),
+        ("train/a%20b.jpg", "%-escapes in file_name are resolved"),
+        ("train\\a%20b.jpg", "\\ in file_name is replaced by / and %-escapes are resolved"),
     ],
 )
 def test_a_name_in_another_spelling_gets_a_hint_that_finds_it(
@@ -227,14 +227,14 @@ def test_a_name_in_another_spelling_gets_a_hint_that_finds_it(
     (tmp_path / "images" / "train" / "a b.jpg").write_bytes(jpeg(1))
     coco = tmp_path / "coco.json"
     coco.write_text(json.dumps({"images": [{"id": 7, "file_name": written}]}))
-    hint = f"images in {tmp_path}/images match with {way}"
+    hint = f"images in {tmp_path}/images match when {way}"
     with pytest.raises(ConfigError) as caught:
         enumerate_inputs([str(coco)])
     assert str(caught.value).endswith(hint)
 
     listing = enumerate_inputs([str(coco)], image_root=str(tmp_path / "images"))
     assert len(listing.items) == 1
-    assert f"1 of its images are not there; {hint}" in caplog.text
+    assert f"1 of its images is not there; {hint}" in caplog.text
 
 
 def test_a_plain_file_called_like_a_member_is_found_below_another_root(tmp_path: Path):

@@ -76,7 +76,7 @@ def test_an_image_that_nobody_annotated_is_refused(tmp_path: Path):
     annotations = write_annotations(tmp_path, {5: "a.jpg"}, [(5, 1, CAT_BOX)])
     uri = make_run(tmp_path, [Image("/d/a.jpg", [HIT]), Image("/d/b.jpg")])
 
-    with pytest.raises(ConfigError, match=r"of the run's 2 images, 1 have no entry.*/d/b\.jpg"):
+    with pytest.raises(ConfigError, match=r"of the run's 2 images, 1 has no entry.*/d/b\.jpg"):
         evaluate(EvaluateConfig(run=uri, annotations=annotations))
 
 

@@ -211,13 +211,13 @@ CLIP = Clip("/d/a/c.mp4", [range(3)])
         pytest.param(
             [CLIP, Clip("/d/b/d.mp4", [range(2)])],
             [frame(i + 1, "c.mp4", i) for i in range(3)],
-            "of the run's 2 videos, 1 have no entry with their video, such as /d/b/d.mp4",
+            "of the run's 2 videos, 1 has no entry with its video, such as /d/b/d.mp4",
             id="a video that nobody annotated",
         ),
         pytest.param(
             [CLIP],
             [frame(i + 1, "c.mp4", i) for i in range(2)],
-            "of the run's 3 frames, 1 have no entry with their video and frame_index, such as "
+            "of the run's 3 frames, 1 has no entry with its video and frame_index, such as "
             "frame 2 of /d/a/c.mp4",
             id="a frame that nobody annotated",
         ),

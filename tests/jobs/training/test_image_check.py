@@ -1,6 +1,7 @@
 """Images that cannot be trained on are found before the first step, whatever the seed draws."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -47,6 +48,29 @@ def test_a_truncated_image_ends_the_training_before_its_first_step(copy: Path, t
     with pytest.raises(DataError, match=r"1 of 8 images cannot be used: .*: truncated"):
         run(small_training(copy, out))
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "way"),
+    [
+        ("more\\{}", r"\\ in file_name is replaced by /"),
+        ("more%2F{}", "%-escapes in file_name are resolved"),
+    ],
+)
+def test_names_in_another_spelling_get_a_hint_behind_their_reasons(
+    copy: Path, tmp_path: Path, written: str, way: str
+):
+    folder = copy.parent / "images"
+    document = json.loads(copy.read_text())
+    for image in document["images"][:2]:
+        (folder / "more").mkdir(exist_ok=True)
+        (folder / image["file_name"]).rename(folder / "more" / image["file_name"])
+        image["file_name"] = written.format(image["file_name"])
+    copy.write_text(json.dumps(document))
+    missing = f"2 of 8 images cannot be used: .*{re.escape(written.format(''))}.*"
+    hint = f"; images in {re.escape(str(folder))} match when {way}; skip_invalid: true"
+    with pytest.raises(DataError, match=missing + hint):
+        check(small_training(copy, tmp_path / "out"))
 
 
 def test_all_broken_images_are_counted_and_the_first_are_named(copy: Path, tmp_path: Path):
