@@ -24,8 +24,7 @@ from fcos_core.errors import ConfigError, DataError, ImageError, one_line
 from jobs.inputs.item import InputItem, referenced_item
 from jobs.storage import ObjectInfo, folder_of
 from jobs.storage.member_uri import member_uri
-from jobs.storage.parquet import open_object
-from jobs.storage.parquet_footer import UnknownFooterError, encrypted_columns, read_footer
+from jobs.storage.parquet import open_object, require_described
 
 URI_COLUMN = "uri"
 BYTES_COLUMNS = ("bytes", "image", "image_bytes")
@@ -77,7 +76,9 @@ class ParquetImages:
         self._ends = list(accumulate(sizes))
         self.num_rows: int = metadata.num_rows
         self._source = self._find_source(column)
-        self._require_plain(info)
+        if metadata.num_row_groups:
+            for name in (self._source.bytes, self._source.names):
+                self._require_described(0, self._numbers_of(name) if name else [], name)
 
     def names(self) -> Iterator[str | None]:
         """Read where the images of the rows are, row by row.
@@ -178,29 +179,31 @@ class ParquetImages:
         row_group = self._file.metadata.row_group(group)
         if len(numbers) != 1 or numbers[0] >= row_group.num_columns:
             return None  # a field of a struct and a column of the same name cannot be told apart
-        statistics = row_group.column(numbers[0]).statistics
-        if statistics is None or not statistics.has_null_count:
+        self._require_described(group, numbers, column)
+        chunk = row_group.column(numbers[0])
+        if chunk.physical_type != self._file.schema.column(numbers[0]).physical_type:
+            return None  # to ask for its statistics would end the process
+        if chunk.statistics is None or not chunk.statistics.has_null_count:
             return None
-        return statistics.null_count
+        return chunk.statistics.null_count
 
     def _numbers_of(self, name: str) -> list[int]:
         """Give the numbers of the columns with a name, as the file stores and counts them."""
         schema = self._file.schema
         return [i for i in range(len(schema)) if schema.column(i).path == name]
 
-    def _require_plain(self, info: ObjectInfo) -> None:
-        """Refuse a source that is encrypted, before anything is asked about it.
+    def _require_described(self, group: int, numbers: list[int], name: str | None) -> None:
+        """Refuse columns that Arrow cannot describe, before anything is asked about them.
 
         Raises:
-            DataError: it is, or the footer is damaged.
+            DataError: they are encrypted, or damaged.
         """
         try:
-            encrypted = encrypted_columns(read_footer(info))
-        except UnknownFooterError as error:
-            raise DataError(f"{self.uri}: {error}") from error
-        for name in (self._source.bytes, self._source.names):
-            if name is not None and not encrypted.isdisjoint(self._numbers_of(name)):
-                raise DataError(f"{self.uri}: column {name} is encrypted, and there is no key")
+            require_described(self._file.metadata, group, numbers)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise DataError(
+                f"{self.uri}: column {name} is unreadable: {one_line(error)}"
+            ) from error
 
     def _find_source(self, column: str | None) -> _Source:
         schema = self._file.schema_arrow

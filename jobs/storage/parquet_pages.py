@@ -14,7 +14,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from jobs.storage.parquet_footer import UnknownFooterError, encrypted_columns, footer_of
+import pyarrow as pa
+
+from fcos_core.errors import one_line
+from jobs.storage.parquet import require_described
 
 FOOTER_EXPANSION = 256
 """Arrow's objects take at most so many bytes for each byte of a footer: measured, 213 at most."""
@@ -70,15 +73,14 @@ def decoded_bytes(data: bytes, metadata: Any) -> list[int]:  # noqa: ANN401 -- u
         metadata: its footer, a ``pyarrow.parquet.FileMetaData``.
 
     Raises:
-        UnknownLayoutError: a header is damaged, or of a kind that we do not write; or a column is
-            encrypted, whose description must not be asked for.
+        UnknownLayoutError: a header is damaged, or of a kind that we do not write; or a column
+            cannot be described: it is encrypted, or damaged.
     """
     try:
-        encrypted = encrypted_columns(footer_of(data))
-    except UnknownFooterError as error:
-        raise UnknownLayoutError(str(error)) from error
-    if encrypted:
-        raise UnknownLayoutError(f"column {min(encrypted)} is encrypted")
+        for i in range(metadata.num_row_groups):
+            require_described(metadata, i, range(metadata.row_group(i).num_columns))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UnknownLayoutError(one_line(error)) from error
     return [_group_bytes(data, metadata.row_group(i)) for i in range(metadata.num_row_groups)]
 
 

@@ -206,10 +206,10 @@ def test_a_named_column_may_have_dots_in_its_name(folder: Path, column: str, exp
 @pytest.mark.parametrize(
     ("columns", "hidden", "message"),
     [
-        ({"bytes": DATA, "n": [1, 2, 3]}, "bytes", "column bytes is encrypted"),
-        ({"n": [1, 2, 3], "uri": NAMES}, "uri", "column uri is encrypted"),
-        ({"n": [1, 2, 3], "image": IMAGES}, "image.bytes", "column image.bytes is encrypted"),
-        ({"n": [1, 2, 3], "image": MIXED}, "image.path", "column image.path is encrypted"),
+        ({"bytes": DATA, "n": [1, 2, 3]}, "bytes", "column bytes is unreadable"),
+        ({"n": [1, 2, 3], "uri": NAMES}, "uri", "column uri is unreadable"),
+        ({"n": [1, 2, 3], "image": IMAGES}, "image.bytes", "column image.bytes is unreadable"),
+        ({"n": [1, 2, 3], "image": MIXED}, "image.path", "column image.path is unreadable"),
     ],
 )
 def test_an_encrypted_column_of_images_is_refused_in_one_line(
@@ -219,7 +219,10 @@ def test_an_encrypted_column_of_images_is_refused_in_one_line(
     path.write_bytes(encrypted(pa.table(columns), [hidden]))
     with pytest.raises(ConfigError) as caught:
         enumerate_inputs([str(path)])
-    assert str(caught.value) == f"input {path}: {message}, and there is no key"
+    assert str(caught.value) == (
+        f"input {path}: {message}: "
+        "Cannot decrypt ColumnMetadata. FileDecryption is not setup correctly"
+    )
 
 
 @pytest.mark.parametrize("image", [IMAGES, MIXED], ids=["bytes", "mixed"])
