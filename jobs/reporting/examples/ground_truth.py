@@ -115,7 +115,8 @@ class RunGroundTruth:
         return matched
 
     def _rows_of(self, image_id: int) -> npt.NDArray[np.int64]:
-        first, last = np.searchsorted(self._sorted_ids, [image_id, image_id + 1])
+        first = np.searchsorted(self._sorted_ids, image_id, side="left")
+        last = np.searchsorted(self._sorted_ids, image_id, side="right")
         return self._by_image[first:last]
 
     def _match(

@@ -1,5 +1,6 @@
 """True positives, false positives and missed objects of images small enough to check by hand."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,20 @@ def matched(folder: Path, rows: list[Row], boxes: list, *, crowds: tuple[int, ..
     path.write_text(text)
     annotations = load_annotations(str(path), names="images and frames")
     return RunGroundTruth(run, annotations, None).match(rows)
+
+
+def test_an_image_with_the_largest_id_has_its_boxes(tmp_path: Path):
+    rows = [
+        found(i, f"/d/{name}.jpg", [(CAT, 0.9, (10, 10, 30, 30))]) for i, name in enumerate("ab")
+    ]
+    run = write_run(tmp_path / "RUN", rows)
+    path = Path(write_annotations(tmp_path / "a.json", rows, [(2, CAT, (10, 10, 20, 20))]))
+    document = json.loads(path.read_text())
+    document["images"][1]["id"] = document["annotations"][0]["image_id"] = 2**63 - 1
+    path.write_text(json.dumps(document))
+    annotations = load_annotations(str(path), names="images and frames")
+    images = RunGroundTruth(run, annotations, None).match(rows)
+    assert [len(image.boxes) for image in images] == [0, 1]
 
 
 def test_outcomes_of_a_worked_example(tmp_path: Path):
