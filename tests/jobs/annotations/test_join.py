@@ -100,7 +100,9 @@ def test_the_longest_name_wins_when_the_shorter_one_is_another_images():
     ],
 )
 def test_what_could_be_joined_in_two_ways_is_refused(uris: list[str], names: dict[int, str]):
-    with pytest.raises(ConfigError, match="share an entry or match several by file_name, such as"):
+    with pytest.raises(
+        ConfigError, match="shares? an entry or match(es)? several by file_name, such as"
+    ):
         join(uris, names)
 
 
@@ -175,7 +177,7 @@ def test_a_name_joins_in_every_spelling_that_means_the_same(uri: str, file_name:
 
 def test_a_plain_name_and_a_members_path_that_both_match_are_ambiguous():
     names = {42: "shard.tar#inner.jpg", 43: "inner.jpg"}
-    with pytest.raises(ConfigError, match="1 share an entry or match several by file_name"):
+    with pytest.raises(ConfigError, match="1 shares an entry or matches several by file_name"):
         join(["/d/shard.tar#inner.jpg"], names)
     assert pairs(join(["/d/shard.tar#inner.jpg", "/d/inner.jpg"], names)) == {1: 42, 2: 43}
 
@@ -186,7 +188,7 @@ def test_equal_text_comes_before_equal_unicode():
     with pytest.raises(ConfigError, match="2 share an entry or match several by file_name"):
         join(["/d/e\u0301.jpg", "/d/\u00e9.jpg"], {7: "\u00e9.jpg"})
     mixed = "/d/e\u0301\u00e9.jpg"
-    with pytest.raises(ConfigError, match="1 share an entry or match several by file_name"):
+    with pytest.raises(ConfigError, match="1 shares an entry or matches several by file_name"):
         join([mixed], {7: "\u00e9\u00e9.jpg", 8: "e\u0301e\u0301.jpg"})
 
 

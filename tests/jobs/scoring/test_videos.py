@@ -231,13 +231,13 @@ CLIP = Clip("/d/a/c.mp4", [range(3)])
         pytest.param(
             [CLIP],
             [frame(1, "c.mp4", 0), frame(2, "a/c.mp4", 1)],
-            "1 share an entry or match several by video",
+            "1 shares an entry or matches several by video",
             id="two names of one video",
         ),
         pytest.param(
             [CLIP],
             [frame(i + 1, "c.mp4", min(i, 2)) for i in range(4)],
-            "of the run's 3 frames, 1 share an entry or match several by video and frame_index, "
+            "of the run's 3 frames, 1 shares an entry or matches several by video and frame_index, "
             "such as frame 2 of",
             id="two entries of one frame",
         ),
