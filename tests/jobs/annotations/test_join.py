@@ -101,7 +101,7 @@ def test_the_longest_name_wins_when_the_shorter_one_is_another_images():
 )
 def test_what_could_be_joined_in_two_ways_is_refused(uris: list[str], names: dict[int, str]):
     with pytest.raises(
-        ConfigError, match="shares? an entry or match(es)? several by file_name, such as"
+        ConfigError, match=r"shares? an entry or match(?:es)? several by file_name, such as"
     ):
         join(uris, names)
 
