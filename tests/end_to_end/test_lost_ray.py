@@ -26,6 +26,7 @@ from tests.commands import (
 )
 from tests.fuzz.finished import finish
 from tests.processes import actors_below, children_below, is_gone, wait_until
+from tests.sockets import exposed_sockets
 
 pytestmark = pytest.mark.ray
 
@@ -100,6 +101,7 @@ def struck(
         assert pid is not None
         descendants = children_below(driver.pid)
         assert [line for line in descendants.values() if any(n in line for n in NOT_STARTED)] == []
+        assert exposed_sockets(driver.pid) == set()
         os.kill(pid, number)
         driver.wait_until(lambda: num_committed(config.out) == num_shards)
         done_at = time.monotonic()

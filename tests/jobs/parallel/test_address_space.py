@@ -10,8 +10,7 @@ import typer
 
 from fcos_core.errors import ConfigError
 from jobs.cli.output import EXIT_CANNOT_WORK, exit_codes
-from jobs.parallel import address_space
-from jobs.parallel.ray_session import connected
+from jobs.parallel import address_space, ray_session
 from tests.commands import Answer, run_python
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
@@ -78,7 +77,7 @@ def limited(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("limited")
 def test_ray_is_not_started_where_it_would_crash_or_hang():
     message = r"Ray cannot be started: .* limited to 6.0 GiB"
-    with pytest.raises(ConfigError, match=message), connected(None, num_cpus=1):
+    with pytest.raises(ConfigError, match=message), ray_session._session(None, 1):
         pass
 
 
