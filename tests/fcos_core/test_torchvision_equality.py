@@ -66,6 +66,7 @@ def assert_equal(ours, theirs, photos, *, thresholds=(0.2, 0.05)):
     assert num_found > len(photos)
 
 
+@pytest.mark.slow
 def test_real_photos_give_the_same_detections_at_a_small_size(state, photos):
     sizes = {"min_size": 160, "max_size": 320}
     assert_equal(our_model(state, **sizes), torchvision_model(state, **sizes), photos)

@@ -18,6 +18,7 @@ def metrics_of_results(annotations: Path, results: Path, **settings):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray")
 def test_real_results_score_alike_in_any_blocks_here_and_under_ray(
     shared_data: Path, monkeypatch: pytest.MonkeyPatch

@@ -69,7 +69,12 @@ def derived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return write_derived(tmp_path_factory.mktemp("derived"))
 
 
-@pytest.mark.parametrize("name", sorted(RECIPES.keys() - WITHOUT_TIMES))
+LONGEST = pytest.param("long_gop_250", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(
+    "name", [LONGEST, *sorted(RECIPES.keys() - WITHOUT_TIMES - {"long_gop_250"})]
+)
 def test_segments_equal_a_serial_decode(name: str, tmp_path: Path) -> None:
     path = write_video(tmp_path, RECIPES[name])
     assert_equals_serial(path)
