@@ -126,7 +126,7 @@ def test_a_row_of_a_struct_with_neither_bytes_nor_path_is_an_error_of_its_item(f
 def test_a_named_column_of_images_counts_before_the_usual_names(folder: Path, photo: pa.Array):
     path = write(folder, {"image": pa.array([b"x"] * 3), "my photo": photo})
     listing = enumerate_inputs([str(path)], image_column="my photo")
-    # The uri names the column: whoever reads a row later needs no setting.
+    # The uri names the column: a later reader of the row needs no setting.
     assert read(listing) == {f"{path}#my photo#{row}": data for row, data in enumerate(DATA)}
 
 
