@@ -1,22 +1,21 @@
 """Images in, detections out: the one door through which a job runs the network."""
 
 from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import get_args
+from typing import cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from fcos_core.config import DecodingConfig, Engine, Precision
+from fcos_core.config import DecodingConfig, EngineName, Precision
 from fcos_core.decoding import decode
+from fcos_core.engines.make import make_engine
 from fcos_core.errors import ConfigError, DeviceError, NotFiniteError
 from fcos_core.images import Uint8Image, check_image, make_batch, padded_shape
 from fcos_core.model.detector import FCOS
 from fcos_core.structures import Detections
-
-_AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 _DEVICE_ERRORS = (
     "CUDA error",
@@ -38,10 +37,10 @@ class Predictor:
     size, so an image's detections do not depend on the other images of its batch.
 
     Args:
-        model: moved to the device and put into evaluation mode.
+        model: put into evaluation mode; ``eager`` moves it to the device, others run a copy.
         device: name of a device; ``auto`` takes a CUDA device if there is one.
         precision: of backbone, pyramid and head; decoding and NMS are always float32.
-        engine: how the network is executed.
+        engine: how the network is executed; ``eager`` is the reference.
         batch_size: images per forward pass.
         score_threshold: detections must score above this; by default the model's own threshold.
 
@@ -63,13 +62,18 @@ class Predictor:
             raise ConfigError(
                 f"precision {precision!r}: must be one of {', '.join(get_args(Precision))}"
             )
-        if engine not in get_args(Engine):
-            raise ConfigError(f"engine {engine!r}: must be one of {', '.join(get_args(Engine))}")
+        if engine not in get_args(EngineName):
+            raise ConfigError(
+                f"engine {engine!r}: must be one of {', '.join(get_args(EngineName))}"
+            )
         if batch_size < 1:
             raise ConfigError(f"batch_size {batch_size}: must be at least 1")
         self.device = resolve_device(device)
-        self.model = model.to(self.device).eval()
+        self.model = model.eval()
         self.precision = precision
+        self.engine = make_engine(
+            cast("EngineName", engine), self.model, self.device, cast("Precision", precision)
+        )
         self.batch_size = batch_size
         self.decoding = _with_threshold(model.config.decoding, score_threshold)
 
@@ -137,8 +141,7 @@ class Predictor:
         assert len({self.padded_shape(image.shape[0], image.shape[1]) for image in images}) == 1
         count = len(images)
         batch = make_batch(images, self.model.config.input, self.device, batch_size=batch_size)
-        with _exact_convolutions(), autocast(self.device, self.precision):
-            outputs = self.model(batch.pixels)
+        outputs = self.engine(batch.pixels)
         grid = self.model.grid(batch.pixels, outputs)
         outputs = outputs.first(count)
         is_finite = outputs.is_finite()  # read below, where the device is awaited anyway
@@ -151,7 +154,7 @@ class Predictor:
         )
         boxes = (decoded.boxes.cpu() * batch.scales.repeat(1, 2)[:, None]).unbind()
         scores, labels = decoded.scores.cpu(), decoded.labels.cpu()
-        bad = [i for i, is_good in enumerate(is_finite.tolist()) if not is_good]
+        bad = [i for i, is_good in enumerate(is_finite.cpu().numpy()) if not is_good]
         if bad:
             # NaN passes no threshold, so the image would seem to have no objects.
             raise NotFiniteError(
@@ -163,15 +166,6 @@ class Predictor:
             Detections(boxes[i][:n].clone(), scores[i, :n].clone(), labels[i, :n].clone())
             for i, n in enumerate(counts)
         ]
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Run the network in a ``Precision``."""
-    return torch.autocast(
-        device.type,
-        dtype=_AUTOCAST_DTYPES.get(precision),
-        enabled=precision in _AUTOCAST_DTYPES,
-    )
 
 
 @contextmanager
@@ -213,13 +207,6 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices"
         )
     return resolved
-
-
-def _exact_convolutions() -> AbstractContextManager[None]:
-    """On CUDA, TF32 would lose half the bits of fp32; other kernels may add in another order."""
-    return torch.backends.cudnn.flags(
-        enabled=torch.backends.cudnn.enabled, deterministic=True, allow_tf32=False
-    )
 
 
 def _with_threshold(config: DecodingConfig, score_threshold: float | None) -> DecodingConfig:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from jobs.rundir.shard import Outcome, Shard
 
 if TYPE_CHECKING:
-    from fcos_core.config import Engine, Precision
+    from fcos_core.config import EngineName, Precision
     from jobs.rundir.rows import ManifestItem
 
 
@@ -32,7 +32,7 @@ class WorkerSettings:
     device_model: str
     allow_mixed_devices: bool
     precision: Precision
-    engine: Engine
+    engine: EngineName
     batch_size: int
     threads: int
     score_threshold: float

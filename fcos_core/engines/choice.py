@@ -1,0 +1,145 @@
+"""Which engine and precision a run gets when its user leaves them open. Imports no torch."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from fcos_core.config import EngineName, Precision
+from fcos_core.errors import ConfigError
+
+OPENVINO_INSTALL = "pip install 'fcos-batch[openvino]'"
+
+_BF16_CAPABILITY = (8, 0)
+_OPENVINO_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What the choice depends on.
+
+    Args:
+        device: where the network runs.
+        has_bf16: whether the device computes in bfloat16 itself.
+        extras: the optional engines that are installed where it runs.
+    """
+
+    device: Literal["cpu", "cuda"]
+    has_bf16: bool
+    extras: Collection[EngineName] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineChoice:
+    """An engine, its precision, and in one line why."""
+
+    engine: EngineName
+    precision: Precision
+    reason: str
+
+
+def gpu_has_bf16(capability: tuple[int, int]) -> bool:
+    """Whether a CUDA device of this compute capability has bfloat16 units: from 8.0 on."""
+    return capability >= _BF16_CAPABILITY
+
+
+def choose_engine(
+    hardware: Hardware,
+    *,
+    engine: EngineName | Literal["auto"] = "auto",
+    precision: Precision | Literal["auto"] = "auto",
+) -> EngineChoice:
+    """Fix what is ``auto``.
+
+    A CPU gets the fastest engine that keeps float32's detections, and bfloat16 only when asked. A
+    CUDA device gets bfloat16 where it has units for it. ``fp32`` that is asked for by name, without
+    an engine, is the reference, ``eager``.
+
+    Raises:
+        ConfigError: the engine does not exist, does not run here, or has no such precision.
+    """
+    if engine != "auto" and engine not in get_args(EngineName):
+        raise ConfigError(f"engine {engine!r}: must be one of {', '.join(get_args(EngineName))}")
+    if precision != "auto" and precision not in get_args(Precision):
+        raise ConfigError(
+            f"precision {precision!r}: must be one of {', '.join(get_args(Precision))}"
+        )
+    if engine != "auto":
+        _require(engine, hardware)
+    if hardware.device == "cuda":
+        return _on_cuda(hardware, engine, precision)
+    return _on_cpu(hardware, engine, precision)
+
+
+def _require(engine: EngineName, hardware: Hardware) -> None:
+    if engine == "openvino" and hardware.device != "cpu":
+        raise ConfigError(f"engine openvino: needs a CPU, the device is {hardware.device}")
+    if engine == "openvino" and engine not in hardware.extras:
+        raise ConfigError(f"engine openvino: is not installed; {OPENVINO_INSTALL}")
+
+
+def _on_cuda(
+    hardware: Hardware,
+    engine: EngineName | Literal["auto"],
+    precision: Precision | Literal["auto"],
+) -> EngineChoice:
+    if precision == "auto":
+        precision = "bf16" if hardware.has_bf16 and engine != "eager" else "fp32"
+        reason = (
+            "bf16 is the fastest on this GPU; for fp32 give --precision fp32"
+            if precision == "bf16"
+            else "fp32, since this GPU has no bf16 units"
+            if not hardware.has_bf16
+            else "fp32 is the reference"
+        )
+        return EngineChoice(
+            engine="folded" if engine == "auto" else engine, precision=precision, reason=reason
+        )
+    if engine == "auto":
+        engine = "eager" if precision == "fp32" else "folded"
+        return EngineChoice(engine=engine, precision=precision, reason=f"{precision} was asked for")
+    return EngineChoice(engine=engine, precision=precision, reason="both were asked for")
+
+
+def _on_cpu(
+    hardware: Hardware,
+    engine: EngineName | Literal["auto"],
+    precision: Precision | Literal["auto"],
+) -> EngineChoice:
+    is_asked = precision != "auto"
+    if precision == "auto":
+        precision = "fp32"
+    if engine == "openvino":
+        _require_openvino_precision(precision, hardware)
+    if engine != "auto":
+        return EngineChoice(engine=engine, precision=precision, reason=f"{engine} was asked for")
+    if is_asked and precision == "fp32":
+        return EngineChoice(
+            engine="eager", precision=precision, reason="fp32 asked for by name is the reference"
+        )
+    is_openvinos = precision == "fp32" or (precision == "bf16" and hardware.has_bf16)
+    if is_openvinos and "openvino" in hardware.extras:
+        return EngineChoice(
+            engine="openvino", precision=precision, reason=f"the fastest in {precision} here"
+        )
+    slow = "" if precision == "fp32" or hardware.has_bf16 else _slow(precision)
+    more = "" if slow or "openvino" in hardware.extras else f"; faster with {OPENVINO_INSTALL}"
+    return EngineChoice(
+        engine="folded",
+        precision=precision,
+        reason=slow or f"the fastest in {precision} of what is installed{more}",
+    )
+
+
+def _slow(precision: Precision) -> str:
+    return f"this processor has no {precision} units: fp32 would be faster"
+
+
+def _require_openvino_precision(precision: Precision, hardware: Hardware) -> None:
+    if precision not in _OPENVINO_PRECISIONS:
+        raise ConfigError(
+            f"engine openvino: precision {precision}, must be {' or '.join(_OPENVINO_PRECISIONS)}"
+        )
+    if precision == "bf16" and not hardware.has_bf16:
+        raise ConfigError(
+            "engine openvino: precision bf16, this processor has no bf16 units; --precision fp32"
+        )
