@@ -26,8 +26,14 @@ from jobs.planning.begin import (
     require_no_retry,
     require_safe_commits,
     require_same_fields,
+    require_same_place,
 )
-from jobs.planning.defaults import DEVICE_MODEL, explicit_fields, resolve_num_actors
+from jobs.planning.defaults import (
+    DEVICE_MODEL,
+    LIBRARIES,
+    explicit_fields,
+    resolve_num_actors,
+)
 from jobs.planning.dry_run import DryRun, dry_run
 from jobs.planning.model_card import ModelCard, read_model_card
 from jobs.planning.run_json import write_run_json
@@ -180,6 +186,8 @@ def _open(
         plan = plan_run(config, model, resources)
         check(plan)
         begin_run(directory, plan)
+        chosen = plan.fields["engine"], plan.fields["precision"]
+        _log.info("engine %s in %s: %s", *chosen, plan.engine_reason)
     opened = reopen_run(directory)
     require_same_fields(opened, {**explicit_fields(config), "weights_sha256": model.sha256})
     return opened
@@ -217,10 +225,8 @@ class _Work:
         if not shards:
             return None
         config, settings = self.config, self._worker_settings(attempt)
-        require_same_fields(
-            self.opened,
-            {DEVICE_MODEL: self.resources().device_model},
-            allow_mixed_devices=config.allow_mixed_devices,
+        require_same_place(
+            self.opened, self.resources(), allow_mixed_devices=config.allow_mixed_devices
         )
         num_actors = resolve_num_actors(config.num_actors, self.resources(), settings.threads)
         self._announce(len(shards), num_actors, settings)
@@ -263,13 +269,14 @@ class _Work:
 
     def _announce(self, num_shards: int, num_actors: int, settings: WorkerSettings) -> None:
         _log.info(
-            "%s: %s to do, %s with %d threads each on %s, batch size %d, %s",
+            "%s: %s to do, %s with %d threads each on %s, batch size %d, engine %s in %s",
             self.opened.directory.uri,
             "1 shard" if num_shards == 1 else f"{num_shards} shards",
             "1 worker" if num_actors == 1 else f"{num_actors} workers",
             settings.threads,
             self.resources().device_model,
             settings.batch_size,
+            settings.engine,
             settings.precision,
         )
 
@@ -288,6 +295,7 @@ class _Work:
             weights_sha256=self.model.sha256,
             device=self.resources().device,
             device_model=fields[DEVICE_MODEL],
+            libraries=fields.get(LIBRARIES) or {},
             allow_mixed_devices=config.allow_mixed_devices,
             precision=fields["precision"],
             engine=fields["engine"],

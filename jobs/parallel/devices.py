@@ -21,6 +21,20 @@ def device_model(device: str) -> str:
     return torch.cuda.get_device_name(device)
 
 
+def cpu_has_bf16() -> bool:
+    """Whether this processor has instructions for bfloat16; where nothing says so, it has none."""
+    return bool(_cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def _cpu_flags() -> frozenset[str]:
+    if _CPU_INFO.is_file():
+        for line in _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() in {"flags", "Features"}:
+                return frozenset(value.split())
+    return frozenset()
+
+
 def _cpu_brand() -> str:
     if _CPU_INFO.is_file():
         for line in _CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fcos_core.errors import ConfigError
 from jobs.parallel.child_process import ChildCrashedError, ChildProcess
 from jobs.parallel.cores import num_cores
-from jobs.parallel.devices import device_model
+from jobs.parallel.devices import cpu_has_bf16, device_model
+from jobs.parallel.libraries import Libraries, installed_libraries
 from jobs.parallel.ray_session import connected
 from jobs.waiting import waiting
 
@@ -21,13 +22,16 @@ class Resources:
     """What a job can compute with.
 
     ``device`` is ``cuda`` where there is a CUDA device, else ``cpu``; ``device_model`` is that
-    of the first device.
+    of the first device, which computes in bfloat16 itself where ``has_bf16`` is true.
+    ``libraries`` are the versions that are installed where the work is done.
     """
 
     num_cpus: int
     num_gpus: int
     device: str
     device_model: str
+    has_bf16: bool = False
+    libraries: Libraries = field(default_factory=installed_libraries)
 
 
 def probe(address: str | None) -> Resources:
@@ -56,6 +60,7 @@ def local_resources() -> Resources:
         num_gpus=num_gpus,
         device=device,
         device_model=_gpu_model() if num_gpus else device_model(device),
+        has_bf16=cpu_has_bf16() if not num_gpus else False,
     )
 
 

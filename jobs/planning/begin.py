@@ -15,11 +15,19 @@ from itertools import islice
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fcos_core.checkpoint import load_checkpoint
+from fcos_core.engines.choice import OPENVINO_INSTALL
 from fcos_core.errors import ConfigError
 from jobs.inputs.sources import enumerate_inputs
 from jobs.inputs.video_index import SEGMENT_ROWS, VideoRequest, plan_videos
+from jobs.parallel.libraries import extras
 from jobs.parallel.resources import Resources
-from jobs.planning.defaults import DEVICE_MODEL, Fields, resolve_fields
+from jobs.planning.defaults import (
+    MIXED_FIELDS,
+    Fields,
+    fields_of_this_place,
+    resolve_engine,
+    resolve_fields,
+)
 from jobs.planning.manifest import make_manifest
 from jobs.planning.model_card import ModelCard
 from jobs.rundir.directory import RunDirectory
@@ -56,12 +64,14 @@ class RunPlan:
         fields: the settings that decide the rows; the fingerprint is made of them.
         skipped: number of files that the listing of the inputs passed over.
         annotations: uri of the COCO file when the input is one COCO file, otherwise None.
+        engine_reason: why the run gets its engine and precision.
     """
 
     items: Sequence[ManifestItem]
     fields: Fields
     skipped: int
     annotations: str | None
+    engine_reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,12 +122,17 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
         ),
         address=config.address,
     )
-    fields = resolve_fields(config, listing=listing, videos=videos, resources=probe(), model=model)
+    resources = probe()
+    choice = resolve_engine(config, resources)
+    fields = resolve_fields(
+        config, listing=listing, videos=videos, resources=resources, model=model, choice=choice
+    )
     return RunPlan(
         items=make_manifest(listing, fields["shard_size"], videos),
         fields=fields,
         skipped=listing.skipped,
         annotations=listing.annotations,
+        engine_reason=choice.reason,
     )
 
 
@@ -174,23 +189,44 @@ def _require_sound_record(run: OpenRun) -> None:
         directory.read_run_record()
 
 
-def require_same_fields(run: OpenRun, fields: Fields, *, allow_mixed_devices: bool = False) -> None:
-    """Refuse to resume a run with other settings, another model or another device.
+def require_same_fields(run: OpenRun, fields: Fields) -> None:
+    """Refuse to resume a run with other settings or another model.
 
     ``fields`` are those that this command fixes; the run decides the rest.
 
     Raises:
         ConfigError: a field differs; the message names it with both values.
     """
-    now = {**run.fields, **fields}
-    if allow_mixed_devices:
-        now[DEVICE_MODEL] = run.fields[DEVICE_MODEL]
-    difference = explain_difference(run.fields, now)
+    difference = explain_difference(run.fields, {**run.fields, **fields})
     if difference:
         raise ConfigError(
             f"{run.directory.uri!r} holds another run: {difference}; "
             "give the same settings, or another --out"
         )
+
+
+def require_same_place(run: OpenRun, resources: Resources, *, allow_mixed_devices: bool) -> None:
+    """Refuse to compute rows that would differ in their last bits from those of the run.
+
+    Raises:
+        ConfigError: the device, a library or this project's own arithmetic differs; the last must
+            not differ in a mixed run either.
+    """
+    engine = run.fields["engine"]
+    now = {**run.fields, **fields_of_this_place(resources, engine)}
+    if allow_mixed_devices:
+        now |= {name: run.fields[name] for name in MIXED_FIELDS if name in run.fields}
+    difference = explain_difference(run.fields, now)
+    if not difference:
+        return
+    remedy = "--allow-mixed-devices accepts rows that differ in their last bits"
+    if engine == "openvino" and engine not in extras(resources.libraries):
+        remedy = f"{OPENVINO_INSTALL}, or {remedy}"
+    if allow_mixed_devices or explain_difference(
+        run.fields, {**now, **{name: run.fields.get(name) for name in MIXED_FIELDS}}
+    ):
+        remedy = "resume it with the version that began it, or give another --out"
+    raise ConfigError(f"{run.directory.uri!r} was begun elsewhere: {difference}; {remedy}")
 
 
 def require_free(directory: RunDirectory) -> None:

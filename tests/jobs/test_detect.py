@@ -8,15 +8,21 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+import jobs
 import jobs.detect as detect_module
 import jobs.dispatch.dispatch as dispatch_module
 import jobs.planning.begin as begin_module
 from fcos_core.errors import ConfigError
+from fcos_core.numerics import NUMERICS_VERSION
 from jobs.detect import DetectConfig, DetectResult, DryRun, run
+from jobs.parallel.libraries import installed_libraries, libraries_of
 from jobs.parallel.resources import local_resources
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem
+from tests.fcos_core.engines.installed import HAS_OPENVINO
 from tests.jobs.tiny_model import save_tiny
+
+AUTO_ENGINE = "openvino" if HAS_OPENVINO else "folded"
 
 
 @pytest.fixture
@@ -110,11 +116,15 @@ def test_its_record_says_how_it_was_done(first: DetectResult, tiny_weights: Path
         "threads_per_actor": 1,
         "shard_size": 6,
         "precision": "fp32",
-        "engine": "eager",
+        "engine": AUTO_ENGINE,
         "min_size_px": 64,  # the tiny model's own, not its preset's 800 and 1333
         "max_size_px": 128,
     }
-    assert record.versions["fcos-batch"] == record.fingerprint_fields["project_version"]
+    assert record.versions["fcos-batch"] == jobs.__version__
+    fields = record.fingerprint_fields
+    assert fields["numerics_version"] == NUMERICS_VERSION
+    assert fields["libraries"] == libraries_of(AUTO_ENGINE, installed_libraries())
+    assert "project_version" not in fields  # an upgrade alone must not end unfinished runs
     assert str(tiny_weights) in str(record.config)
     assert record.input_annotations is None
 
@@ -144,7 +154,7 @@ def test_a_complete_run_returns_at_once_and_unchanged(
         pytest.param(
             {"batch_size": None, "threads_per_actor": None, "shard_size": None}, id="left_open"
         ),
-        pytest.param({"precision": "fp32", "engine": "eager"}, id="what_auto_came_to"),
+        pytest.param({"precision": "fp32", "engine": AUTO_ENGINE}, id="what_auto_came_to"),
         pytest.param({"num_actors": 7, "address": "ray.invalid:1", "max_bad": "2"}, id="not_in_it"),
         pytest.param({"bytes_in_flight": 2**20}, id="memory"),
     ],
