@@ -119,6 +119,27 @@ def test_without_a_place_to_keep_it_the_engine_works_all_the_same(cache, convert
     assert torch.equal(logits(), expected)
 
 
+REPORT = """
+import sys
+from tests.fcos_core.engines.test_ir_cache import logits
+logits()
+assert "openvino" in sys.modules
+print([name for name in sys.modules if name.startswith("openvino_telemetry.")])
+"""
+
+
+def test_nothing_is_reported_to_the_makers_of_openvino(tmp_path):
+    """Its package sends an event at each import, and writes an id into the user's home."""
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.strip() == "[]"
+    assert not (home / "intel").exists()
+
+
 CONVERT = """
 from tests.fcos_core.engines.test_ir_cache import logits
 print(logits().numpy().tobytes().hex())
