@@ -14,14 +14,13 @@ from itertools import islice
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fcos_core.checkpoint import load_checkpoint
 from fcos_core.errors import ConfigError
 from jobs.inputs.sources import enumerate_inputs
 from jobs.inputs.video_index import SEGMENT_ROWS, VideoRequest, plan_videos
 from jobs.parallel.resources import Resources
 from jobs.planning.defaults import DEVICE_MODEL, Fields, resolve_fields
 from jobs.planning.manifest import make_manifest
-from jobs.planning.model_card import ModelCard
+from jobs.planning.model_card import ModelCard, require_loadable
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.fingerprint import explain_difference, fingerprint
 from jobs.rundir.rows import ManifestItem, items_to_table
@@ -96,7 +95,7 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
         model: the card of the weights.
         probe: finds the cores and GPUs, once the inputs are known to be usable.
     """
-    load_checkpoint(model.path)
+    require_loadable(model)
     listing = enumerate_inputs(
         config.inputs,
         image_root=config.image_root,

@@ -21,6 +21,7 @@ from jobs.rundir.shard_reading import iterate_rows
 from jobs.worker.messages import MakeWorker, WorkerSettings
 from tests.jobs.conftest import NUM_CPUS
 from tests.jobs.dispatch.scripted_workers import (
+    MakesArrays,
     NeverStarts,
     RefusedByStorage,
     Scripted,
@@ -200,6 +201,12 @@ def test_an_error_of_a_workers_start_arrives_unchanged(
     assert type(caught.value) is kind
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_worker_does_not_import_pandas_for_its_tables(tmp_path: Path) -> None:
+    shards = [shard_of(0, str(tmp_path / "without"))]
+    assert len(compute(shards, settings_without_a_model(), make_worker=MakesArrays)) == 1
+    assert (tmp_path / "without").exists()
 
 
 def test_nothing_to_do_needs_no_cluster(tmp_path: Path, images: Path, tiny_weights: Path) -> None:
