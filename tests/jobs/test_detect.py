@@ -14,6 +14,8 @@ import jobs.planning.begin as begin_module
 from fcos_core.errors import ConfigError
 from jobs.detect import DetectConfig, DetectResult, DryRun, run
 from jobs.parallel.resources import local_resources
+from jobs.planning.begin import begin_run, plan_run
+from jobs.planning.model_card import read_model_card
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem
 from tests.jobs.tiny_model import save_tiny
@@ -348,9 +350,12 @@ def test_a_run_of_another_device_goes_on_only_if_that_is_allowed(
     del ray
     here = changed(config, out=str(tmp_path / "run"), limit=7)
     with monkeypatch.context() as patch:
-        begun_elsewhere(patch)
+        elsewhere = begun_elsewhere(patch)
         with pytest.raises(ConfigError, match=r"a worker's device is .* 'Abacus 3000'"):
             run(here)
+    assert not (tmp_path / "run").exists()
+    model = read_model_card(here.weights)
+    begin_run(RunDirectory(here.out), plan_run(here, model, lambda: elsewhere(None)))
     with pytest.raises(ConfigError, match='device_model: "Abacus 3000" in the run'):
         run(here)
     result = detected(changed(here, allow_mixed_devices=True))
