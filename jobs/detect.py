@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from fcos_core.errors import IncompleteRunError, StorageError
-from jobs.detect_result import DetectResult
 from jobs.dispatch.dispatch import dispatch
 from jobs.parallel.guard import RayLostError
 from jobs.parallel.ray_session import ray_kept_open
@@ -29,6 +28,7 @@ from jobs.planning.begin import (
     require_writable,
 )
 from jobs.planning.defaults import DEVICE_MODEL, explicit_fields, resolve_num_actors
+from jobs.planning.detect_result import DetectResult
 from jobs.planning.dry_run import DryRun, dry_run
 from jobs.planning.model_card import ModelCard, read_model_card
 from jobs.planning.run_json import write_run_json
