@@ -12,7 +12,7 @@ import pytest
 
 import jobs
 from jobs.cli.commands import main
-from jobs.parallel.devices import device_model
+from jobs.parallel.devices import CpuInfo, device_model, read_cpu_info
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem, table_to_rows
 from jobs.rundir.shard_reading import iterate_rows
@@ -154,7 +154,8 @@ def test_another_version_or_device_refuses_the_unfinished_run_in_one_line(
 ):
     monkeypatch.setattr("jobs.__version__", version)
     if device is not None:
-        monkeypatch.setattr("jobs.parallel.devices._cpu_brand", lambda: device)
+        info = CpuInfo(device, read_cpu_info().flags)
+        monkeypatch.setattr("jobs.parallel.devices.read_cpu_info", lambda: info)
     before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
     code, summary, err = answer(capfd, *COMMAND, "--out", unfinished)
     assert (code, summary) == (2, {})
