@@ -93,8 +93,7 @@ def load_checkpoint(path: str | Path) -> FCOS:
     path = Path(path)
     content = _read(path, with_tensors=True)
     header = _header(content, path)
-    # On meta no numbers are drawn and no memory is taken: the file's tensors replace them all.
-    with unusable_header(path), torch.device("meta"):
+    with unusable_header(path):
         model = FCOS(header.config, header.categories)
     _load_strictly(model, content.tensors, path)
     return model.eval()
@@ -231,30 +230,19 @@ def torchvision_categories(num_classes: int) -> tuple[Category, ...]:
 
 
 def _load_strictly(model: FCOS, state: Mapping[str, Tensor], path: Path) -> None:
-    """Give a model on meta the tensors of a file, all of them and no others.
-
-    Raises:
-        CheckpointError: names or shapes differ, or a number is not finite.
-    """
-    wanted = model.state_dict()
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in state.items()}
     for title, names in (
-        ("lacks", sorted(wanted.keys() - state.keys())),
-        ("has unknown", sorted(state.keys() - wanted.keys())),
+        ("lacks", sorted(expected.keys() - given.keys())),
+        ("has unknown", sorted(given.keys() - expected.keys())),
     ):
         if names:
             raise CheckpointError(
-                f"checkpoint {path}: {title} {names[0]} ({len(names)} such of {len(wanted)})"
+                f"checkpoint {path}: {title} {names[0]} ({len(names)} such of {len(expected)})"
             )
-    for name, value in state.items():
-        check_shape(name, tuple(value.shape), tuple(wanted[name].shape), path)
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+    for name, shape in given.items():
+        check_shape(name, shape, expected[name], path)
+        if state[name].is_floating_point() and not bool(torch.isfinite(state[name]).all()):
             raise CheckpointError(f"checkpoint {path}: {name} holds a value that is not finite")
-    model.load_state_dict(
-        {name: _own(value, wanted[name].dtype) for name, value in state.items()}, assign=True
-    )
-    assert not any(t.is_meta for t in (*model.parameters(), *model.buffers()))
-
-
-def _own(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """Copy a tensor of a file: a mapped one would change, or crash, with the file."""
-    return value.detach().to(dtype, copy=True, memory_format=torch.contiguous_format)
+    # load_state_dict copies into float32 parameters, whatever the file's precision.
+    model.load_state_dict(state, strict=True)

@@ -81,13 +81,6 @@ def test_a_loaded_model_equals_one_whose_weights_were_copied_over(tmp_path, pres
     assert torch.equal(outputs.centerness_logits, expected.centerness_logits)
 
 
-def test_loading_draws_no_random_numbers(tmp_path):
-    save_checkpoint(tmp_path / "m.safetensors", small_model())
-    before = torch.get_rng_state()
-    load_checkpoint(tmp_path / "m.safetensors")
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 @pytest.mark.parametrize("save", [torch.save, save_file])
 def test_a_loaded_model_outlives_its_file(tmp_path, state, save):
     path = tmp_path / "w.pth"
