@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fcos_core.checkpoint import load_checkpoint
 from fcos_core.engines.choice import OPENVINO_INSTALL
 from fcos_core.errors import ConfigError
 from jobs.inputs.sources import enumerate_inputs
@@ -36,7 +39,7 @@ from jobs.rundir.rows import ManifestItem, items_to_table
 from jobs.rundir.shard import Shard
 from jobs.rundir.untrusted.validation_error import first_problem
 from jobs.settings.detect import DetectConfig, EngineChoice, PrecisionChoice
-from jobs.storage import storage_for
+from jobs.storage import is_local, local_path, storage_for
 
 _OURS = {"manifest.parquet", "run.json", "detections", "retries", "evaluation", "events"}
 _SHOWN = 3
@@ -60,6 +63,7 @@ class RunPlan:
     """A run that is decided and not begun yet.
 
     Attributes:
+        run_id: what the run will have as its own, unless another driver begins it first.
         items: the items of the manifest.
         fields: the settings that decide the rows; the fingerprint is made of them.
         skipped: number of files that the listing of the inputs passed over.
@@ -67,11 +71,16 @@ class RunPlan:
         engine_reason: why the run gets its engine and precision.
     """
 
+    run_id: str
     items: Sequence[ManifestItem]
     fields: Fields
     skipped: int
     annotations: str | None
     engine_reason: str
+
+    def shards(self) -> list[Shard]:
+        by_shard = groupby(self.items, key=attrgetter("shard"))
+        return [Shard(number, tuple(items)) for number, items in by_shard]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +108,11 @@ class OpenRun:
 def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resources]) -> RunPlan:
     """List the inputs and decide what the user left open; write nothing.
 
-    The checkpoint is loaded once, so that a damaged one is refused before a run is begun with it.
-
     Args:
         config: the user's settings.
         model: the card of the weights.
         probe: finds the cores and GPUs, once the inputs are known to be usable.
     """
-    load_checkpoint(model.path)
     listing = enumerate_inputs(
         config.inputs,
         image_root=config.image_root,
@@ -128,6 +134,7 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
         config, listing=listing, videos=videos, resources=resources, model=model, choice=choice
     )
     return RunPlan(
+        run_id=uuid.uuid4().hex,
         items=make_manifest(listing, fields["shard_size"], videos),
         fields=fields,
         skipped=listing.skipped,
@@ -138,12 +145,10 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
 
 def begin_run(directory: RunDirectory, plan: RunPlan) -> None:
     """Write the manifest of a new run; where another driver was faster, its manifest stays."""
-    require_safe_commits(directory)
-    require_free(directory)
     directory.create_manifest(
         items_to_table(plan.items),
         {
-            "run_id": uuid.uuid4().hex,
+            "run_id": plan.run_id,
             "fingerprint": fingerprint(plan.fields),
             "fingerprint_fields": json.dumps(plan.fields),
             "skipped": str(plan.skipped),
@@ -215,7 +220,7 @@ def require_same_place(run: OpenRun, resources: Resources, *, allow_mixed_device
     engine = run.fields["engine"]
     now = {**run.fields, **fields_of_this_place(resources, engine)}
     if allow_mixed_devices:
-        now |= {name: run.fields[name] for name in MIXED_FIELDS if name in run.fields}
+        now |= {name: run.fields.get(name) for name in MIXED_FIELDS}
     difference = explain_difference(run.fields, now)
     if not difference:
         return
@@ -245,6 +250,26 @@ def require_free(directory: RunDirectory) -> None:
         raise ConfigError(
             f"--out {directory.uri!r} holds other files ({', '.join(others)}); give a new folder"
         )
+
+
+def require_writable(directory: RunDirectory) -> None:
+    """Refuse a local folder in which nothing can be written, before anything is started.
+
+    Raises:
+        ConfigError: the folder, or the one in which it will be made, is read-only or no folder.
+    """
+    if not is_local(directory.uri):
+        return
+    path = Path(local_path(directory.uri))
+    folder = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+    if not folder.is_dir():
+        number = errno.ENOTDIR
+    elif os.access(folder, os.W_OK | os.X_OK):
+        return
+    else:
+        is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+        number = errno.EROFS if is_read_only else errno.EACCES
+    raise ConfigError(f"{directory.manifest_uri!r} cannot be written: {os.strerror(number)}")
 
 
 def require_no_retry(config: DetectConfig) -> None:

@@ -19,7 +19,7 @@ from jobs.planning.begin import (
     require_same_fields,
 )
 from jobs.planning.defaults import explicit_fields, resolve_num_actors
-from jobs.planning.model_card import ModelCard
+from jobs.planning.model_card import ModelCard, require_loadable
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.retries import plan_retry
 from jobs.rundir.rows import ManifestItem
@@ -87,6 +87,7 @@ def _new_run(
     check: Callable[[RunPlan], None],
 ) -> DryRun:
     require_no_retry(config)
+    require_loadable(model)
     resources = cache(lambda: probe(config.address))
     plan = plan_run(config, model, resources)
     check(plan)

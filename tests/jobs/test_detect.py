@@ -1,6 +1,5 @@
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from fcos_core.numerics import NUMERICS_VERSION
 from jobs.detect import DetectConfig, DetectResult, DryRun, run
 from jobs.parallel.libraries import installed_libraries, libraries_of
 from jobs.parallel.resources import local_resources
+from jobs.planning.begin import begin_run, plan_run
+from jobs.planning.model_card import read_model_card
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem
 from tests.fcos_core.engines.installed import HAS_OPENVINO
@@ -342,25 +343,19 @@ def test_the_loser_of_a_race_to_begin_takes_the_winners_run(
     assert result.num_rows == 0
 
 
-def begun_elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], Any]:
-    """Let a run begin on a device that this machine does not have."""
-
-    def probe(_: str | None) -> Any:
-        return replace(local_resources(), device_model="Abacus 3000")
-
-    monkeypatch.setattr(detect_module, "probe", probe)
-    return probe
-
-
 def test_a_run_of_another_device_goes_on_only_if_that_is_allowed(
     ray: object, config: DetectConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del ray
     here = changed(config, out=str(tmp_path / "run"), limit=7)
+    elsewhere = replace(local_resources(), device_model="Abacus 3000")
     with monkeypatch.context() as patch:
-        begun_elsewhere(patch)
+        patch.setattr(detect_module, "probe", lambda _: elsewhere)
         with pytest.raises(ConfigError, match=r"a worker's device is .* 'Abacus 3000'"):
             run(here)
+    assert not (tmp_path / "run").exists()
+    plan = plan_run(here, read_model_card(here.weights), lambda: elsewhere)
+    begin_run(RunDirectory(here.out), plan)
     with pytest.raises(ConfigError, match='device_model: "Abacus 3000" in the run'):
         run(here)
     result = detected(changed(here, allow_mixed_devices=True))
