@@ -30,7 +30,9 @@ def exp(values: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
 
 
 def _in_whole_vectors(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-    if values.device.type != "cpu":
+    # A graph that is made for another runtime holds the function alone, for any shape.
+    is_recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()
+    if values.device.type != "cpu" or is_recorded:
         return function(values)
     flat = values.reshape(-1)
     missing = -len(flat) % WHOLE_VECTORS

@@ -19,10 +19,11 @@ def narrowed(model: FCOS, device: torch.device, dtype: torch.dtype) -> FCOS:
     by up to 0.4 % of its distance.
     """
     scales = model.head.scales
+    kept = None if scales is None else scales.detach().clone()  # to() changes parameters in place
     model = model.to(device=device, dtype=dtype)
     model = model.to(memory_format=torch.channels_last)
-    if scales is not None:
-        model.head.scales = nn.Parameter(scales.detach().to(device), requires_grad=False)
+    if kept is not None:
+        model.head.scales = nn.Parameter(kept.to(device), requires_grad=False)
     return model
 
 

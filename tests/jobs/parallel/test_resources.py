@@ -90,7 +90,9 @@ def test_a_name_says_what_decides_the_kernels_of_other_libraries(
     monkeypatch.setattr("jobs.parallel.devices._CPU_INFO", info)
     flags = " ".join(sorted(AVX512 | {"avx512_bf16", "amx_bf16"}))
     info.write_text(f"processor\t: 0\nmodel name\t: Abacus  3000 \nflags\t\t: {flags}\n")
-    assert find_device("cpu") == ("Abacus 3000 (AVX512, BF16, AMX)", None)
+    found = find_device("cpu")
+    assert found.model == "Abacus 3000 (AVX512, BF16, AMX)"
+    assert found.has_bf16
 
 
 @pytest.mark.parametrize("name", ["nvidia0", "nvidia12", "nvmap", "dxg", "kfd"])
