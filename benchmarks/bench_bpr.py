@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from coco_like import write_coco_like
+from evaluate.coco_like import write_coco_like
 from machine import circumstances, page_name
 from process_tree import Measured
 from process_tree import measure as measure_process

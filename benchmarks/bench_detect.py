@@ -19,8 +19,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from contestants import CONTESTANTS, HERE, OURS, Setup, environment, fcos_command
-from detect_report import Round, Session, difference, make_report, result_name
+from detect.contestants import CONTESTANTS, HERE, OURS, Setup, environment, fcos_command
+from detect.report import Round, Session, difference, make_report, result_name
 from process_tree import measure
 
 DEFAULT_PHOTOS = HERE.parents[1] / "shared" / "data" / "coco_tiny" / "val2017"

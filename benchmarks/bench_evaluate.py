@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-from evaluate_data import write_pair, write_run
+from evaluate.data import write_pair, write_run
 from evaluate_peers import JUDGE, NAMES, OURS, Turn, take_turn
 from machine import circumstances, page_name
 from process_tree import Measured
@@ -53,7 +53,7 @@ def main() -> int:
     head = circumstances(
         " ".join(["python", "benchmarks/bench_evaluate.py", *sys.argv[1:]]),
         ("numpy", "pycocotools", "faster-coco-eval"),
-        [("data", "seeded, `evaluate_data.py`; 80 classes"), ("order", ", ".join(NAMES))],
+        [("data", "seeded, `evaluate/data.py`; 80 classes"), ("order", ", ".join(NAMES))],
     )
     page = "\n\n".join(["# `fcos evaluate` beside pycocotools and faster-coco-eval", head, *tables])
     options.results.mkdir(parents=True, exist_ok=True)

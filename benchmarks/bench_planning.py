@@ -22,8 +22,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from listing_server import ROOT
 from machine import circumstances, page_name
+from planning.listing_server import ROOT
 
 HERE = Path(__file__).resolve().parent
 CASES = ((1, "one flat folder"), (100, "100 folders"))
@@ -97,7 +97,7 @@ def one_plan(environment: dict[str, str]) -> dict[str, Any]:
 @contextlib.contextmanager
 def server(keys: int, folders: int) -> Generator[dict[str, str]]:
     """Run the server; give the environment that leads to it."""
-    command = [sys.executable, str(HERE / "listing_server.py")]
+    command = [sys.executable, str(HERE / "planning" / "listing_server.py")]
     with subprocess.Popen(  # noqa: S603 -- our own command
         [*command, "--keys", str(keys), "--folders", str(folders)],
         stdout=subprocess.PIPE,

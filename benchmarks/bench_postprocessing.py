@@ -19,9 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
-import previous_decoding
 import torch
 from machine import circumstances, page_name
+from peers import previous_decoding
 from random_weights import make_state_dict
 from torch import Tensor
 

@@ -27,8 +27,8 @@ from statistics import median
 
 import cv2
 import numpy as np
-from contestants import FCOS as COMMAND
-from contestants import HERE, environment
+from detect.contestants import FCOS as COMMAND
+from detect.contestants import HERE, environment
 from machine import page_name
 from process_tree import Measured, measure
 from video.decoders import Decode, contestants, pyav_exact

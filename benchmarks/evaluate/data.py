@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from coco_like import write_coco_like
+from evaluate.coco_like import write_coco_like
 
 from jobs.annotations.coco_json import load_annotations
 from jobs.rundir.directory import Category, RunDirectory, RunRecord

@@ -24,7 +24,7 @@ from same_detections import Found
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.shard_reading import iterate_rows
 
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parents[1]
 FCOS = Path(sys.executable).with_name("fcos")
 BOX = ("x_min", "y_min", "x_max", "y_max")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from contestants import CONTESTANTS, HERE, LOOP, OURS, RAY_DATA, Contestant, Setup, Turn
+from detect.contestants import CONTESTANTS, HERE, LOOP, OURS, RAY_DATA, Contestant, Setup, Turn
 from same_detections import MAX_BOX_PX, MAX_SCORE, Difference, compare
 
 from jobs.parallel.cores import num_cores
