@@ -77,12 +77,31 @@ class CudaEngine:
     def __call__(self, pixels: Float[Tensor, "B 3 H W"]) -> HeadOutputs:
         pixels = pixels.to(self._dtype).contiguous(memory_format=torch.channels_last)
         with exact_convolutions():
-            run = self._runs.get(tuple(pixels.shape), partial(self._prepare, pixels))
-            return run(pixels)
+            return self._run(pixels)(pixels)
 
     def free_memory(self) -> None:
         """Drop all graphs and their memory."""
+        self._wait()
         self._runs.clear()
+
+    def _run(self, pixels: Tensor) -> Network:
+        shape = tuple(int(side) for side in pixels.shape)
+        if shape not in self._runs:
+            self._wait()  # a graph that is dropped now may still be running
+        try:
+            return self._runs.get(shape, partial(self._prepare, pixels))
+        except torch.OutOfMemoryError:
+            if not len(self._runs):
+                raise
+        # Only outside ``except`` is the exception gone, whose traceback holds tensors. Whether a
+        # batch fits must not depend on the shapes that were computed before.
+        self._runs.clear()
+        torch.cuda.empty_cache()
+        return self._runs.get(shape, partial(self._prepare, pixels))
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
 
     def _prepare(self, like: Tensor) -> Network:
         """Choose the steps for a shape, and record them."""

@@ -29,6 +29,9 @@ class LeastRecentlyUsed(Generic[Key, Value]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._values
+
     def get(self, key: Key, make: Callable[[], Value]) -> Value:
         """Return the key's value, made now if there is none."""
         if key in self._values:
