@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from fcos_core.config import DecodingConfig, Engine, Precision
-from fcos_core.decoding import decode
+from fcos_core.decoding import decode, decode_again
 from fcos_core.errors import ConfigError, DeviceError, NotFiniteError
 from fcos_core.images import Uint8Image, check_image, make_batch, padded_shape
 from fcos_core.model.detector import FCOS
@@ -142,15 +142,11 @@ class Predictor:
         grid = self.model.grid(batch.pixels, outputs)
         outputs = outputs.first(count)
         is_finite = outputs.is_finite()  # read below, where the device is awaited anyway
-        decoded = decode(
-            outputs,
-            grid,
-            self.decoding,
-            sizes=batch.sizes.to(self.device),
-            unit_px=self.model.distance_unit_px(grid),
-        )
-        boxes = (decoded.boxes.cpu() * batch.scales.repeat(1, 2)[:, None]).unbind()
-        scores, labels = decoded.scores.cpu(), decoded.labels.cpu()
+        located = {
+            "sizes": batch.sizes.to(self.device),
+            "unit_px": self.model.distance_unit_px(grid),
+        }
+        decoded = decode(outputs, grid, self.decoding, **located).cpu()
         bad = [i for i, is_good in enumerate(is_finite.tolist()) if not is_good]
         if bad:
             # NaN passes no threshold, so the image would seem to have no objects.
@@ -158,10 +154,12 @@ class Predictor:
                 f"image {bad[0]} of {count}: the network's outputs are not all finite "
                 f"({self.precision})"
             )
-        counts = [int(n) for n in decoded.counts]
+        if not decoded.is_exact.all():
+            decoded = decode_again(decoded, outputs, grid, self.decoding, **located)
+        boxes = decoded.boxes * batch.scales.repeat(1, 2)[:, None]
         return [
-            Detections(boxes[i][:n].clone(), scores[i, :n].clone(), labels[i, :n].clone())
-            for i, n in enumerate(counts)
+            Detections(boxes[i, :n], decoded.scores[i, :n], decoded.labels[i, :n])
+            for i, n in enumerate(decoded.counts.numpy())
         ]
 
 
