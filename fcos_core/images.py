@@ -10,6 +10,7 @@ normalise, then bilinear without antialiasing, then zero padding on the right an
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -79,15 +80,24 @@ def make_batch(
     """Resize, normalise and pad images that share one padded shape.
 
     Zeros fill the batch up to ``batch_size`` images, so that all batches of a run have one size.
+    Pixels are channels last in memory, and images of one size are worked on together.
     """
-    resized = [resize(normalize(image, config, device), config) for image in images]
-    sizes = [(int(image.shape[-2]), int(image.shape[-1])) for image in resized]
+    shapes = [(image.shape[0], image.shape[1]) for image in images]
+    sizes = [resized_shape(height, width, config) for height, width in shapes]
     scales = [
-        (image.shape[1] / width, image.shape[0] / height)
-        for image, (height, width) in zip(images, sizes, strict=True)
+        (width / columns, height / rows)
+        for (height, width), (rows, columns) in zip(shapes, sizes, strict=True)
     ]
+    if len(set(shapes)) == 1:
+        resized = resize(_normalized(np.stack(images), config, device), config)
+        rows, columns = padded_shape(*shapes[0], config)
+        more = (0, columns - sizes[0][1], 0, rows - sizes[0][0])
+        pixels = F.pad(resized, (*more, 0, 0, 0, batch_size - len(images)))
+    else:
+        each = [resize(normalize(image, config, device)[None], config)[0] for image in images]
+        pixels = stack_padded(each, config.size_divisor, batch_size=batch_size)
     return ImageBatch(
-        stack_padded(resized, config.size_divisor, batch_size=batch_size),
+        pixels.contiguous(memory_format=torch.channels_last),
         torch.tensor(sizes, dtype=torch.float32),
         torch.tensor(scales, dtype=torch.float32),
     )
@@ -99,13 +109,17 @@ def stack_padded(
     """Stack normalised images, at least one, zero-padded on the right and at the bottom.
 
     The largest height and width are rounded up to a multiple of ``size_divisor``; zeros fill the
-    batch up to ``batch_size`` images.
+    batch up to ``batch_size`` images. Channels are last in memory.
     """
     rows, columns = (
         -(-max(int(image.shape[axis]) for image in images) // size_divisor) * size_divisor
         for axis in (-2, -1)
     )
-    pixels = images[0].new_zeros((batch_size, CHANNELS, rows, columns))
+    pixels = torch.empty(
+        (batch_size, CHANNELS, rows, columns),
+        device=images[0].device,
+        memory_format=torch.channels_last,
+    ).zero_()
     for i, image in enumerate(images):
         pixels[i, :, : image.shape[-2], : image.shape[-1]] = image
     return pixels
@@ -115,18 +129,34 @@ def normalize(
     image: Uint8Image, config: InputConfig, device: torch.device
 ) -> Float[Tensor, "3 H W"]:
     """Channels first, 0..1, minus mean, over standard deviation."""
+    return _normalized(image[None], config, device)[0]
+
+
+def _normalized(
+    images: npt.NDArray[np.uint8], config: InputConfig, device: torch.device
+) -> Float[Tensor, "B 3 H W"]:
     # A view of numpy memory that is not writable (a decoder's, Arrow's) is only read here.
-    tensor: Tensor = torch.from_numpy(np.require(image, requirements=["C", "W"])).to(device)
-    tensor = tensor.permute(2, 0, 1).float().div(255)
-    mean = torch.tensor(config.mean, device=device)[:, None, None]
-    std = torch.tensor(config.std, device=device)[:, None, None]
-    return (tensor - mean) / std
+    tensor: Tensor = torch.from_numpy(np.require(images, requirements=["C", "W"])).to(device)
+    mean, std = _mean_and_std(config.mean, config.std, device)
+    return tensor.permute(0, 3, 1, 2).float().div_(255).sub_(mean).div_(std)
 
 
-def resize(image: Float[Tensor, "3 H W"], config: InputConfig) -> Float[Tensor, "3 h w"]:
+@lru_cache(maxsize=16)
+@torch.inference_mode(mode=False)
+def _mean_and_std(
+    mean: tuple[float, float, float], std: tuple[float, float, float], device: torch.device
+) -> tuple[Float[Tensor, "3 1 1"], Float[Tensor, "3 1 1"]]:
+    """Tensors on the device, made once; they must not be changed."""
+    return (
+        torch.tensor(mean, device=device)[:, None, None],
+        torch.tensor(std, device=device)[:, None, None],
+    )
+
+
+def resize(images: Float[Tensor, "B 3 H W"], config: InputConfig) -> Float[Tensor, "B 3 h w"]:
     """Resize bilinearly to the shape of :func:`resized_shape`."""
-    height, width = int(image.shape[-2]), int(image.shape[-1])
+    height, width = int(images.shape[-2]), int(images.shape[-1])
     shape = resized_shape(height, width, config)
     if shape == (height, width):
-        return image
-    return F.interpolate(image[None], size=shape, mode="bilinear", align_corners=False)[0]
+        return images
+    return F.interpolate(images, size=shape, mode="bilinear", align_corners=False)

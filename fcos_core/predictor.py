@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,14 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from fcos_core.config import DecodingConfig, EngineName, Precision
-from fcos_core.decoding import decode
+from fcos_core.decoding import DecodedBatch, decode, decode_again
 from fcos_core.engines.engine import HoldsMemory
 from fcos_core.engines.make import make_engine
 from fcos_core.errors import ConfigError, DeviceError, NotFiniteError
 from fcos_core.images import Uint8Image, check_image, make_batch, padded_shape
 from fcos_core.model.detector import FCOS
-from fcos_core.structures import Detections
-from fcos_core.submission import HostCopies, Stager, network_input
+from fcos_core.structures import Detections, HeadOutputs
+from fcos_core.submission import HostCopies, StagedBatch, Stager, network_input
 
 _DEVICE_ERRORS = (
     "CUDA error",
@@ -189,20 +189,18 @@ class Predictor:
         grid = self.model.grid(batch.pixels, outputs)
         outputs = outputs.first(count)
         is_finite = outputs.is_finite()  # read below, where the device is awaited anyway
-        decoded = decode(
-            outputs,
-            grid,
-            self.decoding,
-            sizes=batch.sizes.to(self.device),
-            unit_px=self.model.distance_unit_px(grid),
-        )
-        boxes = (decoded.boxes.cpu() * batch.scales.repeat(1, 2)[:, None]).unbind()
-        scores, labels = decoded.scores.cpu(), decoded.labels.cpu()
+        located = {
+            "sizes": batch.sizes.to(self.device),
+            "unit_px": self.model.distance_unit_px(grid),
+        }
+        decoded = decode(outputs, grid, self.decoding, **located).cpu()
         self._require_finite(is_finite.cpu())
-        counts = [int(n) for n in decoded.counts]
+        if not decoded.is_exact.all():
+            decoded = decode_again(decoded, outputs, grid, self.decoding, **located)
+        boxes = decoded.boxes * batch.scales.repeat(1, 2)[:, None]
         return [
-            Detections(boxes[i][:n].clone(), scores[i, :n].clone(), labels[i, :n].clone())
-            for i, n in enumerate(counts)
+            Detections(boxes[i, :n], decoded.scores[i, :n], decoded.labels[i, :n])
+            for i, n in enumerate(decoded.counts.numpy())
         ]
 
     @torch.inference_mode()
@@ -212,29 +210,50 @@ class Predictor:
         """Launch a batch without waiting; return what reads it."""
         assert len(images) <= batch_size
         staged = self._stager.stage(images, self.model.config.input)
+        outputs, located = self._outputs_of(staged, batch_size)
+        decoded = decode(outputs, config=self.decoding, **located)
+        copies = HostCopies(
+            [
+                outputs.is_finite(),
+                decoded.boxes,
+                decoded.scores,
+                decoded.labels,
+                decoded.counts,
+                decoded.is_exact,
+            ]
+        )
+        return partial(self._read, copies, staged, batch_size)
+
+    def _outputs_of(
+        self, staged: StagedBatch, batch_size: int
+    ) -> tuple[HeadOutputs, dict[str, Any]]:
+        """The network's outputs for the images, and what decoding needs to know of them."""
         pixels = network_input(staged, self.model.config.input, batch_size=batch_size)
         outputs = self.engine(pixels)
         grid = self.model.grid(pixels, outputs)
-        outputs = outputs.first(len(images))
-        decoded = decode(
-            outputs,
-            grid,
-            self.decoding,
-            sizes=staged.sizes,
-            unit_px=self.model.distance_unit_px(grid),
-        )
-        found = (decoded.boxes, decoded.scores, decoded.labels, decoded.counts)
-        return partial(self._read, HostCopies([outputs.is_finite(), *found]), staged.scales)
+        located = {
+            "grid": grid,
+            "sizes": staged.sizes,
+            "unit_px": self.model.distance_unit_px(grid),
+        }
+        return outputs.first(len(staged.shapes)), located
 
     @torch.inference_mode()
-    def _read(self, copies: HostCopies, scales: Tensor) -> list[Detections]:
-        is_finite, boxes, scores, labels, counts = copies.wait()
+    def _read(self, copies: HostCopies, staged: StagedBatch, batch_size: int) -> list[Detections]:
+        is_finite, *found = copies.wait()
         self._require_finite(is_finite)
-        boxes = boxes * scales.repeat(1, 2)[:, None]
+        decoded = DecodedBatch(*found)
+        if not decoded.is_exact.all():
+            # The outputs may be gone: the engine may have run again since.
+            outputs, located = self._outputs_of(staged, batch_size)
+            decoded = decode_again(decoded, outputs, config=self.decoding, **located)
+        boxes = decoded.boxes * staged.scales.repeat(1, 2)[:, None]
         # Copies, since the detections may be kept for long and pinned memory is scarce.
         return [
-            Detections(boxes[i, :n].clone(), scores[i, :n].clone(), labels[i, :n].clone())
-            for i, n in enumerate(counts.numpy())
+            Detections(
+                boxes[i, :n].clone(), decoded.scores[i, :n].clone(), decoded.labels[i, :n].clone()
+            )
+            for i, n in enumerate(decoded.counts.numpy())
         ]
 
     def _require_finite(self, is_finite: Bool[Tensor, " I"]) -> None:

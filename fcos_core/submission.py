@@ -56,21 +56,23 @@ class Stager:
         is_pinned = self._stream is not None
         shapes = tuple((int(image.shape[0]), int(image.shape[1])) for image in images)
         inside = [resized_shape(height, width, config) for height, width in shapes]
-        scales = [
+        factors = [
             (width / new_width, height / new_height)
             for (height, width), (new_height, new_width) in zip(shapes, inside, strict=True)
         ]
         lengths = [image.size for image in images]
         pinned = torch.empty(sum(lengths), dtype=torch.uint8, pin_memory=is_pinned)
         sizes = torch.empty((len(images), 2), dtype=torch.float32, pin_memory=is_pinned)
-        sizes.copy_(torch.tensor(inside))
+        sizes.numpy()[:] = inside
+        scales = torch.empty((len(images), 2), dtype=torch.float32)
+        scales.numpy()[:] = factors
         start = 0
         values = pinned.numpy()
         for image, length in zip(images, lengths, strict=True):
             np.copyto(values[start : start + length].reshape(image.shape), image)
             start += length
         pixels, sizes = self._sent(pinned, sizes)
-        return StagedBatch(pixels, shapes, sizes, torch.tensor(scales, dtype=torch.float32))
+        return StagedBatch(pixels, shapes, sizes, scales)
 
     def _sent(self, *tensors: Tensor) -> list[Tensor]:
         if self._stream is None:

@@ -58,7 +58,7 @@ class TrainingBatch:
         ).zero_()
         truths: list[GroundTruth] = []
         for i, example in enumerate(self.examples):
-            image = resize(normalize(example.image, self.input, device), self.input)
+            image = resize(normalize(example.image, self.input, device)[None], self.input)[0]
             rows, columns = int(image.shape[-2]), int(image.shape[-1])
             pixels[i, :, :rows, :columns] = image
             height, width = example.image.shape[:2]

@@ -134,20 +134,24 @@ class RowPredictor:
         return {key: row for part in parts for key, row in self._predict(part, batch_size).items()}
 
     def _rows(self, batch: Sequence[LoadedImage], found: Sequence[Detections]) -> dict[RowKey, Row]:
-        pairs = zip(batch, found, strict=True)
-        return {loaded.key: self._row(loaded, one) for loaded, one in pairs}
+        are_finite = _are_finite(found)
+        return {
+            loaded.key: self._row(loaded, one) if is_finite else self._not_finite(loaded)
+            for loaded, one, is_finite in zip(batch, found, are_finite, strict=True)
+        }
+
+    def _not_finite(self, loaded: LoadedImage) -> Row:
+        # Quarantined, since a reader would take it for an image without objects.
+        return quarantined(
+            loaded,
+            NotFiniteError(
+                f"{loaded.item.uri}: the network gave a box or score that is not finite "
+                f"({self._settings.precision})"
+            ),
+        )
 
     def _row(self, loaded: LoadedImage, found: Detections) -> Row:
         assert loaded.pixels is not None
-        if not (bool(found.boxes.isfinite().all()) and bool(found.scores.isfinite().all())):
-            # Quarantined, since a reader would take it for an image without objects.
-            return quarantined(
-                loaded,
-                NotFiniteError(
-                    f"{loaded.item.uri}: the network gave a box or score that is not finite "
-                    f"({self._settings.precision})"
-                ),
-            )
         item = loaded.item
         return Row.ok(
             item_id=item.item_id,
@@ -161,6 +165,14 @@ class RowPredictor:
             scores=found.scores.numpy(),
             category_ids=self._category_ids[found.labels.numpy()],
         )
+
+
+def _are_finite(found: Sequence[Detections]) -> list[bool]:
+    """Whether all boxes and scores of each image are finite; mostly one look at the batch."""
+    values = [np.append(one.boxes.numpy(), one.scores.numpy()) for one in found]
+    if np.isfinite(np.concatenate(values)).all():
+        return [True] * len(values)
+    return [bool(np.isfinite(of_image).all()) for of_image in values]
 
 
 def quarantined(loaded: LoadedImage, error: DataError) -> Row:

@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+import fcos_core.predictor as predictor_module
 from fcos_core.config import InputConfig
+from fcos_core.decoding import DecodedBatch, decode
+from fcos_core.decoding.fixed import decode_fixed
 from fcos_core.errors import DeviceError, NotFiniteError
 from fcos_core.images import make_batch
 from fcos_core.predictor import Predictor
 from fcos_core.structures import Detections, HeadOutputs
 from fcos_core.submission import HostCopies, Stager, network_input
+from tests.fcos_core.dispatches import Dispatches
 from tests.fcos_core.models import small_model
 
 CPU = torch.device("cpu")
@@ -143,3 +147,39 @@ def test_failed_device_is_one_error_whenever_it_shows(
         monkeypatch.setattr(predictor, "engine", fail)
         with pytest.raises(DeviceError, match=r"illegal memory access was encountered$"):
             predictor.submit(_images((50, 60)))
+
+
+def test_batch_beyond_the_limits_of_the_fixed_form_is_decoded_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    predictor = Predictor(small_model(), device="cpu", batch_size=3)
+    images = _images((50, 60), (50, 60))
+    expected = predictor.predict_batch(images)
+
+    def limited(*args: object, **settings: object) -> DecodedBatch:
+        decoded = decode(*args, **settings)
+        decoded.boxes[1] = 0
+        return replace(decoded, is_exact=torch.tensor([True, False]))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(predictor_module, "decode", limited)
+        pending = predictor.submit(images)
+    predictor.submit(_images((40, 40)))
+
+    assert _same(pending.result(), expected)
+
+
+def test_nothing_between_submissions_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = Predictor(small_model(), device="cpu", engine="folded", batch_size=2)
+    images = _images((50, 60), (50, 60))
+    expected = predictor.predict_batch(images)
+    monkeypatch.setattr(predictor_module, "decode", decode_fixed)
+    predictor.submit(images)  # what is cached per shape is made here
+    # Staging writes memory of the CPU through numpy, which the counter takes for a copy.
+    staged = predictor._stager.stage(images, predictor.model.config.input)
+    monkeypatch.setattr(predictor._stager, "stage", lambda *_: staged)
+
+    with Dispatches(is_waiting_refused=True):
+        pending = predictor.submit(images)
+
+    assert _same(pending.result(), expected)

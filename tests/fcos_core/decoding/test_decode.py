@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fcos_core.config import DecodingConfig, preset_config
-from fcos_core.decoding import Candidates, decode, suppress
+from fcos_core.decoding import decode
+from fcos_core.decoding.exact import suppress
+from fcos_core.decoding.structures import Candidates
 from fcos_core.structures import GroundTruth, HeadOutputs
 from fcos_core.targets import encode
 from tests.fcos_core.reference import slow_nms
@@ -131,20 +133,22 @@ def test_half_precision_outputs_are_decoded_in_float32(grid):
     seed=st.integers(0, 2**32 - 1),
     count=st.integers(0, 60),
     num_classes=st.sampled_from([1, 3, 91]),
+    max_detections=st.sampled_from([3, 10, 100]),
 )
-def test_suppression_equals_the_slow_loop(seed, count, num_classes):
+def test_suppression_equals_the_slow_loop(seed, count, num_classes, max_detections):
     generator = torch.Generator().manual_seed(seed)
-    corner = torch.rand(1, count, 2, generator=generator) * 60
-    boxes = torch.cat(
-        [corner, corner + 10 + torch.rand(1, count, 2, generator=generator) * 40], dim=2
+    corner = torch.rand(count, 2, generator=generator) * 60
+    boxes = torch.cat([corner, corner + 10 + torch.rand(count, 2, generator=generator) * 40], dim=1)
+    scores = torch.rand(count, generator=generator)
+    labels = torch.randint(num_classes, (count,), generator=generator)
+    config = DecodingConfig(max_detections=max_detections)
+    kept = suppress(
+        Candidates(boxes, scores, labels, (0, count)), config, sizes=torch.full((2, 2), 120.0)
     )
-    scores = torch.rand(1, count, generator=generator)
-    labels = torch.randint(num_classes, (1, count), generator=generator)
-    found = Candidates(boxes, scores, labels, torch.ones(1, count, dtype=torch.bool))
-    kept = suppress(found, DecodingConfig())
-    expected = slow_nms(boxes[0], scores[0], labels[0], 0.6)[:100]
-    assert torch.equal(kept.boxes[0], boxes[0, expected])
-    assert torch.equal(kept.labels[0], labels[0, expected])
+    expected = slow_nms(boxes, scores, labels, 0.6)[:max_detections]
+    assert kept.counts.tolist() == [0, len(expected)]
+    assert torch.equal(kept.boxes[1], boxes[expected])
+    assert torch.equal(kept.labels[1], labels[expected])
 
 
 @given(boxes=boxes_strategy, preset=st.sampled_from(PRESETS))

@@ -1,4 +1,4 @@
-"""From raw outputs to detections, a whole batch at once; section 3.1.
+"""Decoding as it was before it became few steps, to be measured against: all pairs are scored.
 
 Threshold, top-k per level, boxes, non-maximum suppression. Everything here is float32 or better,
 whatever the network's precision: half a class offset of ~60,000 is not representable in 16 bits.
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from fcos_core.boxes import clip_boxes, ltrb_to_boxes
 from fcos_core.config import DecodingConfig
-from fcos_core.elementwise import sigmoid
 from fcos_core.locations import LocationGrid
 from fcos_core.structures import HeadOutputs
 from fcos_core.torchvision_imports import nms
@@ -35,6 +34,11 @@ class DecodedBatch:
     scores: Float[Tensor, "B D"]
     labels: Int64[Tensor, "B D"]
     counts: Int64[Tensor, " B"]
+
+
+def sigmoid(values: Tensor) -> Tensor:
+    """Image by image, as the end of a tensor is computed otherwise than the rest."""
+    return torch.stack([torch.sigmoid(image) for image in values.contiguous()])
 
 
 @dataclass(frozen=True)
