@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ SCRIPT = ROOT / "benchmarks" / "gpu_check.py"
 ON_CUDA_ONLY = {"compile", "compile_again", "autotune", "autotune_again"}
 
 
-def _check(out: Path, *options: str) -> list[dict]:
+def _check(out: Path, *options: str) -> list[dict[str, Any]]:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     words = [sys.executable, str(SCRIPT), "--out", str(out), "--device", "cpu", "--quick"]
     subprocess.run([*words, *options], env=environment, check=True, timeout=900)
@@ -25,7 +26,7 @@ def _check(out: Path, *options: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def _require_results(lines: list[dict], steps: list[str]) -> None:
+def _require_results(lines: list[dict[str, Any]], steps: list[str]) -> None:
     assert not [line for line in lines if "failed" in line]
     for step in steps:
         own = [line for line in lines if line["step"] == step]
