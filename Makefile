@@ -1,7 +1,10 @@
 # Every target makes .venv by itself. PYTHON chooses the interpreter (3.11 or newer).
 PYTHON ?= python3
+comma := ,
 BIN := .venv/bin
 STAMP := .venv/.complete
+# OpenVINO is the fastest engine on processors; where there is an NVIDIA GPU, nobody needs it.
+EXTRAS := dev$(if $(wildcard /dev/nvidia[0-9]*),,$(comma)openvino)
 BROWSER := .venv/.browser
 # Python may keep what it compiles, also where a machine forbids that: Ray starts many processes, and each imports torch.
 export PYTHONDONTWRITEBYTECODE :=
@@ -15,8 +18,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]' \
-		|| $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS)]' \
+		|| $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
 # Pages and videos are tested in a real browser. Debian's is installed once, where that is possible; without it (no
@@ -48,7 +51,7 @@ test-install: $(STAMP)
 LOWEST := .venv-lowest
 test-lowest: $(STAMP)
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
-	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e .
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[openvino]'
 	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python -e '.[dev]'
 	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not (gpu or slow or storm or install or ray or command or server or long)'
 
@@ -88,7 +91,7 @@ lock: $(STAMP)
 	mv .tmp-constraints constraints.txt
 
 bench: $(STAMP)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[$(EXTRAS),bench]'
 	$(BIN)/python benchmarks/bench_detect.py
 	$(BIN)/python benchmarks/bench_bpr.py
 	$(BIN)/python benchmarks/bench_evaluate.py

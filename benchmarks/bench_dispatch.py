@@ -171,6 +171,7 @@ def _settings(run_uri: str) -> WorkerSettings:
         weights_sha256="none",
         device="cpu",
         device_model="none",
+        libraries={},
         allow_mixed_devices=False,
         precision="fp32",
         engine="eager",

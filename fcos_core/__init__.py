@@ -8,11 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fcos_core.category import Category
     from fcos_core.checkpoint import load_checkpoint, save_checkpoint
     from fcos_core.errors import FcosError
     from fcos_core.model.detector import FCOS, build_model
     from fcos_core.predictor import Predictor
-    from fcos_core.structures import Category, Detections, GroundTruth
+    from fcos_core.structures import Detections, GroundTruth
 
 __all__ = [
     "FCOS",
@@ -28,7 +29,7 @@ __all__ = [
 
 _MODULES = {
     "FCOS": "fcos_core.model.detector",
-    "Category": "fcos_core.structures",
+    "Category": "fcos_core.category",
     "Detections": "fcos_core.structures",
     "FcosError": "fcos_core.errors",
     "GroundTruth": "fcos_core.structures",

@@ -12,34 +12,35 @@ import json
 import pickle
 import struct
 import zipfile
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from fcos_core.config import (
-    TORCHVISION_NUM_CLASSES,
-    ModelConfig,
-    config_from_dict,
-    config_to_dict,
-    torchvision,
+from fcos_core.category import Category
+from fcos_core.checkpoint_header import (
+    CLASS_LOGITS,
+    FORMAT,
+    Header,
+    check_predictors,
+    check_shape,
+    opened_safetensors,
+    our_header,
+    read_metadata,
+    read_shapes,
+    reading,
+    unusable_header,
 )
-from fcos_core.errors import CheckpointError, ConfigError
-from fcos_core.model.detector import FCOS, check_categories
-from fcos_core.structures import Category
+from fcos_core.config import TORCHVISION_NUM_CLASSES, config_to_dict, torchvision
+from fcos_core.errors import CheckpointError
+from fcos_core.model.detector import FCOS
 from fcos_core.torchvision_imports import FCOS_ResNet50_FPN_Weights
 
-FORMAT = "fcos-batch/1"
 TORCHVISION_NUM_KEYS = 319
-CLASS_LOGITS = "head.classification_head.cls_logits.weight"
 BATCH_COUNTER = ".num_batches_tracked"
-MAX_TENSORS = 10_000
-"""The most tensors of a file; the largest model has some hundreds."""
 
 
 def save_checkpoint(
@@ -92,17 +93,10 @@ def load_checkpoint(path: str | Path) -> FCOS:
     path = Path(path)
     content = _read(path, with_tensors=True)
     header = _header(content, path)
-    with _unusable_header(path):
+    with unusable_header(path):
         model = FCOS(header.config, header.categories)
     _load_strictly(model, content.tensors, path)
     return model.eval()
-
-
-class Header(NamedTuple):
-    """A checkpoint's configuration and categories."""
-
-    config: ModelConfig
-    categories: tuple[Category, ...]
 
 
 def read_header(path: str | Path) -> Header:
@@ -134,12 +128,8 @@ class _Content(NamedTuple):
 
 
 def _read(path: Path, *, with_tensors: bool) -> _Content:
-    if path.is_dir():
-        raise CheckpointError(f"checkpoint {path}: is a folder")
-    try:
+    with reading(path):
         content = _read_safetensors(path, with_tensors=with_tensors) or _read_state_dict(path)
-    except OSError as error:
-        raise CheckpointError(f"checkpoint {path}: {error.strerror or error}") from error
     if "format" in content.metadata:
         return content
     return _Content(
@@ -152,27 +142,13 @@ def _without_counters(values: Mapping[str, Value]) -> dict[str, Value]:
 
 
 def _read_safetensors(path: Path, *, with_tensors: bool) -> _Content | None:
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = cast("list[str]", file.keys())
-            if len(names) > MAX_TENSORS:
-                raise CheckpointError(
-                    f"checkpoint {path}: {len(names)} tensors, limit {MAX_TENSORS}"
-                )
-            return _Content(
-                cast("dict[str, str] | None", file.metadata()) or {},
-                {
-                    name: tuple(cast("list[int]", file.get_slice(name).get_shape()))
-                    for name in names
-                },
-                {name: file.get_tensor(name) for name in names} if with_tensors else {},
-            )
-    except SafetensorError as error:
-        if path.suffix == ".safetensors":
-            raise CheckpointError(
-                f"checkpoint {path}: no readable safetensors file: {error}"
-            ) from error
-        return None
+    with opened_safetensors(path, framework="pt") as file:
+        if file is None:
+            return None
+        metadata, shapes = read_metadata(file), read_shapes(file, path)
+        return _Content(
+            metadata, shapes, {n: file.get_tensor(n) for n in shapes} if with_tensors else {}
+        )
 
 
 def _refuse_unpacking(path: Path) -> None:
@@ -226,47 +202,11 @@ def _read_state_dict(path: Path) -> _Content:
 
 
 def _header(content: _Content, path: Path) -> Header:
-    file_format = content.metadata.get("format", "")
-    if file_format == FORMAT:
-        header = _our_header(content.metadata, path)
-    elif file_format.startswith("fcos-batch/"):
-        raise CheckpointError(
-            f"checkpoint {path}: format {file_format}, this version reads {FORMAT}"
-        )
-    else:
+    header = our_header(content.metadata, content.shapes, path)
+    if header is None:
         header = _torchvision_header(content.shapes, path)
-    for name, expected in _predictor_shapes(header.config).items():
-        if name not in content.shapes:
-            raise CheckpointError(f"checkpoint {path}: lacks {name}")
-        _check_shape(name, content.shapes[name], expected, path)
+        check_predictors(header.config, content.shapes, path)
     return header
-
-
-@contextmanager
-def _unusable_header(path: Path) -> Generator[None]:
-    try:
-        yield
-    except RecursionError as error:
-        raise CheckpointError(
-            f"checkpoint {path}: its header cannot be used: it is nested too deeply"
-        ) from error
-    except (ConfigError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"checkpoint {path}: its header cannot be used: {error}") from error
-
-
-def _our_header(metadata: Mapping[str, str], path: Path) -> Header:
-    with _unusable_header(path):
-        config = config_from_dict(json.loads(metadata["config"]))
-        categories = tuple(_category(described) for described in json.loads(metadata["categories"]))
-        check_categories(config, categories)
-        return Header(config, categories)
-
-
-def _category(described: Mapping[str, object]) -> Category:
-    number, name = described["id"], described["name"]
-    if type(number) is not int or not isinstance(name, str):
-        raise TypeError(f"category id {number!r}, name {name!r}: must be an integer and a text")
-    return Category(id=number, name=name)
 
 
 def _torchvision_header(shapes: Mapping[str, tuple[int, ...]], path: Path) -> Header:
@@ -278,21 +218,6 @@ def _torchvision_header(shapes: Mapping[str, tuple[int, ...]], path: Path) -> He
         )
     num_classes = shapes[CLASS_LOGITS][0]
     return Header(torchvision(num_classes), torchvision_categories(num_classes))
-
-
-def _predictor_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Shapes of the head's last convolutions, which follow from the configuration alone."""
-    kernel = (config.backbone.fpn_channels, 3, 3)
-    return {
-        CLASS_LOGITS: (config.num_classes, *kernel),
-        "head.regression_head.bbox_reg.weight": (4, *kernel),
-        f"head.{config.head.centerness_on}_head.bbox_ctrness.weight": (1, *kernel),
-    }
-
-
-def _check_shape(name: str, shape: tuple[int, ...], expected: tuple[int, ...], path: Path) -> None:
-    if shape != expected:
-        raise CheckpointError(f"checkpoint {path}: {name} has shape {shape}, must be {expected}")
 
 
 def torchvision_categories(num_classes: int) -> tuple[Category, ...]:
@@ -316,7 +241,7 @@ def _load_strictly(model: FCOS, state: Mapping[str, Tensor], path: Path) -> None
                 f"checkpoint {path}: {title} {names[0]} ({len(names)} such of {len(expected)})"
             )
     for name, shape in given.items():
-        _check_shape(name, shape, expected[name], path)
+        check_shape(name, shape, expected[name], path)
         if state[name].is_floating_point() and not bool(torch.isfinite(state[name]).all()):
             raise CheckpointError(f"checkpoint {path}: {name} holds a value that is not finite")
     # load_state_dict copies into float32 parameters, whatever the file's precision.

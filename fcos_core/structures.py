@@ -9,34 +9,13 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from fcos_core.errors import AnnotationError, ConfigError
+from fcos_core.category import Category
+from fcos_core.errors import AnnotationError
+
+__all__ = ["BACKGROUND", "Category", "Detections", "GroundTruth", "HeadOutputs"]
 
 BACKGROUND = -1
 """The label of a location that learns no box."""
-
-
-_ID_BITS = 32
-"""Bits of a category id, as in the tables of detections."""
-
-
-@dataclass(frozen=True)
-class Category:
-    """One class of a model: ``id`` is COCO's ``category_id``, its index in the list the label.
-
-    Raises:
-        ConfigError: the id does not fit in 32 bits, or the name cannot be written as UTF-8.
-    """
-
-    id: int
-    name: str
-
-    def __post_init__(self) -> None:
-        if not -(2 ** (_ID_BITS - 1)) <= self.id < 2 ** (_ID_BITS - 1):
-            raise ConfigError(f"category id {self.id}: must fit in {_ID_BITS} bits")
-        try:
-            self.name.encode()
-        except UnicodeEncodeError as error:
-            raise ConfigError(f"category {self.id}: name {self.name!r} is not UTF-8") from error
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import islice
-from typing import Any
 
 from fcos_core.errors import IncompleteRunError, StorageError
 from jobs.dispatch.dispatch import dispatch
@@ -23,11 +21,20 @@ from jobs.planning.begin import (
     begin_run,
     plan_run,
     reopen_run,
+    require_free,
     require_no_retry,
     require_safe_commits,
     require_same_fields,
+    require_same_place,
+    require_writable,
 )
-from jobs.planning.defaults import DEVICE_MODEL, explicit_fields, resolve_num_actors
+from jobs.planning.defaults import (
+    DEVICE_MODEL,
+    LIBRARIES,
+    explicit_fields,
+    resolve_num_actors,
+)
+from jobs.planning.detect_result import DetectResult
 from jobs.planning.dry_run import DryRun, dry_run
 from jobs.planning.model_card import ModelCard, read_model_card
 from jobs.planning.run_json import write_run_json
@@ -35,7 +42,7 @@ from jobs.progress import ProgressReport
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.events import EventLog
 from jobs.rundir.proof import Proof, prove
-from jobs.rundir.retries import RetryResult, plan_retry
+from jobs.rundir.retries import plan_retry
 from jobs.rundir.rows import ManifestItem
 from jobs.rundir.shard import Receipt, Shard
 from jobs.rundir.video_pace import VideoPace
@@ -47,64 +54,6 @@ from jobs.worker.messages import WorkerSettings
 __all__ = ["DetectConfig", "DetectResult", "DryRun", "run"]
 
 _log = logging.getLogger(__name__)
-
-_MAX_VIDEOS = 50  # that the result's line names
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectResult:
-    """A run, as this command leaves it.
-
-    Attributes:
-        run: uri of the run's directory.
-        proof: of the whole run, whichever command computed its rows.
-        skipped: number of files that the listing of the inputs passed over.
-        seconds: duration of this command.
-        num_rows: rows that this command computed.
-        failure: why the command failed, in one line; None when it succeeded.
-        retried: the result of ``--retry-quarantined``; None where nothing was retried.
-        pace: how fast this command was with each video.
-    """
-
-    run: str
-    proof: Proof
-    skipped: int
-    seconds: float
-    num_rows: int
-    failure: str | None
-    retried: RetryResult | None
-    pace: VideoPace
-
-    def summary(self) -> dict[str, Any]:
-        """The command's last line on stdout."""
-        return {
-            "run": self.run,
-            **self.proof.summary(),
-            "skipped": self.skipped,
-            "seconds": round(self.seconds, 3),
-            "images_per_s": round(self.num_rows / self.seconds, 3),
-            **({} if self.retried is None else self.retried.summary()),
-            **self._videos(),
-        }
-
-    def _videos(self) -> dict[str, Any]:
-        """The counts of each video; of many videos, of the first ones."""
-        videos = self.proof.videos
-        if not videos:
-            return {}
-        return {
-            "videos": len(videos),
-            "per_video": [
-                {
-                    "video": uri,
-                    "frames": counts.planned,
-                    "quarantined": counts.quarantined,
-                    "missing": counts.missing,
-                    "frames_per_s": _rounded(self.pace.frames_per_s(uri) if counts.ok else None),
-                }
-                for uri, counts in islice(videos.items(), _MAX_VIDEOS)
-            ],
-        }
 
 
 def run(
@@ -140,23 +89,25 @@ def run(
             return dry_run(config, model, check)
         directory = RunDirectory(config.out)
         # Probed only when a run begins or shards are missing.
-        resources = cache(lambda: probe(config.address))
-        opened = _open(config, directory, model, resources, check)
-        retry = plan_retry(directory) if config.retry_quarantined else None
-        retried = None
-        work = _Work(config, opened, model, resources)
-        with _resumable(directory):
-            write_run_json(opened, config, model)
-            failure = work.compute_missing()
+        work = _Work(config, directory, model, cache(lambda: probe(config.address)))
+        plan = retry = retried = None
+        if directory.exists():
+            require_safe_commits(directory)
+            work.reopen()
+            retry = plan_retry(directory) if config.retry_quarantined else None
+        else:
+            plan = _plan(config, directory, model, work.resources, check)
+        with _resumable(work):
+            failure = work.compute_missing() if plan is None else work.begin(plan)
             if retry is not None and failure is None:
-                failure = work.compute(retry.shards, attempt=retry.number)
+                failure = work.compute(work.run, retry.shards, attempt=retry.number)
                 retried = retry.result()
             with waiting(lambda: "reading every shard again, to prove the run complete"):
                 proof = prove(directory)
         return DetectResult(
             run=directory.uri,
             proof=proof,
-            skipped=opened.skipped,
+            skipped=work.run.skipped,
             seconds=time.monotonic() - started,
             num_rows=work.num_rows,
             failure=failure or _damage(proof) or _too_many_quarantined(proof, config.max_bad),
@@ -165,71 +116,122 @@ def run(
         )
 
 
-def _open(
+def _plan(
     config: DetectConfig,
     directory: RunDirectory,
     model: ModelCard,
     resources: Callable[[], Resources],
     check: Callable[[RunPlan], None],
-) -> OpenRun:
-    """Begin the run, or take up the one that exists with the same settings."""
-    if directory.exists():
-        require_safe_commits(directory)
-    else:
-        require_no_retry(config)
-        plan = plan_run(config, model, resources)
-        check(plan)
-        begin_run(directory, plan)
-    opened = reopen_run(directory)
-    require_same_fields(opened, {**explicit_fields(config), "weights_sha256": model.sha256})
-    return opened
+) -> RunPlan:
+    """Plan a new run, and refuse at once what would be refused when it begins."""
+    require_no_retry(config)
+    plan = plan_run(config, model, resources)
+    check(plan)
+    require_free(directory)
+    require_writable(directory)
+    require_safe_commits(directory)
+    chosen = plan.fields["engine"], plan.fields["precision"]
+    _log.info("engine %s in %s: %s", *chosen, plan.engine_reason)
+    return plan
+
+
+class _BegunByAnotherError(Exception):
+    """Another driver has begun the run meanwhile, and its plan counts."""
 
 
 @dataclass
 class _Work:
-    """What this command computes of a run, and how fast."""
+    """What this command computes of a run, and how fast; ``opened`` is None until it is begun."""
 
     config: DetectConfig
-    opened: OpenRun
+    directory: RunDirectory
     model: ModelCard
     resources: Callable[[], Resources]
+    opened: OpenRun | None = None
     num_rows: int = 0
     num_changed: int = 0
     pace: VideoPace = field(default_factory=VideoPace)
 
+    @property
+    def run(self) -> OpenRun:
+        assert self.opened is not None
+        return self.opened
+
+    def reopen(self) -> None:
+        """Take up the run that exists, with the settings of this command."""
+        opened = reopen_run(self.directory)
+        fixed = {**explicit_fields(self.config), "weights_sha256": self.model.sha256}
+        require_same_fields(opened, fixed)
+        self.opened = opened
+
+    def begin(self, plan: RunPlan) -> str | None:
+        """Begin a run as soon as a worker has loaded the model, and compute its shards.
+
+        So nothing is written for weights or a device that no worker can use.
+
+        Returns:
+            As of ``compute``.
+        """
+
+        def begin() -> None:
+            begin_run(self.directory, plan)
+            self.reopen()
+            if self.run.run_id != plan.run_id:
+                raise _BegunByAnotherError
+            write_run_json(self.run, self.config, self.model)
+
+        try:
+            return self.compute(plan, plan.shards(), on_start=begin)
+        except _BegunByAnotherError:
+            return self.compute_missing()
+
     def compute_missing(self) -> str | None:
         """Compute the shards that are not committed; say why some of them are still missing."""
-        shards, committed = self.opened.shards(), self.opened.committed()
+        write_run_json(self.run, self.config, self.model)
+        shards, committed = self.run.shards(), self.run.committed()
         missing = [shard for shard in shards if shard.number not in committed]
-        return self.compute(missing, num_rows_done=_num_rows(shards) - _num_rows(missing))
+        num_rows_done = _num_rows(shards) - _num_rows(missing)
+        return self.compute(self.run, missing, num_rows_done=num_rows_done)
 
     def compute(
-        self, shards: Sequence[Shard], *, attempt: int | None = None, num_rows_done: int = 0
+        self,
+        run: RunPlan | OpenRun,
+        shards: Sequence[Shard],
+        *,
+        attempt: int | None = None,
+        num_rows_done: int = 0,
+        on_start: Callable[[], None] = lambda: None,
     ) -> str | None:
         """Compute shards, or those of their items that the retry ``attempt`` takes.
+
+        ``on_start`` is called once a worker has loaded the model, and before any shard is computed.
 
         Returns:
             Why some of the shards are missing; None when all are committed.
 
         Raises:
             RayLostError: the command's own Ray has died, and so nothing is known of the shards.
-        """
+        """  # noqa: DOC501 -- IncompleteRunError passes through where no run is begun
         if not shards:
             return None
-        config, settings = self.config, self._worker_settings(attempt)
-        require_same_fields(
-            self.opened,
-            {DEVICE_MODEL: self.resources().device_model},
-            allow_mixed_devices=config.allow_mixed_devices,
-        )
+        config, settings = self.config, self._worker_settings(run, attempt)
+        if self.opened is not None:
+            require_same_place(
+                self.opened, self.resources(), allow_mixed_devices=config.allow_mixed_devices
+            )
         num_actors = resolve_num_actors(config.num_actors, self.resources(), settings.threads)
         self._announce(len(shards), num_actors, settings)
         about = {"shards": len(shards), "workers": num_actors, "attempt": attempt}
         items = {shard.number: shard.items for shard in shards}
+        events = EventLog(self.directory, **about)
         with (
-            EventLog(self.opened.directory, **about) as events,
+            ExitStack() as begun,
             ProgressReport(num_rows_done + _num_rows(shards), num_rows_done) as progress,
         ):
+
+            def begin() -> None:
+                on_start()
+                begun.enter_context(events)  # it writes into the run's directory
 
             def on_receipt(receipt: Receipt) -> None:
                 events.shard(receipt)
@@ -247,10 +249,13 @@ class _Work:
                     address=config.address,
                     on_receipt=on_receipt,
                     on_waits=progress.show_waits,
+                    on_start=begin,
                 )
             except RayLostError:
                 raise
             except IncompleteRunError as error:
+                if self.opened is None:
+                    raise
                 return str(error)
             finally:
                 if self.num_changed:
@@ -263,13 +268,14 @@ class _Work:
 
     def _announce(self, num_shards: int, num_actors: int, settings: WorkerSettings) -> None:
         _log.info(
-            "%s: %s to do, %s with %d threads each on %s, batch size %d, %s",
-            self.opened.directory.uri,
+            "%s: %s to do, %s with %d threads each on %s, batch size %d, engine %s in %s",
+            self.directory.uri,
             "1 shard" if num_shards == 1 else f"{num_shards} shards",
             "1 worker" if num_actors == 1 else f"{num_actors} workers",
             settings.threads,
             self.resources().device_model,
             settings.batch_size,
+            settings.engine,
             settings.precision,
         )
 
@@ -279,15 +285,16 @@ class _Work:
         if receipt.created:
             self.pace.add(items, receipt.seconds)
 
-    def _worker_settings(self, attempt: int | None) -> WorkerSettings:
-        config, fields = self.config, self.opened.fields
+    def _worker_settings(self, run: RunPlan | OpenRun, attempt: int | None) -> WorkerSettings:
+        config, fields = self.config, run.fields
         return WorkerSettings(
-            run_uri=self.opened.directory.uri,
-            run_id=self.opened.run_id,
+            run_uri=self.directory.uri,
+            run_id=run.run_id,
             weights=self.model.uri,
             weights_sha256=self.model.sha256,
             device=self.resources().device,
             device_model=fields[DEVICE_MODEL],
+            libraries=fields.get(LIBRARIES) or {},
             allow_mixed_devices=config.allow_mixed_devices,
             precision=fields["precision"],
             engine=fields["engine"],
@@ -301,13 +308,15 @@ class _Work:
 
 
 @contextmanager
-def _resumable(directory: RunDirectory) -> Generator[None]:
-    # Something was begun: where storage fails from here on, the run is incomplete.
+def _resumable(work: _Work) -> Generator[None]:
+    # Where something was begun and storage fails from then on, the run is incomplete.
     try:
         yield
     except StorageError as error:
+        if work.opened is None:
+            raise
         raise IncompleteRunError(
-            f"{error}; {directory.uri!r} is incomplete, the same command goes on from here"
+            f"{error}; {work.directory.uri!r} is incomplete, the same command goes on from here"
         ) from error
 
 
@@ -337,7 +346,3 @@ def _too_many_quarantined(proof: Proof, max_bad: str | None) -> str | None:
 
 def _num_rows(shards: Sequence[Shard]) -> int:
     return sum(shard.num_rows for shard in shards)
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)

@@ -7,15 +7,18 @@ is missing, or has changed since the run, is counted and not drawn.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from fcos_core.errors import ConfigError
 from jobs.parallel.signals import terminate_as_interrupt
 from jobs.rendering.images import Style
 from jobs.rendering.run import RenderRequest, RenderResult, draw_run
-from jobs.rendering.targets.run import TargetsResult, draw_targets
 from jobs.rundir.directory import Category, RunDirectory
 from jobs.settings.render import RenderConfig
 from jobs.storage import absolute, storage_for
+
+if TYPE_CHECKING:
+    from jobs.rendering.targets.run import TargetsResult
 
 _TARGETS_LIMIT = 20
 
@@ -34,6 +37,8 @@ def run(config: RenderConfig) -> RenderResult | TargetsResult:
         raise ConfigError(f"--out {out!r} is a file, must be a folder")
     with terminate_as_interrupt():
         if config.targets is not None:
+            from jobs.rendering.targets.run import draw_targets  # torch, for nothing else
+
             return draw_targets(
                 config.targets,
                 rule_name=config.rule,

@@ -30,6 +30,8 @@ def pytest_configure() -> None:
     """Give each of several test processes its share of the cores."""
     if num_workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_workers))
+    # Engines keep converted models there; the user's own cache is none of the tests' business.
+    os.environ["XDG_CACHE_HOME"] = str(commands.ROOT / ".pytest_cache" / "home")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by markers

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from fcos_core.config import config_to_dict
 from fcos_core.engines.folding import fold_norms
+from fcos_core.engines.openvino_import import import_openvino
 from fcos_core.model.detector import FCOS
 
 _FORMAT = 1
@@ -84,8 +85,7 @@ def _digest_of(model: FCOS) -> str:
 
 def _convert(model: FCOS, folder: Path) -> Path:
     """Write the model into a new folder inside ``folder``."""
-    import openvino
-
+    openvino = import_openvino()
     made = folder / "made"
     made.mkdir()
     network = _Outputs(fold_norms(model).cpu()).eval()

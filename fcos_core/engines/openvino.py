@@ -19,6 +19,7 @@ from torch import Tensor
 
 from fcos_core.config import EngineName, Precision
 from fcos_core.engines.ir_cache import cached_ir
+from fcos_core.engines.openvino_import import import_openvino
 from fcos_core.errors import ConfigError
 from fcos_core.locations import level_sizes
 from fcos_core.model.detector import FCOS
@@ -37,15 +38,13 @@ class OpenVinoEngine:
     name: EngineName = "openvino"
 
     def __init__(self, model: FCOS, precision: Precision) -> None:
-        import openvino
-
         if precision not in _PRECISION_HINTS:
             raise ConfigError(
                 f"engine openvino: precision {precision}, must be {' or '.join(_PRECISION_HINTS)}"
             )
         self.precision: Precision = precision
         self._strides = model.config.encoding.strides
-        core = openvino.Core()
+        core = import_openvino().Core()
         if precision == "bf16" and not has_bf16(core):
             raise ConfigError("engine openvino: this processor has no bf16 arithmetic")
 

@@ -3,36 +3,20 @@
 Letters: ``B`` images, ``L`` locations over all levels, ``H``, ``W`` padded input.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from fcos_core.category import Category, check_categories
 from fcos_core.config import ModelConfig, preset_config
-from fcos_core.errors import ConfigError
 from fcos_core.locations import LocationGrid, location_grid
 from fcos_core.losses import Losses, Normalizers, compute_losses
 from fcos_core.model.fpn import PyramidBackbone
 from fcos_core.model.head import FcosHead
-from fcos_core.structures import Category, GroundTruth, HeadOutputs
+from fcos_core.structures import GroundTruth, HeadOutputs
 from fcos_core.targets import Targets, encode
-
-
-def check_categories(config: ModelConfig, categories: Sequence[Category]) -> None:
-    """Check that there is one category per class, each with an id of its own.
-
-    Raises:
-        ConfigError: the numbers differ, or two categories share an id.
-    """
-    if len(categories) != config.num_classes:
-        raise ConfigError(
-            f"{len(categories)} categories, {config.num_classes} classes: the numbers must be equal"
-        )
-    (commonest, count), *_ = Counter(category.id for category in categories).most_common(1)
-    if count > 1:
-        raise ConfigError(f"{count} categories have the id {commonest}: ids must differ")
 
 
 class FCOS(nn.Module):

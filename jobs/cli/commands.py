@@ -89,27 +89,34 @@ class Command:
             if self.is_resumable:  # all of these load a model
                 require_for_model()
             if not self.may_use_ray:
-                code = write_result(self._result(options))
+                code = self._run_here(options, is_own_process=is_own_process)
             elif is_own_process:
-                code = guarded(partial(self._run_with_ray, options))
+                code = guarded(partial(self._run_with_ray, options, is_own_process=True))
             else:
-                code = self._run_with_ray(options)
+                code = self._run_with_ray(options, is_own_process=False)
             raise typer.Exit(code)
 
-    def _result(self, options: dict[str, Any]) -> JobResult:
+    def _result(self, options: dict[str, Any], *, is_own_process: bool) -> JobResult:
         from jobs.cli.config_file import load_settings
         from jobs.cli.options import CONFIG_FILE
 
+        if is_own_process:  # a caller of ``main`` may want pandas
+            from jobs.storage.without_pandas import keep_pandas_out
+
+            keep_pandas_out()
         file = options.pop(CONFIG_FILE, None)
         return self.job(load_settings(self.settings_class(), file, options))
 
-    def _run_with_ray(self, options: dict[str, Any]) -> int:
+    def _run_here(self, options: dict[str, Any], *, is_own_process: bool) -> int:
+        return write_result(self._result(options, is_own_process=is_own_process))
+
+    def _run_with_ray(self, options: dict[str, Any], *, is_own_process: bool) -> int:
         from jobs.parallel.ray_session import ray_kept_open
 
         stdout, code = sys.stdout, None
         try:
             with ray_kept_open():
-                result = self._result(options)
+                result = self._result(options, is_own_process=is_own_process)
                 with redirect_stdout(stdout):  # where Ray, as long as it is open, may not write
                     code = write_result(result)
                 done(code)

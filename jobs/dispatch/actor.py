@@ -41,6 +41,9 @@ class WorkerActor:
         return PoisonSearch(self._make_worker, self._settings, limits).find(shard.sound)
 
     def start(self) -> None:
+        from jobs.storage.without_pandas import keep_pandas_out
+
+        keep_pandas_out()
         self._worker = self._make_worker(self._settings)
 
     def process(self, shard: Shard, upcoming: Shard | None) -> list[Outcome]:

@@ -98,18 +98,27 @@ class ActorPool:
         self._idle: list[ActorState] = []
         self._last_progress = time.monotonic()
 
+    def start(self) -> None:
+        """Start the actors, and wait until the first of them has loaded the model."""
+        while not any(actor.is_started for actor in self._idle):
+            self._go_on()
+        self._last_progress = time.monotonic()
+
     def run(self) -> None:
         """Give the actors work until all shards are done or given up."""
         while self._schedule.num_open:
-            check_interrupted()
-            check_ray()
-            self._fill_up()
-            ready, _ = self._ray.wait(list(self._calls), timeout=self._limits.poll_s)
-            for reference in ready:
-                self._handle_result(reference, self._calls.pop(reference))
-            self._check_deadlines()
-            self._show_waits()
+            self._go_on()
         self._schedule.check_complete()
+
+    def _go_on(self) -> None:
+        check_interrupted()
+        check_ray()
+        self._fill_up()
+        ready, _ = self._ray.wait(list(self._calls), timeout=self._limits.poll_s)
+        for reference in ready:
+            self._handle_result(reference, self._calls.pop(reference))
+        self._check_deadlines()
+        self._show_waits()
 
     def shutdown(self) -> None:
         for actor in [*self._calls.values(), *self._idle]:

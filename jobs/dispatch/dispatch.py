@@ -23,6 +23,7 @@ def dispatch(
     address: str | None,
     on_receipt: Callable[[Receipt], None],
     on_waits: Callable[[Mapping[str, Callable[[], str]]], None] = lambda _: None,
+    on_start: Callable[[], None] = lambda: None,
     limits: RetryLimits | None = None,
     make_worker: MakeWorker = make_detector,
 ) -> None:
@@ -38,6 +39,8 @@ def dispatch(
         address: of a Ray cluster; None starts one on this machine.
         on_receipt: called once for each committed shard.
         on_waits: called every few seconds with why workers wait, see ``ProgressReport.show_waits``.
+        on_start: called once, when the first actor has loaded the model and no shard is given to
+            any; what it raises ends the dispatch.
         limits: of time and retries.
         make_worker: makes the worker, in the process of each actor.
 
@@ -61,6 +64,8 @@ def dispatch(
             on_waits=on_waits,
         )
         try:
+            pool.start()
+            on_start()
             pool.run()
         except ray.exceptions.RayTaskError:
             raise  # a bug, with the worker's own traceback

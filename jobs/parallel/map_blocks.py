@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import sys
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from jobs.parallel.cores import num_cores
 from jobs.parallel.ray_session import connected, first_line, worker_options
 from jobs.parallel.ray_watch import check_ray
 from jobs.parallel.signals import check_interrupted
+from jobs.storage.without_pandas import keep_pandas_out
 from jobs.waiting import LastingStates
 
 _log = logging.getLogger(__name__)
@@ -199,6 +201,8 @@ def _result(ray: ModuleType, reference: Hashable, block: object) -> Any:  # noqa
 
 def _apply(function: Callable[[Block], Result], block: Block) -> Result:
     """The function of every task; Ray takes no partial functions."""
+    if "pyarrow" in sys.modules:  # the function's modules are imported by now
+        keep_pandas_out()
     return function(block)
 
 

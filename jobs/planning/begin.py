@@ -6,20 +6,31 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
+from operator import attrgetter
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fcos_core.checkpoint import load_checkpoint
+from fcos_core.engines.choice import OPENVINO_INSTALL
 from fcos_core.errors import ConfigError
 from jobs.inputs.sources import enumerate_inputs
 from jobs.inputs.video_index import SEGMENT_ROWS, VideoRequest, plan_videos
+from jobs.parallel.libraries import extras
 from jobs.parallel.resources import Resources
-from jobs.planning.defaults import DEVICE_MODEL, Fields, resolve_fields
+from jobs.planning.defaults import (
+    MIXED_FIELDS,
+    Fields,
+    fields_of_this_place,
+    resolve_engine,
+    resolve_fields,
+)
 from jobs.planning.manifest import make_manifest
 from jobs.planning.model_card import ModelCard
 from jobs.rundir.directory import RunDirectory
@@ -28,7 +39,7 @@ from jobs.rundir.rows import ManifestItem, items_to_table
 from jobs.rundir.shard import Shard
 from jobs.rundir.untrusted.validation_error import first_problem
 from jobs.settings.detect import DetectConfig, EngineChoice, PrecisionChoice
-from jobs.storage import storage_for
+from jobs.storage import is_local, local_path, storage_for
 
 _OURS = {"manifest.parquet", "run.json", "detections", "retries", "evaluation", "events"}
 _SHOWN = 3
@@ -52,16 +63,24 @@ class RunPlan:
     """A run that is decided and not begun yet.
 
     Attributes:
+        run_id: what the run will have as its own, unless another driver begins it first.
         items: the items of the manifest.
         fields: the settings that decide the rows; the fingerprint is made of them.
         skipped: number of files that the listing of the inputs passed over.
         annotations: uri of the COCO file when the input is one COCO file, otherwise None.
+        engine_reason: why the run gets its engine and precision.
     """
 
+    run_id: str
     items: Sequence[ManifestItem]
     fields: Fields
     skipped: int
     annotations: str | None
+    engine_reason: str
+
+    def shards(self) -> list[Shard]:
+        by_shard = groupby(self.items, key=attrgetter("shard"))
+        return [Shard(number, tuple(items)) for number, items in by_shard]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +108,11 @@ class OpenRun:
 def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resources]) -> RunPlan:
     """List the inputs and decide what the user left open; write nothing.
 
-    The checkpoint is loaded once, so that a damaged one is refused before a run is begun with it.
-
     Args:
         config: the user's settings.
         model: the card of the weights.
         probe: finds the cores and GPUs, once the inputs are known to be usable.
     """
-    load_checkpoint(model.path)
     listing = enumerate_inputs(
         config.inputs,
         image_root=config.image_root,
@@ -112,23 +128,27 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
         ),
         address=config.address,
     )
-    fields = resolve_fields(config, listing=listing, videos=videos, resources=probe(), model=model)
+    resources = probe()
+    choice = resolve_engine(config, resources)
+    fields = resolve_fields(
+        config, listing=listing, videos=videos, resources=resources, model=model, choice=choice
+    )
     return RunPlan(
+        run_id=uuid.uuid4().hex,
         items=make_manifest(listing, fields["shard_size"], videos),
         fields=fields,
         skipped=listing.skipped,
         annotations=listing.annotations,
+        engine_reason=choice.reason,
     )
 
 
 def begin_run(directory: RunDirectory, plan: RunPlan) -> None:
     """Write the manifest of a new run; where another driver was faster, its manifest stays."""
-    require_safe_commits(directory)
-    require_free(directory)
     directory.create_manifest(
         items_to_table(plan.items),
         {
-            "run_id": uuid.uuid4().hex,
+            "run_id": plan.run_id,
             "fingerprint": fingerprint(plan.fields),
             "fingerprint_fields": json.dumps(plan.fields),
             "skipped": str(plan.skipped),
@@ -174,23 +194,44 @@ def _require_sound_record(run: OpenRun) -> None:
         directory.read_run_record()
 
 
-def require_same_fields(run: OpenRun, fields: Fields, *, allow_mixed_devices: bool = False) -> None:
-    """Refuse to resume a run with other settings, another model or another device.
+def require_same_fields(run: OpenRun, fields: Fields) -> None:
+    """Refuse to resume a run with other settings or another model.
 
     ``fields`` are those that this command fixes; the run decides the rest.
 
     Raises:
         ConfigError: a field differs; the message names it with both values.
     """
-    now = {**run.fields, **fields}
-    if allow_mixed_devices:
-        now[DEVICE_MODEL] = run.fields[DEVICE_MODEL]
-    difference = explain_difference(run.fields, now)
+    difference = explain_difference(run.fields, {**run.fields, **fields})
     if difference:
         raise ConfigError(
             f"{run.directory.uri!r} holds another run: {difference}; "
             "give the same settings, or another --out"
         )
+
+
+def require_same_place(run: OpenRun, resources: Resources, *, allow_mixed_devices: bool) -> None:
+    """Refuse to compute rows that would differ in their last bits from those of the run.
+
+    Raises:
+        ConfigError: the device, a library or this project's own arithmetic differs; the last must
+            not differ in a mixed run either.
+    """
+    engine = run.fields["engine"]
+    now = {**run.fields, **fields_of_this_place(resources, engine)}
+    if allow_mixed_devices:
+        now |= {name: run.fields.get(name) for name in MIXED_FIELDS}
+    difference = explain_difference(run.fields, now)
+    if not difference:
+        return
+    remedy = "--allow-mixed-devices accepts rows that differ in their last bits"
+    if engine == "openvino" and engine not in extras(resources.libraries):
+        remedy = f"{OPENVINO_INSTALL}, or {remedy}"
+    if allow_mixed_devices or explain_difference(
+        run.fields, {**now, **{name: run.fields.get(name) for name in MIXED_FIELDS}}
+    ):
+        remedy = "resume it with the version that began it, or give another --out"
+    raise ConfigError(f"{run.directory.uri!r} was begun elsewhere: {difference}; {remedy}")
 
 
 def require_free(directory: RunDirectory) -> None:
@@ -209,6 +250,26 @@ def require_free(directory: RunDirectory) -> None:
         raise ConfigError(
             f"--out {directory.uri!r} holds other files ({', '.join(others)}); give a new folder"
         )
+
+
+def require_writable(directory: RunDirectory) -> None:
+    """Refuse a local folder in which nothing can be written, before anything is started.
+
+    Raises:
+        ConfigError: the folder, or the one in which it will be made, is read-only or no folder.
+    """
+    if not is_local(directory.uri):
+        return
+    path = Path(local_path(directory.uri))
+    folder = next(folder for folder in (path, *path.parents) if os.path.lexists(folder))
+    if not folder.is_dir():
+        number = errno.ENOTDIR
+    elif os.access(folder, os.W_OK | os.X_OK):
+        return
+    else:
+        is_read_only = os.statvfs(folder).f_flag & os.ST_RDONLY
+        number = errno.EROFS if is_read_only else errno.EACCES
+    raise ConfigError(f"{directory.manifest_uri!r} cannot be written: {os.strerror(number)}")
 
 
 def require_no_retry(config: DetectConfig) -> None:

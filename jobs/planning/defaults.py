@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import jobs
+from fcos_core.config import EngineName
+from fcos_core.engines.choice import EngineChoice, Hardware, choose_engine
+from fcos_core.numerics import NUMERICS_VERSION
 from jobs.inputs.sources import Listing
 from jobs.media.limits import MAX_FRAME_PIXELS
+from jobs.parallel.libraries import extras, libraries_of
 from jobs.parallel.resources import Resources
 from jobs.planning.manifest import Videos, auto_shard_size
 from jobs.planning.model_card import ModelCard
@@ -16,7 +19,9 @@ from jobs.settings.detect import DetectConfig
 from jobs.storage import absolute
 
 DEVICE_MODEL = "device_model"
-"""The one field that may differ on resume, with ``--allow-mixed-devices``."""
+LIBRARIES = "libraries"
+MIXED_FIELDS = (DEVICE_MODEL, LIBRARIES)
+"""The fields that may differ on resume, with ``--allow-mixed-devices``."""
 
 CUDA_BATCH_SIZE = 8
 CPU_BATCH_SIZE = 1  # a core gains nothing from batches, and a short batch costs a whole one
@@ -35,18 +40,41 @@ def resolve_fields(
     videos: Videos,
     resources: Resources,
     model: ModelCard,
+    choice: EngineChoice,
 ) -> Fields:
     """Fix every field: as the user says, otherwise by the data and the device."""
     batch_size = CUDA_BATCH_SIZE if resources.device == "cuda" else CPU_BATCH_SIZE
     return {
-        "precision": "fp32",
-        "engine": "eager",
         "batch_size": batch_size,
         "threads_per_actor": _threads(resources),
         "shard_size": auto_shard_size(listing, videos),
         **explicit_fields(config),
+        "precision": choice.precision,
+        "engine": choice.engine,
         "weights_sha256": model.sha256,
         "preset": model.preset,
+        **fields_of_this_place(resources, choice.engine),
+    }
+
+
+def resolve_engine(config: DetectConfig, resources: Resources) -> EngineChoice:
+    """Choose the engine and precision that the user left open, for the device of the workers."""
+    hardware = Hardware(
+        device="cuda" if resources.device == "cuda" else "cpu",
+        has_bf16=resources.has_bf16,
+        extras=extras(resources.libraries),
+    )
+    return choose_engine(hardware, engine=config.engine, precision=config.precision)
+
+
+def fields_of_this_place(resources: Resources, engine: EngineName) -> Fields:
+    """Collect what decides the rows beside the command: code, libraries and device.
+
+    They are compared where shards are computed, and nowhere else: a finished run stays one.
+    """
+    return {
+        "numerics_version": NUMERICS_VERSION,
+        LIBRARIES: libraries_of(engine, resources.libraries),
         DEVICE_MODEL: resources.device_model,
     }
 
@@ -71,7 +99,6 @@ def explicit_fields(config: DetectConfig) -> Fields:
         "max_pixels": config.max_pixels,
         "score_threshold": config.score_threshold,
         "schema_version": SCHEMA_VERSION,
-        "project_version": jobs.__version__,
         **{name: choice for name, choice in choices.items() if choice is not None},
     }
 

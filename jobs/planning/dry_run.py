@@ -19,7 +19,7 @@ from jobs.planning.begin import (
     require_same_fields,
 )
 from jobs.planning.defaults import explicit_fields, resolve_num_actors
-from jobs.planning.model_card import ModelCard
+from jobs.planning.model_card import ModelCard, require_loadable
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.retries import plan_retry
 from jobs.rundir.rows import ManifestItem
@@ -33,7 +33,7 @@ class DryRun:
 
     ``num_shards_done`` files exist already, and ``skipped`` files were passed over when the inputs
     were listed. ``sizes`` counts the items by size, the most frequent size first. ``fields`` are
-    the settings that decide the rows.
+    the settings that decide the rows; ``engine_reason`` says why a new run gets its engine.
     """
 
     run: str
@@ -46,6 +46,7 @@ class DryRun:
     num_actors: int
     device: str
     fields: Mapping[str, Any]
+    engine_reason: str | None
     failure: None = None
 
     def summary(self) -> dict[str, Any]:
@@ -61,6 +62,7 @@ class DryRun:
             "sizes": self.sizes,
             "num_actors": self.num_actors,
             "device": self.device,
+            **({} if self.engine_reason is None else {"engine_reason": self.engine_reason}),
             **self.fields,
         }
 
@@ -85,6 +87,7 @@ def _new_run(
     check: Callable[[RunPlan], None],
 ) -> DryRun:
     require_no_retry(config)
+    require_loadable(model)
     resources = cache(lambda: probe(config.address))
     plan = plan_run(config, model, resources)
     check(plan)
@@ -129,4 +132,5 @@ def _planned(
         num_actors=resolve_num_actors(config.num_actors, resources, threads),
         device=resources.device,
         fields=run.fields,
+        engine_reason=run.engine_reason if isinstance(run, RunPlan) else None,
     )

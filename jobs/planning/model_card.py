@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from fcos_core.checkpoint import read_header
+from fcos_core.checkpoint_header import Header, read_our_header
+from fcos_core.errors import CheckpointError
+from jobs.parallel.child_process import ChildCrashedError, ChildProcess
 from jobs.rundir.directory import INPUT_SIZE, Category
 from jobs.storage import absolute
 from jobs.storage.weights import resolve_weights
+
+Answer = TypeVar("Answer")
+
+_CHILD_LIMIT_S = 600.0  # to read a file of another format, on a slow disk
 
 _NAMES = {"coco", "demo"}  # every machine finds them by itself
 
@@ -39,12 +46,14 @@ class ModelCard:
 def read_model_card(spec: str) -> ModelCard:
     """Find a checkpoint, download a published one, and read its header; no network is built.
 
+    torch is not imported here. Where the file is not in our format, a child process reads it.
+
     Raises:
         ConfigError: there is no such checkpoint, or it cannot be fetched.
         CheckpointError: the file is no checkpoint of FCOS.
     """
     weights = resolve_weights(spec)
-    header = read_header(weights.path)
+    header = read_our_header(weights.path) or _ask_child(_read_any_header, weights.path)
     return ModelCard(
         uri=spec if spec in _NAMES else absolute(spec),
         path=weights.path,
@@ -53,3 +62,34 @@ def read_model_card(spec: str) -> ModelCard:
         input_size={name: getattr(header.config.input, name) for name in INPUT_SIZE},
         categories=tuple(Category(id=c.id, name=c.name) for c in header.categories),
     )
+
+
+def require_loadable(model: ModelCard) -> None:
+    """Refuse a checkpoint that no worker can load; a child process loads it.
+
+    Raises:
+        CheckpointError: the weights do not fit their configuration, or are not finite.
+    """
+    _ask_child(_load, model.path)
+
+
+def _ask_child(function: Callable[[Path], Answer], path: Path) -> Answer:
+    with ChildProcess(function) as child:
+        try:
+            return child.call(path, limit_s=_CHILD_LIMIT_S)
+        except ChildCrashedError as error:
+            raise CheckpointError(
+                f"checkpoint {path}: the process that reads it has failed: {error}"
+            ) from error
+
+
+def _read_any_header(path: Path) -> Header:
+    from fcos_core.checkpoint import read_header
+
+    return read_header(path)
+
+
+def _load(path: Path) -> None:
+    from fcos_core.checkpoint import load_checkpoint
+
+    load_checkpoint(path)

@@ -7,6 +7,7 @@ import platform
 from datetime import UTC, datetime
 
 import jobs
+from jobs.parallel.libraries import installed_libraries
 from jobs.planning.begin import OpenRun
 from jobs.planning.defaults import DEVICE_MODEL
 from jobs.planning.model_card import ModelCard
@@ -14,15 +15,7 @@ from jobs.rundir.directory import RunRecord
 from jobs.settings.detect import DetectConfig
 from jobs.storage import storage_for
 
-_LIBRARIES = (
-    "torch",
-    "torchvision",
-    "numpy",
-    "opencv-python-headless",
-    "av",
-    "pyarrow",
-    "ray",
-)
+_OTHER_LIBRARIES = ("pyarrow", "ray")
 _RESOLVED_ONCE = ("batch_size", "threads_per_actor", "shard_size", "precision", "engine")
 
 
@@ -40,7 +33,8 @@ def write_run_json(run: OpenRun, config: DetectConfig, model: ModelCard) -> None
             versions={
                 "python": platform.python_version(),
                 "fcos-batch": jobs.__version__,
-                **{name: importlib.metadata.version(name) for name in _LIBRARIES},
+                **installed_libraries(),
+                **{name: importlib.metadata.version(name) for name in _OTHER_LIBRARIES},
             },
             weights_sha256=model.sha256,
             preset=model.preset,

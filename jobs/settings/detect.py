@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jobs.media.video import Sampling
 
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
-EngineChoice = Literal["auto", "eager"]
+EngineChoice = Literal["auto", "eager", "folded", "openvino"]
 
 _MIB = 2**20
 
@@ -48,12 +48,13 @@ class DetectConfig(JobSettings):
     score_threshold: Annotated[float, Option("SCORE")] = Field(
         default=0.05, ge=0, lt=1, description="keep detections with a score above this"
     )
-    # Only fp32 keeps the promised tolerances.
     precision: Annotated[PrecisionChoice, Option()] = Field(
-        default="auto", description="number format of the network; auto is fp32"
+        default="auto",
+        description="number format of the network; auto is fp32 on CPUs, bf16 on GPUs that have it",
     )
     engine: Annotated[EngineChoice, Option()] = Field(
-        default="auto", description="how the network is run"
+        default="auto",
+        description="how the network is run; auto is the fastest installed, eager the reference",
     )
     batch_size: Annotated[int | None, Option("N", default="depends on device")] = Field(
         default=None, ge=1, description="images per forward pass"
@@ -96,7 +97,8 @@ class DetectConfig(JobSettings):
     address: Address = None
     allow_mixed_devices: Annotated[bool, Option()] = Field(
         default=False,
-        description="resume on devices of another model; rows may then differ in the last bits",
+        description="resume on devices of another model or with other versions of libraries; rows "
+        "may then differ in the last bits",
     )
     allow_unsafe_commit: Annotated[bool, Option()] = Field(
         default=False,

@@ -5,6 +5,7 @@ import difflib
 import hashlib
 import http.client
 import logging
+import os
 import time
 import urllib.error
 import urllib.request
@@ -141,9 +142,10 @@ def resolve_weights(
 def _checkpoints(cache: Path | None) -> Path:
     if cache is not None:
         return cache
-    from torch.hub import get_dir  # torch takes seconds to import, and few runs need it here
-
-    return Path(get_dir()) / "checkpoints"
+    # The folder of torch.hub, which takes seconds to import.
+    caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", os.path.join(caches, "torch"))  # noqa: PTH118 -- as torch
+    return Path(home).expanduser() / "hub" / "checkpoints"
 
 
 def _cached_copy(info: ObjectInfo, spec: str, folder: Path) -> ResolvedWeights:

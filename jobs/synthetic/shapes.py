@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fcos_core.structures import Category
+from fcos_core.category import Category
 
 Contours = list[np.ndarray]
 CIRCLE_POINTS = 72

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fcos_core.category import Category
 from fcos_core.errors import ConfigError
-from fcos_core.structures import Category
 from jobs.annotations.coco_json import CocoAnnotations, load_annotations
 from jobs.settings.train import TrainConfig
 from jobs.storage.weights import ResolvedWeights, resolve_weights

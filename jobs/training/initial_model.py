@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from fcos_core.category import Category
 from fcos_core.checkpoint import BATCH_COUNTER, load_checkpoint
 from fcos_core.config import BackboneConfig, ModelConfig, preset_config
 from fcos_core.errors import CheckpointError
 from fcos_core.model.detector import FCOS
-from fcos_core.structures import Category
 from jobs.settings.train import TrainConfig
 from jobs.storage.weights import ResolvedWeights
 

@@ -9,6 +9,7 @@ from jobs.rundir.shard import Outcome, Shard
 
 if TYPE_CHECKING:
     from fcos_core.config import EngineName, Precision
+    from jobs.parallel.libraries import Libraries
     from jobs.rundir.rows import ManifestItem
 
 
@@ -17,8 +18,8 @@ class WorkerSettings:
     """What a worker needs to know about its run; the same for every worker.
 
     The worker's machine must find ``weights`` (a published name, an absolute path or a uri) with
-    this SHA-256. The run began on ``device_model``: another model is refused, or if
-    ``allow_mixed_devices``, its shards are marked ``tolerance``. ``threads`` are the cores that
+    this SHA-256. The run began on ``device_model`` with ``libraries``: others are refused, or if
+    ``allow_mixed_devices``, their shards are marked ``tolerance``. ``threads`` are the cores that
     the worker may keep busy, and ``bytes_in_flight`` the encoded and decoded bytes that are
     prefetched. ``attempt`` is the number of a retry of quarantined items, or None for the run's own
     shards; a retry reads items as they are now, since a user may have repaired them.
@@ -30,6 +31,7 @@ class WorkerSettings:
     weights_sha256: str
     device: str
     device_model: str
+    libraries: Libraries
     allow_mixed_devices: bool
     precision: Precision
     engine: EngineName

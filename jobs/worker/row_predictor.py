@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from fcos_core import Predictor, load_checkpoint
+from fcos_core.config import EngineName
 from fcos_core.errors import (
     CheckpointError,
     DataError,
@@ -46,8 +47,8 @@ class RowPredictor:
     ``is_split`` says whether a batch has been halved since it was last set to False.
     """
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        self.predictor = _load_predictor(settings)
+    def __init__(self, settings: WorkerSettings, engine: EngineName) -> None:
+        self.predictor = _load_predictor(settings, engine)
         self.is_split = False
         self._settings = settings
         categories = self.predictor.model.categories
@@ -206,7 +207,7 @@ def process_failures() -> Generator[None]:
         raise DeviceError(f"out of memory: {str(error).partition(chr(10))[0]}") from error
 
 
-def _load_predictor(settings: WorkerSettings) -> Predictor:
+def _load_predictor(settings: WorkerSettings, engine: EngineName) -> Predictor:
     weights = resolve_weights(settings.weights)
     if weights.sha256 != settings.weights_sha256:
         raise CheckpointError(
@@ -219,7 +220,7 @@ def _load_predictor(settings: WorkerSettings) -> Predictor:
         model,
         device=settings.device,
         precision=settings.precision,
-        engine=settings.engine,
+        engine=engine,
         batch_size=settings.batch_size,
         score_threshold=settings.score_threshold,
     )

@@ -9,15 +9,16 @@ from functools import partial
 import cv2
 import torch
 
-from fcos_core.errors import ConfigError, StorageError, WorkerDiedError
+from fcos_core.errors import StorageError, WorkerDiedError
 from jobs.inputs.item_bytes import has_changed, read_item_bytes, without_version
 from jobs.inputs.video_frames import LoadedFrame, load_frames
-from jobs.parallel.devices import device_model
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem, Row
 from jobs.rundir.shard import Failure, Outcome, Shard
+from jobs.worker.allocator import keep_freed_memory
 from jobs.worker.batches import BatchGrouper
 from jobs.worker.messages import WorkerSettings
+from jobs.worker.place import check_place
 from jobs.worker.prefetch import SEGMENTS_AT_ONCE, Prefetcher
 from jobs.worker.prefetched import LoadedImage, PrefetchedItems
 from jobs.worker.row_predictor import RowKey, RowPredictor, process_failures, quarantined
@@ -34,16 +35,19 @@ class Worker:
 
     Raises:
         CheckpointError: the weights found here are not the run's.
-        ConfigError: the device found here is not the run's.
+        ConfigError: the device or the libraries found here are not the run's.
         DeviceError: the device found here does not work.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
+        keep_freed_memory()
         torch.set_num_threads(settings.threads)
         cv2.setNumThreads(1)  # several threads decode, one image each
         with process_failures():
-            self.device_model = _check_device(settings)
-            self._row_predictor = RowPredictor(settings)
+            place = check_place(settings)
+            self.device_model = place.device_model
+            self._has_run_numbers = place.has_run_numbers
+            self._row_predictor = RowPredictor(settings, place.engine)
         self._settings = settings
         self._prefetcher = Prefetcher(
             read_item_bytes
@@ -137,8 +141,7 @@ class Worker:
         return self._prefetcher.prefetch(shard.sound)
 
     def _is_exact(self) -> bool:
-        is_split = self._row_predictor.is_split
-        return self.device_model == self._settings.device_model and not is_split
+        return self._has_run_numbers and not self._row_predictor.is_split
 
     def _compute(self, shard: Shard, prefetched: Iterable[LoadedImage]) -> list[Row]:
         rows: dict[RowKey, Row] = {
@@ -183,16 +186,6 @@ def _frame_loader(settings: WorkerSettings) -> Callable[[ManifestItem], Iterator
     """Choose how segments are decoded: those decoded at once share the worker's threads."""
     load = partial(load_frames, threads=max(1, settings.threads // SEGMENTS_AT_ONCE))
     return load if settings.attempt is None else lambda item: load(without_version(item))
-
-
-def _check_device(settings: WorkerSettings) -> str:
-    found = device_model(settings.device)
-    if found != settings.device_model and not settings.allow_mixed_devices:
-        raise ConfigError(
-            f"a worker's device is {found!r}, the run's is {settings.device_model!r}: rows would "
-            "differ in their last bits; pass --allow-mixed-devices to accept that"
-        )
-    return found
 
 
 def _poisoned(item: ManifestItem, reason: str) -> Row:

@@ -1,7 +1,6 @@
 """Runs that an earlier version left (tests/golden) are verified, resumed, reported and drawn."""
 
 import fcntl
-import importlib.metadata
 import json
 import os
 import shutil
@@ -10,13 +9,12 @@ from typing import Any
 
 import pytest
 
-import jobs
+from fcos_core.numerics import NUMERICS_VERSION
 from jobs.cli.commands import main
-from jobs.parallel.devices import device_model
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem, table_to_rows
 from jobs.rundir.shard_reading import iterate_rows
-from tests.commands import ROOT, fcos
+from tests.commands import ROOT
 
 GOLDEN = ROOT / "tests" / "golden"
 DIGEST = "e64e3a0d4ba1868075089a633ab1cc968d554a8ea1f9219445aae57f3d8f0e44"
@@ -112,56 +110,29 @@ def test_the_missing_shard_of_the_unfinished_run_is_named(
     assert err.splitlines()[-1].startswith("error: 6 of 17 rows are missing")
 
 
-@pytest.mark.ray
+@pytest.mark.parametrize("allowed", [[], ["--allow-mixed-devices"]], ids=["plain", "mixed"])
 @pytest.mark.usefixtures("dataset")
-def test_the_same_command_resumes_the_unfinished_run(unfinished: Path):
-    before = {path: path.read_bytes() for path in unfinished.rglob("*.parquet")}
-    recorded = RunDirectory(str(unfinished)).read_run_record()
-    allowed = ["--allow-mixed-devices"] if device_model("cpu") != recorded.device else []
-
-    resumed = fcos(*COMMAND, "--out", unfinished, *allowed)
-
-    version = jobs.__version__
-    if version != recorded.fingerprint_fields["project_version"]:
-        assert (resumed.code, resumed.stdout) == (2, "")
-        assert f'project_version: "0.1.0" in the run, "{version}" now' in resumed.error
-        return
-    summary = resumed.result()
-    assert {name: summary[name] for name in COUNTS} == COUNTS
-    assert {path: path.read_bytes() for path in before} == before
-    is_same_machine = not allowed and all(
-        recorded.versions[name] == importlib.metadata.version(name)
-        for name in ("torch", "torchvision", "opencv-python-headless", "av")
-    )
-    if is_same_machine:
-        assert (summary["digest"], summary["digest_class"]) == (DIGEST, "exact")
-
-
-@pytest.mark.parametrize(
-    ("version", "device", "difference"),
-    [
-        ("3000", None, 'project_version: "0.1.0" in the run, "3000" now'),
-        ("0.1.0", "Abacus 3000", "device_model: "),
-    ],
-)
-def test_another_version_or_device_refuses_the_unfinished_run_in_one_line(
-    unfinished: Path,
-    capfd: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    version: str,
-    device: str | None,
-    difference: str,
+def test_a_run_of_older_arithmetic_is_not_resumed_and_stays_as_it_is(
+    unfinished: Path, allowed: list[str], capfd: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr("jobs.__version__", version)
-    if device is not None:
-        monkeypatch.setattr("jobs.parallel.devices._cpu_brand", lambda: device)
     before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
-    code, summary, err = answer(capfd, *COMMAND, "--out", unfinished)
+    code, summary, err = answer(capfd, *COMMAND, "--out", unfinished, *allowed)
     assert (code, summary) == (2, {})
-    (line,) = err.splitlines()
+    line = err.splitlines()[-1]
     assert line.startswith("error: ")
-    assert difference in line
+    assert f"numerics_version: absent in the run, {NUMERICS_VERSION} now" in line
+    assert line.endswith("resume it with the version that began it, or give another --out")
     assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.usefixtures("dataset")
+def test_the_finished_run_is_finished_for_this_version_too(
+    finished: Path, capfd: pytest.CaptureFixture[str]
+):
+    code, summary, err = answer(capfd, *COMMAND, "--out", finished)
+    assert code == 0, err
+    assert {name: summary[name] for name in COUNTS} == COUNTS
+    assert summary["digest"] == DIGEST
 
 
 def test_the_finished_run_is_reported_and_drawn_from_a_dataset_that_has_moved(

@@ -1,18 +1,23 @@
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from fcos_core import Category, load_checkpoint, save_checkpoint
 from fcos_core.checkpoint import read_header
 from fcos_core.errors import CheckpointError
 from fcos_core.model.detector import FCOS
 from tests.fcos_core.models import small_config, small_model, torchvision_state_dict
+
+
+def with_norm(config, norm):
+    return replace(config, backbone=replace(config.backbone, norm=norm))
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +48,48 @@ def test_float16_storage_halves_the_file_and_loads_as_float32(tmp_path):
     torch.testing.assert_close(
         weight, model.head.regression_head.bbox_reg.weight, rtol=1e-3, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("norm", ["frozen", "batch"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("preset", ["paper", "improved", "torchvision"])
+def test_a_loaded_model_equals_one_whose_weights_were_copied_over(tmp_path, preset, dtype, norm):
+    saved = FCOS(with_norm(small_config(preset, 3), norm))
+    path = tmp_path / "m.safetensors"
+    save_checkpoint(path, saved, dtype=dtype)
+    copied = FCOS(saved.config).eval()
+    copied.load_state_dict(load_file(path), strict=True)
+    loaded = load_checkpoint(path)
+    assert list(loaded.state_dict()) == list(copied.state_dict())
+    for name, value in copied.state_dict().items():
+        ours = loaded.state_dict()[name]
+        assert (ours.dtype, ours.device, ours.stride()) == (
+            value.dtype,
+            value.device,
+            value.stride(),
+        )
+        assert torch.equal(ours, value), name
+    assert not any(value.is_meta for value in (*loaded.parameters(), *loaded.buffers()))
+    assert [p.requires_grad for p in loaded.parameters()] == [
+        p.requires_grad for p in copied.parameters()
+    ]
+    batch = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        outputs, expected = loaded(batch), copied(batch)
+    assert torch.equal(outputs.cls_logits, expected.cls_logits)
+    assert torch.equal(outputs.distances, expected.distances)
+    assert torch.equal(outputs.centerness_logits, expected.centerness_logits)
+
+
+@pytest.mark.parametrize("save", [torch.save, save_file])
+def test_a_loaded_model_outlives_its_file(tmp_path, state, save):
+    path = tmp_path / "w.pth"
+    save(state, path)
+    model = load_checkpoint(path)
+    with path.open("r+b") as file:  # in place, and so in every mapping of it
+        file.write(bytes(path.stat().st_size))
+    loaded = model.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in state.items())
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

@@ -1,6 +1,5 @@
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,15 +7,23 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+import jobs
 import jobs.detect as detect_module
 import jobs.dispatch.dispatch as dispatch_module
 import jobs.planning.begin as begin_module
 from fcos_core.errors import ConfigError
+from fcos_core.numerics import NUMERICS_VERSION
 from jobs.detect import DetectConfig, DetectResult, DryRun, run
+from jobs.parallel.libraries import installed_libraries, libraries_of
 from jobs.parallel.resources import local_resources
+from jobs.planning.begin import begin_run, plan_run
+from jobs.planning.model_card import read_model_card
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem
+from tests.fcos_core.engines.installed import HAS_OPENVINO
 from tests.jobs.tiny_model import save_tiny
+
+AUTO_ENGINE = "openvino" if HAS_OPENVINO else "folded"
 
 
 @pytest.fixture
@@ -110,11 +117,15 @@ def test_its_record_says_how_it_was_done(first: DetectResult, tiny_weights: Path
         "threads_per_actor": 1,
         "shard_size": 6,
         "precision": "fp32",
-        "engine": "eager",
+        "engine": AUTO_ENGINE,
         "min_size_px": 64,  # the tiny model's own, not its preset's 800 and 1333
         "max_size_px": 128,
     }
-    assert record.versions["fcos-batch"] == record.fingerprint_fields["project_version"]
+    assert record.versions["fcos-batch"] == jobs.__version__
+    fields = record.fingerprint_fields
+    assert fields["numerics_version"] == NUMERICS_VERSION
+    assert fields["libraries"] == libraries_of(AUTO_ENGINE, installed_libraries())
+    assert "project_version" not in fields  # an upgrade alone must not end unfinished runs
     assert str(tiny_weights) in str(record.config)
     assert record.input_annotations is None
 
@@ -144,7 +155,7 @@ def test_a_complete_run_returns_at_once_and_unchanged(
         pytest.param(
             {"batch_size": None, "threads_per_actor": None, "shard_size": None}, id="left_open"
         ),
-        pytest.param({"precision": "fp32", "engine": "eager"}, id="what_auto_came_to"),
+        pytest.param({"precision": "fp32", "engine": AUTO_ENGINE}, id="what_auto_came_to"),
         pytest.param({"num_actors": 7, "address": "ray.invalid:1", "max_bad": "2"}, id="not_in_it"),
         pytest.param({"bytes_in_flight": 2**20}, id="memory"),
     ],
@@ -332,25 +343,19 @@ def test_the_loser_of_a_race_to_begin_takes_the_winners_run(
     assert result.num_rows == 0
 
 
-def begun_elsewhere(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], Any]:
-    """Let a run begin on a device that this machine does not have."""
-
-    def probe(_: str | None) -> Any:
-        return replace(local_resources(), device_model="Abacus 3000")
-
-    monkeypatch.setattr(detect_module, "probe", probe)
-    return probe
-
-
 def test_a_run_of_another_device_goes_on_only_if_that_is_allowed(
     ray: object, config: DetectConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del ray
     here = changed(config, out=str(tmp_path / "run"), limit=7)
+    elsewhere = replace(local_resources(), device_model="Abacus 3000")
     with monkeypatch.context() as patch:
-        begun_elsewhere(patch)
+        patch.setattr(detect_module, "probe", lambda _: elsewhere)
         with pytest.raises(ConfigError, match=r"a worker's device is .* 'Abacus 3000'"):
             run(here)
+    assert not (tmp_path / "run").exists()
+    plan = plan_run(here, read_model_card(here.weights), lambda: elsewhere)
+    begin_run(RunDirectory(here.out), plan)
     with pytest.raises(ConfigError, match='device_model: "Abacus 3000" in the run'):
         run(here)
     result = detected(changed(here, allow_mixed_devices=True))

@@ -72,6 +72,8 @@ def test_a_read_only_disk_is_refused_before_anything_is_computed(
         run(config_of(images, tiny_weights, out))
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray")
 @pytest.mark.parametrize("is_dry", [False, True])
 @pytest.mark.parametrize(
     ("damage", "reason"),
@@ -152,6 +154,8 @@ def test_a_disk_that_turns_read_only_ends_the_run_and_it_goes_on_later(
     assert again.proof.digest == expected.proof.digest
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray")
 def test_a_disk_too_full_for_the_manifest_is_a_refusal_and_later_a_run_that_goes_on(
     disk: Callable[[str], Path], images: Path, tiny_weights: Path
 ) -> None:

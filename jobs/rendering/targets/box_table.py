@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fcos_core.structures import Category
+from fcos_core.category import Category
 from fcos_core.target_maps import ImageTargets
 from jobs.html import formats
 from jobs.html.tabular import LONGEST_NAME, Cell, Column, Table, count_cell, name_cell, table

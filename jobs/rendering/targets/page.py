@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from fcos_core.category import Category
 from fcos_core.config import EncodingConfig
-from fcos_core.structures import Category
 from fcos_core.target_maps import ImageTargets, LevelTargets
 from jobs.html import formats
 from jobs.html.page import Page, render

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from fcos_core.category import Category
 from fcos_core.metrics.bpr.structures import Cause
-from fcos_core.structures import Category
 from fcos_core.target_maps import ImageTargets, LevelTargets
 from jobs.media.drawing.colors import GREY, LOST, Color, Pixels, heat_colors
 from jobs.media.drawing.labels import LabelWish, draw_label, place_labels

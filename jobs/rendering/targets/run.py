@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fcos_core.category import Category
 from fcos_core.errors import ConfigError, ImageError, StorageError
 from fcos_core.metrics.bpr.frames import boxes_in_frame
 from fcos_core.metrics.bpr.rules import LocationRule, named_rule, rule_names
-from fcos_core.structures import Category
 from fcos_core.target_maps import image_targets
 from jobs.annotations.coco_json import CocoAnnotations, CocoImage, load_annotations
 from jobs.inputs.coco import enumerate_coco_file

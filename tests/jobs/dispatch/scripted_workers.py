@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+
 from fcos_core.errors import ConfigError, DeviceError
 from jobs.rundir.rows import ManifestItem
 from jobs.rundir.shard import Failure, Outcome, Receipt, Shard
@@ -119,6 +121,15 @@ class RefusedByStorage(Sleeper):
     def process(self, shard: Shard, upcoming: Shard | None = None) -> list[Outcome]:
         del upcoming
         return [Failure(shard=shard.number, error="503 SlowDown")]
+
+
+class MakesArrays(Sleeper):
+    """Makes an array of pyarrow, and then a file of the item's uri if pandas is not imported."""
+
+    def run_trial(self, item: ManifestItem) -> None:
+        pa.array([1.5])
+        if "pandas" not in sys.modules:
+            Path(item.uri).touch()
 
 
 class NeverStarts(Sleeper):

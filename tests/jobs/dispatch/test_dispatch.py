@@ -21,6 +21,7 @@ from jobs.rundir.shard_reading import iterate_rows
 from jobs.worker.messages import MakeWorker, WorkerSettings
 from tests.jobs.conftest import NUM_CPUS
 from tests.jobs.dispatch.scripted_workers import (
+    MakesArrays,
     NeverStarts,
     RefusedByStorage,
     Scripted,
@@ -48,6 +49,7 @@ def compute(
     limits: RetryLimits | None = None,
     on_receipt: Callable[[Receipt], None] | None = None,
     on_waits: Callable[[Mapping[str, Callable[[], str]]], None] = lambda _: None,
+    on_start: Callable[[], None] = lambda: None,
     make_worker: MakeWorker = make_detector,
 ) -> list[Receipt]:
     """Dispatch on the session's Ray, and collect the receipts."""
@@ -65,6 +67,7 @@ def compute(
         address=None,
         on_receipt=collect,
         on_waits=on_waits,
+        on_start=on_start,
         limits=limits,
         make_worker=make_worker,
     )
@@ -200,6 +203,56 @@ def test_an_error_of_a_workers_start_arrives_unchanged(
     assert type(caught.value) is kind
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_worker_does_not_import_pandas_for_its_tables(tmp_path: Path) -> None:
+    shards = [shard_of(0, str(tmp_path / "without"))]
+    assert len(compute(shards, settings_without_a_model(), make_worker=MakesArrays)) == 1
+    assert (tmp_path / "without").exists()
+
+
+def test_the_first_worker_is_ready_before_anything_is_computed(tmp_path: Path) -> None:
+    shards = [shard_of(n, f"exit unless {tmp_path / str(n)}") for n in range(3)]
+    seen: list[object] = []
+
+    def note() -> None:
+        time.sleep(1.0)  # in which no worker may take a shard
+        seen.append(list(tmp_path.iterdir()))
+
+    receipts = compute(
+        shards,
+        settings_without_a_model(),
+        num_actors=2,
+        on_receipt=seen.append,
+        on_start=note,
+        make_worker=Scripted,
+    )
+    assert seen[0] == []
+    assert len(seen) == 1 + len(receipts)
+    assert len(receipts) == len(list(tmp_path.iterdir())) == 3
+
+
+def test_an_error_before_the_first_shard_ends_the_dispatch(tmp_path: Path) -> None:
+    def refuse() -> None:
+        raise ConfigError("the run cannot be begun")
+
+    shards = [shard_of(0, f"exit unless {tmp_path / 'taken'}")]
+    with pytest.raises(ConfigError, match="cannot be begun"):
+        compute(shards, settings_without_a_model(), on_start=refuse, make_worker=Scripted)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dispatch_whose_workers_never_start_does_not_begin() -> None:
+    begun: list[bool] = []
+    with pytest.raises(IncompleteRunError, match="attempts failed in a row, 1 shard is missing"):
+        compute(
+            [shard_of(0, "a")],
+            settings_without_a_model(),
+            limits=RetryLimits(max_failures_in_a_row=2),
+            on_start=lambda: begun.append(True),
+            make_worker=NeverStarts,
+        )
+    assert not begun
 
 
 def test_nothing_to_do_needs_no_cluster(tmp_path: Path, images: Path, tiny_weights: Path) -> None:

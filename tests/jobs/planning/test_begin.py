@@ -9,6 +9,9 @@ import pytest
 import jobs.detect as detect_module
 from fcos_core.errors import ConfigError
 from jobs.detect import DetectConfig, run
+from jobs.parallel.resources import local_resources
+from jobs.planning.begin import begin_run, plan_run, reopen_run, require_writable
+from jobs.planning.model_card import read_model_card
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.fingerprint import fingerprint
 from tests.forging import sealed
@@ -24,7 +27,8 @@ def begun(
 ) -> DetectConfig:
     """A run that is begun, with all its shards missing; computing one raises."""
 
-    def dispatch(*_: object, **__: object) -> None:
+    def dispatch(*_: object, on_start: Callable[[], None], **__: object) -> None:
+        on_start()
         raise DispatchedError
 
     monkeypatch.setattr(detect_module, "dispatch", dispatch)
@@ -97,3 +101,26 @@ def test_a_run_without_a_record_goes_on(begun: DetectConfig) -> None:
     with pytest.raises(DispatchedError):
         run(begun)
     assert RunDirectory(begun.out).read_run_record().run_id
+
+
+def test_a_plan_has_the_shards_that_the_manifest_has(begun: DetectConfig) -> None:
+    model = read_model_card(begun.weights)
+    plan = plan_run(begun.model_copy(update={"shard_size": 7}), model, local_resources)
+    out = RunDirectory(f"{begun.out}-planned")
+    begin_run(out, plan)
+    opened = reopen_run(out)
+    assert repr(opened.shards()) == repr(plan.shards())
+    assert len(plan.shards()) == 3
+    assert opened.run_id == plan.run_id
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_started(
+    tmp_path: Path,
+) -> None:
+    require_writable(RunDirectory(str(tmp_path / "new" / "run")))
+    require_writable(RunDirectory(str(tmp_path)))
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "none")
+    for place in (tmp_path / "file" / "run", tmp_path / "nowhere"):
+        with pytest.raises(ConfigError, match=r"manifest.parquet' cannot be written: Not a dir"):
+            require_writable(RunDirectory(str(place)))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch.hub
 
 from fcos_core.errors import ConfigError
 from jobs.storage import storage_for, weights
@@ -156,6 +157,27 @@ def test_the_default_folder_is_torch_hubs(
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     found = resolve_weights("coco", published=published(server))
     assert found.path == tmp_path / "hub" / "checkpoints" / "good.pth"
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"XDG_CACHE_HOME": "/caches"},
+        {"TORCH_HOME": "~/of torch", "XDG_CACHE_HOME": "/caches"},
+        {"TORCH_HOME": "here"},
+    ],
+)
+def test_the_default_folder_is_the_one_that_torch_says(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": str(tmp_path), **variables}.items():
+        monkeypatch.setenv(name, value.replace("/caches", f"{tmp_path}/caches"))
+    found = resolve_weights("coco", published=published(server))
+    assert found.path == Path(torch.hub.get_dir()) / "checkpoints" / "good.pth"
 
 
 def test_the_published_file_is_torchvisions():

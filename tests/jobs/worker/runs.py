@@ -8,6 +8,7 @@ from typing import Any
 
 from jobs.inputs.sources import enumerate_inputs
 from jobs.parallel.devices import device_model
+from jobs.parallel.libraries import installed_libraries, libraries_of
 from jobs.planning.manifest import make_manifest
 from jobs.rundir.directory import Category, RunDirectory, RunRecord
 from jobs.rundir.rows import Row, items_to_table, table_to_rows
@@ -66,6 +67,7 @@ def settings_without_a_model(**changes: Any) -> WorkerSettings:
         weights_sha256="0",
         device="cpu",
         device_model="none",
+        libraries=libraries_of("eager", installed_libraries()),
         allow_mixed_devices=False,
         precision="fp32",
         engine="eager",

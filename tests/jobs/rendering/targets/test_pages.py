@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
+from fcos_core.category import Category
 from fcos_core.metrics.bpr.rules import LocationRule, named_rule
-from fcos_core.structures import Category
 from fcos_core.target_maps import ImageTargets, LevelTargets, image_targets
 from jobs.media.drawing.colors import LOST, dimmed, heat_colors
 from jobs.media.drawing.palette import class_color

@@ -1,0 +1,73 @@
+"""What a command has done of a run: its last line on stdout, and why it failed if it did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from jobs.rundir.proof import Proof
+from jobs.rundir.retries import RetryResult
+from jobs.rundir.video_pace import VideoPace
+
+_MAX_VIDEOS = 50  # that the result's line names
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectResult:
+    """A run, as this command leaves it.
+
+    Attributes:
+        run: uri of the run's directory.
+        proof: of the whole run, whichever command computed its rows.
+        skipped: number of files that the listing of the inputs passed over.
+        seconds: duration of this command.
+        num_rows: rows that this command computed.
+        failure: why the command failed, in one line; None when it succeeded.
+        retried: the result of ``--retry-quarantined``; None where nothing was retried.
+        pace: how fast this command was with each video.
+    """
+
+    run: str
+    proof: Proof
+    skipped: int
+    seconds: float
+    num_rows: int
+    failure: str | None
+    retried: RetryResult | None
+    pace: VideoPace
+
+    def summary(self) -> dict[str, Any]:
+        """The command's last line on stdout."""
+        return {
+            "run": self.run,
+            **self.proof.summary(),
+            "skipped": self.skipped,
+            "seconds": round(self.seconds, 3),
+            "images_per_s": round(self.num_rows / self.seconds, 3),
+            **({} if self.retried is None else self.retried.summary()),
+            **self._videos(),
+        }
+
+    def _videos(self) -> dict[str, Any]:
+        """The counts of each video; of many videos, of the first ones."""
+        videos = self.proof.videos
+        if not videos:
+            return {}
+        return {
+            "videos": len(videos),
+            "per_video": [
+                {
+                    "video": uri,
+                    "frames": counts.planned,
+                    "quarantined": counts.quarantined,
+                    "missing": counts.missing,
+                    "frames_per_s": _rounded(self.pace.frames_per_s(uri) if counts.ok else None),
+                }
+                for uri, counts in islice(videos.items(), _MAX_VIDEOS)
+            ],
+        }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
