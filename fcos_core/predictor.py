@@ -16,11 +16,11 @@ from fcos_core.config import DecodingConfig, EngineName, Precision
 from fcos_core.decoding import DecodedBatch, decode, decode_again
 from fcos_core.engines.engine import HoldsMemory
 from fcos_core.engines.make import make_engine
+from fcos_core.engines.submission import HostCopies, StagedBatch, Stager, network_input
 from fcos_core.errors import ConfigError, DeviceError, NotFiniteError
 from fcos_core.images import Uint8Image, check_image, make_batch, padded_shape
 from fcos_core.model.detector import FCOS
 from fcos_core.structures import Detections, HeadOutputs
-from fcos_core.submission import HostCopies, StagedBatch, Stager, network_input
 
 _DEVICE_ERRORS = (
     "CUDA error",

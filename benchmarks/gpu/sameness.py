@@ -9,10 +9,10 @@ from benchmarks.gpu.photos import photos
 from fcos_core.decoding.exact import decode_exact
 from fcos_core.decoding.fixed import decode_fixed
 from fcos_core.engines.folded import FoldedEngine
+from fcos_core.engines.submission import Stager, network_input
 from fcos_core.images import make_batch
 from fcos_core.predictor import Predictor
 from fcos_core.structures import HeadOutputs
-from fcos_core.submission import Stager, network_input
 
 _MOST_IMAGES = 4
 

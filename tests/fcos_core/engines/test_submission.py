@@ -10,11 +10,11 @@ import fcos_core.predictor as predictor_module
 from fcos_core.config import InputConfig
 from fcos_core.decoding import DecodedBatch, decode
 from fcos_core.decoding.fixed import decode_fixed
+from fcos_core.engines.submission import HostCopies, Stager, network_input
 from fcos_core.errors import DeviceError, NotFiniteError
 from fcos_core.images import make_batch
 from fcos_core.predictor import Predictor
 from fcos_core.structures import Detections, HeadOutputs
-from fcos_core.submission import HostCopies, Stager, network_input
 from tests.fcos_core.dispatches import Dispatches
 from tests.fcos_core.models import small_model
 
