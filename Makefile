@@ -9,7 +9,7 @@ BROWSER := .venv/.browser
 # Python may keep what it compiles, also where a machine forbids that: Ray starts many processes, and each imports torch.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup demo test test-fast test-slow test-install test-lowest fuzz storms check format lock bench s3-second clean
+.PHONY: setup demo test test-fast test-slow test-install test-lowest fuzz storms check format lock bench gpu-check s3-second clean
 
 setup: $(STAMP) $(BROWSER)
 
@@ -98,6 +98,11 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/bench_dispatch.py
 	$(BIN)/python benchmarks/bench_planning.py
 	$(BIN)/python benchmarks/bench_video.py
+
+# The CUDA engine on this machine's GPU, in nine minutes at most. On a machine without our environment:
+# python3 benchmarks/gpu_check.py --out gpu-check
+gpu-check: $(STAMP)
+	$(BIN)/python benchmarks/gpu_check.py --out gpu-check
 
 clean:
 	rm -rf .venv demo-run demo-run-dataset demo-run-drawings

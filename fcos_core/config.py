@@ -25,7 +25,7 @@ SCALABLE_BACKBONES = ("resnet18", "resnet34", "mobilenet_v3_small", "mobilenet_v
 Precision = Literal["fp32", "bf16", "fp16"]
 """Precision of the network's arithmetic; losses and decoding are always float32."""
 
-EngineName = Literal["eager", "folded", "openvino"]
+EngineName = Literal["eager", "folded", "openvino", "cuda"]
 """How the network is executed; ``fcos_core/engines`` holds one module for each."""
 
 PresetName = Literal["paper", "improved", "torchvision"]

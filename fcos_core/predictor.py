@@ -1,21 +1,26 @@
 """Images in, detections out: the one door through which a job runs the network."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import cast, get_args
+from functools import partial
+from typing import Any, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Bool
+from torch import Tensor
 
 from fcos_core.config import DecodingConfig, EngineName, Precision
-from fcos_core.decoding import decode, decode_again
+from fcos_core.decoding import DecodedBatch, decode, decode_again
+from fcos_core.engines.engine import HoldsMemory
 from fcos_core.engines.make import make_engine
+from fcos_core.engines.submission import HostCopies, StagedBatch, Stager, network_input
 from fcos_core.errors import ConfigError, DeviceError, NotFiniteError
 from fcos_core.images import Uint8Image, check_image, make_batch, padded_shape
 from fcos_core.model.detector import FCOS
-from fcos_core.structures import Detections
+from fcos_core.structures import Detections, HeadOutputs
 
 _DEVICE_ERRORS = (
     "CUDA error",
@@ -28,6 +33,18 @@ _DEVICE_ERRORS = (
     "DefaultCPUAllocator",  # the machine's own memory is exhausted
 )
 """Texts of torch's errors about a failed device that have no class of their own."""
+
+
+class Pending:
+    """A batch that a device computes, or has computed."""
+
+    def __init__(self, read: Callable[[], list[Detections]]) -> None:
+        self._read = read
+
+    def result(self) -> list[Detections]:
+        """Wait for the batch; what it returns and raises is documented at ``predict_batch``."""
+        with device_errors():
+            return self._read()
 
 
 class Predictor:
@@ -75,7 +92,13 @@ class Predictor:
             cast("EngineName", engine), self.model, self.device, cast("Precision", precision)
         )
         self.batch_size = batch_size
+        self._stager = Stager(self.device)
         self.decoding = _with_threshold(model.config.decoding, score_threshold)
+
+    @property
+    def runs_ahead(self) -> bool:
+        """Whether ``submit`` returns before the batch is computed."""
+        return self.device.type == "cuda"
 
     def padded_shape(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the network's input; images with equal ones may share a batch."""
@@ -127,11 +150,32 @@ class Predictor:
             NotFiniteError: the network's outputs for an image contain NaN or infinity.
             DeviceError: the device has failed.
         """
+        if self.runs_ahead:
+            return self.submit(images, batch_size=batch_size).result()
         with device_errors():
             return self._predict_batch(images, batch_size or self.batch_size)
 
+    def submit(self, images: Sequence[Uint8Image], *, batch_size: int | None = None) -> Pending:
+        """Begin to find objects; ``predict_batch`` says in what. On a CPU this computes the batch.
+
+        The images are copied: their memory may be used again. Batches are computed in the order in
+        which they are submitted; submit the next one before reading one, so that the device never
+        waits. Each batch under way holds its input and its detections in the device's memory.
+
+        Args:
+            images: as for ``predict_batch``.
+            batch_size: as for ``predict_batch``.
+
+        Raises:
+            DeviceError: the device has failed.
+        """
+        with device_errors():
+            return Pending(self._submit(images, batch_size or self.batch_size))
+
     def free_memory(self) -> None:
-        """Release the memory of the device that torch has cached."""
+        """Release the memory of the device that torch and the engine have kept for later use."""
+        if isinstance(self.engine, HoldsMemory):
+            self.engine.free_memory()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -150,13 +194,7 @@ class Predictor:
             "unit_px": self.model.distance_unit_px(grid),
         }
         decoded = decode(outputs, grid, self.decoding, **located).cpu()
-        bad = [i for i, is_good in enumerate(is_finite.cpu().numpy()) if not is_good]
-        if bad:
-            # NaN passes no threshold, so the image would seem to have no objects.
-            raise NotFiniteError(
-                f"image {bad[0]} of {count}: the network's outputs are not all finite "
-                f"({self.precision})"
-            )
+        self._require_finite(is_finite.cpu())
         if not decoded.is_exact.all():
             decoded = decode_again(decoded, outputs, grid, self.decoding, **located)
         boxes = decoded.boxes * batch.scales.repeat(1, 2)[:, None]
@@ -164,6 +202,73 @@ class Predictor:
             Detections(boxes[i, :n], decoded.scores[i, :n], decoded.labels[i, :n])
             for i, n in enumerate(decoded.counts.numpy())
         ]
+
+    @torch.inference_mode()
+    def _submit(
+        self, images: Sequence[Uint8Image], batch_size: int
+    ) -> Callable[[], list[Detections]]:
+        """Launch a batch without waiting; return what reads it."""
+        assert len(images) <= batch_size
+        staged = self._stager.stage(images, self.model.config.input)
+        outputs, located = self._outputs_of(staged, batch_size)
+        decoded = decode(outputs, config=self.decoding, **located)
+        copies = HostCopies(
+            [
+                outputs.is_finite(),
+                decoded.boxes,
+                decoded.scores,
+                decoded.labels,
+                decoded.counts,
+                decoded.is_exact,
+            ]
+        )
+        return partial(self._read, copies, staged, batch_size)
+
+    def _outputs_of(
+        self, staged: StagedBatch, batch_size: int
+    ) -> tuple[HeadOutputs, dict[str, Any]]:
+        """The network's outputs for the images, and what decoding needs to know of them."""
+        pixels = network_input(staged, self.model.config.input, batch_size=batch_size)
+        outputs = self.engine(pixels)
+        grid = self.model.grid(pixels, outputs)
+        located = {
+            "grid": grid,
+            "sizes": staged.sizes,
+            "unit_px": self.model.distance_unit_px(grid),
+        }
+        return outputs.first(len(staged.shapes)), located
+
+    @torch.inference_mode()
+    def _read(self, copies: HostCopies, staged: StagedBatch, batch_size: int) -> list[Detections]:
+        is_finite, *found = copies.wait()
+        self._require_finite(is_finite)
+        decoded = DecodedBatch(*found)
+        if not decoded.is_exact.all():
+            # The outputs may be gone: the engine may have run again since.
+            outputs, located = self._outputs_of(staged, batch_size)
+            decoded = decode_again(decoded, outputs, config=self.decoding, **located)
+        boxes = decoded.boxes * staged.scales.repeat(1, 2)[:, None]
+        # Copies, since the detections may be kept for long and pinned memory is scarce.
+        return [
+            Detections(
+                boxes[i, :n].clone(), decoded.scores[i, :n].clone(), decoded.labels[i, :n].clone()
+            )
+            for i, n in enumerate(decoded.counts.numpy())
+        ]
+
+    def _require_finite(self, is_finite: Bool[Tensor, " I"]) -> None:
+        """Refuse a batch with outputs that no threshold sees.
+
+        Raises:
+            NotFiniteError: an image's outputs contain NaN or infinity.
+        """
+        bad = [i for i, is_good in enumerate(is_finite.numpy()) if not is_good]
+        if bad:
+            # NaN passes no threshold, so the image would seem to have no objects.
+            raise NotFiniteError(
+                f"image {bad[0]} of {len(is_finite)}: the network's outputs are not all finite "
+                f"({self.precision})"
+            )
 
 
 @contextmanager

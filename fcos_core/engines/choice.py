@@ -51,8 +51,8 @@ def choose_engine(
     """Fix what is ``auto``.
 
     A CPU gets the fastest engine that keeps float32's detections, and bfloat16 only when asked. A
-    CUDA device gets bfloat16 where it has units for it. ``fp32`` that is asked for by name, without
-    an engine, is the reference, ``eager``.
+    CUDA device gets the engine ``cuda``, in bfloat16 where it has units for it. ``fp32`` that is
+    asked for by name, without an engine, is the reference, ``eager``.
 
     Raises:
         ConfigError: the engine does not run here, or has no such precision.
@@ -67,6 +67,8 @@ def choose_engine(
 def _require(engine: EngineName, hardware: Hardware) -> None:
     if engine == "openvino" and hardware.device != "cpu":
         raise ConfigError(f"engine openvino: needs a CPU, the device is {hardware.device}")
+    if engine == "cuda" and hardware.device != "cuda":
+        raise ConfigError(f"engine cuda: needs a CUDA device, the device is {hardware.device}")
     if engine == "openvino" and engine not in hardware.extras:
         raise ConfigError(f"engine openvino: is not installed; {OPENVINO_INSTALL}")
 
@@ -86,10 +88,10 @@ def _on_cuda(
             else "fp32 is the reference"
         )
         return EngineChoice(
-            engine="folded" if engine == "auto" else engine, precision=precision, reason=reason
+            engine="cuda" if engine == "auto" else engine, precision=precision, reason=reason
         )
     if engine == "auto":
-        engine = "eager" if precision == "fp32" else "folded"
+        engine = "eager" if precision == "fp32" else "cuda"
         return EngineChoice(engine=engine, precision=precision, reason=f"{precision} was asked for")
     return EngineChoice(engine=engine, precision=precision, reason="both were asked for")
 

@@ -30,3 +30,12 @@ class Engine(Protocol):
         The outputs may be in memory that the next call overwrites.
         """
         ...
+
+
+@runtime_checkable
+class HoldsMemory(Protocol):
+    """An engine that keeps memory of the device between calls."""
+
+    def free_memory(self) -> None:
+        """Release that memory; the next calls take it again."""
+        ...

@@ -25,6 +25,12 @@ def make_engine(
         from fcos_core.engines.folded import FoldedEngine
 
         return FoldedEngine(model, device, precision)
+    if name == "cuda":
+        if device.type != "cuda":
+            raise ConfigError(f"engine cuda: needs a CUDA device, the device is {device}")
+        from fcos_core.engines.cuda import CudaEngine
+
+        return CudaEngine(model, device, precision)
     if device.type != "cpu":
         raise ConfigError(f"engine openvino: needs a CPU, the device is {device}")
     try:

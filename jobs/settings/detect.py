@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jobs.media.video import Sampling
 
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
-EngineChoice = Literal["auto", "eager", "folded", "openvino"]
+EngineChoice = Literal["auto", "eager", "folded", "openvino", "cuda"]
 
 _MIB = 2**20
 

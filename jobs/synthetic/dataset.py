@@ -13,7 +13,6 @@ from fcos_core.errors import ConfigError
 from jobs.synthetic.scene import SceneObject, draw_scene
 from jobs.synthetic.shapes import CATEGORIES
 from jobs.synthetic.texture import SIZE_PX
-from jobs.synthetic.video import write_video
 
 JPEG_QUALITY = 92
 VIDEO_NAME = "shapes.mp4"
@@ -51,6 +50,8 @@ def generate(out: Path, *, num_images: int, seed: int, num_frames: int = 0) -> P
             scenes = list(pool.map(partial(_write_scene, images, seed), range(num_images)))
         frames: list[list[SceneObject]] = []
         if num_frames:
+            from jobs.synthetic.video import write_video  # images need no video library
+
             video = out / "videos" / VIDEO_NAME
             video.parent.mkdir(exist_ok=True)
             frames = write_video(video, np.random.default_rng([seed, *_VIDEO_STREAM]), num_frames)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from fcos_core.errors import (
     DeviceMemoryError,
     NotFiniteError,
 )
-from fcos_core.predictor import device_errors
+from fcos_core.predictor import Pending, device_errors
 from fcos_core.structures import Detections
 from jobs.media.image.decode import decode_image
 from jobs.rundir.rows import Row
@@ -30,6 +31,14 @@ RowKey = tuple[int, int]
 """An item's id, and the row's number in the item."""
 
 _KNOWN_GOOD_PX = 64
+
+
+@dataclass
+class _Submitted:
+    """A batch and its way through the device; None when it is to be computed in its turn."""
+
+    batch: Sequence[LoadedImage]
+    pending: Pending | None
 
 
 class RowPredictor:
@@ -45,11 +54,57 @@ class RowPredictor:
         categories = self.predictor.model.categories
         self._category_ids = np.array([category.id for category in categories], np.int32)
 
-    def predict(self, batch: Sequence[LoadedImage]) -> dict[RowKey, Row]:
-        return self._predict(batch, self._settings.batch_size)
+    def predict(self, batches: Iterable[Sequence[LoadedImage]]) -> Iterator[dict[RowKey, Row]]:
+        """Compute batches in order.
+
+        A device that runs behind the CPU computes one batch while the next one is made, and the
+        rows of the one before it.
+
+        Yields:
+            The rows of each batch.
+        """
+        before: _Submitted | None = None
+        for batch in batches:
+            if not self.predictor.runs_ahead:
+                yield self._predict(batch, self._settings.batch_size)
+                continue
+            after = self._submit(batch)
+            if before is not None:
+                yield self._finish(before, after)
+            before = after
+        if before is not None:
+            yield self._finish(before, None)
 
     def warm_up(self) -> None:
         self.predictor.predict_batch([_known_good()])
+
+    def _submit(self, batch: Sequence[LoadedImage]) -> _Submitted:
+        images = [loaded.pixels for loaded in batch if loaded.pixels is not None]
+        try:
+            pending = self.predictor.submit(images, batch_size=self._settings.batch_size)
+        except (DataError, torch.OutOfMemoryError):
+            # Alone it may fit; and its error belongs to its turn.
+            return _Submitted(batch, None)
+        return _Submitted(batch, pending)
+
+    def _finish(self, submitted: _Submitted, after: _Submitted | None) -> dict[RowKey, Row]:
+        """Read a batch, or compute it again, while no other one is under way."""
+        pending, submitted.pending = submitted.pending, None
+        is_out_of_memory = False
+        if pending is not None:
+            try:
+                return self._rows(submitted.batch, pending.result())
+            except DataError:
+                pass
+            except torch.OutOfMemoryError:
+                is_out_of_memory = True
+        del pending
+        if after is not None:
+            # It is computed again in its turn, so that what is done here depends on no other batch.
+            after.pending = None
+        if is_out_of_memory:
+            self.predictor.free_memory()
+        return self._predict(submitted.batch, self._settings.batch_size)
 
     def _predict(self, batch: Sequence[LoadedImage], batch_size: int) -> dict[RowKey, Row]:
         images = [loaded.pixels for loaded in batch if loaded.pixels is not None]

@@ -149,6 +149,18 @@ class Worker:
             for item in shard.items
             if item.item_id in shard.poison
         }
+        for found in self._row_predictor.predict(self._batches(prefetched, rows)):
+            rows.update(found)
+        return [rows[key] for key in sorted(rows)]
+
+    def _batches(
+        self, prefetched: Iterable[LoadedImage], rows: dict[RowKey, Row]
+    ) -> Iterator[list[LoadedImage]]:
+        """Group the images into batches; those that cannot be used become rows at once.
+
+        Yields:
+            Images of one padded shape.
+        """
         groups = BatchGrouper[LoadedImage](self._settings.batch_size)
         for loaded in prefetched:
             if loaded.pixels is None:
@@ -157,11 +169,8 @@ class Worker:
                 continue
             height, width, _ = loaded.pixels.shape
             shape = self._row_predictor.predictor.padded_shape(height, width)
-            for batch in groups.add(shape, loaded, loaded.pixels.nbytes):
-                rows.update(self._row_predictor.predict(batch))
-        for batch in groups.rest():
-            rows.update(self._row_predictor.predict(batch))
-        return [rows[key] for key in sorted(rows)]
+            yield from groups.add(shape, loaded, loaded.pixels.nbytes)
+        yield from groups.rest()
 
     def _find_changed(self, shard: Shard, rows: Sequence[Row]) -> tuple[int, ...]:
         """Find items that a retry recovered from other bytes than those that were quarantined."""
