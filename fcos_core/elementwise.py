@@ -31,8 +31,8 @@ def exp(values: Float[Tensor, "*N"]) -> Float[Tensor, "*N"]:
 
 def _in_whole_vectors(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
     # A graph that is made for another runtime holds the function alone, for any shape.
-    is_recorded = torch.jit.is_tracing() or torch.compiler.is_compiling()
-    if values.device.type != "cpu" or is_recorded:
+    is_traced = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+    if values.device.type != "cpu" or is_traced or torch.compiler.is_compiling():
         return function(values)
     flat = values.reshape(-1)
     missing = -len(flat) % WHOLE_VECTORS

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 import jobs
 import jobs.detect as detect_module
@@ -361,37 +360,6 @@ def test_a_run_of_another_device_goes_on_only_if_that_is_allowed(
     result = detected(changed(here, allow_mixed_devices=True))
     assert result.failure is None
     assert result.proof.digest_class == "tolerance"
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"inputs": ()},
-        {"batch_size": 0},
-        {"num_actors": 0},
-        {"num_actors": "many"},
-        {"score_threshold": 1.5},
-        {"limit": 0},
-        {"max_bad": "lots"},
-        {"precision": "fp64"},
-        {"colour": "red"},
-    ],
-)
-def test_impossible_settings_are_refused_when_they_are_built(
-    config: DetectConfig, changes: dict[str, Any]
-) -> None:
-    with pytest.raises(ValidationError):
-        changed(config, **changes)
-
-
-def test_numbers_from_flags_and_files_are_understood(config: DetectConfig) -> None:
-    assert changed(config, num_actors="3").num_actors == 3
-    assert changed(config, max_bad=5).max_bad == "5"
-
-
-def test_settings_cannot_change_once_built(config: DetectConfig) -> None:
-    with pytest.raises(ValidationError):
-        config.batch_size = 9
 
 
 def test_the_job_lists_inputs_only_once(
