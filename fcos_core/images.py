@@ -7,7 +7,6 @@ normalise, then bilinear without antialiasing, then zero padding on the right an
 # torch leaves the type of from_numpy() partly unknown.
 # pyright: reportUnknownMemberType=false
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +21,7 @@ from torch.nn import functional as F
 
 from fcos_core.config import InputConfig
 from fcos_core.errors import ImageError
+from fcos_core.input_shapes import padded_shape, resized_shape
 
 CHANNELS = 3
 
@@ -42,19 +42,6 @@ class ImageBatch:
     pixels: Float[Tensor, "B 3 H W"]
     sizes: Float[Tensor, "I 2"]
     scales: Float[Tensor, "I 2"]
-
-
-def resized_shape(height: int, width: int, config: InputConfig) -> tuple[int, int]:
-    """Height and width after resizing, rounded down as torch's ``interpolate`` does."""
-    factor = min(config.min_size_px / min(height, width), config.max_size_px / max(height, width))
-    return max(1, math.floor(height * factor)), max(1, math.floor(width * factor))
-
-
-def padded_shape(height: int, width: int, config: InputConfig) -> tuple[int, int]:
-    """Height and width of the network's input for an image of this size."""
-    rows, columns = resized_shape(height, width, config)
-    divisor = config.size_divisor
-    return -(-rows // divisor) * divisor, -(-columns // divisor) * divisor
 
 
 def check_image(image: npt.NDArray[np.generic], place: str) -> Uint8Image:

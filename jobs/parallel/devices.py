@@ -31,11 +31,15 @@ _UNKNOWN_TO_US = "avx10"  # newer kernels, of which only torch knows whether it 
 
 
 class Device(NamedTuple):
-    """A device's model, whether it computes in bfloat16 itself, and what is installed beside it."""
+    """A device's model, whether it computes in bfloat16 itself, and what is installed beside it.
+
+    ``free_bytes`` are those of a GPU's memory that nobody uses; None of a CPU.
+    """
 
     model: str
     has_bf16: bool
     libraries: Libraries
+    free_bytes: int | None = None
 
 
 class CpuInfo(NamedTuple):
@@ -52,7 +56,9 @@ def find_device(device: str) -> Device:
     import torch
 
     capability = torch.cuda.get_device_capability(device)
-    return Device(device_model(device), gpu_has_bf16(capability), installed_libraries())
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    has_bf16 = gpu_has_bf16(capability)
+    return Device(device_model(device), has_bf16, installed_libraries(), free_bytes)
 
 
 def device_model(device: str) -> str:

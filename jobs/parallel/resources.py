@@ -23,7 +23,8 @@ class Resources:
 
     ``device`` is ``cuda`` where there is a CUDA device, else ``cpu``; ``device_model`` is that
     of the first device, which computes in bfloat16 itself where ``has_bf16`` is true.
-    ``libraries`` are the versions that are installed where the work is done.
+    ``libraries`` are the versions that are installed where the work is done, and
+    ``free_gpu_bytes`` the memory of the first GPU that nobody uses.
     """
 
     num_cpus: int
@@ -32,6 +33,7 @@ class Resources:
     device_model: str
     has_bf16: bool = False
     libraries: Libraries = field(default_factory=installed_libraries)
+    free_gpu_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,4 +91,5 @@ def _resources(num_cpus: int, gpus: int, device: Device) -> Resources:
         device_model=device.model,
         has_bf16=device.has_bf16,
         libraries=device.libraries,
+        free_gpu_bytes=device.free_bytes,
     )

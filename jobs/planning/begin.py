@@ -24,6 +24,7 @@ from jobs.inputs.sources import enumerate_inputs
 from jobs.inputs.video_index import SEGMENT_ROWS, VideoRequest, plan_videos
 from jobs.parallel.libraries import extras
 from jobs.parallel.resources import Resources
+from jobs.planning.batch_size import auto_batch_size
 from jobs.planning.defaults import (
     MIXED_FIELDS,
     Fields,
@@ -133,10 +134,12 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
     fields = resolve_fields(
         config, listing=listing, videos=videos, resources=resources, model=model, choice=choice
     )
+    items = make_manifest(listing, fields["shard_size"], videos)
+    batch_size = auto_batch_size(resources, items, model.config, choice.precision)
     return RunPlan(
         run_id=uuid.uuid4().hex,
-        items=make_manifest(listing, fields["shard_size"], videos),
-        fields=fields,
+        items=items,
+        fields={"batch_size": batch_size, **fields},
         skipped=listing.skipped,
         annotations=listing.annotations,
         engine_reason=choice.reason,

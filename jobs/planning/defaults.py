@@ -23,9 +23,6 @@ LIBRARIES = "libraries"
 MIXED_FIELDS = (DEVICE_MODEL, LIBRARIES)
 """The fields that may differ on resume, with ``--allow-mixed-devices``."""
 
-CUDA_BATCH_SIZE = 8
-CPU_BATCH_SIZE = 1  # a core gains nothing from batches, and a short batch costs a whole one
-
 _MAX_CUDA_THREADS = 8
 _MAX_CPU_THREADS = 4
 
@@ -42,10 +39,11 @@ def resolve_fields(
     model: ModelCard,
     choice: EngineChoice,
 ) -> Fields:
-    """Fix every field: as the user says, otherwise by the data and the device."""
-    batch_size = CUDA_BATCH_SIZE if resources.device == "cuda" else CPU_BATCH_SIZE
+    """Fix every field but the batch size: as the user says, otherwise by the data and the device.
+
+    The batch size is auto's for the manifest, unless the user gives it.
+    """
     return {
-        "batch_size": batch_size,
         "threads_per_actor": _threads(resources),
         "shard_size": auto_shard_size(listing, videos),
         **explicit_fields(config),

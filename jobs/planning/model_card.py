@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fcos_core.checkpoint_header import Header, read_our_header
+from fcos_core.config import ModelConfig
 from fcos_core.errors import CheckpointError
 from jobs.parallel.child_process import ChildCrashedError, ChildProcess
 from jobs.rundir.directory import INPUT_SIZE, Category
@@ -33,6 +34,7 @@ class ModelCard:
         input_size: the network's input as ``run.json`` holds it: length of the image's shorter
             side and limit of its longer side, in pixels.
         categories: by label.
+        config: of the model.
     """
 
     uri: str
@@ -41,6 +43,7 @@ class ModelCard:
     preset: str
     input_size: Mapping[str, int]
     categories: tuple[Category, ...]
+    config: ModelConfig
 
 
 def read_model_card(spec: str) -> ModelCard:
@@ -61,6 +64,7 @@ def read_model_card(spec: str) -> ModelCard:
         preset=header.config.preset,
         input_size={name: getattr(header.config.input, name) for name in INPUT_SIZE},
         categories=tuple(Category(id=c.id, name=c.name) for c in header.categories),
+        config=header.config,
     )
 
 

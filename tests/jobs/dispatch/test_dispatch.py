@@ -10,6 +10,7 @@ from types import ModuleType
 
 import pytest
 
+from fcos_core.config import EngineName
 from fcos_core.errors import CheckpointError, ConfigError, IncompleteRunError
 from jobs.dispatch.actor import make_detector
 from jobs.dispatch.dispatch import dispatch
@@ -19,6 +20,7 @@ from jobs.rundir.directory import RunDirectory
 from jobs.rundir.shard import Receipt, Shard
 from jobs.rundir.shard_reading import iterate_rows
 from jobs.worker.messages import MakeWorker, WorkerSettings
+from tests.fcos_core.engines.installed import CPU_ENGINES
 from tests.jobs.conftest import NUM_CPUS
 from tests.jobs.dispatch.scripted_workers import (
     MakesArrays,
@@ -94,31 +96,41 @@ def ending_all_actors(number: signal.Signals, *, every_s: float) -> Generator[No
         ender.join()
 
 
+@pytest.fixture(scope="module", params=CPU_ENGINES)
+def engine(request: pytest.FixtureRequest) -> EngineName:
+    """Each engine that is installed."""
+    return request.param
+
+
 @pytest.fixture(scope="module")
 def expected(
-    ray: ModuleType, tmp_path_factory: pytest.TempPathFactory, images: Path, tiny_weights: Path
+    ray: ModuleType,
+    tmp_path_factory: pytest.TempPathFactory,
+    images: Path,
+    tiny_weights: Path,
+    engine: EngineName,
 ) -> str:
     """The digest of an undisturbed run with one actor."""
     assert ray.is_initialized()
     run, shards = begin_run(tmp_path_factory.mktemp("runs") / "one", images, shard_size=2)
-    receipts = compute(shards, worker_settings(run, tiny_weights))
+    receipts = compute(shards, worker_settings(run, tiny_weights, engine=engine))
     assert [receipt.shard for receipt in receipts] == list(range(10))
     assert sum(receipt.num_rows for receipt in receipts) == 20
     return digest_of(run)
 
 
 def test_rows_do_not_depend_on_order_nor_on_the_number_of_actors(
-    tmp_path: Path, images: Path, tiny_weights: Path, expected: str
+    tmp_path: Path, images: Path, tiny_weights: Path, engine: EngineName, expected: str
 ) -> None:
     run, shards = begin_run(tmp_path / "run", images, shard_size=2)
     random.Random(2).shuffle(shards)  # noqa: S311
-    receipts = compute(shards, worker_settings(run, tiny_weights), num_actors=2)
+    receipts = compute(shards, worker_settings(run, tiny_weights, engine=engine), num_actors=2)
     assert sorted(receipt.shard for receipt in receipts) == list(range(10))
     assert digest_of(run) == expected
 
 
 def test_a_killed_worker_is_replaced_and_changes_no_bit(
-    tmp_path: Path, images: Path, tiny_weights: Path, expected: str
+    tmp_path: Path, images: Path, tiny_weights: Path, engine: EngineName, expected: str
 ) -> None:
     run, shards = begin_run(tmp_path / "run", images, shard_size=2)
     killed: list[int] = []
@@ -129,7 +141,8 @@ def test_a_killed_worker_is_replaced_and_changes_no_bit(
             os.kill(pid, signal.SIGKILL)
             killed.append(pid)
 
-    receipts = compute(shards, worker_settings(run, tiny_weights), on_receipt=kill_first)
+    settings = worker_settings(run, tiny_weights, engine=engine)
+    receipts = compute(shards, settings, on_receipt=kill_first)
     assert len(set(killed)) == 2
     assert sorted(receipt.shard for receipt in receipts) == list(range(10))
     assert digest_of(run) == expected

@@ -55,7 +55,8 @@ def worker_settings(run: RunDirectory, checkpoint: Path, **changes: Any) -> Work
         device_model=device_model("cpu"),
         batch_size=2,
     )
-    return replace(settings, **changes)
+    libraries = libraries_of(changes.get("engine", settings.engine), installed_libraries())
+    return replace(settings, **{"libraries": libraries, **changes})
 
 
 def settings_without_a_model(**changes: Any) -> WorkerSettings:

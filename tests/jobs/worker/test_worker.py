@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,15 @@ import torch
 import jobs.worker.worker as worker_module
 from fcos_core import FCOS
 from fcos_core.checkpoint import load_checkpoint
+from fcos_core.config import EngineName
 from fcos_core.errors import CheckpointError, ConfigError
 from fcos_core.predictor import Predictor
 from jobs.media.image.decode import decode_image
+from jobs.parallel.libraries import installed_libraries, libraries_of
 from jobs.rundir.shard import Failure, Receipt
 from jobs.rundir.shard_reading import read_shard
 from jobs.worker.worker import Worker
+from tests.fcos_core.engines.installed import CPU_ENGINES
 from tests.jobs.tiny_model import save_tiny
 from tests.jobs.worker.in_process import failing_fetch, same, worker_with
 from tests.jobs.worker.runs import begin_run, rows_of, worker_settings
@@ -40,15 +44,23 @@ def test_a_shard_becomes_a_file_of_rows_in_manifest_order(
     assert sum(len(row.scores) for row in rows) > 20
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+@pytest.mark.parametrize(
+    ("batch_size", "engine"),
+    [*((size, "eager") for size in (1, 2, 3, 8)), *((3, engine) for engine in CPU_ENGINES[1:])],
+)
 def test_rows_equal_the_predictor_on_each_image_alone(
-    tmp_path: Path, images: Path, tiny_weights: Path, batch_size: int
+    tmp_path: Path, images: Path, tiny_weights: Path, batch_size: int, engine: EngineName
 ) -> None:
     run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
-    with worker_with(worker_settings(run, tiny_weights, batch_size=batch_size)) as worker:
+    settings = worker_settings(run, tiny_weights, batch_size=batch_size, engine=engine)
+    with worker_with(settings) as worker:
         worker.process(shard)
     predictor = Predictor(
-        load_checkpoint(tiny_weights), device="cpu", batch_size=batch_size, score_threshold=0.05
+        load_checkpoint(tiny_weights),
+        device="cpu",
+        engine=engine,
+        batch_size=batch_size,
+        score_threshold=0.05,
     )
     for row in rows_of(run, 0):
         if row.status != "ok":
@@ -78,15 +90,17 @@ def test_a_receipt_is_returned_only_when_the_file_is_there(
         assert worker.finish() == []
 
 
+@pytest.mark.parametrize("engine", CPU_ENGINES)
 def test_rows_do_not_depend_on_the_order_nor_on_what_was_prefetched(
-    tmp_path: Path, images: Path, tiny_weights: Path
+    tmp_path: Path, images: Path, tiny_weights: Path, engine: EngineName
 ) -> None:
     run, shards = begin_run(tmp_path / "one", images, shard_size=5)
-    with worker_with(worker_settings(run, tiny_weights)) as worker:
+    with worker_with(worker_settings(run, tiny_weights, engine=engine)) as worker:
         for shard in shards:
             worker.process(shard)
     other, _ = begin_run(tmp_path / "other", images, shard_size=5)
-    with worker_with(worker_settings(other, tiny_weights, bytes_in_flight=1)) as worker:
+    settings = worker_settings(other, tiny_weights, engine=engine, bytes_in_flight=1)
+    with worker_with(settings) as worker:
         worker.process(shards[2], shards[0])
         worker.process(shards[3], shards[1])  # not the shard that was prefetched
         worker.process(shards[1], shards[1])
@@ -184,6 +198,36 @@ def test_another_device_is_refused_or_marks_its_shards(
         worker.process(shards[1])
     assert read_shard(run, 0).footer.digest_class == "tolerance"
     assert read_shard(run, 1).footer.digest_class == "exact"
+
+
+def test_other_libraries_are_refused_or_mark_their_shards(
+    tmp_path: Path, images: Path, tiny_weights: Path
+) -> None:
+    run, shards = begin_run(tmp_path / "run", images, shard_size=5)
+    older = {**installed_libraries(), "torch": "1.0"}
+    settings = worker_settings(run, tiny_weights, libraries=libraries_of("eager", older))
+    with pytest.raises(ConfigError, match=r"a worker's torch is .*, the run's is 1\.0"):
+        Worker(settings)
+    with worker_with(replace(settings, allow_mixed_devices=True)) as worker:
+        worker.process(shards[0])
+    assert read_shard(run, 0).footer.digest_class == "tolerance"
+
+
+def test_a_worker_without_the_runs_engine_is_refused_or_takes_another(
+    tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, shards = begin_run(tmp_path / "run", images, shard_size=5)
+    without = libraries_of("eager", installed_libraries())
+    monkeypatch.setattr("jobs.worker.place.installed_libraries", lambda: without)
+    settings = worker_settings(
+        run, tiny_weights, engine="openvino", libraries={**without, "openvino": "2026.4.1"}
+    )
+    with pytest.raises(ConfigError, match=r"openvino is absent.*pip install 'fcos-batch\[openvino"):
+        Worker(settings)
+    with worker_with(replace(settings, allow_mixed_devices=True)) as worker:
+        worker.process(shards[0])
+        assert worker._row_predictor.predictor.engine.name == "folded"
+    assert read_shard(run, 0).footer.digest_class == "tolerance"
 
 
 def test_a_worker_keeps_to_its_threads(tmp_path: Path, images: Path, tiny_weights: Path) -> None:
