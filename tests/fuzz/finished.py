@@ -70,6 +70,8 @@ def finish(config: DetectConfig, repair: Path | None = None, source: Path | None
             directory,
             resolve_weights(config.weights).path,
             run_id=opened.run_id,
+            engine=opened.fields["engine"],
+            precision=opened.fields["precision"],
             batch_size=opened.fields["batch_size"],
             threads=opened.fields["threads_per_actor"],
             max_pixels=opened.fields["max_pixels"],

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.ray
 
 _OUR_LINES = re.compile(
     r"\S+/run: \d+ shards? to do, \d+ workers? .*|detect: .*"
-    r"|starting Ray|Ray did not start in time, and is started again: .*"
+    r"|engine \w+ in \w+: .*|starting Ray|Ray did not start in time, and is started again: .*"
 )
 
 

@@ -83,7 +83,9 @@ def test_an_item_that_hangs_is_found_within_what_its_frames_may_take() -> None:
 
 
 class SmallMachine(Memory):
-    """The memory of a machine that runs only the processes below this one.
+    """The memory of a machine that runs only what this process starts from now on.
+
+    Another test's Ray may run below this process already.
 
     Args:
         size: of the memory, in bytes.
@@ -92,13 +94,14 @@ class SmallMachine(Memory):
 
     def __init__(self, size: int, others: int = 0) -> None:
         self.size, self.others = size, others
+        self.before = set(children_below(os.getpid()))
 
     def total_bytes(self) -> int:
         return self.size
 
     def free_bytes(self) -> int:
-        held = sum(self.held_bytes(pid) for pid in children_below(os.getpid()))
-        return self.size - self.others - held
+        mine = set(children_below(os.getpid())) - self.before
+        return self.size - self.others - sum(map(self.held_bytes, mine))
 
 
 def test_an_item_that_takes_all_memory_is_found_before_the_machine_is_out_of_it() -> None:
