@@ -69,7 +69,8 @@ def main() -> int:
         return _run_step(options)
     out: Path = options.out
     (out / "work").mkdir(parents=True, exist_ok=True)
-    (out / "results.jsonl").write_text("", encoding="utf-8")
+    if options.steps is None:  # some steps are added to what is there
+        (out / "results.jsonl").write_text("", encoding="utf-8")
     command = "python " + " ".join(shlex.quote(word) for word in sys.argv)
     date = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     deadline = time.monotonic() + options.total_s
@@ -141,7 +142,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--quick", action="store_true", help="small sizes, to rehearse on a CPU")
-    parser.add_argument("--steps", nargs="*", choices=list(STEPS), help="only these")
+    parser.add_argument("--steps", nargs="+", choices=list(STEPS), help="only these")
     parser.add_argument("--total-s", type=float, default=TOTAL_S, help="of all steps")
     parser.add_argument("--step", choices=list(STEPS), help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -45,6 +45,7 @@ PAPER_SIZE_RANGES = (
 # COCO ids run to 90; torchvision has one logit for each id and one for 0, the background.
 TORCHVISION_NUM_CLASSES = 91
 # A checkpoint's header must not ask for a network that is built for hours.
+_NUM_CHANNELS = 3
 _MAX_CONVS, _MAX_LEVELS = 64, 32
 # torchvision's matcher lets a location learn a box only if 1e8 - area is at least this.
 TORCHVISION_LEAST_QUALITY = 1e-5
@@ -74,6 +75,10 @@ class InputConfig:
         _at_least("size_divisor", self.size_divisor, 1)
         if min(self.std) <= 0:
             raise ConfigError(f"std {self.std}: every value must be > 0")
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            if len(values) != _NUM_CHANNELS or not all(map(math.isfinite, values)):
+                raise ConfigError(f"{name} {values}: must be three finite numbers")
 
 
 @dataclass(frozen=True, kw_only=True)

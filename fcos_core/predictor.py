@@ -22,6 +22,8 @@ from fcos_core.images import Uint8Image, check_image, make_batch, padded_shape
 from fcos_core.model.detector import FCOS
 from fcos_core.structures import Detections, HeadOutputs
 
+_DEVICE_TYPES = ("cpu", "cuda")
+
 _DEVICE_ERRORS = (
     "CUDA error",
     "CUDA driver error",
@@ -305,6 +307,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
         resolved = torch.device(device)
     except RuntimeError as error:
         raise ConfigError(f"device {device!r}: {str(error).splitlines()[0]}") from error
+    if resolved.type not in _DEVICE_TYPES:
+        raise ConfigError(f"device {device!r}: must be {' or '.join(_DEVICE_TYPES)}")
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"device {device!r}: this machine has {torch.cuda.device_count()} CUDA devices"

@@ -29,6 +29,7 @@ _MORE_LOCATIONS = 64
 
 # A key is a score's bits, times this, minus the pair's number.
 _KEY_BITS = 32
+_REJECTED_KEYS = -(1 << _KEY_BITS)
 _PAIR_MASK = 2**_KEY_BITS - 1
 
 
@@ -43,7 +44,7 @@ def decode_fixed(
     """Decode without waiting; see :func:`fcos_core.decoding.decode`."""
     num_classes = outputs.cls_logits.shape[-1]
     keys, are_levels_exact = _best_keys(outputs, grid.num_per_level, config)
-    is_cut = (keys[:, MOST_CANDIDATES:] >= 0).any(dim=1)
+    is_cut = (keys[:, MOST_CANDIDATES:] > _REJECTED_KEYS).any(dim=1)
     keys = keys[:, :MOST_CANDIDATES]
     pairs = -keys & _PAIR_MASK
     scores = ((keys + pairs) >> _KEY_BITS).to(torch.int32).view(torch.float32)
@@ -53,7 +54,7 @@ def decode_fixed(
     boxes = clip_boxes(boxes, sizes[:, 1:].float(), sizes[:, :1].float())
 
     moved = boxes.double() + (label * class_plane_sizes(sizes)[:, None])[..., None]
-    keep, is_settled = _keep(moved, keys >= 0, config.nms_iou)
+    keep, is_settled = _keep(moved, keys > _REJECTED_KEYS, config.nms_iou)
     # Sorting is stable: kept candidates first, best first.
     order = keep.sort(dim=1, descending=True, stable=True).indices[:, : config.max_detections]
     num_kept = keep.sum(dim=1, dtype=torch.int64)
@@ -72,8 +73,8 @@ def _best_keys(
 ) -> tuple[Int64[Tensor, "B _"], Bool[Tensor, " B"]]:
     """The best pairs of each level as keys, all falling, and whether they are these for certain.
 
-    A key orders by score, equal scores by the pair's number; the key of a pair that does not pass
-    is negative.
+    A key orders by score, equal scores by the pair's number; the keys of pairs that do not pass are
+    at most ``_REJECTED_KEYS``. A score that has underflowed to 0 passes a threshold on the class.
     """
     num_images, _, num_classes = outputs.cls_logits.shape
     chosen, least_looked_at = _look_at(outputs, num_per_level, config)

@@ -7,7 +7,7 @@ from typing import Literal
 from fcos_core.config import EngineName, Precision
 from fcos_core.errors import ConfigError
 
-OPENVINO_INSTALL = "pip install 'fcos-batch[openvino]'"
+OPENVINO_INSTALL = "pip install openvino"
 
 _BF16_CAPABILITY = (8, 0)
 _OPENVINO_PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
@@ -28,6 +28,10 @@ class Hardware:
     extras: Collection[EngineName] = ()
 
 
+FALLBACK: EngineName = "folded"
+"""What computes for a run whose own engine is not here: it needs torch alone, on every device."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineChoice:
     """An engine, its precision, and in one line why."""
@@ -35,6 +39,15 @@ class EngineChoice:
     engine: EngineName
     precision: Precision
     reason: str
+
+
+def runs_here(engine: EngineName, precision: Precision, hardware: Hardware) -> bool:
+    """Whether an engine that was chosen elsewhere runs here, in that precision."""
+    try:
+        choose_engine(hardware, engine=engine, precision=precision)
+    except ConfigError:
+        return False
+    return True
 
 
 def gpu_has_bf16(capability: tuple[int, int]) -> bool:
@@ -81,18 +94,21 @@ def _on_cuda(
     if precision == "auto":
         precision = "bf16" if hardware.has_bf16 and engine != "eager" else "fp32"
         reason = (
-            "bf16 is the fastest on this GPU; for fp32 give --precision fp32"
+            "this GPU has bf16 units; --precision fp32 is the reference, and slower"
             if precision == "bf16"
-            else "fp32, since this GPU has no bf16 units"
-            if not hardware.has_bf16
-            else "fp32 is the reference"
+            else "eager was asked for"
+            if engine == "eager"
+            else "this GPU has no bf16 units"
         )
         return EngineChoice(
             engine="cuda" if engine == "auto" else engine, precision=precision, reason=reason
         )
     if engine == "auto":
         engine = "eager" if precision == "fp32" else "cuda"
-        return EngineChoice(engine=engine, precision=precision, reason=f"{precision} was asked for")
+        faster = "; --engine cuda with it is faster" if precision == "fp32" else ""
+        return EngineChoice(
+            engine=engine, precision=precision, reason=f"{precision} was asked for{faster}"
+        )
     return EngineChoice(engine=engine, precision=precision, reason="both were asked for")
 
 
@@ -110,15 +126,17 @@ def _on_cpu(
         return EngineChoice(engine=engine, precision=precision, reason=f"{engine} was asked for")
     if is_asked and precision == "fp32":
         return EngineChoice(
-            engine="eager", precision=precision, reason="fp32 asked for by name is the reference"
+            engine="eager",
+            precision=precision,
+            reason="fp32 asked for by name is the reference; without it auto is faster",
         )
     is_openvinos = precision == "fp32" or (precision == "bf16" and hardware.has_bf16)
     if is_openvinos and "openvino" in hardware.extras:
         return EngineChoice(
             engine="openvino", precision=precision, reason=f"the fastest in {precision} here"
         )
-    slow = "" if precision == "fp32" or hardware.has_bf16 else _slow(precision)
-    more = "" if slow or "openvino" in hardware.extras else f"; faster with {OPENVINO_INSTALL}"
+    slow = "" if is_openvinos else _slow(precision)
+    more = "" if slow else f"; faster with {OPENVINO_INSTALL}"
     return EngineChoice(
         engine="folded",
         precision=precision,

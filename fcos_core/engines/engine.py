@@ -27,7 +27,7 @@ class Engine(Protocol):
     def __call__(self, pixels: Float[Tensor, "B 3 H W"]) -> HeadOutputs:
         """Run the network on a normalised, padded batch in any memory format.
 
-        The outputs may be in memory that the next call overwrites.
+        The outputs may be in memory that the next call overwrites. One thread calls at a time.
         """
         ...
 

@@ -3,7 +3,6 @@
 import copy
 from typing import cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
@@ -45,4 +44,3 @@ def _fold(conv: nn.Conv2d, norm: nn.Module) -> None:
     )
     conv.weight = nn.Parameter(folded_weight.detach().float(), requires_grad=False)
     conv.bias = nn.Parameter(folded_bias.detach().float(), requires_grad=False)
-    assert bool(torch.isfinite(conv.weight).all())

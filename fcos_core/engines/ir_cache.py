@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from fcos_core.config import config_to_dict
 from fcos_core.engines.folding import fold_norms
 from fcos_core.engines.openvino_import import import_openvino
+from fcos_core.errors import ConfigError
 from fcos_core.model.detector import FCOS
 
 _FORMAT = 1
@@ -50,8 +51,8 @@ def cached_ir(model: FCOS, version: str, use: Callable[[Path], Compiled]) -> Com
         version: of OpenVINO.
         use: reads the file; what it returns is returned.
     """
-    folder = cache_folder() / f"{_digest_of(model)}-{version}-{_FORMAT}"
-    if folder.is_dir():
+    folder = _folder_of(model, version)
+    if folder is not None and _is_folder(folder):
         # Whatever is wrong with a file that somebody else may have written, a new one is right.
         try:
             _require_digests(folder)
@@ -62,17 +63,37 @@ def cached_ir(model: FCOS, version: str, use: Callable[[Path], Compiled]) -> Com
                 _discard(folder)
     with tempfile.TemporaryDirectory(prefix="fcos-engine-") as temporary:
         made = _convert(model, Path(temporary))
-        try:
-            return use(_keep(made, folder) / _FILES[0])
-        except OSError as error:
-            _log.info("%s cannot be kept: %s", folder, error.strerror or error)
-        return use(made / _FILES[0])
+        kept = made
+        if folder is not None:
+            try:
+                kept = _keep(made, folder)
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                _log.warning("%s cannot be kept: %s", folder, _first_line(error))
+        return use(kept / _FILES[0])
 
 
-def cache_folder() -> Path:
-    """Where converted models are kept."""
+def _is_folder(path: Path) -> bool:
+    """Whether it is one that this user can see: Python 3.11 raises where it may not look."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def cache_folder() -> Path | None:
+    """Where converted models are kept; None for a user without a home."""
     root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "fcos-batch" / "engines"
+    if root:
+        return Path(root) / "fcos-batch" / "engines"
+    try:
+        return Path.home() / ".cache" / "fcos-batch" / "engines"
+    except RuntimeError:
+        return None
+
+
+def _folder_of(model: FCOS, version: str) -> Path | None:
+    folder = cache_folder()
+    return folder and folder / f"{_digest_of(model)}-{version}-{_FORMAT}"
 
 
 def _digest_of(model: FCOS) -> str:
@@ -84,7 +105,11 @@ def _digest_of(model: FCOS) -> str:
 
 
 def _convert(model: FCOS, folder: Path) -> Path:
-    """Write the model into a new folder inside ``folder``."""
+    """Write the model into a new folder inside ``folder``.
+
+    Raises:
+        ConfigError: there is no room for it.
+    """
     openvino = import_openvino()
     made = folder / "made"
     made.mkdir()
@@ -97,17 +122,24 @@ def _convert(model: FCOS, folder: Path) -> Path:
             example_input=torch.zeros(_EXAMPLE_SHAPE),
             input=[openvino.PartialShape([-1, _EXAMPLE_SHAPE[1], -1, -1])],
         )
-    openvino.save_model(converted, made / _FILES[0], compress_to_fp16=False)
+    try:
+        openvino.save_model(converted, made / _FILES[0], compress_to_fp16=False)
+    except RuntimeError as error:  # of C++'s streams, without a reason
+        raise ConfigError(
+            f"engine openvino: the converted model cannot be written to {folder} (TMPDIR): "
+            f"{shutil.disk_usage(folder).free} bytes are free there"
+        ) from error
     digests = {name: _sha256(made / name) for name in _FILES}
     (made / _DIGESTS).write_text(json.dumps(digests), encoding="utf-8")
     return made
 
 
 def _keep(made: Path, folder: Path) -> Path:
-    """Copy a folder to its place, unless another process has just put one there.
+    """Copy a folder to its place, unless another process has just put a sound one there.
 
     Raises:
         OSError: nothing can be written there.
+        ValueError: what is there is damaged, and cannot be removed.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
@@ -115,8 +147,9 @@ def _keep(made: Path, folder: Path) -> Path:
         shutil.copytree(made, part, dirs_exist_ok=True)
         part.rename(folder)
     except OSError:
-        if not folder.is_dir():
+        if not _is_folder(folder):
             raise
+        _require_digests(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder
@@ -125,8 +158,10 @@ def _keep(made: Path, folder: Path) -> Path:
 def _discard(folder: Path) -> None:
     """Remove a folder under another name: nobody sees a part of it."""
     removed = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder.parent))
-    folder.rename(removed / "old")
-    shutil.rmtree(removed, ignore_errors=True)
+    try:
+        folder.rename(removed / "old")
+    finally:
+        shutil.rmtree(removed, ignore_errors=True)
 
 
 def _require_digests(folder: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import uuid
 from collections.abc import Callable, Sequence
@@ -18,17 +19,18 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from fcos_core.engines.choice import OPENVINO_INSTALL
+from fcos_core.engines.choice import FALLBACK, OPENVINO_INSTALL, runs_here
 from fcos_core.errors import ConfigError
 from jobs.inputs.sources import enumerate_inputs
 from jobs.inputs.video_index import SEGMENT_ROWS, VideoRequest, plan_videos
-from jobs.parallel.libraries import extras
 from jobs.parallel.resources import Resources
 from jobs.planning.batch_size import auto_batch_size
 from jobs.planning.defaults import (
+    LIBRARIES,
     MIXED_FIELDS,
     Fields,
     fields_of_this_place,
+    hardware_of,
     resolve_engine,
     resolve_fields,
 )
@@ -44,6 +46,8 @@ from jobs.storage import is_local, local_path, storage_for
 
 _OURS = {"manifest.parquet", "run.json", "detections", "retries", "evaluation", "events"}
 _SHOWN = 3
+
+_log = logging.getLogger(__name__)
 
 
 class _DecidedFields(BaseModel):
@@ -220,16 +224,19 @@ def require_same_place(run: OpenRun, resources: Resources, *, allow_mixed_device
         ConfigError: the device, a library or this project's own arithmetic differs; the last must
             not differ in a mixed run either.
     """
-    engine = run.fields["engine"]
+    engine, precision = run.fields["engine"], run.fields["precision"]
     now = {**run.fields, **fields_of_this_place(resources, engine)}
     if allow_mixed_devices:
         now |= {name: run.fields.get(name) for name in MIXED_FIELDS}
     difference = explain_difference(run.fields, now)
+    has_engine = runs_here(engine, precision, hardware_of(resources))
     if not difference:
+        if not has_engine:
+            _log.warning("the run's engine %s is not here: %s computes its rows", engine, FALLBACK)
         return
-    remedy = "--allow-mixed-devices accepts rows that differ in their last bits"
-    if engine == "openvino" and engine not in extras(resources.libraries):
-        remedy = f"{OPENVINO_INSTALL}, or {remedy}"
+    remedy = "give this device and these versions, or --allow-mixed-devices for rows that differ"
+    if not has_engine and "openvino" in run.fields.get(LIBRARIES, {}):
+        remedy = f"{OPENVINO_INSTALL}=={run.fields[LIBRARIES]['openvino']}; {remedy}"
     if allow_mixed_devices or explain_difference(
         run.fields, {**now, **{name: run.fields.get(name) for name in MIXED_FIELDS}}
     ):

@@ -57,12 +57,16 @@ def resolve_fields(
 
 def resolve_engine(config: DetectConfig, resources: Resources) -> EngineChoice:
     """Choose the engine and precision that the user left open, for the device of the workers."""
-    hardware = Hardware(
+    return choose_engine(hardware_of(resources), engine=config.engine, precision=config.precision)
+
+
+def hardware_of(resources: Resources) -> Hardware:
+    """Say what the choice of an engine depends on."""
+    return Hardware(
         device="cuda" if resources.device == "cuda" else "cpu",
         has_bf16=resources.has_bf16,
         extras=extras(resources.libraries),
     )
-    return choose_engine(hardware, engine=config.engine, precision=config.precision)
 
 
 def fields_of_this_place(resources: Resources, engine: EngineName) -> Fields:

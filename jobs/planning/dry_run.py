@@ -17,6 +17,7 @@ from jobs.planning.begin import (
     require_free,
     require_no_retry,
     require_same_fields,
+    require_same_place,
 )
 from jobs.planning.defaults import explicit_fields, resolve_num_actors
 from jobs.planning.model_card import ModelCard, require_loadable
@@ -98,12 +99,15 @@ def _new_run(
 def _rest_of_run(config: DetectConfig, directory: RunDirectory, model: ModelCard) -> DryRun:
     run = reopen_run(directory)
     require_same_fields(run, {**explicit_fields(config), "weights_sha256": model.sha256})
+    resources, num_shards_done = probe(config.address), len(run.committed())
+    if num_shards_done < len(run.shards()) or config.retry_quarantined:
+        require_same_place(run, resources, allow_mixed_devices=config.allow_mixed_devices)
     return _planned(
         config,
-        probe(config.address),
+        resources,
         run,
         directory.read_manifest(),
-        num_shards_done=len(run.committed()),
+        num_shards_done=num_shards_done,
         num_items_to_retry=plan_retry(directory).num_items if config.retry_quarantined else 0,
     )
 

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fcos_core.config import EngineName
-from fcos_core.engines.choice import OPENVINO_INSTALL
+from fcos_core.engines.choice import FALLBACK, OPENVINO_INSTALL, Hardware, runs_here
 from fcos_core.errors import ConfigError
-from jobs.parallel.devices import device_model
-from jobs.parallel.libraries import extras, installed_libraries, libraries_of
+from jobs.parallel.devices import find_device
+from jobs.parallel.libraries import extras, libraries_of
 from jobs.worker.messages import WorkerSettings
-
-_FALLBACK: EngineName = "folded"  # needs torch alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,19 +34,26 @@ def check_place(settings: WorkerSettings) -> Place:
     Raises:
         ConfigError: they differ, and ``allow_mixed_devices`` is not set.
     """
-    model = device_model(settings.device)
-    installed = installed_libraries()
-    has_engine = settings.engine != "openvino" or settings.engine in extras(installed)
-    difference = _difference(settings, model, libraries_of(settings.engine, installed))
+    found = find_device(settings.device)
+    hardware = Hardware(
+        device="cuda" if settings.device == "cuda" else "cpu",
+        has_bf16=found.has_bf16,
+        extras=extras(found.libraries),
+    )
+    has_engine = runs_here(settings.engine, settings.precision, hardware)
+    libraries = libraries_of(settings.engine, found.libraries)
+    difference = _difference(settings, found.model, libraries)
+    if difference is None and not has_engine:
+        difference = f"a worker has no engine {settings.engine} in {settings.precision}"
     if difference and not settings.allow_mixed_devices:
-        remedy = "" if has_engine else f"; {OPENVINO_INSTALL}"
+        missing = settings.engine == "openvino" and "openvino" not in found.libraries
+        remedy = f"; {OPENVINO_INSTALL}=={settings.libraries['openvino']}" if missing else ""
         raise ConfigError(
-            f"{difference}: rows would differ in their last bits; pass --allow-mixed-devices to "
-            f"accept that{remedy}"
+            f"{difference}: rows would differ; pass --allow-mixed-devices to accept that{remedy}"
         )
     return Place(
-        device_model=model,
-        engine=settings.engine if has_engine else _FALLBACK,
+        device_model=found.model,
+        engine=settings.engine if has_engine else FALLBACK,
         has_run_numbers=not difference,
     )
 

@@ -51,15 +51,16 @@ def test_fp32_by_name_is_the_reference_on_a_gpu():
 
 
 def test_the_reason_names_what_would_be_faster():
-    assert "pip install 'fcos-batch[openvino]'" in choose_engine(CPU).reason
+    assert "faster with pip install openvino" in choose_engine(CPU).reason
     assert "pip" not in choose_engine(CPU_OV).reason
     assert "no bf16 units" in choose_engine(PLAIN_CPU_OV, precision="bf16").reason
+    assert "no fp16 units" in choose_engine(CPU_OV, precision="fp16").reason
 
 
 @pytest.mark.parametrize(
     ("hardware", "engine", "precision", "message"),
     [
-        (CPU, "openvino", "auto", "is not installed; pip install 'fcos-batch[openvino]'"),
+        (CPU, "openvino", "auto", "is not installed; pip install openvino"),
         (CPU_OV, "openvino", "fp16", "precision fp16, must be fp32 or bf16"),
         (PLAIN_CPU_OV, "openvino", "bf16", "this processor has no bf16 units"),
         (Hardware(device="cuda", has_bf16=True), "openvino", "auto", "needs a CPU"),

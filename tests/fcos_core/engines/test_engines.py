@@ -11,7 +11,7 @@ from fcos_core.config import BackboneConfig, preset_config
 from fcos_core.engines.engine import Engine
 from fcos_core.engines.folding import fold_norms
 from fcos_core.engines.make import make_engine
-from fcos_core.errors import ConfigError
+from fcos_core.errors import ConfigError, DeviceError
 from tests.fcos_core.engines.installed import CPU_ENGINES, HAS_OPENVINO, needs_openvino
 from tests.fcos_core.models import small_model
 
@@ -142,6 +142,51 @@ def test_the_scales_stay_float32_where_the_network_is_bf16():
 def test_openvino_refuses_a_precision_that_it_lacks():
     with pytest.raises(ConfigError, match="precision fp16, must be fp32 or bf16"):
         make_engine("openvino", small_model("paper"), CPU, "fp16")
+
+
+@needs_openvino
+def test_weights_whose_activations_overflow_are_refused_by_openvino_too():
+    """Its ReLU makes 0 of NaN: such weights gave detections, where torch's are not finite."""
+    model = small_model("improved")
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_var.zero_()
+                module.weight.mul_(1e20)
+    with pytest.raises(ConfigError, match="differ from torch's by nan"):
+        make_engine("openvino", model, CPU, "fp32")
+
+
+@pytest.mark.parametrize("name", CPU_ENGINES)
+def test_pixels_that_are_not_finite_are_seen_in_the_outputs(name):
+    engine = make_engine(name, small_model("torchvision"), CPU, "fp32")
+    pixels = torch.zeros(2, 3, 64, 64)
+    pixels[1, 0, 5, 5] = torch.nan
+    with torch.inference_mode():
+        assert engine(pixels).is_finite().tolist() == [True, False]
+
+
+@needs_openvino
+def test_outputs_that_an_earlier_batch_left_are_not_taken_for_this_ones(monkeypatch):
+    """Without memory for a batch, OpenVINO returns what is there and raises nothing."""
+    engine = make_engine("openvino", small_model("torchvision"), CPU, "fp32")
+    with torch.inference_mode():
+        engine(torch.zeros(1, 3, 64, 64))
+        left = list(engine._outputs)
+        monkeypatch.setattr(engine, "_request", DoesNothing(left))
+        for shape in ((1, 3, 64, 64), (1, 3, 96, 64)):
+            with pytest.raises(DeviceError, match="memory is exhausted"):
+                engine(torch.zeros(shape))
+
+
+class DoesNothing:
+    """A request that leaves its outputs as they are."""
+
+    def __init__(self, outputs):
+        self.outputs = outputs
+
+    def infer(self, _, **__):
+        return self.outputs
 
 
 @pytest.mark.skipif(HAS_OPENVINO, reason="OpenVINO is installed")

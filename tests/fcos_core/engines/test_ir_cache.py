@@ -106,6 +106,33 @@ def test_a_damaged_folder_is_made_anew(filled, name, damage, caplog, monkeypatch
     assert folders() == [folder]
 
 
+def test_a_damaged_folder_that_cannot_be_removed_is_not_used(filled, monkeypatch, caplog):
+    """As in a cache of another user; its file was used although it was known to be damaged."""
+    (folder,) = folders()
+    size = (folder / "model.bin").stat().st_size
+    (folder / "model.bin").write_bytes(bytes(size))
+
+    def refuse(_: Path) -> None:
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr("fcos_core.engines.ir_cache._discard", refuse)
+    assert torch.equal(logits(), filled)
+    assert "cannot be kept: model.bin has changed" in caplog.text
+    assert not list(cache_folder().glob(".tmp-*"))
+
+
+def test_a_user_without_a_home_converts_anew(converted, monkeypatch):
+    """As in a container that runs under a number without a name."""
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+    def refuse() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", refuse)
+    _, expected = converted
+    assert torch.equal(logits(), expected)
+
+
 @pytest.mark.parametrize("obstacle", ["file", "read_only"])
 def test_without_a_place_to_keep_it_the_engine_works_all_the_same(cache, converted, obstacle):
     _, expected = converted

@@ -8,7 +8,7 @@ import torch
 import jobs.worker.worker as worker_module
 from fcos_core import FCOS
 from fcos_core.checkpoint import load_checkpoint
-from fcos_core.config import EngineName
+from fcos_core.config import EngineName, Precision
 from fcos_core.errors import CheckpointError, ConfigError
 from fcos_core.predictor import Predictor
 from jobs.media.image.decode import decode_image
@@ -213,16 +213,34 @@ def test_other_libraries_are_refused_or_mark_their_shards(
     assert read_shard(run, 0).footer.digest_class == "tolerance"
 
 
+@pytest.mark.parametrize(
+    ("engine", "precision", "libraries", "message"),
+    [
+        ("openvino", "fp32", {"openvino": "2.0"}, r"openvino is absent.*openvino==2\.0$"),
+        ("cuda", "bf16", {}, "a worker has no engine cuda in bf16"),
+    ],
+)
 def test_a_worker_without_the_runs_engine_is_refused_or_takes_another(
-    tmp_path: Path, images: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    images: Path,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: EngineName,
+    precision: Precision,
+    libraries: dict[str, str],
+    message: str,
 ) -> None:
     run, shards = begin_run(tmp_path / "run", images, shard_size=5)
     without = libraries_of("eager", installed_libraries())
-    monkeypatch.setattr("jobs.worker.place.installed_libraries", lambda: without)
+    monkeypatch.setattr("jobs.parallel.devices.installed_libraries", lambda: without)
     settings = worker_settings(
-        run, tiny_weights, engine="openvino", libraries={**without, "openvino": "2026.4.1"}
+        run,
+        tiny_weights,
+        engine=engine,
+        precision=precision,
+        libraries={**without, **libraries},
     )
-    with pytest.raises(ConfigError, match=r"openvino is absent.*pip install 'fcos-batch\[openvino"):
+    with pytest.raises(ConfigError, match=message):
         Worker(settings)
     with worker_with(replace(settings, allow_mixed_devices=True)) as worker:
         worker.process(shards[0])
