@@ -94,6 +94,11 @@ def test_a_damaged_shard_is_named_by_whatever_reads_it(
     def check() -> None:
         answer = fcos(*(PROVING | READING)[command](place))
         require_sound(answer)
+        if command == "report" and answer.code == DONE:
+            # A sound file in another's place, such as that of a retry: rows are missing.
+            page = Path(answer.result()["report"]).read_text()
+            assert "Incomplete: " in page or "Not proved complete" in page
+            return
         assert answer.code in {CANNOT_WORK, INCOMPLETE}
         assert answer.code == INCOMPLETE or command in {"report", "detect again"}
         assert str(file) in answer.error
