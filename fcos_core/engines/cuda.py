@@ -27,8 +27,8 @@ from fcos_core.engines.folded import narrowed
 from fcos_core.engines.folding import fold_norms
 from fcos_core.engines.fused import FusedNetwork
 from fcos_core.engines.operations import PLAIN, Operations, probe_operations
+from fcos_core.engines.precision import HALF_DTYPES
 from fcos_core.model.detector import FCOS
-from fcos_core.precision import HALF_DTYPES
 from fcos_core.structures import HeadOutputs
 
 MAX_GRAPHS = 8

@@ -7,8 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fcos_core.config import EngineName, Precision
+from fcos_core.engines.precision import autocast
 from fcos_core.model.detector import FCOS
-from fcos_core.precision import autocast
 from fcos_core.structures import HeadOutputs
 
 

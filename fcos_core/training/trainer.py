@@ -11,10 +11,10 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from fcos_core.engines.precision import autocast
 from fcos_core.errors import DataError
 from fcos_core.losses import Losses, Normalizers, loss_counts
 from fcos_core.model.detector import FCOS
-from fcos_core.precision import autocast
 from fcos_core.training.average import MovingAverage
 from fcos_core.training.examples import TrainingBatch
 from fcos_core.training.freezing import freeze_stages
