@@ -22,12 +22,11 @@ from fcos_core.engines.cuda_graphs import (
     captured_or_plain,
 )
 from fcos_core.engines.cuda_probe import agrees, dirty_memory, network_error
-from fcos_core.engines.eager import exact_convolutions
+from fcos_core.engines.eager import HALF_DTYPES, exact_convolutions
 from fcos_core.engines.folded import narrowed
 from fcos_core.engines.folding import fold_norms
 from fcos_core.engines.fused import FusedNetwork
 from fcos_core.engines.operations import PLAIN, Operations, probe_operations
-from fcos_core.engines.precision import HALF_DTYPES
 from fcos_core.model.detector import FCOS
 from fcos_core.structures import HeadOutputs
 

@@ -7,9 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from fcos_core.config import EngineName, Precision
-from fcos_core.engines.precision import autocast
 from fcos_core.model.detector import FCOS
 from fcos_core.structures import HeadOutputs
+
+HALF_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""The types of the precisions below ``fp32``."""
 
 
 class EagerEngine:
@@ -26,6 +28,13 @@ class EagerEngine:
         with exact_convolutions(), autocast(self._device, self.precision):
             # The memory format chooses the kernels; the reference has torch's usual one.
             return self._model(pixels.contiguous())
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Run the network in a ``Precision``, each operation in the type that torch holds safe."""
+    return torch.autocast(
+        device.type, dtype=HALF_DTYPES.get(precision), enabled=precision in HALF_DTYPES
+    )
 
 
 def exact_convolutions() -> AbstractContextManager[None]:

@@ -5,9 +5,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from fcos_core.config import EngineName, Precision
-from fcos_core.engines.eager import exact_convolutions
+from fcos_core.engines.eager import HALF_DTYPES, exact_convolutions
 from fcos_core.engines.folding import fold_norms
-from fcos_core.engines.precision import HALF_DTYPES
 from fcos_core.model.detector import FCOS
 from fcos_core.structures import HeadOutputs
 

@@ -11,7 +11,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from fcos_core.engines.precision import autocast
+from fcos_core.engines.eager import autocast
 from fcos_core.errors import DataError
 from fcos_core.losses import Losses, Normalizers, loss_counts
 from fcos_core.model.detector import FCOS
