@@ -9,7 +9,7 @@ from jobs.parallel.devices import cpu_has_bf16
 from jobs.settings.demo import DemoConfig
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_every_fp32_engine_finds_what_the_reference_finds(tmp_path: Path):
     """Few images here, all of them below: no detection comes or goes, or moves by 0.01 px."""
     judged, left_out = judge(tmp_path, 6, contestants=FP32)

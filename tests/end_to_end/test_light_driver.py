@@ -61,6 +61,7 @@ def test_a_run_and_its_resumption_import_no_torch(
     assert (done.result()["digest"], modules) == (first.result()["digest"], {"pyarrow"})
 
 
+@pytest.mark.slow
 def test_a_whole_job_imports_no_torch(tmp_path: Path, images: Path, tiny_weights: Path) -> None:
     annotations = annotate(tmp_path, images)
     words = ("run", images, "--annotations", annotations, "--out", tmp_path / "run")
