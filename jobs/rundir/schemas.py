@@ -12,7 +12,7 @@ from typing import Literal, cast, get_args
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Rises when a column, its meaning, the digest's layout or a footer field changes."""
 
 DigestClass = Literal["exact", "tolerance"]
@@ -39,7 +39,8 @@ def _field(
 
 DETECTION = pa.struct(
     [
-        _field("category_id", pa.int32(), "COCO category id; names are in run.json"),
+        _field("category_id", pa.int32(), "COCO category id"),
+        _field("category_name", pa.string(), "the name that run.json gives this category"),
         _field("score", pa.float32(), "0 to 1"),
         _field("x_min", pa.float32(), "left side", unit="px"),
         _field("y_min", pa.float32(), "top side", unit="px"),
@@ -79,6 +80,12 @@ DETECTIONS = pa.schema(
         _field("error_class", pa.string(), "class of the error; null when ok", nullable=True),
         _field("error", pa.string(), "message of the error; null when ok", nullable=True),
         _field(
+            "note",
+            pa.string(),
+            "damage that the decoder mended without a guess; null when there is none",
+            nullable=True,
+        ),
+        _field(
             "detections",
             pa.list_(pa.field("element", DETECTION, nullable=False)),
             "by falling score; null when quarantined",
@@ -115,9 +122,30 @@ MANIFEST = pa.schema(
         _field("end_pts", pa.int64(), "of the last frame", nullable=True, unit="tick"),
         _field("decode_from_pts", pa.int64(), "key frame to start at", nullable=True, unit="tick"),
         _field("sampling", pa.string(), "which frames are looked at", nullable=True),
+        _field("problem", pa.string(), "why a video cannot be used; null if it can", nullable=True),
     ]
 )
 """One row per item: an image, or a segment of a video."""
+
+MANIFEST_INDEX = pa.schema(
+    [
+        _field("shard", pa.int32(), "the shard's number"),
+        _field("part", pa.int32(), "number of the part of the manifest that holds its items"),
+        _field("first_item_id", pa.int64(), "its first item"),
+        _field("num_items", pa.int32(), "items of the shard, which follow each other"),
+        _field("num_rows", pa.int32(), "images and frames that these items plan"),
+    ]
+)
+"""One row per shard of a begun or extended run; the parts are named in the footer."""
+
+SUPERSEDED = pa.schema(
+    [
+        _field("item_id", pa.int64(), "an item whose object has another version or is gone"),
+        _field("shard", pa.int32(), "the shard that holds it"),
+        _field("is_replaced", pa.bool_(), "whether a newer item takes its place"),
+    ]
+)
+"""One row per item that an extension found changed or vanished, by rising item_id."""
 
 _METRICS = (
     "AP", "AP50", "AP75", "APs", "APm", "APl",
@@ -195,9 +223,8 @@ LOST_BOXES = pa.schema(
         _field("image_id", pa.int64(), "COCO image id of the annotation file"),
         _field("annotation_id", pa.int64(), "COCO annotation id"),
         _field("category_id", pa.int64(), "COCO category id of the annotation file"),
-        # Descriptions are bytes of the file: these two say image from the next SCHEMA_VERSION on.
-        _field("x", pa.float64(), "left side in the original picture", unit="px"),
-        _field("y", pa.float64(), "top side in the original picture", unit="px"),
+        _field("x", pa.float64(), "left side in the original image", unit="px"),
+        _field("y", pa.float64(), "top side in the original image", unit="px"),
         _field("width", pa.float64(), "as annotated", unit="px"),
         _field("height", pa.float64(), "as annotated", unit="px"),
         _field(
