@@ -21,6 +21,7 @@ from pathlib import Path
 
 from machine import circumstances, page_name
 
+from fcos_core.numerics import NUMERICS_VERSION
 from jobs.dispatch.dispatch import dispatch
 from jobs.parallel.ray_session import connected
 from jobs.rundir.rows import ManifestItem
@@ -173,6 +174,8 @@ def _settings(run_uri: str) -> WorkerSettings:
         device_model="none",
         libraries={},
         allow_mixed_devices=False,
+        numerics_version=NUMERICS_VERSION,
+        allow_version_change=False,
         precision="fp32",
         engine="eager",
         batch_size=1,

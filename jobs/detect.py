@@ -11,6 +11,8 @@ from functools import cache
 
 from fcos_core.errors import IncompleteRunError, StorageError
 from jobs.dispatch.dispatch import dispatch
+from jobs.dispatch.planned_shards import PlannedShards
+from jobs.inputs.video_pace import VideoPace
 from jobs.parallel.guard import RayLostError
 from jobs.parallel.ray_session import ray_kept_open
 from jobs.parallel.resources import Resources, probe
@@ -31,6 +33,7 @@ from jobs.planning.begin import (
 from jobs.planning.defaults import (
     DEVICE_MODEL,
     LIBRARIES,
+    NUMERICS,
     explicit_fields,
     resolve_num_actors,
 )
@@ -43,9 +46,7 @@ from jobs.rundir.directory import RunDirectory
 from jobs.rundir.events import EventLog
 from jobs.rundir.proof import Proof, prove
 from jobs.rundir.retries import plan_retry
-from jobs.rundir.rows import ManifestItem
-from jobs.rundir.shard import Receipt, Shard
-from jobs.rundir.video_pace import VideoPace
+from jobs.rundir.shard import AnyShard, Receipt
 from jobs.settings.detect import DetectConfig
 from jobs.settings.max_bad import MaxBad
 from jobs.waiting import waiting
@@ -103,7 +104,7 @@ def run(
                 failure = work.compute(work.run, retry.shards, attempt=retry.number)
                 retried = retry.result()
             with waiting(lambda: "reading every shard again, to prove the run complete"):
-                proof = prove(directory)
+                proof = prove(directory, num_workers="auto", address=config.address)
         return DetectResult(
             run=directory.uri,
             proof=proof,
@@ -181,22 +182,22 @@ class _Work:
             write_run_json(self.run, self.config, self.model)
 
         try:
-            return self.compute(plan, plan.shards(), on_start=begin)
+            return self.compute(plan, PlannedShards(plan.shards()), on_start=begin)
         except _BegunByAnotherError:
             return self.compute_missing()
 
     def compute_missing(self) -> str | None:
         """Compute the shards that are not committed; say why some of them are still missing."""
         write_run_json(self.run, self.config, self.model)
-        shards, committed = self.run.shards(), self.run.committed()
-        missing = [shard for shard in shards if shard.number not in committed]
-        num_rows_done = _num_rows(shards) - _num_rows(missing)
+        table, is_committed = self.run.shards(), self.run.is_committed()
+        num_rows_done = table.select(is_committed).total_rows
+        missing = PlannedShards(table.select(~is_committed))
         return self.compute(self.run, missing, num_rows_done=num_rows_done)
 
     def compute(
         self,
         run: RunPlan | OpenRun,
-        shards: Sequence[Shard],
+        shards: Sequence[AnyShard],
         *,
         attempt: int | None = None,
         num_rows_done: int = 0,
@@ -217,12 +218,14 @@ class _Work:
         config, settings = self.config, self._worker_settings(run, attempt)
         if self.opened is not None:
             require_same_place(
-                self.opened, self.resources(), allow_mixed_devices=config.allow_mixed_devices
+                self.opened,
+                self.resources(),
+                allow_mixed_devices=config.allow_mixed_devices,
+                allow_version_change=config.allow_version_change,
             )
         num_actors = resolve_num_actors(config.num_actors, self.resources(), settings.threads)
         self._announce(len(shards), num_actors, settings)
         about = {"shards": len(shards), "workers": num_actors, "attempt": attempt}
-        items = {shard.number: shard.items for shard in shards}
         events = EventLog(self.directory, **about)
         with (
             ExitStack() as begun,
@@ -236,7 +239,7 @@ class _Work:
             def on_receipt(receipt: Receipt) -> None:
                 events.shard(receipt)
                 progress.add(rows=receipt.num_rows, quarantined=receipt.num_quarantined)
-                self._count(receipt, items[receipt.shard])
+                self._count(receipt)
 
             try:
                 dispatch(
@@ -279,11 +282,11 @@ class _Work:
             settings.precision,
         )
 
-    def _count(self, receipt: Receipt, items: Sequence[ManifestItem]) -> None:
+    def _count(self, receipt: Receipt) -> None:
         self.num_rows += receipt.num_rows
         self.num_changed += len(receipt.changed_items)
         if receipt.created:
-            self.pace.add(items, receipt.seconds)
+            self.pace.add(receipt.video_frames, receipt.num_rows, receipt.seconds)
 
     def _worker_settings(self, run: RunPlan | OpenRun, attempt: int | None) -> WorkerSettings:
         config, fields = self.config, run.fields
@@ -296,6 +299,8 @@ class _Work:
             device_model=fields[DEVICE_MODEL],
             libraries=fields.get(LIBRARIES) or {},
             allow_mixed_devices=config.allow_mixed_devices,
+            numerics_version=fields[NUMERICS],
+            allow_version_change=config.allow_version_change,
             precision=fields["precision"],
             engine=fields["engine"],
             batch_size=fields["batch_size"],
@@ -344,5 +349,7 @@ def _too_many_quarantined(proof: Proof, max_bad: str | None) -> str | None:
     return None
 
 
-def _num_rows(shards: Sequence[Shard]) -> int:
+def _num_rows(shards: Sequence[AnyShard]) -> int:
+    if isinstance(shards, PlannedShards):
+        return shards.num_rows
     return sum(shard.num_rows for shard in shards)

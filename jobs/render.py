@@ -13,7 +13,8 @@ from fcos_core.errors import ConfigError
 from jobs.parallel.signals import terminate_as_interrupt
 from jobs.rendering.images import Style
 from jobs.rendering.run import RenderRequest, RenderResult, draw_run
-from jobs.rundir.directory import Category, RunDirectory
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.record import Category
 from jobs.settings.render import RenderConfig
 from jobs.storage import absolute, storage_for
 

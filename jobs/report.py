@@ -39,9 +39,10 @@ from jobs.reporting.sections.recall import ladder_section, recall_section
 from jobs.reporting.sections.scores import calibration_section, thresholds_section
 from jobs.reporting.sections.throughput import pace_of_videos, read_events, throughput_section
 from jobs.reporting.sections.videos import videos_section
-from jobs.rundir.directory import RunDirectory, RunRecord
+from jobs.rundir.directory import RunDirectory
 from jobs.rundir.metrics_json import Metrics
 from jobs.rundir.proof import Proof, prove
+from jobs.rundir.record import RunRecord
 from jobs.settings.report import ReportConfig
 from jobs.storage import absolute, join, storage_for
 

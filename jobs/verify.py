@@ -31,5 +31,5 @@ class VerifyResult:
 def run(config: VerifyConfig) -> VerifyResult:
     """Check every shard of a run against its manifest, reading all of it."""
     directory = RunDirectory(config.run)
-    skipped = int(directory.read_manifest_metadata().get("skipped", "0"))
+    skipped = directory.manifest().skipped
     return VerifyResult(run=directory.uri, skipped=skipped, proof=prove(directory))

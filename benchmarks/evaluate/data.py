@@ -12,7 +12,8 @@ import numpy.typing as npt
 from evaluate.coco_like import write_coco_like
 
 from jobs.annotations.coco_json import load_annotations
-from jobs.rundir.directory import Category, RunDirectory, RunRecord
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.record import Category, RunRecord
 from jobs.rundir.rows import ManifestItem, Row, items_to_table
 from jobs.rundir.shard_writing import commit_shard, encode_shard
 

@@ -81,7 +81,7 @@ def join_run(
     ``input_annotations`` is the uri of the COCO file that was the run's input, if it was one. A
     ``ConfigError`` says what has no entry, or could have several.
     """
-    return _join_manifest(run.read_manifest_table(), annotations, input_annotations)
+    return _join_manifest(run.manifest().read_table(), annotations, input_annotations)
 
 
 def join_items(

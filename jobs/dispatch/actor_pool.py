@@ -20,7 +20,7 @@ from jobs.dispatch.schedule import RetryLimits, Schedule
 from jobs.parallel.ray_session import worker_options
 from jobs.parallel.ray_watch import check_ray
 from jobs.parallel.signals import check_interrupted
-from jobs.rundir.shard import Failure, Outcome, Receipt, Shard
+from jobs.rundir.shard import AnyShard, Failure, Outcome, Receipt
 from jobs.worker.messages import MakeWorker, WorkerSettings
 
 _Call = Literal["ready", "start", "find_poison", "process", "finish", "nothing"]
@@ -47,6 +47,7 @@ class ActorState:
             since it may have to wait until the cluster has capacity.
         limit_s: length of the call's time; 0 until the actor is ready.
         node: the actor's node, once it is ready.
+        region: the place in the schedule where its next shard is looked for.
         current: the shard that is computed, or searched for poison.
         upcoming: the shard that is prefetched meanwhile.
         computed: shards whose files may still be being written.
@@ -59,13 +60,14 @@ class ActorState:
     deadline: float | None = None
     limit_s: float = 0.0
     node: str | None = None
-    current: Shard | None = None
-    upcoming: Shard | None = None
-    computed: list[Shard] = field(default_factory=list[Shard])
+    region: int = 0
+    current: AnyShard | None = None
+    upcoming: AnyShard | None = None
+    computed: list[AnyShard] = field(default_factory=list[AnyShard])
     is_started: bool = False
     is_warm: bool = False
 
-    def uncommitted(self) -> list[Shard]:
+    def uncommitted(self) -> list[AnyShard]:
         """Return all shards that another actor must compute when this one fails."""
         return [*self.computed, *(s for s in (self.current, self.upcoming) if s is not None)]
 
@@ -155,17 +157,21 @@ class ActorPool:
             label_selector=self._capacity.label_selector(),
             **worker_options(),
         )
-        actor = ActorState(remote_class.remote(self._make_worker, self._settings))
+        handle = remote_class.remote(self._make_worker, self._settings)
+        actor = ActorState(handle, region=self._schedule.new_region())
         self._call(actor, "ready", actor.handle.ready.remote(), None)
 
     def _assign(self, actor: ActorState) -> None:
         if not actor.is_started:
             self._assign_fresh(actor)
             return
-        shard = actor.upcoming or self._schedule.take() or self._take_upcoming_of_another()
+        shard = (
+            actor.upcoming or self._schedule.take(actor.region) or self._take_upcoming_of_another()
+        )
         actor.upcoming = None
         if shard is not None:
             actor.current = shard
+            actor.region = self._schedule.place_behind(shard)
             actor.upcoming = self._schedule.take_upcoming(shard)
             call = actor.handle.process.remote(shard, actor.upcoming)
             limit_s = self._schedule.deadline_s(shard, is_first=not actor.is_warm)
@@ -183,7 +189,7 @@ class ActorPool:
         call = actor.handle.find_poison.remote(suspect, limits)
         self._call(actor, "find_poison", call, limits.longest_s(suspect.num_rows))
 
-    def _take_upcoming_of_another(self) -> Shard | None:
+    def _take_upcoming_of_another(self) -> AnyShard | None:
         """Take the next shard of a busy actor, so that none is idle at the end of a run."""
         for actor in self._calls.values():
             if actor.upcoming is not None:

@@ -11,12 +11,12 @@ from jobs.dispatch.node_capacity import NodeCapacity
 from jobs.dispatch.schedule import RetryLimits, Schedule
 from jobs.parallel.cores import num_cores
 from jobs.parallel.ray_session import connected, first_line
-from jobs.rundir.shard import Receipt, Shard
+from jobs.rundir.shard import AnyShard, Receipt
 from jobs.worker.messages import MakeWorker, WorkerSettings
 
 
 def dispatch(
-    shards: Sequence[Shard],
+    shards: Sequence[AnyShard],
     settings: WorkerSettings,
     *,
     num_actors: int | None,
@@ -33,7 +33,7 @@ def dispatch(
     that die.
 
     Args:
-        shards: in any order.
+        shards: in any order, with their items or in the manifest of ``settings.run_uri``.
         settings: for the workers.
         num_actors: the most actors at one time; None for as many as the cluster has capacity for.
         address: of a Ray cluster; None starts one on this machine.

@@ -10,9 +10,12 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
+
 from fcos_core.errors import IncompleteRunError
 from jobs.dispatch.poison_search import PoisonSearchLimits
-from jobs.rundir.shard import Receipt, Shard
+from jobs.rundir.shard import AnyShard, Receipt
 
 _RECENT = 99
 _NAMED = 3
@@ -59,20 +62,53 @@ class _Failures:
     deaths: int = 0
 
 
-class Schedule:
-    """The shards that are not done yet.
+class _Places:
+    """The place of each shard in a sequence, by its number."""
 
-    After a failed attempt a shard goes to the end of the queue, and is then computed alone: no
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self._numbers = np.array(numbers, np.int64)
+        self._order = np.argsort(self._numbers, kind="stable")
+        self._sorted = self._numbers[self._order]
+
+    def of(self, number: int) -> int:
+        return int(self._order[np.searchsorted(self._sorted, number)])
+
+    def numbers(self, is_taken: npt.NDArray[np.bool_]) -> list[int]:
+        """List the numbers of the shards at some places."""
+        return self._numbers[is_taken].tolist()
+
+
+def _spread(count: int) -> float:
+    """The fractions 0, 1/2, 1/4, 3/4, 1/8, 5/8 ...: each as far from the others as it can be."""
+    fraction, step = 0.0, 0.5
+    while count:
+        fraction += step * (count & 1)
+        count, step = count >> 1, step / 2
+    return fraction
+
+
+class Schedule:
+    """The shards that are not done yet: of a new run a few bytes each, however many they are.
+
+    Each worker begins in a region of its own and goes on from there shard by shard. So the workers
+    of a large run read different prefixes of a bucket, and each reads one part of the manifest.
+
+    After a failed attempt a shard goes to a queue behind all others, and is then computed alone: no
     other shard is prefetched beside it, so that the next failure is its own. When its workers keep
     dying, the shard becomes a suspect: it is searched for poison, and comes back to the queue with
     the poison named.
     """
 
-    def __init__(self, shards: Sequence[Shard], limits: RetryLimits) -> None:
+    def __init__(self, shards: Sequence[AnyShard], limits: RetryLimits) -> None:
         self._limits = limits
-        self._queue = deque(shards)
-        self._suspects = deque[Shard]()
-        self._open = {shard.number: shard for shard in shards}
+        self._shards = shards
+        self._places = _Places([shard.number for shard in shards])
+        self._is_fresh = np.ones(len(shards), np.bool_)  # given to no worker yet
+        self._is_open = np.ones(len(shards), np.bool_)
+        self._num_fresh = self._num_open = len(shards)
+        self._num_regions = 0
+        self._queue = deque[AnyShard]()
+        self._suspects = deque[AnyShard]()
         self._failures: dict[int, _Failures] = {}
         self._given_up: dict[int, str] = {}
         self._failures_in_a_row = 0
@@ -82,7 +118,7 @@ class Schedule:
     @property
     def num_open(self) -> int:
         """Number of shards that are neither done nor given up."""
-        return len(self._open)
+        return self._num_open
 
     @property
     def num_suspects(self) -> int:
@@ -91,28 +127,50 @@ class Schedule:
 
     def describe_missing(self) -> str:
         """Count the shards that are not done, and name the first few."""
-        numbers = sorted([*self._open, *self._given_up])
-        more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
-        return f"{_missing(len(numbers))} ({', '.join(map(str, numbers[:_NAMED]))}{more})"
+        missing = sorted([*self._places.numbers(self._is_open), *self._given_up])
+        more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+        return f"{_missing(len(missing))} ({', '.join(map(str, missing[:_NAMED]))}{more})"
 
-    def take(self) -> Shard | None:
+    def new_region(self) -> int:
+        """Choose where a new worker begins: far from where the others began."""
+        self._num_regions += 1
+        return int(_spread(self._num_regions - 1) * len(self._shards))
+
+    def take(self, region: int = 0) -> AnyShard | None:
+        """Take the next shard at or behind a place, then those before it, then failed ones."""
+        if self._num_fresh:
+            place = region + int(self._is_fresh[region:].argmax()) if region < len(self) else 0
+            if not self._is_fresh[place]:
+                place = int(self._is_fresh.argmax())
+            self._is_fresh[place] = False
+            self._num_fresh -= 1
+            return self._shards[place]
         return self._queue.popleft() if self._queue else None
 
-    def take_upcoming(self, current: Shard) -> Shard | None:
+    def take_upcoming(self, current: AnyShard) -> AnyShard | None:
         """Return a shard to prefetch while another is computed; None if either failed before."""
-        if current.number in self._failures or not self._queue:
+        if current.number in self._failures or not (self._num_fresh or self._queue):
             return None
-        return None if self._queue[0].number in self._failures else self._queue.popleft()
+        if not self._num_fresh and self._queue[0].number in self._failures:
+            return None
+        return self.take(self.place_behind(current))
 
-    def take_suspect(self) -> Shard | None:
+    def place_behind(self, shard: AnyShard) -> int:
+        """Return the place of the shard that follows."""
+        return self._places.of(shard.number) + 1
+
+    def __len__(self) -> int:
+        return len(self._shards)
+
+    def take_suspect(self) -> AnyShard | None:
         return self._suspects.popleft() if self._suspects else None
 
-    def deadline_s(self, shard: Shard, *, is_first: bool) -> float:
+    def deadline_s(self, shard: AnyShard, *, is_first: bool) -> float:
         """Return a shard's time limit; the first shard of a worker includes its warm-up."""
         row_s = self._limits.first_row_s if is_first else self._row_s()
         return self._limits.floor_s + shard.num_rows * row_s
 
-    def poison_search_limits(self, shard: Shard) -> PoisonSearchLimits:
+    def poison_search_limits(self, shard: AnyShard) -> PoisonSearchLimits:
         limits = self._limits
         return PoisonSearchLimits(
             start_s=limits.start_s,
@@ -132,40 +190,40 @@ class Schedule:
         self._failures_in_a_row = 0
         self._seconds_per_row.append(receipt.seconds / receipt.num_rows)
         self._failures.pop(receipt.shard, None)
-        return self._open.pop(receipt.shard, None) is not None
+        return self._close(receipt.shard)
 
-    def requeue(self, shards: Sequence[Shard]) -> None:
+    def requeue(self, shards: Sequence[AnyShard]) -> None:
         """Put shards back into the queue whose attempt does not count: their node died."""
         for shard in shards:
-            if shard.number in self._open:
+            if self._is_open[self._places.of(shard.number)]:
                 self._queue.append(shard)
 
-    def fail(self, shards: Sequence[Shard], reason: str, *, has_died: bool = False) -> None:
+    def fail(self, shards: Sequence[AnyShard], reason: str, *, has_died: bool = False) -> None:
         """Record a failed attempt at a worker's shards; it counts for each, whichever caused it.
 
         ``has_died`` is False when the worker lives and storage refused.
         """
         for shard in shards:
-            if shard.number not in self._open:
+            if not self._is_open[self._places.of(shard.number)]:
                 continue
             failures = self._failures.setdefault(shard.number, _Failures())
             failures.attempts += 1
             failures.deaths += has_died
             if failures.attempts >= self._limits.max_attempts:
                 self._given_up[shard.number] = reason
-                del self._open[shard.number]
+                self._close(shard.number)
             elif failures.deaths >= self._limits.max_deaths:
                 self._suspects.append(shard)
             else:
                 self._queue.append(shard)
         self._count_failure(reason)
 
-    def record_poison(self, shard: Shard, poison: Mapping[int, str]) -> None:
+    def record_poison(self, shard: AnyShard, poison: Mapping[int, str]) -> None:
         """Put a suspect back into the queue after its search.
 
         ``poison`` says by item_id how an item kills; it is empty when no item kills alone.
         """
-        if shard.number not in self._open:
+        if not self._is_open[self._places.of(shard.number)]:
             return
         failures = self._failures.setdefault(shard.number, _Failures())
         failures.deaths = 0
@@ -173,6 +231,14 @@ class Schedule:
             self._failures_in_a_row = 0
             failures.attempts = 0
         self._queue.append(replace(shard, poison={**shard.poison, **poison}))
+
+    def _close(self, number: int) -> bool:
+        """Mark a shard as done or given up; say whether it was open."""
+        place = self._places.of(number)
+        was_open = bool(self._is_open[place])
+        self._is_open[place] = False
+        self._num_open -= was_open
+        return was_open
 
     def check_complete(self) -> None:
         if not self._given_up:

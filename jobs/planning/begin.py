@@ -13,10 +13,11 @@ import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import groupby, islice
-from operator import attrgetter
+from itertools import islice
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fcos_core.engines.choice import FALLBACK, OPENVINO_INSTALL, runs_here
@@ -28,6 +29,7 @@ from jobs.planning.batch_size import auto_batch_size
 from jobs.planning.defaults import (
     LIBRARIES,
     MIXED_FIELDS,
+    NUMERICS,
     Fields,
     fields_of_this_place,
     hardware_of,
@@ -38,13 +40,24 @@ from jobs.planning.manifest import make_manifest
 from jobs.planning.model_card import ModelCard
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.fingerprint import explain_difference, fingerprint
+from jobs.rundir.manifest.manifest import Manifest
+from jobs.rundir.manifest.shard_table import ShardTable
+from jobs.rundir.manifest.writing import write_manifest
 from jobs.rundir.rows import ManifestItem, items_to_table
-from jobs.rundir.shard import Shard
+from jobs.rundir.schemas import SCHEMA_VERSION
 from jobs.rundir.untrusted.validation_error import first_problem
 from jobs.settings.detect import DetectConfig, EngineChoice, PrecisionChoice
 from jobs.storage import is_local, local_path, storage_for
 
-_OURS = {"manifest.parquet", "run.json", "detections", "retries", "evaluation", "events"}
+_OURS = {
+    "manifest",
+    "manifest.parquet",
+    "run.json",
+    "detections",
+    "retries",
+    "evaluation",
+    "events",
+}
 _SHOWN = 3
 
 _log = logging.getLogger(__name__)
@@ -83,31 +96,44 @@ class RunPlan:
     annotations: str | None
     engine_reason: str
 
-    def shards(self) -> list[Shard]:
-        by_shard = groupby(self.items, key=attrgetter("shard"))
-        return [Shard(number, tuple(items)) for number, items in by_shard]
+    def shards(self) -> ShardTable:
+        numbers = np.array([item.shard for item in self.items], np.int32)
+        rows = np.array([item.num_frames or 1 for item in self.items], np.int64)
+        return ShardTable.of_items(numbers, rows, part=0, first=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRun:
-    """A run whose manifest is written; ``RunPlan`` describes ``fields`` and those after it.
+    """A run whose manifest is written; ``RunPlan`` describes ``fields`` and ``annotations``.
 
-    The footer of every shard repeats ``run_id``; ``fingerprint`` is the sha256 of ``fields``.
+    The footer of every shard repeats ``manifest.run_id``.
     """
 
     directory: RunDirectory
-    run_id: str
-    fingerprint: str
+    manifest: Manifest
     fields: Fields
-    skipped: int
     annotations: str | None
 
-    def shards(self) -> list[Shard]:
-        return [Shard(number, tuple(items)) for number, items in self.directory.iterate_manifest()]
+    @property
+    def run_id(self) -> str:
+        return self.manifest.run_id
 
-    def committed(self) -> set[int]:
-        """List the numbers of the shards whose file exists."""
-        return {number for number, _ in self.directory.list_shards().shards}
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of ``fields``, in hex."""
+        return self.manifest.metadata["fingerprint"]
+
+    @property
+    def skipped(self) -> int:
+        """Files that the newest listing of the inputs passed over."""
+        return self.manifest.skipped
+
+    def shards(self) -> ShardTable:
+        return self.manifest.shards
+
+    def is_committed(self) -> npt.NDArray[np.bool_]:
+        """Say of each shard whether its file exists."""
+        return np.isin(self.shards().numbers, self.directory.list_shards().shards)
 
 
 def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resources]) -> RunPlan:
@@ -152,8 +178,9 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
 
 def begin_run(directory: RunDirectory, plan: RunPlan) -> None:
     """Write the manifest of a new run; where another driver was faster, its manifest stays."""
-    directory.create_manifest(
-        items_to_table(plan.items),
+    write_manifest(
+        directory.uri,
+        [items_to_table(plan.items)],
         {
             "run_id": plan.run_id,
             "fingerprint": fingerprint(plan.fields),
@@ -161,6 +188,7 @@ def begin_run(directory: RunDirectory, plan: RunPlan) -> None:
             "skipped": str(plan.skipped),
             "annotations": json.dumps(plan.annotations),
         },
+        plan_id=plan.run_id,
     )
 
 
@@ -170,22 +198,17 @@ def reopen_run(directory: RunDirectory) -> OpenRun:
     Raises:
         ConfigError: the manifest lacks it, or ``run.json`` is damaged or of another run.
     """
-    metadata = directory.read_manifest_metadata()
+    manifest = directory.manifest()
     try:
-        fields = json.loads(metadata["fingerprint_fields"])
-        _DecidedFields.model_validate(fields)
-        run = OpenRun(
-            directory=directory,
-            run_id=metadata["run_id"],
-            fingerprint=metadata["fingerprint"],
-            fields=fields,
-            skipped=int(metadata["skipped"]),
-            annotations=json.loads(metadata["annotations"]),
-        )
+        fields = json.loads(manifest.metadata["fingerprint_fields"])
+        if manifest.schema_version == SCHEMA_VERSION:
+            _DecidedFields.model_validate(fields)
+        annotations = json.loads(manifest.metadata["annotations"])
     except (KeyError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"{directory.manifest_uri!r} was not written by fcos detect: {_reason(error)}"
+            f"{manifest.uri!r} was not written by fcos detect: {_reason(error)}"
         ) from error
+    run = OpenRun(directory=directory, manifest=manifest, fields=fields, annotations=annotations)
     _require_sound_record(run)
     return run
 
@@ -217,17 +240,31 @@ def require_same_fields(run: OpenRun, fields: Fields) -> None:
         )
 
 
-def require_same_place(run: OpenRun, resources: Resources, *, allow_mixed_devices: bool) -> None:
+def require_same_place(
+    run: OpenRun,
+    resources: Resources,
+    *,
+    allow_mixed_devices: bool,
+    allow_version_change: bool = False,
+) -> None:
     """Refuse to compute rows that would differ in their last bits from those of the run.
 
     Raises:
-        ConfigError: the device, a library or this project's own arithmetic differs; the last must
-            not differ in a mixed run either.
+        ConfigError: the device, a library or this project's own arithmetic differs, and the user
+            has not allowed it; or the run's tables are of another version.
     """
+    if run.manifest.schema_version != SCHEMA_VERSION:
+        raise ConfigError(
+            f"{run.directory.uri!r} has tables of version {run.manifest.schema_version}, this "
+            f"writes version {SCHEMA_VERSION}: every command reads the run, but to complete it, "
+            "resume it with the version that began it, or give another --out"
+        )
     engine, precision = run.fields["engine"], run.fields["precision"]
     now = {**run.fields, **fields_of_this_place(resources, engine)}
     if allow_mixed_devices:
         now |= {name: run.fields.get(name) for name in MIXED_FIELDS}
+    if allow_version_change:
+        now |= {NUMERICS: run.fields.get(NUMERICS)}
     difference = explain_difference(run.fields, now)
     has_engine = runs_here(engine, precision, hardware_of(resources))
     if not difference:
@@ -237,10 +274,11 @@ def require_same_place(run: OpenRun, resources: Resources, *, allow_mixed_device
     remedy = "give this device and these versions, or --allow-mixed-devices for rows that differ"
     if not has_engine and "openvino" in run.fields.get(LIBRARIES, {}):
         remedy = f"{OPENVINO_INSTALL}=={run.fields[LIBRARIES]['openvino']}; {remedy}"
-    if allow_mixed_devices or explain_difference(
-        run.fields, {**now, **{name: run.fields.get(name) for name in MIXED_FIELDS}}
-    ):
-        remedy = "resume it with the version that began it, or give another --out"
+    if now[NUMERICS] != run.fields.get(NUMERICS):
+        remedy = (
+            "resume it with the version that began it, or --allow-version-change for rows that "
+            "differ"
+        )
     raise ConfigError(f"{run.directory.uri!r} was begun elsewhere: {difference}; {remedy}")
 
 

@@ -20,6 +20,7 @@ from jobs.storage import absolute
 
 DEVICE_MODEL = "device_model"
 LIBRARIES = "libraries"
+NUMERICS = "numerics_version"
 MIXED_FIELDS = (DEVICE_MODEL, LIBRARIES)
 """The fields that may differ on resume, with ``--allow-mixed-devices``."""
 
@@ -51,6 +52,7 @@ def resolve_fields(
         "engine": choice.engine,
         "weights_sha256": model.sha256,
         "preset": model.preset,
+        "schema_version": SCHEMA_VERSION,
         **fields_of_this_place(resources, choice.engine),
     }
 
@@ -75,7 +77,7 @@ def fields_of_this_place(resources: Resources, engine: EngineName) -> Fields:
     They are compared where shards are computed, and nowhere else: a finished run stays one.
     """
     return {
-        "numerics_version": NUMERICS_VERSION,
+        NUMERICS: NUMERICS_VERSION,
         LIBRARIES: libraries_of(engine, resources.libraries),
         DEVICE_MODEL: resources.device_model,
     }
@@ -100,7 +102,6 @@ def explicit_fields(config: DetectConfig) -> Fields:
         "max_frame_pixels": MAX_FRAME_PIXELS,
         "max_pixels": config.max_pixels,
         "score_threshold": config.score_threshold,
-        "schema_version": SCHEMA_VERSION,
         **{name: choice for name, choice in choices.items() if choice is not None},
     }
 

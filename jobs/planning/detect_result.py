@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from jobs.inputs.video_pace import VideoPace
 from jobs.rundir.proof import Proof
 from jobs.rundir.retries import RetryResult
-from jobs.rundir.video_pace import VideoPace
 
 _MAX_VIDEOS = 50  # that the result's line names
 

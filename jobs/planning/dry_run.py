@@ -99,9 +99,14 @@ def _new_run(
 def _rest_of_run(config: DetectConfig, directory: RunDirectory, model: ModelCard) -> DryRun:
     run = reopen_run(directory)
     require_same_fields(run, {**explicit_fields(config), "weights_sha256": model.sha256})
-    resources, num_shards_done = probe(config.address), len(run.committed())
+    resources, num_shards_done = probe(config.address), int(run.is_committed().sum())
     if num_shards_done < len(run.shards()) or config.retry_quarantined:
-        require_same_place(run, resources, allow_mixed_devices=config.allow_mixed_devices)
+        require_same_place(
+            run,
+            resources,
+            allow_mixed_devices=config.allow_mixed_devices,
+            allow_version_change=config.allow_version_change,
+        )
     return _planned(
         config,
         resources,

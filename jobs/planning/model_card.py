@@ -11,7 +11,7 @@ from fcos_core.checkpoint_header import Header, read_our_header
 from fcos_core.config import ModelConfig
 from fcos_core.errors import CheckpointError
 from jobs.parallel.child_process import ChildCrashedError, ChildProcess
-from jobs.rundir.directory import INPUT_SIZE, Category
+from jobs.rundir.record import INPUT_SIZE, Category
 from jobs.storage import absolute
 from jobs.storage.weights import resolve_weights
 

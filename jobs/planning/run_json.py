@@ -11,7 +11,7 @@ from jobs.parallel.libraries import installed_libraries
 from jobs.planning.begin import OpenRun
 from jobs.planning.defaults import DEVICE_MODEL
 from jobs.planning.model_card import ModelCard
-from jobs.rundir.directory import RunRecord
+from jobs.rundir.record import RunRecord
 from jobs.settings.detect import DetectConfig
 from jobs.storage import storage_for
 

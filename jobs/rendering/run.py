@@ -156,7 +156,7 @@ class _Work:
         self.is_small = num_images <= _FEW_IMAGES and num_frames <= _FEW_FRAMES
 
     def image_blocks(self, threads: int) -> Iterator[ImageBlock]:
-        for shard, items in self.request.directory.iterate_manifest():
+        for shard, items in self.request.directory.manifest().iterate(is_current=True):
             wanted = [i for i in items if i.kind == "image" and i.uri in self._wanted]
             rows = self.shards.get(shard)
             for start in range(0, len(wanted), _IMAGES_PER_BLOCK):
@@ -190,23 +190,24 @@ class _Work:
         return join_uri(self.request.out, self.names[source])
 
     def _items(self) -> Iterator[ManifestItem]:
-        for _, items in self.request.directory.iterate_manifest():
+        for _, items in self.request.directory.manifest().iterate(is_current=True):
             yield from items
 
 
 def _shards(directory: RunDirectory) -> dict[int, ShardRows]:
-    run_id = directory.read_manifest_metadata()["run_id"]
-    planned = directory.count_planned_rows()
-    listing = directory.list_shards()
+    manifest, listing = directory.manifest(), directory.list_shards()
+    planned = dict(
+        zip(manifest.shards.numbers.tolist(), manifest.shards.num_rows.tolist(), strict=True)
+    )
     return {
         number: ShardRows(
             run=directory.uri,
-            run_id=run_id,
+            run_id=manifest.run_id,
             shard=number,
             attempts=tuple(attempt for attempt, _ in listing.retries.get(number, ())),
             num_planned=planned.get(number, 0),
         )
-        for number, _ in listing.shards
+        for number in listing.shards.tolist()
     }
 
 

@@ -1,7 +1,7 @@
-"""The digest of rows: a sha256 over little-endian fields, in the layout of ``docs/tables.md``.
+"""The digests of rows and of a run: sha256 over little-endian fields (``docs/tables.md``).
 
-Two runs with the same result have the same digest, so Parquet, the run's id and the texts of errors
-do not enter it.
+Two runs with the same result have the same digest, so Parquet, the run's id, the names of
+categories and the texts of errors and notes do not enter it.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -56,8 +56,24 @@ _DETECTION = np.dtype(
 _TEXTS = ("uri", "status", "error_class")
 
 
-class RunDigest:
-    """The digest of all rows of a run, fed in manifest order."""
+class TreeDigest:
+    """The digest of a run: over its shards' digests, in order, which may be made in parallel.
+
+    So it depends on how the run is cut into shards, which its fingerprint holds.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+
+    def update(self, rows_sha256: str) -> None:
+        self._hash.update(bytes.fromhex(rows_sha256))
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+class RowsDigest:
+    """The digest of all rows of a run, fed in manifest order, however they are cut into shards."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
@@ -72,7 +88,7 @@ class RunDigest:
 
 def rows_sha256(table: pa.Table) -> str:
     """Digest the rows of one table."""
-    digest = RunDigest()
+    digest = RowsDigest()
     digest.update(table)
     return digest.hexdigest()
 

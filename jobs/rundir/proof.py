@@ -6,20 +6,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
 from fcos_core.errors import ConfigError, StorageError
+from jobs.parallel.map_blocks import map_blocks, num_workers_for
 from jobs.rundir.audit import FrameCounts, ShardAudit, audit_shard
-from jobs.rundir.digest import RunDigest
-from jobs.rundir.directory import RunDirectory, RunRecord, ShardListing
-from jobs.rundir.rows import ManifestItem
+from jobs.rundir.digest import RowsDigest, TreeDigest, rows_sha256
+from jobs.rundir.directory import RunDirectory, ShardListing
+from jobs.rundir.manifest.manifest import Manifest
+from jobs.rundir.manifest.shard_table import ShardTable
+from jobs.rundir.record import RunRecord
 from jobs.rundir.schemas import DigestClass
-from jobs.rundir.shard_reading import DamagedShardError, ShardContents, merge_retry, read_shard
+from jobs.rundir.shard_reading import (
+    DamagedShardError,
+    ShardContents,
+    merge_retry,
+    read_rows,
+    read_shard,
+)
+from jobs.rundir.untrusted.item_values import num_planned_rows
+
+MAX_PROBLEMS = 10_000
+"""Problems that a proof names."""
 
 _REMEDY = "delete it and give the command that began the run again"
+_BLOCK_ROWS = 65_536
+_RAY_FROM_ROWS = 1_000_000  # about ten seconds of one core
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +61,8 @@ class Proof:
         items_missing: items that lack a row.
         digest: sha256 of all rows in manifest order; None unless the run is complete.
         digest_class: ``tolerance`` when the footer of any shard says so, otherwise ``exact``.
-        problems: one line for each problem, with the path.
+        problems: one line for each of the first problems, with the path.
+        num_problems: number of all problems.
         leftovers: number of hidden files among the shards; killed writers leave them, and they are
             no problem.
         videos: the counts of each video's frames, by the video's uri.
@@ -62,6 +83,7 @@ class Proof:
     problems: list[str]
     leftovers: int
     videos: Mapping[str, FrameCounts]
+    num_problems: int = 0
     first_quarantined: str | None = None
 
     @property
@@ -87,7 +109,7 @@ class Proof:
             return numbers
         if not self.missing and not self.duplicated:
             numbers = f"all {self.planned} rows are there, but the run is not proved"
-        num_more = len(self.problems) - 1
+        num_more = self.num_problems - 1
         more = f" (and {_counted(num_more, 'more problem')})" if num_more else ""
         return f"{numbers}: {self.problems[0]}{more}"
 
@@ -108,45 +130,87 @@ class Proof:
         }
 
 
-@dataclass
-class _Tally:
-    """The counts over the shards that were checked so far, and the ids of known categories."""
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """Neighbouring shards of a run, proved by one process.
 
-    categories: Collection[int] | None = None
+    Attributes:
+        run: the run's directory.
+        num_indexes: those of its manifest.
+        start: the first shard's place in the manifest's table.
+        end: the place behind the last one.
+        committed: numbers of those that have a file.
+        retries: of those that have any, as ``ShardListing`` has them.
+        categories: the ids that run.json has; None where it cannot be read.
+    """
+
+    run: RunDirectory
+    num_indexes: int
+    start: int
+    end: int
+    committed: npt.NDArray[np.int64]
+    retries: Mapping[int, Sequence[tuple[int, str]]]
+    categories: frozenset[int] | None
+
+
+@dataclass(kw_only=True)
+class _Tally:
+    """The counts over shards that were checked, and the digest of each one's rows, in order."""
+
     counts: ShardAudit = field(default_factory=ShardAudit)
-    digest: RunDigest = field(default_factory=RunDigest)
+    digests: list[str] = field(default_factory=list[str])
     digest_class: DigestClass = "exact"
     problems: list[str] = field(default_factory=list[str])
+    num_problems: int = 0
+
+    def note(self, problems: Iterable[str]) -> None:
+        """Count problems, and keep the first ones: a run may lack millions of shards."""
+        for problem in problems:
+            self.num_problems += 1
+            if len(self.problems) < MAX_PROBLEMS:
+                self.problems.append(problem)
+
+    def add(self, other: _Tally) -> None:
+        self.counts.add(other.counts)
+        self.digests += other.digests
+        if other.digest_class != "exact":
+            self.digest_class = other.digest_class
+        room = MAX_PROBLEMS - len(self.problems)
+        self.problems += other.problems[:room]
+        self.num_problems += other.num_problems
 
 
-def prove(run: RunDirectory) -> Proof:
-    """Check every shard of a run, one at a time, against its manifest.
+def prove(
+    run: RunDirectory,
+    *,
+    num_workers: int | Literal["auto"] = 1,
+    address: str | None = None,
+) -> Proof:
+    """Check every shard of a run against its manifest, block by block.
 
     Args:
         run: the run's directory; without a readable manifest a ``ConfigError`` is raised.
+        num_workers: processes that check blocks of shards at once; ``auto`` takes every core where
+            the run is large.
+        address: of a Ray cluster whose processes these are; None takes this machine.
 
     Returns:
-        The counts and every problem; the digest when there is no problem.
+        The counts and the problems; the digest when there is no problem.
     """
-    run_id = run.read_manifest_metadata()["run_id"]
+    manifest = run.manifest()
     listing = run.list_shards()
-    committed = {number for number, _ in listing.shards}
     record, problems = _read_record(run)
-    categories = None if record is None else {category.id for category in record.categories}
-    tally = _Tally(categories=categories, problems=problems)
-    planned: set[int] = set()
-    for shard, items in run.iterate_manifest():
-        planned.add(shard)
-        if shard in committed:
-            _check_shard(run, shard, items, run_id, listing, tally)
-        else:
-            nothing = audit_shard(items, None)
-            tally.counts.add(nothing)
-            first, last = items[0].item_id, items[-1].item_id
-            span = f"item {first}" if first == last else f"items {first} to {last}"
-            rows = f"{_counted(nothing.num_planned, 'row')} of {span}"
-            tally.problems.append(f"{run.shard_uri(shard)!r}: missing, with {rows}")
-    tally.problems.extend(_problems_of_listing(listing, planned))
+    categories = None if record is None else frozenset(c.id for c in record.categories)
+    tally, digest = _Tally(), TreeDigest()
+    tally.note(problems)
+    workers = num_workers_for(num_workers, manifest.shards.total_rows, worth_ray=_RAY_FROM_ROWS)
+    blocks = _blocks(run, manifest, listing, categories)
+    for found in map_blocks(_prove_block, blocks, num_workers=workers, address=address):
+        for of_shard in found.digests:
+            digest.update(of_shard)
+        found.digests.clear()
+        tally.add(found)
+    tally.note(_problems_of_listing(run, listing, manifest.shards))
     counts = tally.counts
     proof = Proof(
         planned=counts.num_planned,
@@ -161,52 +225,119 @@ def prove(run: RunDirectory) -> Proof:
         digest=None,
         digest_class=tally.digest_class,
         problems=tally.problems,
+        num_problems=tally.num_problems,
         leftovers=len(listing.leftovers),
         videos=counts.videos,
         first_quarantined=counts.first_quarantined,
     )
-    return replace(proof, digest=tally.digest.hexdigest()) if proof.complete else proof
+    if not proof.complete:
+        return proof
+    # Runs of an earlier version keep the digest that they had.
+    is_earlier = manifest.earlier_part is not None
+    return replace(proof, digest=rows_digest(run) if is_earlier else digest.hexdigest())
 
 
-def _check_shard(
+def rows_digest(run: RunDirectory) -> str:
+    """Digest all rows of a complete run in manifest order, however they are cut into shards.
+
+    Two runs over the same items can be compared by it although their shards differ; it reads the
+    rows once more, one shard after another. Rows of items that newer ones replace are among them.
+    """
+    manifest, listing = run.manifest(), run.list_shards()
+    digest = RowsDigest()
+    for number, num_rows in zip(
+        manifest.shards.numbers.tolist(), manifest.shards.num_rows.tolist(), strict=True
+    ):
+        attempts = [attempt for attempt, _ in listing.retries.get(number, ())]
+        digest.update(
+            read_rows(run, number, attempts, run_id=manifest.run_id, num_planned=num_rows)
+        )
+    return digest.hexdigest()
+
+
+def _blocks(
     run: RunDirectory,
-    shard: int,
-    items: Sequence[ManifestItem],
-    run_id: str,
+    manifest: Manifest,
     listing: ShardListing,
-    tally: _Tally,
-) -> None:
-    read = partial(
-        read_shard,
-        run,
-        shard,
-        run_id=run_id,
-        num_planned=sum(item.num_frames or 1 for item in items),
-    )
+    categories: frozenset[int] | None,
+) -> Iterator[_Block]:
+    """Cut a run into blocks of one part of its manifest each, and of a bounded number of rows.
+
+    Yields:
+        Neighbouring shards, in order.
+    """
+    shards = manifest.shards
+    block_of_rows = np.cumsum(shards.num_rows, dtype=np.int64) // _BLOCK_ROWS
+    breaks = np.flatnonzero(np.diff(block_of_rows) | np.diff(shards.parts)) + 1
+    for start, end in pairwise([0, *breaks.tolist(), len(shards)]):
+        numbers = shards.numbers[start:end]
+        if not len(numbers):
+            continue
+        first, last = np.searchsorted(listing.shards, [numbers[0], numbers[-1] + 1])
+        yield _Block(
+            run=run,
+            num_indexes=len(manifest.indexes),
+            start=start,
+            end=end,
+            committed=listing.shards[first:last],
+            retries={n: listing.retries[n] for n in numbers.tolist() if n in listing.retries},
+            categories=categories,
+        )
+
+
+def _prove_block(block: _Block) -> _Tally:
+    manifest = _manifest(block.run, block.num_indexes)
+    tally = _Tally()
+    committed = set(block.committed.tolist())
+    for shard, items in manifest.iterate_tables(np.arange(block.start, block.end)):
+        if shard in committed:
+            _check_shard(block, shard, items, manifest.run_id, tally)
+            continue
+        nothing = audit_shard(items, None)
+        tally.counts.add(nothing)
+        first, last = (items.column("item_id")[place].as_py() for place in (0, -1))
+        span = f"item {first}" if first == last else f"items {first} to {last}"
+        rows = f"{_counted(nothing.num_planned, 'row')} of {span}"
+        tally.note([f"{block.run.shard_uri(shard)!r}: missing, with {rows}"])
+    return tally
+
+
+@lru_cache(maxsize=1)
+def _manifest(run: RunDirectory, num_indexes: int) -> Manifest:
+    """The manifest, kept from block to block: a process proves neighbouring blocks."""
+    manifest = run.manifest()
+    assert len(manifest.indexes) >= num_indexes
+    return manifest
+
+
+def _check_shard(block: _Block, shard: int, items: pa.Table, run_id: str, tally: _Tally) -> None:
+    run = block.run
+    num_planned = int(num_planned_rows(items).sum())
+    read = partial(read_shard, run, shard, run_id=run_id, num_planned=num_planned)
     try:
         contents = read()
     except StorageError as error:
-        tally.problems.append(_with_remedy(error, _REMEDY))
+        tally.note([_with_remedy(error, _REMEDY)])
         tally.counts.add(audit_shard(items, None))
         return
     _note_digest_class(contents, tally)
-    table = contents.table
-    audit = audit_shard(items, table, tally.categories)
-    tally.problems.extend(f"{run.shard_uri(shard)!r}: {problem}" for problem in audit.problems)
-    for attempt, uri in listing.retries.get(shard, ()):
+    table, digest = contents.table, contents.footer.rows_sha256
+    audit = audit_shard(items, table, block.categories)
+    tally.note(f"{run.shard_uri(shard)!r}: {problem}" for problem in audit.problems)
+    for attempt, uri in block.retries.get(shard, ()):
         try:
             retried = read(attempt=attempt)
         except StorageError as error:
-            tally.problems.append(_with_remedy(error, f"{_REMEDY}, with --retry-quarantined"))
+            tally.note([_with_remedy(error, f"{_REMEDY}, with --retry-quarantined")])
             continue
         if "ok" in retried.table.column("status").to_pylist():
             _note_digest_class(retried, tally)
         table = merge_retry(table, retried.table)
-        audit = audit_shard(items, table, tally.categories)
-        tally.problems.extend(f"{uri!r}: {problem}" for problem in audit.problems)
+        digest = rows_sha256(table)
+        audit = audit_shard(items, table, block.categories)
+        tally.note(f"{uri!r}: {problem}" for problem in audit.problems)
     tally.counts.add(audit)
-    if not tally.problems:
-        tally.digest.update(table)
+    tally.digests.append(digest)
 
 
 def _note_digest_class(contents: ShardContents, tally: _Tally) -> None:
@@ -222,17 +353,22 @@ def _read_record(run: RunDirectory) -> tuple[RunRecord | None, list[str]]:
         return None, [str(error)]
 
 
-def _problems_of_listing(listing: ShardListing, planned: set[int]) -> list[str]:
-    problems = [f"{uri!r}: foreign: no file of a run has such a name" for uri in listing.foreign]
-    named = [(number, info.uri) for number, info in listing.shards]
-    named += [(number, uri) for number, uris in listing.retries.items() for _, uri in uris]
-    limit = f"the manifest has {_counted(len(planned), 'shard')}"
-    problems += [
-        f"{uri!r}: foreign: {limit}, none with number {number}"
-        for number, uri in named
-        if number not in planned
+def _problems_of_listing(
+    run: RunDirectory, listing: ShardListing, shards: ShardTable
+) -> Iterator[str]:
+    for uri in listing.foreign:
+        yield f"{uri!r}: foreign: no file of a run has such a name"
+    unplanned = np.setdiff1d(listing.shards, shards.numbers).tolist()
+    named = [(number, run.shard_uri(number)) for number in unplanned]
+    named += [
+        (number, uri)
+        for number, uris in listing.retries.items()
+        if shards.place(number) is None
+        for _, uri in uris
     ]
-    return problems
+    limit = f"the manifest has {_counted(len(shards), 'shard')}"
+    for number, uri in named:
+        yield f"{uri!r}: foreign: {limit}, none with number {number}"
 
 
 def _with_remedy(error: StorageError, remedy: str) -> str:

@@ -65,6 +65,7 @@ class Retry:
 
 def plan_retry(run: RunDirectory) -> Retry:
     """Find the items that are quarantined now, and the number of the next retry."""
+    manifest = run.manifest()
     quarantined = quarantined_items(run)
     numbers = [number for retries in run.list_shards().retries.values() for number, _ in retries]
     return Retry(
@@ -72,7 +73,6 @@ def plan_retry(run: RunDirectory) -> Retry:
         number=1 + max(numbers, default=0),
         shards=tuple(
             Shard(number, tuple(item for item in items if item.item_id in quarantined[number]))
-            for number, items in run.iterate_manifest()
-            if number in quarantined
+            for number, items in manifest.iterate(manifest.places(list(quarantined)))
         ),
     )

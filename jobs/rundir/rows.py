@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -42,6 +43,7 @@ class Row:
     status: Status
     error_class: str | None
     error: str | None
+    note: str | None = None
     boxes: Float32Array
     scores: Float32Array
     category_ids: Int32Array
@@ -60,6 +62,7 @@ class Row:
         category_ids: npt.ArrayLike,
         frame_index: int | None = None,
         timestamp_s: float | None = None,
+        note: str | None = None,
     ) -> Row:
         """Make the row of an image that was used, with or without detections."""
         row = cls(
@@ -73,6 +76,7 @@ class Row:
             status="ok",
             error_class=None,
             error=None,
+            note=note,
             boxes=np.asarray(boxes, np.float32).reshape(-1, 4),
             scores=np.asarray(scores, np.float32),
             category_ids=np.asarray(category_ids, np.int32),
@@ -124,7 +128,8 @@ class ManifestItem:
 
     The fields are the columns of ``schemas.MANIFEST``; only segments have those after ``mtime_ns``.
     Further frames of a segment count on from its ``image_id``. ``sampling`` is written by
-    ``sampled_frames``; ``all`` or None takes every frame.
+    ``sampled_frames``; ``all`` or None takes every frame. ``problem`` says why a video cannot be
+    used.
     """
 
     item_id: int
@@ -146,6 +151,7 @@ class ManifestItem:
     end_pts: int | None = None
     decode_from_pts: int | None = None
     sampling: str | None = None
+    problem: str | None = None
 
     @property
     def last_frame(self) -> int | None:
@@ -161,8 +167,20 @@ class ManifestItem:
         return read_steps(self.sampling.split(" ")[0], self.first_frame).tolist()
 
 
-def rows_to_table(rows: Sequence[Row]) -> pa.Table:
-    """Build the ``DETECTIONS`` table of some rows."""
+def frames_of_videos(items: Iterable[ManifestItem]) -> dict[str, int]:
+    """Count the planned frames of each video among some items, by uri."""
+    found = Counter[str]()
+    for item in items:
+        if item.kind == "video_segment":
+            found[item.uri] += item.num_frames or 1
+    return dict(found)
+
+
+def rows_to_table(rows: Sequence[Row], names: Mapping[int, str] | None = None) -> pa.Table:
+    """Build the ``DETECTIONS`` table of some rows.
+
+    ``names`` are those of categories, by id; a category without one is named by its id.
+    """
     counts = [len(row.scores) for row in rows]
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     boxes = np.concatenate([np.zeros((0, 4), np.float32), *(row.boxes for row in rows)])
@@ -171,6 +189,7 @@ def rows_to_table(rows: Sequence[Row]) -> pa.Table:
     elements = pa.StructArray.from_arrays(
         [
             pa.array(category_ids, pa.int32()),
+            _category_names(category_ids, names or {}),
             pa.array(scores, pa.float32()),
             *(pa.array(np.ascontiguousarray(boxes[:, i]), pa.float32()) for i in range(4)),
         ],
@@ -191,6 +210,12 @@ def rows_to_table(rows: Sequence[Row]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=DETECTIONS)
 
 
+def _category_names(category_ids: Int32Array, names: Mapping[int, str]) -> pa.Array:
+    ids, places = np.unique(category_ids, return_inverse=True)
+    texts = [names.get(id_, str(id_)) for id_ in ids.tolist()]
+    return pa.array(texts, pa.string()).take(pa.array(places))
+
+
 def table_to_rows(table: pa.Table) -> list[Row]:
     """Turn a ``DETECTIONS`` table back into rows."""
     plain = table.drop_columns(["detections"]).to_pylist()
@@ -198,7 +223,9 @@ def table_to_rows(table: pa.Table) -> list[Row]:
     lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     ends = np.cumsum(lengths)
     elements = lists.flatten()
-    named = {field.name: elements.field(field.name).to_numpy() for field in DETECTION}
+    named = {
+        name: elements.field(name).to_numpy() for name in ("category_id", "score", *COORDINATES)
+    }
     boxes = np.stack([named[name] for name in COORDINATES], axis=1)
     return [
         Row(

@@ -48,7 +48,13 @@ class ColumnEncoding:
     delta: Sequence[str] = ()
 
 
-def encode_sealed(table: pa.Table, metadata: Mapping[str, str], encoding: ColumnEncoding) -> bytes:
+def encode_sealed(
+    table: pa.Table,
+    metadata: Mapping[str, str],
+    encoding: ColumnEncoding,
+    *,
+    rows_per_group: int = _ROWS_PER_GROUP,
+) -> bytes:
     """Write a table as a sealed Parquet file in memory; the metadata goes into its footer."""
     sink = pa.BufferOutputStream()
     column_encoding = dict.fromkeys(encoding.byte_stream_split, "BYTE_STREAM_SPLIT")
@@ -63,7 +69,7 @@ def encode_sealed(table: pa.Table, metadata: Mapping[str, str], encoding: Column
         write_page_checksum=True,
     ) as writer:
         writer.add_key_value_metadata(dict(metadata))
-        writer.write_table(table, row_group_size=_ROWS_PER_GROUP)
+        writer.write_table(table, row_group_size=rows_per_group)
     return _seal(sink.getvalue().to_pybytes())
 
 

@@ -34,6 +34,25 @@ class Shard:
         return sum(item.num_frames or 1 for item in self.items)
 
 
+@dataclass(frozen=True)
+class PlannedShard:
+    """A shard as a driver knows it; its worker reads the items from the manifest.
+
+    Attributes:
+        number: of the shard.
+        num_rows: images and frames.
+        poison: as ``Shard``'s.
+    """
+
+    number: int
+    num_rows: int
+    poison: Mapping[int, str] = field(default_factory=dict[int, str])
+
+
+AnyShard = Shard | PlannedShard
+"""A shard with its items, or one whose items are in the manifest."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Receipt:
     """A shard whose file is committed.
@@ -48,6 +67,7 @@ class Receipt:
         device: the model of the device that computed the shard.
         changed_items: item ids that a retry recovered from another version of the object than the
             manifest lists, for example from a repaired image.
+        video_frames: planned frames of the shard's videos, by uri.
     """
 
     shard: int
@@ -58,6 +78,7 @@ class Receipt:
     created: bool
     device: str
     changed_items: tuple[int, ...] = ()
+    video_frames: Mapping[str, int] = field(default_factory=dict[str, int])
 
     @property
     def num_rows(self) -> int:

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -19,6 +21,7 @@ from jobs.rundir.digest import rows_sha256
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.schemas import DETECTIONS, SCHEMA_VERSION, ShardFooter
 from jobs.rundir.sealed_parquet import metadata_of, open_sealed
+from jobs.rundir.untrusted import earlier_rows
 from jobs.rundir.untrusted.parquet_file import UntrustedFile
 from jobs.rundir.untrusted.row_values import require_possible_rows
 from jobs.storage import storage_for
@@ -89,7 +92,8 @@ def iterate_rows(
         shards: numbers of the shards to read, where committed; None for all.
 
     Yields:
-        The rows of a shard; rows of successful retries replace older ones.
+        The rows of a shard; rows of successful retries replace older ones, and rows of items whose
+        place newer items have taken are left out.
     """
     for _, table in _iterate_shards(run, columns, shards):
         yield table
@@ -98,24 +102,23 @@ def iterate_rows(
 def _iterate_shards(
     run: RunDirectory, columns: Sequence[str] | None, shards: Collection[int] | None
 ) -> Iterator[tuple[int, pa.Table]]:
-    run_id = run.read_manifest_metadata()["run_id"]
-    planned = run.count_planned_rows()
+    manifest = run.manifest()
     listing = run.list_shards()
     wanted = None if shards is None else set(shards)
-    for shard, _ in listing.shards:
-        if wanted is not None and shard not in wanted:
+    for shard in listing.shards.tolist():
+        place = manifest.shards.place(shard)
+        if place is None or (wanted is not None and shard not in wanted):
             continue
-        yield (
+        table = read_rows(
+            run,
             shard,
-            read_rows(
-                run,
-                shard,
-                [attempt for attempt, _ in listing.retries.get(shard, ())],
-                run_id=run_id,
-                columns=columns,
-                num_planned=planned.get(shard, 0),
-            ),
+            [attempt for attempt, _ in listing.retries.get(shard, ())],
+            run_id=manifest.run_id,
+            columns=columns,
+            num_planned=int(manifest.shards.num_rows[place]),
+            replaced=manifest.replaced,
         )
+        yield shard, table
 
 
 def read_rows(
@@ -126,17 +129,28 @@ def read_rows(
     run_id: str,
     num_planned: int,
     columns: Sequence[str] | None = None,
+    replaced: npt.NDArray[np.int64] | None = None,
 ) -> pa.Table:
     """Read the rows of one committed shard; rows of successful retries replace older ones.
 
-    ``attempts`` are the shard's retries as listed, oldest first.
+    Args:
+        run: the run's directory.
+        shard: the shard's number.
+        attempts: the shard's retries as listed, oldest first.
+        run_id: the run that the files must belong to.
+        num_planned: rows that the manifest plans for the shard.
+        columns: the columns to read; None for all.
+        replaced: items to leave out, as ``Manifest.replaced``; None leaves out none.
     """
     read = partial(read_shard, run, shard, run_id=run_id, num_planned=num_planned)
-    if not attempts:
+    has_replaced = replaced is not None and len(replaced) > 0
+    if not attempts and not has_replaced:
         return read(columns=columns).table
     table = read().table
     for attempt in attempts:
         table = merge_retry(table, read(attempt=attempt).table)
+    if has_replaced:
+        table = table.filter(pa.array(~np.isin(table.column("item_id").to_numpy(), replaced)))
     return table if columns is None else table.select(list(columns))
 
 
@@ -201,20 +215,26 @@ def _decode(
     file: UntrustedFile, shard: int, run_id: str | None, columns: Sequence[str] | None
 ) -> ShardContents:
     footer = ShardFooter.from_metadata(metadata_of(file))
-    if footer.schema_version != SCHEMA_VERSION:
+    is_earlier = footer.schema_version == earlier_rows.VERSION
+    if footer.schema_version != SCHEMA_VERSION and not is_earlier:
         raise ValueError(
             f"it has tables of version {footer.schema_version}, this is {SCHEMA_VERSION}"
         )
-    if not file.schema.equals(DETECTIONS):
+    if not file.schema.equals(earlier_rows.SCHEMA if is_earlier else DETECTIONS):
         raise ValueError("its columns are not those of a shard")
     if run_id is not None and footer.run_id != run_id:
         raise ValueError(f"foreign: it is of run {footer.run_id}, this is run {run_id}")
     if footer.shard != shard:
         raise ValueError(f"swapped or renamed: it holds shard {footer.shard} of this run")
-    table = file.read(columns)
+    names = columns
+    if is_earlier and columns is not None:
+        names = [name for name in columns if name != "note"]
+    table = file.read(names)
     if table.num_rows != footer.num_rows:
         raise ValueError(f"it has {table.num_rows} rows, its footer says {footer.num_rows}")
     require_possible_rows(table)
+    if is_earlier:
+        table = earlier_rows.completed(table)
     if columns is None and rows_sha256(table) != footer.rows_sha256:
         raise ValueError("its rows are not those its footer was written for: the sha256 differs")
     return ShardContents(table=table, footer=footer)

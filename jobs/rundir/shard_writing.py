@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jobs.rundir.digest import rows_sha256
 from jobs.rundir.directory import RunDirectory
@@ -21,7 +21,9 @@ _ENCODING = ColumnEncoding(
         "status",
         "error_class",
         "error",
+        "note",
         "detections.list.element.category_id",
+        "detections.list.element.category_name",
     ),
     byte_stream_split=(
         "timestamp_s",
@@ -32,11 +34,16 @@ _ENCODING = ColumnEncoding(
 
 
 def encode_shard(
-    rows: Sequence[Row], *, run_id: str, shard: int, digest_class: DigestClass = "exact"
+    rows: Sequence[Row],
+    *,
+    run_id: str,
+    shard: int,
+    digest_class: DigestClass = "exact",
+    category_names: Mapping[int, str] | None = None,
 ) -> bytes:
     """Write all rows of one shard, in manifest order, as a Parquet file in memory."""
     assert rows
-    table = rows_to_table(rows)
+    table = rows_to_table(rows, category_names)
     footer = ShardFooter(
         run_id=run_id,
         shard=shard,

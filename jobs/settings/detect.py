@@ -100,6 +100,11 @@ class DetectConfig(JobSettings):
         description="resume on devices of another model or with other versions of libraries; rows "
         "may then differ in the last bits",
     )
+    allow_version_change: Annotated[bool, Option()] = Field(
+        default=False,
+        description="resume a run that a version with other arithmetic began; rows may then differ "
+        "in the last bits",
+    )
     allow_unsafe_commit: Annotated[bool, Option()] = Field(
         default=False,
         description="write to an S3 server that ignores If-None-Match; start only one command "

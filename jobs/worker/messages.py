@@ -19,7 +19,8 @@ class WorkerSettings:
 
     The worker's machine must find ``weights`` (a published name, an absolute path or a uri) with
     this SHA-256. The run began on ``device_model`` with ``libraries``: others are refused, or if
-    ``allow_mixed_devices``, their shards are marked ``tolerance``. ``threads`` are the cores that
+    ``allow_mixed_devices``, their shards are marked ``tolerance``; so is another
+    ``numerics_version`` than the run's, by ``allow_version_change``. ``threads`` are the cores that
     the worker may keep busy, and ``bytes_in_flight`` the encoded and decoded bytes that are
     prefetched. ``attempt`` is the number of a retry of quarantined items, or None for the run's own
     shards; a retry reads items as they are now, since a user may have repaired them.
@@ -33,6 +34,8 @@ class WorkerSettings:
     device_model: str
     libraries: Libraries
     allow_mixed_devices: bool
+    numerics_version: int
+    allow_version_change: bool
     precision: Precision
     engine: EngineName
     batch_size: int

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fcos_core.config import EngineName
 from fcos_core.engines.choice import FALLBACK, OPENVINO_INSTALL, Hardware, runs_here
 from fcos_core.errors import ConfigError
+from fcos_core.numerics import NUMERICS_VERSION
 from jobs.parallel.devices import find_device
 from jobs.parallel.libraries import extras, libraries_of
 from jobs.worker.messages import WorkerSettings
@@ -32,7 +33,8 @@ def check_place(settings: WorkerSettings) -> Place:
     """Compare the device, the libraries and the engines found here with the run's.
 
     Raises:
-        ConfigError: they differ, and ``allow_mixed_devices`` is not set.
+        ConfigError: they differ, and ``allow_mixed_devices`` is not set; or this version computes
+            other numbers, and ``allow_version_change`` is not set.
     """
     found = find_device(settings.device)
     hardware = Hardware(
@@ -51,10 +53,17 @@ def check_place(settings: WorkerSettings) -> Place:
         raise ConfigError(
             f"{difference}: rows would differ; pass --allow-mixed-devices to accept that{remedy}"
         )
+    has_changed = settings.numerics_version != NUMERICS_VERSION
+    if has_changed and not settings.allow_version_change:
+        raise ConfigError(
+            f"a worker's numerics version is {NUMERICS_VERSION}, the run's is "
+            f"{settings.numerics_version}: rows would differ; pass --allow-version-change to "
+            "accept that"
+        )
     return Place(
         device_model=found.model,
         engine=settings.engine if has_engine else FALLBACK,
-        has_run_numbers=not difference,
+        has_run_numbers=not difference and not has_changed,
     )
 
 

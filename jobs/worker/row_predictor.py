@@ -44,7 +44,8 @@ class _Submitted:
 class RowPredictor:
     """Holds the model.
 
-    ``is_split`` says whether a batch has been halved since it was last set to False.
+    ``is_split`` says whether a batch has been halved since it was last set to False;
+    ``category_names`` are the model's, by id.
     """
 
     def __init__(self, settings: WorkerSettings, engine: EngineName) -> None:
@@ -52,6 +53,7 @@ class RowPredictor:
         self.is_split = False
         self._settings = settings
         categories = self.predictor.model.categories
+        self.category_names = {category.id: category.name for category in categories}
         self._category_ids = np.array([category.id for category in categories], np.int32)
 
     def predict(self, batches: Iterable[Sequence[LoadedImage]]) -> Iterator[dict[RowKey, Row]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fcos_core.errors import StorageError
 from jobs.rundir.directory import RunDirectory
@@ -18,7 +18,8 @@ from jobs.rundir.shard_writing import commit_shard, encode_shard
 class FinishedShard:
     """The rows of a shard, in manifest order, and what its footer and receipt record.
 
-    ``num_rows`` counts each frame of a row of lost frames; ``changed_items`` is ``Receipt``'s.
+    ``num_rows`` counts each frame of a row of lost frames; ``changed_items`` and ``video_frames``
+    are ``Receipt``'s.
     """
 
     shard: int
@@ -28,13 +29,22 @@ class FinishedShard:
     device: str
     digest_class: DigestClass
     changed_items: tuple[int, ...] = ()
+    video_frames: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class ShardCommitter:
     """Encodes and creates one shard file at a time, in a thread of its own."""
 
-    def __init__(self, run: RunDirectory, run_id: str, *, attempt: int | None = None) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        run_id: str,
+        *,
+        attempt: int | None = None,
+        category_names: Mapping[int, str] | None = None,
+    ) -> None:
         self._run = run
+        self._category_names = category_names
         self._run_id = run_id
         self._attempt = attempt
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
@@ -60,7 +70,11 @@ class ShardCommitter:
     def _commit(self, finished: FinishedShard) -> Outcome:
         shard, rows = finished.shard, finished.rows
         data = encode_shard(
-            rows, run_id=self._run_id, shard=shard, digest_class=finished.digest_class
+            rows,
+            run_id=self._run_id,
+            shard=shard,
+            digest_class=finished.digest_class,
+            category_names=self._category_names,
         )
         try:
             created = commit_shard(self._run, shard, data, attempt=self._attempt)
@@ -76,4 +90,5 @@ class ShardCommitter:
             created=created,
             device=finished.device,
             changed_items=finished.changed_items,
+            video_frames=finished.video_frames,
         )

@@ -13,7 +13,7 @@ from fcos_core.errors import StorageError, WorkerDiedError
 from jobs.inputs.item_bytes import has_changed, read_item_bytes, without_version
 from jobs.inputs.video_frames import LoadedFrame, load_frames
 from jobs.rundir.directory import RunDirectory
-from jobs.rundir.rows import ManifestItem, Row
+from jobs.rundir.rows import ManifestItem, Row, frames_of_videos
 from jobs.rundir.shard import Failure, Outcome, Shard
 from jobs.worker.allocator import keep_freed_memory
 from jobs.worker.batches import BatchGrouper
@@ -64,6 +64,7 @@ class Worker:
             RunDirectory(settings.run_uri),
             settings.run_id,
             attempt=settings.attempt,
+            category_names=self._row_predictor.category_names,
         )
 
     def process(self, shard: Shard, upcoming: Shard | None = None) -> list[Outcome]:
@@ -100,6 +101,7 @@ class Worker:
             device=self.device_model,
             digest_class="exact" if self._is_exact() else "tolerance",
             changed_items=changed_items,
+            video_frames=frames_of_videos(shard.items),
         )
         outcomes = self._committer.submit(finished)
         return outcomes if upcoming is not None else [*outcomes, *self._committer.wait()]

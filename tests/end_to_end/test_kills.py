@@ -120,7 +120,7 @@ def kill_worker(driver: Running, moments: random.Random) -> None:
 
 
 def num_planned(config: DetectConfig) -> int:
-    return sum(1 for _ in RunDirectory(config.out).iterate_manifest())
+    return sum(1 for _ in RunDirectory(config.out).manifest().iterate())
 
 
 def test_a_killed_driver_takes_its_workers_along_and_the_next_one_ends_alike(

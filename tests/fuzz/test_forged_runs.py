@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.rundir.digest import RunDigest
+from jobs.rundir.digest import RowsDigest
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.events import EventLog
 from jobs.rundir.shard import Receipt
@@ -56,7 +56,7 @@ def receipt(shard: int) -> Receipt:
 
 def digest_of(run: Path) -> str:
     """The digest of a run's rows, as a reader finds them that checks nothing."""
-    digest = RunDigest()
+    digest = RowsDigest()
     for shard in sorted((run / "detections").iterdir()):
         table: pa.Table = pq.read_table(shard)
         for retry in sorted(run.glob(f"retries/*/{shard.name}")):

@@ -115,7 +115,7 @@ def test_nothing_is_tried_again_where_nothing_is_quarantined(
 
 def recover(directory: RunDirectory, shard: int) -> None:
     """Write what a retry of a shard's quarantined items could have committed."""
-    run_id = directory.read_manifest_metadata()["run_id"]
+    run_id = directory.manifest().metadata["run_id"]
     rows = [
         Row.ok(
             item_id=row.item_id,

@@ -37,7 +37,7 @@ class FrameReader:
     ) -> FrameReader:
         """Find the video segments of all examples in the manifest."""
         wanted = {example.row.item_id for one in example_sets for example in one.examples}
-        items = (item for _, group in run.iterate_manifest() for item in group) if wanted else ()
+        items = (i for _, group in run.manifest().iterate() for i in group) if wanted else ()
         return cls({i.item_id: i for i in items if i.item_id in wanted}, image_root)
 
     def read(self, row: Row) -> npt.NDArray[np.uint8]:

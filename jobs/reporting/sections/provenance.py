@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from jobs.html import formats
 from jobs.html.section import Section
-from jobs.rundir.directory import RunDirectory, RunRecord
+from jobs.rundir.directory import RunDirectory
 from jobs.rundir.metrics_json import Metrics
 from jobs.rundir.proof import Proof
+from jobs.rundir.record import RunRecord
 
 _Facts = list[tuple[str, str]]
 _MAX_PROBLEMS = 20

@@ -18,9 +18,10 @@ from jobs.html.charts import Series, line_chart
 from jobs.html.section import Section
 from jobs.html.svg import Axis, axis_from_zero
 from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, rate_cell, table
+from jobs.inputs.video_pace import VideoPace
 from jobs.rundir.directory import RunDirectory
+from jobs.rundir.rows import frames_of_videos
 from jobs.rundir.untrusted.limits import MAX_SHARD_ROWS
-from jobs.rundir.video_pace import VideoPace
 from jobs.storage import storage_for
 
 _log = logging.getLogger(__name__)
@@ -105,9 +106,10 @@ def pace_of_videos(events: RunEvents, run: RunDirectory) -> VideoPace:
     """The speed of each video, from the times of its shards."""
     seconds = {commit.shard: commit.seconds for commit in events.commits if commit.is_first}
     pace = VideoPace()
-    for shard, items in run.iterate_manifest():
+    for shard, items in run.manifest().iterate():
         if shard in seconds:
-            pace.add(items, seconds[shard])
+            num_rows = sum(item.num_frames or 1 for item in items)
+            pace.add(frames_of_videos(items), num_rows, seconds[shard])
     return pace
 
 

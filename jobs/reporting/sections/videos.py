@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from jobs.html import formats
 from jobs.html.section import Section
 from jobs.html.tabular import Column, Table, count_cell, name_cell, rate_cell, table
+from jobs.inputs.video_pace import VideoPace
 from jobs.reporting.examples.drawn import DrawnExampleSet
 from jobs.reporting.examples.scan import Scan
 from jobs.reporting.sections.headline import numbers_of
 from jobs.rundir.audit import FrameCounts
 from jobs.rundir.metrics_json import Metrics
-from jobs.rundir.video_pace import VideoPace
 
 NAME, TITLE = "videos", "Videos"
 

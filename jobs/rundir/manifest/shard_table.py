@@ -57,13 +57,18 @@ class ShardTable:
 
     def select(self, places: npt.NDArray[np.generic] | slice) -> ShardTable:
         """Take some of the shards."""
-        return ShardTable(**{field.name: getattr(self, field.name)[places] for field in fields(self)})
+        return ShardTable(
+            **{field.name: getattr(self, field.name)[places] for field in fields(self)}
+        )
 
     def to_arrow(self) -> pa.Table:
         """Make the ``MANIFEST_INDEX`` table."""
         columns = (self.numbers, self.parts, self.first_items, self.num_items, self.num_rows)
         return pa.Table.from_arrays(
-            [pa.array(column, field.type) for column, field in zip(columns, MANIFEST_INDEX)],
+            [
+                pa.array(column, field.type)
+                for column, field in zip(columns, MANIFEST_INDEX, strict=True)
+            ],
             schema=MANIFEST_INDEX,
         )
 
@@ -74,6 +79,10 @@ class ShardTable:
             table.column(field.name).to_numpy() for field in MANIFEST_INDEX
         )
         return cls(numbers=numbers, parts=parts, first_items=first, num_items=items, num_rows=rows)
+
+    @classmethod
+    def empty(cls) -> ShardTable:
+        return cls.from_arrow(MANIFEST_INDEX.empty_table())
 
     @classmethod
     def concat(cls, tables: Sequence[ShardTable]) -> ShardTable:
@@ -87,7 +96,12 @@ class ShardTable:
 
     @classmethod
     def of_items(
-        cls, shards: npt.NDArray[np.integer], rows: npt.NDArray[np.integer], *, part: int, first: int
+        cls,
+        shards: npt.NDArray[np.integer],
+        rows: npt.NDArray[np.integer],
+        *,
+        part: int,
+        first: int,
     ) -> ShardTable:
         """Count the shards of consecutive items.
 

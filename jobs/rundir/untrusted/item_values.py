@@ -45,11 +45,15 @@ _ITEMS_BESIDE_BYTES, _ITEMS_PER_BYTE = 1_000_000, 8
 _SMALL_TABLE_BYTES, _LARGEST_RATIO = 2**30, 256
 
 
-def possible_items(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def possible_items(
+    batches: Iterable[pa.RecordBatch], *, first_item_id: int = 0, first_shard: int = 0
+) -> Iterator[pa.RecordBatch]:
     """Check the items of a manifest as they are read.
 
     Args:
-        batches: rows of a ``MANIFEST`` table, from the first on.
+        batches: consecutive rows of a ``MANIFEST`` table.
+        first_item_id: of the first row.
+        first_shard: no row has a lower shard.
 
     Yields:
         The same batches.
@@ -57,7 +61,7 @@ def possible_items(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch
     Raises:
         ValueError: the first item that no planner can have written; it cannot be used.
     """
-    num_items, shard, rows_of_shard = 0, 0, 0
+    num_items, shard, rows_of_shard = first_item_id, first_shard, 0
     for batch in batches:
         batch.validate(full=True)  # texts are UTF-8
         for name, least in _LEAST.items():

@@ -81,8 +81,18 @@ class UntrustedFile:
         except (pa.ArrowException, OSError) as error:
             _refuse(error)
 
-    def iter_batches(self) -> Iterator[pa.RecordBatch]:
+    def rows_of_groups(self) -> list[int]:
+        """Count the rows of each row group; what a child has read is one group."""
+        if self.file is None:
+            return [self.num_rows]
+        metadata = self.file.metadata
+        return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+
+    def iter_batches(self, groups: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
         """Read the rows, few at a time.
+
+        Args:
+            groups: the row groups to read, as ``rows_of_groups`` counts them; None for all.
 
         Yields:
             The next rows.
@@ -94,7 +104,9 @@ class UntrustedFile:
             if self.table is not None:
                 yield from self.table.to_batches()
             elif self.file is not None:
-                yield from self.file.iter_batches()
+                yield from self.file.iter_batches(
+                    row_groups=None if groups is None else list(groups)
+                )
         except (pa.ArrowException, OSError) as error:
             _refuse(error)
 

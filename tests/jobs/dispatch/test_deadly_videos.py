@@ -52,7 +52,7 @@ def test_a_segment_that_crashes_the_decoder_is_one_row_and_its_neighbours_are_in
     run = RunDirectory(str(tmp_path / "run"))
     assert run.create_manifest(items_to_table(items), {"run_id": RUN_ID, "fingerprint": "0"})
     record_run(run)
-    shards = [Shard(number, tuple(group)) for number, group in run.iterate_manifest()]
+    shards = [Shard(number, tuple(group)) for number, group in run.manifest().iterate()]
     (killer,) = [
         item
         for item in items

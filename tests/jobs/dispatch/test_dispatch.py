@@ -15,7 +15,7 @@ from fcos_core.errors import CheckpointError, ConfigError, IncompleteRunError
 from jobs.dispatch.actor import make_detector
 from jobs.dispatch.dispatch import dispatch
 from jobs.dispatch.schedule import RetryLimits
-from jobs.rundir.digest import RunDigest
+from jobs.rundir.digest import RowsDigest
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.shard import Receipt, Shard
 from jobs.rundir.shard_reading import iterate_rows
@@ -37,7 +37,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray")]
 
 
 def digest_of(run: RunDirectory) -> str:
-    digest = RunDigest()
+    digest = RowsDigest()
     for table in iterate_rows(run):
         digest.update(table)
     return digest.hexdigest()

@@ -85,10 +85,10 @@ def test_a_manifest_with_an_impossible_setting_is_refused(
     begun: DetectConfig, field: str, value: object
 ) -> None:
     directory = RunDirectory(begun.out)
-    metadata = directory.read_manifest_metadata()
+    metadata = directory.manifest().metadata
     fields = {**json.loads(metadata["fingerprint_fields"]), field: value}
     changed = {"fingerprint": fingerprint(fields), "fingerprint_fields": json.dumps(fields)}
-    table = directory.read_manifest_table()
+    table = directory.manifest().read_table()
     Path(directory.manifest_uri).unlink()
     assert directory.create_manifest(table, {**metadata, **changed})
     with pytest.raises(ConfigError, match=f"was not written by fcos detect: {field}: "):

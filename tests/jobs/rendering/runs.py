@@ -7,7 +7,8 @@ from pathlib import Path
 
 from jobs.media.video import Sampling, VideoSource, index_video
 from jobs.media.video.segments import split
-from jobs.rundir.directory import Category, RunDirectory, RunRecord
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.record import Category, RunRecord
 from jobs.rundir.rows import ManifestItem, Row, items_to_table
 from jobs.rundir.shard_writing import commit_shard, encode_shard
 

@@ -21,7 +21,7 @@ def frame_rows(folder: Path, every: int | None, between, *, without=()) -> Frame
         number: ShardRows(
             run=directory.uri, run_id=RUN_ID, shard=number, attempts=(), num_planned=30
         )
-        for number, _ in directory.list_shards().shards
+        for number in directory.list_shards().shards.tolist()
     }
     return FrameRows(directory.read_manifest(), shards, between)
 

@@ -62,8 +62,8 @@ def read_all(folder: Path) -> Generator[None]:
     """Read every kind of Parquet file that a command reads, one at each step."""
     run = RunDirectory(str(folder / "run"))
     yield _kept.append(read_shard(run, 3))
-    yield _kept.append(run.read_manifest_table())
-    begun = run.iterate_manifest()
+    yield _kept.append(run.manifest().read_table())
+    begun = run.manifest().iterate()
     yield _kept.append((begun, next(begun)))
     yield _kept.append(read_curves(run, None))
     rows, uris = (ParquetImages(info) for info in LocalStorage().list(str(folder / "inputs")))

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from jobs.rundir.directory import Category, RunDirectory, RunRecord
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.record import Category, RunRecord
 from jobs.rundir.rows import ManifestItem, Row, items_to_table
 from jobs.rundir.shard_writing import commit_shard, encode_shard
 
@@ -167,7 +168,7 @@ def commit_rows(
 
 def finish_run(run: RunDirectory) -> None:
     """Commit all shards of images that are not there yet, each image ok."""
-    committed = {number for number, _ in run.list_shards().shards}
-    for shard, items in run.iterate_manifest():
+    committed = set(run.list_shards().shards.tolist())
+    for shard, items in run.manifest().iterate():
         if shard not in committed:
             commit_rows(run, shard, [ok_row(item) for item in items])

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.rundir.digest import RunDigest, canonical_rows, rows_sha256
+from jobs.rundir.digest import RowsDigest, canonical_rows, rows_sha256
 from jobs.rundir.rows import Row, rows_to_table
 from tests.jobs.rundir.strategies import bad_row, images, ok_row, rows
 
@@ -103,7 +103,7 @@ def test_order_counts_and_the_cut_into_tables_does_not():
     some = [ok_row(item) for item in images(9)]
     whole = rows_sha256(rows_to_table(some))
     assert rows_sha256(rows_to_table(some[::-1])) != whole
-    digest = RunDigest()
+    digest = RowsDigest()
     for start in range(0, 9, 2):
         digest.update(rows_to_table(some[start : start + 2]))
     assert digest.hexdigest() == whole

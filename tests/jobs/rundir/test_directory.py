@@ -36,15 +36,15 @@ def test_the_manifest_is_written_once_and_read_back(tmp_path: Path):
         items_to_table(images(3)), {"run_id": "late", "fingerprint": "g"}
     )
     assert run.read_manifest() == items
-    assert run.read_manifest_table().equals(items_to_table(items))
-    assert run.read_manifest_metadata() == {**METADATA, "schema_version": "2"}
+    assert run.manifest().read_table().equals(items_to_table(items))
+    assert run.manifest().metadata == {**METADATA, "schema_version": "2"}
 
 
 def test_the_manifest_is_handed_out_shard_by_shard_across_row_groups(tmp_path: Path):
     run = RunDirectory(str(tmp_path))
     items = images(70_000, shard_size=1000)
     assert run.create_manifest(items_to_table(items), METADATA)
-    shards = list(run.iterate_manifest())
+    shards = list(run.manifest().iterate())
     assert [number for number, _ in shards] == list(range(70))
     assert [item for _, group in shards for item in group] == items
 
@@ -65,7 +65,7 @@ def test_the_record_is_written_once_and_read_back(tmp_path: Path):
 
 def test_nothing_is_written_by_asking(tmp_path: Path):
     run = RunDirectory(str(tmp_path / "run"))
-    assert run.list_shards().shards == ()
+    assert not len(run.list_shards().shards)
     with pytest.raises(ConfigError, match=r"no manifest\.parquet"):
         run.read_manifest()
     with pytest.raises(ConfigError, match=r"no run\.json"):

@@ -75,8 +75,13 @@ def test_the_coordinates_keep_their_names():
         item_id=0, image_id=1, uri="x", width=9, height=9,
         boxes=[[1, 2, 3, 4]], scores=[0.5], category_ids=[7],
     )  # fmt: skip
-    assert rows_to_table([row]).column("detections").to_pylist() == [
-        [{"category_id": 7, "score": 0.5, "x_min": 1, "y_min": 2, "x_max": 3, "y_max": 4}]
+    assert rows_to_table([row], {7: "bus"}).column("detections").to_pylist() == [
+        [
+            {
+                "category_id": 7, "category_name": "bus", "score": 0.5,
+                "x_min": 1, "y_min": 2, "x_max": 3, "y_max": 4,
+            }
+        ]
     ]
 
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from jobs.rundir.directory import Category, RunDirectory, RunRecord
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.record import Category, RunRecord
 from jobs.rundir.rows import ManifestItem, Row, items_to_table
 from jobs.rundir.shard_writing import commit_shard, encode_shard
 

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fcos_core.numerics import NUMERICS_VERSION
 from jobs.inputs.sources import enumerate_inputs
 from jobs.parallel.devices import device_model
 from jobs.parallel.libraries import installed_libraries, libraries_of
 from jobs.planning.manifest import make_manifest
-from jobs.rundir.directory import Category, RunDirectory, RunRecord
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.record import Category, RunRecord
 from jobs.rundir.rows import Row, items_to_table, table_to_rows
 from jobs.rundir.shard import Shard
 from jobs.rundir.shard_reading import read_shard
@@ -26,7 +28,7 @@ def begin_run(
     run = RunDirectory(str(out))
     items = make_manifest(enumerate_inputs([str(images)]), shard_size)
     assert run.create_manifest(items_to_table(items), {"run_id": RUN_ID, "fingerprint": "0"})
-    return run, [Shard(number, tuple(group)) for number, group in run.iterate_manifest()]
+    return run, [Shard(number, tuple(group)) for number, group in run.manifest().iterate()]
 
 
 def record_run(run: RunDirectory) -> None:
@@ -70,6 +72,8 @@ def settings_without_a_model(**changes: Any) -> WorkerSettings:
         device_model="none",
         libraries=libraries_of("eager", installed_libraries()),
         allow_mixed_devices=False,
+        numerics_version=NUMERICS_VERSION,
+        allow_version_change=False,
         precision="fp32",
         engine="eager",
         batch_size=1,

@@ -70,7 +70,7 @@ def test_rows_of_videos_on_s3_are_those_on_disk(
     assert (on_s3.ok, on_s3.quarantined) == (local.ok, local.quarantined)
     assert_same_but_for_the_uri(
         *(
-            [row for number, _ in run.iterate_manifest() for row in rows_of(run, number)]
+            [row for number, _ in run.manifest().iterate() for row in rows_of(run, number)]
             for run in (RunDirectory(f"{s3}/run"), RunDirectory(str(tmp_path / "local")))
         )
     )
@@ -116,7 +116,7 @@ def test_a_video_that_is_overwritten_during_the_run_is_quarantined_as_changed(
     assert run.create_manifest(items_to_table(items), {"run_id": RUN_ID, "fingerprint": "0"})
     record_run(run)
     worker = Worker(worker_settings(run, tiny_weights, max_pixels=10**6))
-    shards = [Shard(number, tuple(group)) for number, group in run.iterate_manifest()]
+    shards = [Shard(number, tuple(group)) for number, group in run.manifest().iterate()]
     for shard in shards:
         if shard.number == 2:
             storage.write(uri, other.read_bytes())

@@ -72,7 +72,7 @@ def compute(out: Path | str, items: list[ManifestItem], weights: Path, *, start:
         assert run.create_manifest(items_to_table(items), {"run_id": RUN_ID, "fingerprint": "0"})
         record_run(run)
     worker = Worker(worker_settings(run, weights))
-    for number, group in run.iterate_manifest():
+    for number, group in run.manifest().iterate():
         if number >= start:
             worker.process(Shard(number, tuple(group)))
     worker.close()
@@ -82,7 +82,7 @@ def compute(out: Path | str, items: list[ManifestItem], weights: Path, *, start:
 def rows_by_video(out: Path) -> dict[str, list[Row]]:
     run = RunDirectory(str(out))
     found: dict[str, list[Row]] = {}
-    for number, _ in run.list_shards().shards:
+    for number in run.list_shards().shards.tolist():
         for row in rows_of(run, number):
             found.setdefault(Path(row.uri).name, []).append(row)
     return found
@@ -173,7 +173,7 @@ def test_shards_that_an_interrupted_run_left_are_computed_by_the_next(
     assert not half.complete
     run = RunDirectory(str(tmp_path / "half"))
     worker = Worker(worker_settings(run, tiny_weights))
-    for number, group in run.iterate_manifest():
+    for number, group in run.manifest().iterate():
         if number < 4:
             worker.process(Shard(number, tuple(group)))
     worker.close()

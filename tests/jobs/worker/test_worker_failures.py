@@ -176,7 +176,7 @@ def test_a_lost_device_ends_the_worker_and_not_the_image(
             worker.warm_up()
         with pytest.raises(DeviceError, match=str(error)):
             worker.run_trial(shard.items[0])
-    assert not run.list_shards().shards
+    assert not len(run.list_shards().shards)
 
 
 def test_any_other_error_of_the_network_is_a_bug(
@@ -233,4 +233,4 @@ def test_a_trial_writes_nothing_and_ignores_storage_and_data_errors(
         for item in shard.items:
             worker.run_trial(item)
         assert worker.finish() == []
-    assert not run.list_shards().shards
+    assert not len(run.list_shards().shards)

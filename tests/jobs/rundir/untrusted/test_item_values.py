@@ -187,8 +187,8 @@ SOUND = {
 )
 def test_impossible_metadata_is_named(tmp_path: Path, changes: dict[bytes, bytes], expected: str):
     table = items_to_table(images(2))
-    assert write(tmp_path, table, SOUND).read_manifest_metadata()["skipped"] == "3"
-    assert write(tmp_path, table, {**SOUND, b"\xff": b"\xff"}).read_manifest_metadata()
+    assert write(tmp_path, table, SOUND).manifest().metadata["skipped"] == "3"
+    assert write(tmp_path, table, {**SOUND, b"\xff": b"\xff"}).manifest().metadata
     with pytest.raises(ConfigError, match=f"manifest.parquet' is damaged: {expected}") as caught:
         prove(write(tmp_path, table, {**SOUND, **changes}))
     assert "\n" not in str(caught.value)

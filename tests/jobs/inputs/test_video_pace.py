@@ -2,8 +2,8 @@
 
 import pytest
 
+from jobs.inputs.video_pace import VideoPace
 from jobs.rundir.rows import ManifestItem
-from jobs.rundir.video_pace import VideoPace
 
 
 def item(kind: str, uri: str, num_frames: int | None = None) -> ManifestItem:

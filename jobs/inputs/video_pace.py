@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-
-from jobs.rundir.rows import ManifestItem
+from collections.abc import Mapping
 
 
 class VideoPace:
@@ -20,15 +18,18 @@ class VideoPace:
         self._frames: Counter[str] = Counter()
         self._seconds: dict[str, float] = {}
 
-    def add(self, items: Sequence[ManifestItem], seconds: float) -> None:
-        """Count a shard's items that were computed, and the seconds they took together."""
-        num_rows = sum(item.num_frames or 1 for item in items)
-        for item in items:
-            if item.kind == "video_segment":
-                num_frames = item.num_frames or 1
-                share = seconds * num_frames / num_rows
-                self._frames[item.uri] += num_frames
-                self._seconds[item.uri] = self._seconds.get(item.uri, 0.0) + share
+    def add(self, frames: Mapping[str, int], num_rows: int, seconds: float) -> None:
+        """Count a shard that was computed.
+
+        Args:
+            frames: of its videos, by uri.
+            num_rows: images and frames, videos' and others.
+            seconds: that all of them took.
+        """
+        for uri, num_frames in frames.items():
+            share = seconds * num_frames / num_rows
+            self._frames[uri] += num_frames
+            self._seconds[uri] = self._seconds.get(uri, 0.0) + share
 
     def frames_per_s(self, uri: str) -> float | None:
         """The frames of a video that one worker computed per second; None where unknown."""
