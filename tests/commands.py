@@ -163,7 +163,7 @@ def started_python(
 
 def num_committed(run: Path | str) -> int:
     """How many shards of a run on this machine are committed, retries not counted."""
-    return len(list((Path(run) / "detections").glob("shard-*.parquet")))
+    return len(list((Path(run) / "detections").rglob("shard-*.parquet")))
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

@@ -60,7 +60,7 @@ def test_the_next_attempt_takes_what_a_killed_one_had_not_recovered(place: Path)
     shutil.copytree(place / "sound", place / "images", dirs_exist_ok=True)
 
     def recovered() -> list[Path]:
-        return sorted((place / "run" / "retries" / "1").glob("shard-*.parquet"))
+        return sorted((place / "run" / "retries" / "1").rglob("shard-*.parquet"))
 
     with started(*retry_of(config)) as driver:
         driver.wait_until(lambda: len(recovered()) >= 3)

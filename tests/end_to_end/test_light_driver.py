@@ -53,7 +53,7 @@ def test_a_run_and_its_resumption_import_no_torch(
     assert (dry.result()["items_planned"], modules) == (20, {"pyarrow"})
     first, modules = imported(tmp_path, *words, *options)
     assert (first.result()["missing"], modules) == (0, {"pyarrow", "ray"})
-    shard = next((tmp_path / "run" / "detections").glob("shard-*.parquet"))
+    shard = next((tmp_path / "run" / "detections").rglob("shard-*.parquet"))
     shard.unlink()
     resumed, modules = imported(tmp_path, *words, *options)
     assert (resumed.result()["digest"], modules) == (first.result()["digest"], {"pyarrow", "ray"})

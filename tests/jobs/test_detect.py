@@ -196,7 +196,7 @@ def test_other_weights_are_refused(config: DetectConfig, tmp_path: Path) -> None
 
 
 def test_a_deleted_shard_and_record_are_made_again(first: DetectResult, copy: DetectConfig) -> None:
-    shard = Path(copy.out) / "detections" / "shard-000002.parquet"
+    shard = Path(RunDirectory(copy.out).shard_uri(2))
     before = shard.read_bytes()
     shard.unlink()
     (Path(copy.out) / "run.json").unlink()
@@ -208,7 +208,7 @@ def test_a_deleted_shard_and_record_are_made_again(first: DetectResult, copy: De
 
 @pytest.mark.usefixtures("no_ray")
 def test_a_damaged_shard_is_no_success_and_is_named(copy: DetectConfig) -> None:
-    shard = Path(copy.out) / "detections" / "shard-000001.parquet"
+    shard = Path(RunDirectory(copy.out).shard_uri(1))
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)

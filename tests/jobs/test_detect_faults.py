@@ -16,6 +16,7 @@ import jobs.worker.prefetch as prefetch_module
 from fcos_core.errors import CheckpointError, ConfigError, IncompleteRunError, StorageError
 from jobs.detect import DetectConfig, DetectResult, run
 from jobs.dispatch.dispatch import dispatch
+from jobs.rundir.directory import RunDirectory
 from jobs.rundir.shard import Receipt
 from jobs.worker.messages import WorkerSettings
 from jobs.worker.worker import Worker
@@ -68,7 +69,7 @@ def test_a_read_only_disk_is_refused_before_anything_is_computed(
 ) -> None:
     out = disk("size=1m") / "run"
     disk("ro")
-    with pytest.raises(ConfigError, match=r"manifest.parquet.*cannot be written: Read-only file"):
+    with pytest.raises(ConfigError, match=r"index-000000\.parquet.*cannot be written: Read-only file"):
         run(config_of(images, tiny_weights, out))
 
 
@@ -168,8 +169,8 @@ def test_a_disk_too_full_for_the_manifest_is_a_refusal_and_later_a_run_that_goes
             assert "run.json' cannot be written: No space left on device" in said
             assert "is incomplete, the same command goes on from here" in said
             return
-        assert "manifest.parquet" in said
-        assert not (Path(config.out) / "manifest.parquet").exists()  # nothing was started
+        assert "/manifest/" in said
+        assert not RunDirectory(config.out).exists()  # nothing was started
     pytest.fail("the disk never became full")
 
 

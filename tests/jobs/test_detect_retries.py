@@ -146,7 +146,7 @@ def test_what_is_missing_is_computed_first_and_not_tried_twice(
 ) -> None:
     del ray
     expected = prove(RunDirectory(complete.out)).digest
-    shard = Path(complete.out) / "detections" / "shard-000001.parquet"  # item 11 is bad
+    shard = Path(RunDirectory(complete.out).shard_uri(1))  # item 11 is bad
     shard.unlink()
     result = detected(changed(complete, retry_quarantined=True))
     assert result.proof.digest == expected

@@ -118,7 +118,7 @@ def test_hostile_names_reach_the_tables_unchanged_and_no_line_page_or_path_as_th
     detect = ("detect", images, "--weights", weights, "--num-actors", 1, "--score-threshold", 0.01)
     answer(*detect, "--out", run, "--dry-run")
     assert answer(*detect, "--out", run)["quarantined"] == len(BROKEN)
-    (shard,) = (run / "detections").glob("shard-*.parquet")
+    (shard,) = (run / "detections").rglob("shard-*.parquet")
     rows = pq.read_table(shard).to_pylist()
     assert {Path(row["uri"]).name for row in rows} == set(NAMES)
     assert answer("verify", run)["ok"] == len(NAMES) - len(BROKEN)

@@ -168,7 +168,7 @@ def test_a_flipped_bit_of_the_manifest_means_that_nothing_can_be_proved(
         damaged = bytearray(sound)
         damaged[place] ^= 1 << place % 8
         path.write_bytes(damaged)
-        with pytest.raises(ConfigError, match=r"manifest\.parquet' is damaged"):
+        with pytest.raises(ConfigError, match=r"index-000000\.parquet' is damaged"):
             run(VerifyConfig(run=retried.uri))
     path.write_bytes(sound)
     assert problems(retried) == []

@@ -299,7 +299,7 @@ def test_a_run_is_interrupted_resumed_verified_and_scored(
     assert too_bad["digest"] == result["digest"]
     assert "AP" not in too_bad, "the steps after a failed one are not taken"
 
-    (tmp_path / "RUN/detections/shard-000002.parquet").unlink()
+    (tmp_path / "RUN/detections/000000/shard-000002.parquet").unlink()
     code, verified, err = say("verify", "RUN")
     assert code == 3
     assert "shard-000002.parquet" in err

@@ -37,7 +37,10 @@ def test_the_manifest_is_written_once_and_read_back(tmp_path: Path):
     )
     assert run.read_manifest() == items
     assert run.manifest().read_table().equals(items_to_table(items))
-    assert run.manifest().metadata == {**METADATA, "schema_version": "2"}
+    metadata = run.manifest().metadata
+    assert {name: metadata[name] for name in METADATA} == METADATA
+    assert metadata["schema_version"] == "3"
+    assert run.manifest().run_id == "first"
 
 
 def test_the_manifest_is_handed_out_shard_by_shard_across_row_groups(tmp_path: Path):
@@ -66,7 +69,7 @@ def test_the_record_is_written_once_and_read_back(tmp_path: Path):
 def test_nothing_is_written_by_asking(tmp_path: Path):
     run = RunDirectory(str(tmp_path / "run"))
     assert not len(run.list_shards().shards)
-    with pytest.raises(ConfigError, match=r"no manifest\.parquet"):
+    with pytest.raises(ConfigError, match=r"no manifest/index-000000\.parquet"):
         run.read_manifest()
     with pytest.raises(ConfigError, match=r"no run\.json"):
         run.read_run_record()
@@ -88,7 +91,7 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ConfigError, match=r"manifest\.parquet' is damaged"):
+    with pytest.raises(ConfigError, match=r"index-000000\.parquet' is damaged"):
         run.read_manifest()
 
 
@@ -224,7 +227,7 @@ def test_a_sealed_record_with_an_impossible_value_is_refused(
 def test_a_record_of_other_tables_is_refused(tmp_path: Path):
     run = RunDirectory(str(tmp_path))
     run.create_run_record(a_record().model_copy(update={"schema_version": 99}))
-    with pytest.raises(ConfigError, match="version 99, this is 2"):
+    with pytest.raises(ConfigError, match="version 99, this is 3"):
         run.read_run_record()
 
 
@@ -235,22 +238,33 @@ def test_shards_are_told_from_what_else_lies_there(tmp_path: Path):
     for attempt in (10, 9):
         commit_rows(run, 2, [ok_row(images(1)[0])], attempt=attempt)
     foreign = [
-        "detections/shard-0.parquet",
-        "detections/shard-0000001.parquet",
-        "detections/shard-00000٣.parquet",
-        "detections/shard-000001.parquet.bak",
+        "detections/000000/shard-0.parquet",
+        "detections/000000/shard-0000001.parquet",
+        "detections/000000/shard-00000٣.parquet",
+        "detections/000000/shard-000001.parquet.bak",
+        "detections/000001/shard-000001.parquet",
+        "detections/0/shard-000001.parquet",
         "detections/deeper/shard-000001.parquet",
+        "detections/000000/000000/shard-000001.parquet",
+        "detections/shard-000001.parquet",  # where earlier versions had it
         "retries/shard-000001.parquet",
-        "retries/x/shard-000001.parquet",
+        "retries/1/shard-000001.parquet",
+        "retries/000000/shard-000001.parquet",
+        "retries/x/000000/shard-000001.parquet",
+        "retries/01/000000/shard-000001.parquet",
+        "retries/٣/000000/shard-000001.parquet",
     ]
-    leftovers = ["detections/.tmp-0123", "detections/.DS_Store", "retries/9/.tmp-4567"]
+    leftovers = [
+        "detections/.tmp-0123",
+        "detections/000000/.DS_Store",
+        "retries/9/000000/.tmp-4567",
+    ]
     for name in (*foreign, *leftovers):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"")
     listing = run.list_shards()
-    assert [number for number, _ in listing.shards] == [0, 2]
-    assert [info.uri for _, info in listing.shards] == [run.shard_uri(0), run.shard_uri(2)]
+    assert listing.shards.tolist() == [0, 2]
     assert listing.retries == {2: [(9, run.shard_uri(2, 9)), (10, run.shard_uri(2, 10))]}
     assert sorted(listing.foreign) == sorted(f"{tmp_path}/{name}" for name in foreign)
     assert sorted(listing.leftovers) == sorted(f"{tmp_path}/{name}" for name in leftovers)
@@ -259,3 +273,15 @@ def test_shards_are_told_from_what_else_lies_there(tmp_path: Path):
 @pytest.mark.parametrize("number", [0, 1, 999_999, 1_000_000, 123_456_789])
 def test_shard_names_are_read_back(number: int):
     assert shard_number(shard_name(number)) == number
+
+
+@pytest.mark.parametrize(
+    ("number", "folder"),
+    [(0, "000000"), (9_999, "000000"), (10_000, "000001"), (123_456_789, "012345")],
+)
+def test_a_folder_has_ten_thousand_shards(tmp_path: Path, number: int, folder: str):
+    run = RunDirectory(str(tmp_path))
+    assert run.shard_uri(number) == f"{tmp_path}/detections/{folder}/{shard_name(number)}"
+    assert run.shard_uri(number, 7) == f"{tmp_path}/retries/7/{folder}/{shard_name(number)}"
+    commit_rows(run, number, [ok_row(images(1)[0])])
+    assert run.list_shards().shards.tolist() == [number]

@@ -274,7 +274,7 @@ def test_a_record_of_another_run_is_named(run: RunDirectory):
 
 
 def test_without_a_manifest_nothing_can_be_said(tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"no manifest\.parquet"):
+    with pytest.raises(ConfigError, match=r"no manifest/index-000000\.parquet"):
         prove(RunDirectory(str(tmp_path)))
 
 

@@ -78,8 +78,13 @@ def test_the_coordinates_keep_their_names():
     assert rows_to_table([row], {7: "bus"}).column("detections").to_pylist() == [
         [
             {
-                "category_id": 7, "category_name": "bus", "score": 0.5,
-                "x_min": 1, "y_min": 2, "x_max": 3, "y_max": 4,
+                "category_id": 7,
+                "category_name": "bus",
+                "score": 0.5,
+                "x_min": 1,
+                "y_min": 2,
+                "x_max": 3,
+                "y_max": 4,
             }
         ]
     ]

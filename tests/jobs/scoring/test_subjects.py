@@ -197,7 +197,7 @@ def test_an_incomplete_run_is_refused_unless_allowed_and_then_says_so(tmp_path: 
 def test_a_damaged_shard_is_never_scored(tmp_path: Path):
     annotations = write_annotations(tmp_path, {5: "a.jpg"}, [(5, 1, CAT_BOX)])
     uri = make_run(tmp_path, [Image("/d/a.jpg", [HIT])])
-    shard = tmp_path / "RUN/detections/shard-000000.parquet"
+    shard = tmp_path / "RUN/detections/000000/shard-000000.parquet"
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 4
     shard.write_bytes(data)

@@ -17,6 +17,7 @@ import pytest
 from fcos_core.errors import ConfigError
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.fingerprint import fingerprint
+from jobs.rundir.manifest.shard_table import ShardTable
 from jobs.rundir.proof import prove
 from jobs.rundir.rows import items_to_table
 from jobs.rundir.sampled_frames import count_frames, read_steps, write_sampling
@@ -24,26 +25,33 @@ from jobs.rundir.schemas import MANIFEST
 from jobs.rundir.untrusted.item_values import table_of_items
 from jobs.rundir.untrusted.limits import MAX_SHARD_ROWS
 from jobs.settings.detect import DetectConfig
-from tests.forging import encode_forged
+from tests.forging import forge_manifest, shards_of
 from tests.jobs.rundir.strategies import a_segment, an_image, images
 
-METADATA = {b"run_id": b"0123456789abcdef", b"fingerprint": b"f" * 64, b"schema_version": b"2"}
+METADATA = {b"run_id": b"0123456789abcdef", b"fingerprint": b"f" * 64, b"schema_version": b"3"}
 SEGMENT = a_segment(1, 0, image_id=2, first_frame=4, num_frames=4)
+PLANNED = shards_of(
+    items_to_table([an_image(0, 0), SEGMENT, an_image(2, 3)]), part=0, first=0
+)  # fmt: skip
+"""What the index of a manifest says whose part says something impossible."""
 
 
 def write(
-    folder: Path, table: pa.Table, metadata: Mapping[bytes, bytes] = METADATA
+    folder: Path,
+    table: pa.Table,
+    metadata: Mapping[bytes, bytes] = METADATA,
+    shards: ShardTable | None = None,
 ) -> RunDirectory:
-    run = RunDirectory(str(folder))
-    Path(run.manifest_uri).write_bytes(encode_forged(table, metadata))
-    return run
+    forge_manifest(folder, table, metadata, shards=shards)
+    return RunDirectory(str(folder))
 
 
 def reason(run: RunDirectory) -> str:
-    """Why the manifest is refused, by all of its readers alike."""
-    with pytest.raises(ConfigError, match=r"manifest\.parquet' is damaged: ") as caught:
+    """Why the part is refused, by all readers of the manifest alike."""
+    with pytest.raises(ConfigError, match=r"/manifest/part-.*\.parquet' is damaged: ") as caught:
         prove(run)
-    for read in (run.read_manifest, run.read_manifest_table, run.count_planned_rows):
+    manifest = run.manifest()
+    for read in (run.read_manifest, manifest.read_table, lambda: list(manifest.iterate())):
         with pytest.raises(ConfigError) as again:
             read()
         assert str(again.value) == str(caught.value)
@@ -66,7 +74,9 @@ def test_what_a_planner_may_write_is_accepted(tmp_path: Path, changes: dict[str,
     items = [an_image(0, 0), replace(SEGMENT, **changes), an_image(2, 3)]
     run = write(tmp_path, items_to_table(items))
     assert run.read_manifest() == items
-    assert run.count_planned_rows() == {0: 1 + (items[1].num_frames or 0), 3: 1}
+    shards = run.manifest().shards
+    assert shards.numbers.tolist() == [0, 3]
+    assert shards.num_rows.tolist() == [1 + (items[1].num_frames or 0), 1]
 
 
 def test_an_image_may_have_the_largest_id(tmp_path: Path):
@@ -103,7 +113,7 @@ def test_an_image_may_have_the_largest_id(tmp_path: Path):
 )
 def test_an_impossible_item_is_named(tmp_path: Path, changes: dict[str, Any], expected: str):
     items = [an_image(0, 0), replace(SEGMENT, **changes), an_image(2, 3)]
-    assert expected in reason(write(tmp_path, items_to_table(items)))
+    assert expected in reason(write(tmp_path, items_to_table(items), shards=PLANNED))
 
 
 def test_a_text_that_is_not_utf8_is_named(tmp_path: Path):
@@ -131,11 +141,21 @@ def test_a_column_of_another_type_is_refused(tmp_path: Path, column: str, kind: 
 def test_more_items_than_the_bytes_of_a_manifest_can_hold_are_refused_unread(
     tmp_path: Path, num_items: int
 ):
-    """A hundred million rows take 7 MB."""
+    """A hundred million items take 7 MB."""
     block = items_to_table(images(1)).take(pa.array(np.zeros(1_100_000, np.int64)))
     table = pa.concat_tables([block] * (num_items // len(block) + 1)).slice(0, num_items)
-    run = write(tmp_path, table)
-    assert Path(run.manifest_uri).stat().st_size < 2**20 + num_items / 14
+    first_items = np.arange(0, num_items, MAX_SHARD_ROWS)
+    sizes = np.diff(first_items, append=num_items).astype(np.int32)
+    shards = ShardTable(
+        numbers=np.arange(len(sizes), dtype=np.int32),
+        parts=np.zeros(len(sizes), np.int32),
+        first_items=first_items,
+        num_items=sizes,
+        num_rows=sizes,
+    )
+    part = forge_manifest(tmp_path, table, METADATA, shards=shards)
+    run = RunDirectory(str(tmp_path))
+    assert part.stat().st_size < 2**20 + num_items / 14
     assert f"its footer announces {num_items} rows, there can be" in reason(run)
 
 
@@ -189,6 +209,8 @@ def test_impossible_metadata_is_named(tmp_path: Path, changes: dict[bytes, bytes
     table = items_to_table(images(2))
     assert write(tmp_path, table, SOUND).manifest().metadata["skipped"] == "3"
     assert write(tmp_path, table, {**SOUND, b"\xff": b"\xff"}).manifest().metadata
-    with pytest.raises(ConfigError, match=f"manifest.parquet' is damaged: {expected}") as caught:
+    with pytest.raises(
+        ConfigError, match=rf"index-000000\.parquet' is damaged: {expected}"
+    ) as caught:
         prove(write(tmp_path, table, {**SOUND, **changes}))
     assert "\n" not in str(caught.value)
