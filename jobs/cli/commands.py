@@ -160,7 +160,7 @@ def _detect(config: DetectConfig) -> JobResult:
     return result
 
 
-@_command("verify", "jobs.settings.verify:VerifyConfig", may_use_ray=False)
+@_command("verify", "jobs.settings.verify:VerifyConfig")
 def _verify(config: VerifyConfig) -> JobResult:
     """Prove that a run is complete.
 

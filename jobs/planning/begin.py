@@ -131,9 +131,9 @@ class OpenRun:
     def shards(self) -> ShardTable:
         return self.manifest.shards
 
-    def is_committed(self) -> npt.NDArray[np.bool_]:
-        """Say of each shard whether its file exists."""
-        return np.isin(self.shards().numbers, self.directory.list_shards().shards)
+    def is_committed(self, shards: ShardTable) -> npt.NDArray[np.bool_]:
+        """Say of each of some shards whether its file exists."""
+        return np.isin(shards.numbers, self.directory.list_shards().shards)
 
 
 def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resources]) -> RunPlan:

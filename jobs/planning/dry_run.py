@@ -99,7 +99,7 @@ def _new_run(
 def _rest_of_run(config: DetectConfig, directory: RunDirectory, model: ModelCard) -> DryRun:
     run = reopen_run(directory)
     require_same_fields(run, {**explicit_fields(config), "weights_sha256": model.sha256})
-    resources, num_shards_done = probe(config.address), int(run.is_committed().sum())
+    resources, num_shards_done = probe(config.address), int(run.is_committed(run.shards()).sum())
     if num_shards_done < len(run.shards()) or config.retry_quarantined:
         require_same_place(
             run,

@@ -143,13 +143,13 @@ def read_rows(
         replaced: items to leave out, as ``Manifest.replaced``; None leaves out none.
     """
     read = partial(read_shard, run, shard, run_id=run_id, num_planned=num_planned)
-    has_replaced = replaced is not None and len(replaced) > 0
-    if not attempts and not has_replaced:
+    replaced = np.zeros(0, np.int64) if replaced is None else replaced
+    if not attempts and not len(replaced):
         return read(columns=columns).table
     table = read().table
     for attempt in attempts:
         table = merge_retry(table, read(attempt=attempt).table)
-    if has_replaced:
+    if len(replaced):
         table = table.filter(pa.array(~np.isin(table.column("item_id").to_numpy(), replaced)))
     return table if columns is None else table.select(list(columns))
 

@@ -12,6 +12,7 @@ from jobs.media.limits import MAX_PIXELS
 from jobs.rundir.untrusted.limits import MAX_SHARD_ROWS
 from jobs.settings.base import Address, Argument, JobSettings, NumActors, Option
 from jobs.settings.max_bad import MaxBad
+from jobs.settings.shard_range import ShardRange
 
 if TYPE_CHECKING:
     from jobs.media.video import Sampling
@@ -78,6 +79,14 @@ class DetectConfig(JobSettings):
     limit: Annotated[int | None, Option("N", default="all")] = Field(
         default=None, ge=1, description="look at the first N images and videos only"
     )
+    shards: Annotated[str | None, Option("A-B", default="all")] = Field(
+        default=None,
+        description="compute only the shards from A to B, so that several commands fill one run",
+    )
+    extend: Annotated[bool, Option()] = Field(
+        default=False,
+        description="add to the run that is there what its inputs have gained since",
+    )
     retry_quarantined: Annotated[bool, Option()] = Field(
         default=False,
         description="retry the images and frames that the run quarantined, with their present "
@@ -141,6 +150,18 @@ class DetectConfig(JobSettings):
 
         fps = None if self.fps is None else Fraction(str(self.fps))
         return Sampling(every_n_frames=self.every_n_frames, fps=fps)
+
+    def shard_numbers(self) -> range | None:
+        """The shards that this command computes; None for all."""
+        if self.shards is None:
+            return None
+        asked = ShardRange.parse(self.shards)
+        return range(asked.first, asked.last + 1)
+
+    @field_validator("shards", mode="before")
+    @classmethod
+    def _is_range(cls, value: object) -> str | None:
+        return None if value is None else str(ShardRange.parse(str(value)))
 
     @field_validator("max_bad", mode="before")
     @classmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -92,11 +92,11 @@ class Index:
         return encode_sealed(self.shards.to_arrow(), metadata, _ENCODING)
 
 
-def decode_index(data: bytes, generation: int, before: Index | None) -> Index:
-    """Read an index, and check it against the one before it.
+def decode_index(data: bytes, before: Sequence[Index]) -> Index:
+    """Read an index, and check it against all those before it.
 
     Raises:
-        ValueError: it is damaged, of another version, or does not continue the one before.
+        ValueError: it is damaged, of another version, or does not continue those before.
     """
     file = open_sealed(data, max_rows=most_items(len(data)))
     metadata = metadata_of(file)
@@ -104,12 +104,11 @@ def decode_index(data: bytes, generation: int, before: Index | None) -> Index:
     if version != str(SCHEMA_VERSION) or not file.schema.equals(MANIFEST_INDEX):
         raise ValueError(f"it has other columns, or tables of version {version}")
     require_possible_metadata(metadata)
-    if metadata.get("generation") != str(generation):
+    if metadata.get("generation") != str(len(before)):
         raise ValueError(f"renamed: it is index {metadata.get('generation')}")
-    if before is not None and metadata["run_id"] != before.metadata["run_id"]:
-        raise ValueError(
-            f"foreign: it is of run {metadata['run_id']}, this is run {before.metadata['run_id']}"
-        )
+    run_id = before[0].metadata["run_id"] if before else metadata["run_id"]
+    if metadata["run_id"] != run_id:
+        raise ValueError(f"foreign: it is of run {metadata['run_id']}, this is run {run_id}")
     parts = parts_from_json(metadata.get("parts", "null"))
     shards = ShardTable.from_arrow(file.read())
     _require_continuous(parts, shards, before)
@@ -122,15 +121,18 @@ def decode_index(data: bytes, generation: int, before: Index | None) -> Index:
     )
 
 
-def _require_continuous(parts: tuple[Part, ...], shards: ShardTable, before: Index | None) -> None:
+def _require_continuous(
+    parts: tuple[Part, ...], shards: ShardTable, before: Sequence[Index]
+) -> None:
     """Check that the shards follow each other, and lie in the parts.
 
     Raises:
         ValueError: they do not.
     """
     first_item, first_part, last_shard = 0, 0, -1
-    if before is not None and len(before.shards):
-        last = before.shards.select(slice(-1, None))
+    others = [index for index in before if index.parts]  # an extension may have found none
+    if others:
+        last = others[-1].shards.select(slice(-1, None))
         first_item = int(last.first_items[0]) + int(last.num_items[0])
         first_part, last_shard = int(last.parts[0]) + 1, int(last.numbers[0])
     if parts and parts[0].first_item_id != first_item:

@@ -36,15 +36,20 @@ Places = npt.NDArray[np.int64]
 def is_begun(run_uri: str) -> bool:
     """Say whether a run was begun here: its first index exists, or the manifest of an older one."""
     storage = storage_for(run_uri)
-    return any(
-        storage.stat(uri) is not None
-        for uri in (join(run_uri, FOLDER, index_name(0)), join(run_uri, earlier.NAME))
-    )
+    return any(storage.stat(uri) is not None for uri in _beginnings(run_uri))
+
+
+def _beginnings(run_uri: str) -> tuple[str, str]:
+    """The file that begins a run, and the one that began it in earlier versions."""
+    return join(run_uri, FOLDER, index_name(0)), join(run_uri, earlier.NAME)
 
 
 def is_of_earlier_version(run_uri: str) -> bool:
     """Say whether a run was begun by a version whose manifest is one file."""
-    return storage_for(run_uri).stat(join(run_uri, earlier.NAME)) is not None
+    has_index, has_earlier = (
+        storage_for(run_uri).stat(uri) is not None for uri in _beginnings(run_uri)
+    )
+    return has_earlier and not has_index
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,9 +84,8 @@ class Manifest:
             uri = join(run_uri, FOLDER, index_name(len(indexes)))
             if storage.stat(uri) is None:
                 break
-            before = indexes[-1] if indexes else None
             try:
-                indexes.append(decode_index(storage.read(uri), len(indexes), before))
+                indexes.append(decode_index(storage.read(uri), indexes))
             except (ValueError, pa.ArrowException) as error:
                 raise ConfigError(f"{uri!r} is damaged: {one_line(error)}") from error
         if not indexes:
@@ -284,7 +288,7 @@ def _by_shard(
         A shard's number and its items.
 
     Raises:
-        ValueError: the items are in other shards, or plan other numbers of rows.
+        ValueError: the items are in other shards, plan other numbers of rows, or are fewer.
     """
     rest: list[pa.RecordBatch] = []
     for number, num_items, num_rows in zip(
@@ -293,7 +297,9 @@ def _by_shard(
         taken: list[pa.RecordBatch] = []
         missing = num_items
         while missing:
-            batch = rest.pop() if rest else next(batches)
+            batch = rest.pop() if rest else next(batches, None)
+            if batch is None:
+                raise ValueError(f"it ends within shard {number}")
             taken.append(batch.slice(0, missing))
             if batch.num_rows > missing:
                 rest.append(batch.slice(missing))

@@ -1,7 +1,7 @@
 """Where each shard of a manifest lies: a few bytes per shard, whatever its items are."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
 # pyarrow has no types
 
 from __future__ import annotations

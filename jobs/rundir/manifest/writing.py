@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -92,7 +92,7 @@ def write_manifest(
     )
     uri = join(run_uri, FOLDER, index_name(generation))
     is_created = storage.create(uri, index.encode(generation))
-    _remove_unnamed(run_uri)
+    _remove_unnamed(run_uri, own={part.name for part in index.parts})
     return is_created
 
 
@@ -122,10 +122,11 @@ def _write_superseded(
     return name, hashlib.sha256(data).hexdigest()
 
 
-def _remove_unnamed(run_uri: str) -> None:
+def _remove_unnamed(run_uri: str, own: Collection[str]) -> None:
     """Remove the parts of plans that lost, of killed drivers too: none can be named any more.
 
-    Parts that a living driver writes for the next extension have a higher number, and stay.
+    Parts that a living driver writes for the next extension have a higher number, and stay; those
+    of this driver, ``own``, are removed whatever their number is.
     """
     manifest = Manifest.read(run_uri)
     storage, folder = storage_for(run_uri), join(run_uri, FOLDER)
@@ -135,5 +136,5 @@ def _remove_unnamed(run_uri: str) -> None:
         if not is_part_name(name) or name in names:
             continue
         kind, number, _ = name.split("-")
-        if int(number) < (num_parts if kind == "part" else generations):
+        if name in own or int(number) < (num_parts if kind == "part" else generations):
             storage.delete(info.uri)
