@@ -121,10 +121,10 @@ def open_part(part: Part, data: bytes, *, run_id: str) -> OpenPart:
     Raises:
         ValueError: it is not the file that the index names, or no part of this run.
     """
-    if len(data) != part.size_bytes:  # limits the memory that the items may take
-        raise ValueError(f"it has {len(data)} bytes, the index says {part.size_bytes}")
     if hashlib.sha256(data).hexdigest() != part.sha256:
         raise ValueError("its bytes are not those that the index names: the sha256 differs")
+    if len(data) != part.size_bytes:  # limits the memory that the items may take
+        raise ValueError(f"it has {len(data)} bytes, the index says {part.size_bytes}")
     file = open_sealed(data, max_rows=most_items(len(data)), is_streamed=True)
     metadata = metadata_of(file)
     version = metadata.get("schema_version")
