@@ -40,8 +40,8 @@ def read_item_bytes(item: ManifestItem) -> bytes:
 
 
 def without_version(item: ManifestItem) -> ManifestItem:
-    """Drop the size, time and etag that were planned, so that any version may be read."""
-    return replace(item, size_bytes=None, mtime_ns=None, etag=None)
+    """Drop what was planned of one version of the object, so that any version may be read."""
+    return replace(item, size_bytes=None, mtime_ns=None, etag=None, problem=None)
 
 
 def has_changed(item: ManifestItem) -> bool:

@@ -38,7 +38,9 @@ def load_frames(item: ManifestItem, *, threads: int = 1) -> Iterator[LoadedFrame
         StorageError: the storage failed, or the file changed meanwhile; a retry may help.
     """
     if item.stream is None:
-        yield LoadedFrame(0, _all_lost(item), VideoError(_why_unplanned(item)))
+        # The plan says why, but for runs of earlier versions.
+        problem = item.problem or _why_unplanned(item)
+        yield LoadedFrame(0, _all_lost(item), VideoError(problem))
         return
     try:
         before = storage_for(item.uri).stat(item.uri)

@@ -21,7 +21,7 @@ from queue import SimpleQueue
 
 from fcos_core.errors import DataError, ImageError
 from jobs.inputs.video_frames import LoadedFrame, load_frames
-from jobs.media.image.decode import decode_image, image_size
+from jobs.media.image.decode import decode_noting, image_size
 from jobs.rundir.rows import ManifestItem
 from jobs.worker.prefetched import (
     LoadedImage,
@@ -218,8 +218,8 @@ class Prefetcher:
         try:
             if prefetched.is_closed:
                 return LoadedImage(item, None)
-            pixels = decode_image(data, place=item.uri, max_pixels=self._max_pixels)
-            return LoadedImage(item, pixels)
+            pixels, note = decode_noting(data, place=item.uri, max_pixels=self._max_pixels)
+            return LoadedImage(item, pixels, note=note)
         except DataError as error:
             return LoadedImage(item, None, error)
         finally:

@@ -32,6 +32,7 @@ class LoadedImage:
         last_frame: index of the last of several frames that are lost together; otherwise
             ``frame_index``.
         timestamp_s: presentation time; None for a still image, and where it is unknown.
+        note: damage that no pixel depends on; None where there is none.
     """
 
     item: ManifestItem
@@ -41,6 +42,7 @@ class LoadedImage:
     frame_index: int | None = None
     last_frame: int | None = None
     timestamp_s: float | None = None
+    note: str | None = None
 
     @property
     def key(self) -> tuple[int, int]:

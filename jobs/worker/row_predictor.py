@@ -162,6 +162,7 @@ class RowPredictor:
             uri=item.uri,
             frame_index=loaded.frame_index,
             timestamp_s=loaded.timestamp_s,
+            note=loaded.note,
             width=loaded.pixels.shape[1],
             height=loaded.pixels.shape[0],
             boxes=found.boxes.numpy(),

@@ -9,9 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from fcos_core.errors import ImageError
+from jobs.media.image.formats import jpeg, png
 from jobs.media.image.headers import FORMATS, read_header, report_truncation
 from jobs.media.image.orientation import turn_upright
 from jobs.media.limits import MAX_PIXELS
+
+_NOTING = {"JPEG": jpeg.decode_noting, "PNG": png.decode_noting}
+"""The formats whose decoders tell harmless damage."""
 
 
 def decode_image(data: bytes, *, place: str, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
@@ -35,6 +39,20 @@ def decode_image(data: bytes, *, place: str, max_pixels: int = MAX_PIXELS) -> np
     Raises:
         ImageError: the bytes are no image, or it is truncated, corrupt, too large or not supported.
     """
+    return decode_noting(data, place=place, max_pixels=max_pixels)[0]
+
+
+def decode_noting(
+    data: bytes, *, place: str, max_pixels: int = MAX_PIXELS
+) -> tuple[npt.NDArray[np.uint8], str | None]:
+    """Decode as ``decode_image``, and say what damage was found that no pixel depends on.
+
+    Returns:
+        The pixels; and one line, or None where there is no damage, or the format has no checks.
+
+    Raises:
+        ImageError: as ``decode_image``.
+    """
     try:
         return _decode(data, max_pixels)
     except ImageError as error:
@@ -53,7 +71,7 @@ def image_size(data: bytes, *, place: str) -> tuple[int, int]:
         raise ImageError(f"{place}: {error}") from error
 
 
-def _decode(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
+def _decode(data: bytes, max_pixels: int) -> tuple[npt.NDArray[np.uint8], str | None]:
     header = read_header(data)
     num_pixels = header.width * header.height
     if num_pixels > max_pixels:
@@ -61,7 +79,11 @@ def _decode(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
             f"{header.width} x {header.height} = {num_pixels} pixels, limit {max_pixels}"
         )
     with report_truncation("pixel data", data, header.format):
-        pixels = FORMATS[header.format].decode(data, header)
+        noting = _NOTING.get(header.format)
+        if noting is None:
+            pixels, note = FORMATS[header.format].decode(data, header), None
+        else:
+            pixels, note = noting(data, header)
     if header.format != "TIFF":
         pixels = turn_upright(pixels, header.orientation)
     if pixels.shape[:2] != header.upright_size:
@@ -69,4 +91,4 @@ def _decode(data: bytes, max_pixels: int) -> npt.NDArray[np.uint8]:
             f"corrupt {header.format}: decodes to (height, width) {pixels.shape[:2]}, "
             f"its header says {header.upright_size}"
         )
-    return pixels
+    return pixels, note

@@ -28,6 +28,9 @@ MAGICS = (b"\xff\xd8\xff",)
 _CMYK_CHANNELS = 4
 _MAX_SCANS = 500
 """A scan of a few bytes costs a pass over the whole image; encoders write about ten."""
+_MENDED = (
+    "JPEG with stray bytes, an unusual header or no end-of-image marker; no pixel depends on it"
+)
 _UNUSUAL_SAMPLING = "Could not determine subsampling"
 
 
@@ -66,10 +69,16 @@ def read_header(data: bytes) -> ImageHeader:
 
 
 def decode(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
+    """Decode as ``decode_noting``, whose note is left out."""
+    return decode_noting(data, header)[0]
+
+
+def decode_noting(data: bytes, header: ImageHeader) -> tuple[npt.NDArray[np.uint8], str | None]:
     """Decode every pixel or none.
 
     Returns:
-        RGB as stored, without orientation; equal to ``cv2.imdecode`` bit for bit.
+        RGB as stored, without orientation; equal to ``cv2.imdecode`` bit for bit. And a note where
+        the file is damaged, or odd, where no pixel depends on it.
 
     Raises:
         ImageError: libjpeg had to guess a pixel, cannot decode this kind of JPEG, or there are
@@ -81,7 +90,7 @@ def decode(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
         if num_scans > _MAX_SCANS:
             raise ImageError(f"JPEG of {num_scans} scans, limit {_MAX_SCANS}")
     is_cmyk = header.num_channels == _CMYK_CHANNELS
-    pixels = None
+    pixels, original = None, data
     try:
         data, pixels = _decode_strictly(data, "CMYK" if is_cmyk else "RGB")
     except ValueError as error:
@@ -97,7 +106,7 @@ def decode(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
         pixels = opencv.decode(data)
     if pixels is None:
         raise ImageError("corrupt JPEG: the decoder finds no image in it")
-    return pixels
+    return pixels, None if data is original else _MENDED
 
 
 def _decode_strictly(data: bytes, colorspace: str) -> tuple[bytes, npt.NDArray[np.uint8]]:

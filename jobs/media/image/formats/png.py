@@ -59,8 +59,16 @@ def read_header(data: bytes) -> ImageHeader:
     return ImageHeader(format="PNG", width=width, height=height, orientation=orientation)
 
 
-def decode(data: bytes, _: ImageHeader) -> npt.NDArray[np.uint8]:
+def decode(data: bytes, header: ImageHeader) -> npt.NDArray[np.uint8]:
+    """Decode as ``decode_noting``, whose note is left out."""
+    return decode_noting(data, header)[0]
+
+
+def decode_noting(data: bytes, _: ImageHeader) -> tuple[npt.NDArray[np.uint8], str | None]:
     """Decode the image; of an animation, the one for viewers that show none.
+
+    Returns:
+        The pixels, and a note where chunks are damaged that no pixel depends on.
 
     Raises:
         ImageError: a chunk that pixels depend on is damaged or missing.
@@ -68,7 +76,18 @@ def decode(data: bytes, _: ImageHeader) -> npt.NDArray[np.uint8]:
     pixels = opencv.decode(_only_pixels(data))
     if pixels is None:
         raise ImageError(_explain(data))
-    return pixels
+    return pixels, _harmless_damage(data)
+
+
+def _harmless_damage(data: bytes) -> str | None:
+    """Say which chunk that no pixel depends on is damaged."""
+    for chunk in _chunks(data):
+        if chunk.kind == b"IEND":
+            return None
+        if chunk.kind[0] & _ANCILLARY and not chunk.is_sound(data):
+            name = chunk.kind.decode("latin-1")
+            return f"PNG with a damaged chunk {name!r}; no pixel depends on it"
+    return "PNG without its end mark; all pixels are in the file"
 
 
 def _only_pixels(data: bytes) -> bytes:
