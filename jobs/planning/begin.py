@@ -13,10 +13,12 @@ import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fcos_core.engines.choice import FALLBACK, OPENVINO_INSTALL, runs_here
@@ -34,11 +36,12 @@ from jobs.planning.defaults import (
     resolve_engine,
     resolve_fields,
 )
-from jobs.planning.manifest import make_manifest
+from jobs.planning.manifest import PlannedItems
 from jobs.planning.model_card import ModelCard
+from jobs.planning.ordered_items import OrderedItems
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.fingerprint import explain_difference, fingerprint
-from jobs.rundir.rows import ManifestItem, items_to_table
+from jobs.rundir.rows import ManifestItem, table_to_items
 from jobs.rundir.shard import Shard
 from jobs.rundir.untrusted.validation_error import first_problem
 from jobs.settings.detect import DetectConfig, EngineChoice, PrecisionChoice
@@ -69,7 +72,7 @@ class RunPlan:
 
     Attributes:
         run_id: what the run will have as its own, unless another driver begins it first.
-        items: the items of the manifest.
+        planned: the items of the manifest.
         fields: the settings that decide the rows; the fingerprint is made of them.
         skipped: number of files that the listing of the inputs passed over.
         annotations: uri of the COCO file when the input is one COCO file, otherwise None.
@@ -77,11 +80,16 @@ class RunPlan:
     """
 
     run_id: str
-    items: Sequence[ManifestItem]
+    planned: PlannedItems
     fields: Fields
     skipped: int
     annotations: str | None
     engine_reason: str
+
+    @property
+    def items(self) -> Sequence[ManifestItem]:
+        """All items as objects."""
+        return [item for table in self.planned.tables() for item in table_to_items(table)]
 
     def shards(self) -> list[Shard]:
         by_shard = groupby(self.items, key=attrgetter("shard"))
@@ -124,25 +132,24 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
         image_column=config.image_column,
         limit=config.limit,
     )
-    videos = plan_videos(
-        [item.uri for item in listing.items if item.is_video],
-        VideoRequest(
-            stream=config.stream,
-            sampling=config.sampling(),
-            rows_per_segment=min(SEGMENT_ROWS, config.shard_size or SEGMENT_ROWS),
-        ),
-        address=config.address,
+    request = VideoRequest(
+        stream=config.stream,
+        sampling=config.sampling(),
+        rows_per_segment=min(SEGMENT_ROWS, config.shard_size or SEGMENT_ROWS),
     )
+    plan = partial(plan_videos, request=request, address=config.address)
+    items = OrderedItems(listing.items, plan)
+    listing.close()
     resources = probe()
     choice = resolve_engine(config, resources)
-    fields = resolve_fields(
-        config, listing=listing, videos=videos, resources=resources, model=model, choice=choice
-    )
-    items = make_manifest(listing, fields["shard_size"], videos)
-    batch_size = auto_batch_size(resources, items, model.config, choice.precision)
+    fields = resolve_fields(config, items=items, resources=resources, model=model, choice=choice)
+    has_image_ids = listing.annotations is not None
+    planned = PlannedItems(items, fields["shard_size"], has_image_ids=has_image_ids)
+    groups = planned.size_groups
+    batch_size = auto_batch_size(resources, groups, model.config, choice.precision)
     return RunPlan(
         run_id=uuid.uuid4().hex,
-        items=items,
+        planned=planned,
         fields={"batch_size": batch_size, **fields},
         skipped=listing.skipped,
         annotations=listing.annotations,
@@ -152,8 +159,9 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
 
 def begin_run(directory: RunDirectory, plan: RunPlan) -> None:
     """Write the manifest of a new run; where another driver was faster, its manifest stays."""
+    # One table per part; so far a manifest is one file.
     directory.create_manifest(
-        items_to_table(plan.items),
+        pa.concat_tables(plan.planned.tables()),
         {
             "run_id": plan.run_id,
             "fingerprint": fingerprint(plan.fields),
