@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from operator import attrgetter
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,6 +31,8 @@ ITEMS = pa.schema(
     ]
 )
 """The fields of ``InputItem``."""
+
+_values_of = attrgetter(*ITEMS.names)
 
 
 class ItemSpool:
@@ -111,13 +113,11 @@ def items_to_batch(items: Sequence[InputItem]) -> pa.RecordBatch:
     Raises:
         ConfigError: a uri is not UTF-8 text, which a table cannot hold.
     """
-    columns: list[Any] = []
-    for field in ITEMS:
-        values = [getattr(item, field.name) for item in items]
-        try:
-            columns.append(pa.array(values, field.type))
-        except UnicodeEncodeError as error:
-            raise ConfigError(_first_without_utf8(items)) from error
+    values = zip(*map(_values_of, items), strict=True) if items else [()] * len(ITEMS)
+    try:
+        columns = [pa.array(some, field.type) for some, field in zip(values, ITEMS, strict=True)]
+    except UnicodeEncodeError as error:
+        raise ConfigError(_first_without_utf8(items)) from error
     return pa.RecordBatch.from_arrays(columns, schema=ITEMS)
 
 
