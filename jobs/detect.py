@@ -41,11 +41,14 @@ from jobs.planning.defaults import (
 )
 from jobs.planning.detect_result import DetectResult
 from jobs.planning.dry_run import DryRun, dry_run
+from jobs.planning.extend import extend_run
 from jobs.planning.model_card import ModelCard, read_model_card
+from jobs.planning.new_files import NewFiles
 from jobs.planning.run_json import write_run_json
 from jobs.progress import ProgressReport
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.events import EventLog
+from jobs.rundir.manifest.index import Growth
 from jobs.rundir.manifest.shard_table import ShardTable
 from jobs.rundir.proof import Proof, prove
 from jobs.rundir.retries import plan_retry
@@ -98,10 +101,14 @@ def run(
         if directory.exists():
             require_safe_commits(directory)
             work.reopen()
+            if config.extend:
+                work.extend()
             retry = plan_retry(directory) if config.retry_quarantined else None
         else:
             plan = _plan(config, directory, model, work.resources, check)
-        with _resumable(work):
+        with _resumable(work), ExitStack() as planned:
+            if plan is not None:
+                planned.enter_context(plan.planned)
             failure = work.compute_missing() if plan is None else work.begin(plan)
             if retry is not None and failure is None:
                 shards = [shard for shard in retry.shards if work.takes(shard.number)]
@@ -122,6 +129,7 @@ def run(
             num_rows=work.num_rows,
             failure=failure or _damage(proof) or _too_many_quarantined(proof, config.max_bad),
             retried=retried,
+            growth=work.growth,
             pace=work.pace,
         )
 
@@ -160,6 +168,7 @@ class _Work:
     opened: OpenRun | None = None
     num_rows: int = 0
     num_changed: int = 0
+    growth: Growth | None = None
     pace: VideoPace = field(default_factory=VideoPace)
 
     @property
@@ -194,6 +203,12 @@ class _Work:
         require_same_fields(opened, fixed)
         self.opened = opened
 
+    def extend(self) -> None:
+        """Add what the inputs have gained, if this place could compute it."""
+        self._require_same_place(self.run)
+        self.growth = extend_run(self.run, self.config)
+        self.reopen()
+
     def begin(self, plan: RunPlan) -> str | None:
         """Begin a run as soon as a worker has loaded the model, and compute its shards.
 
@@ -222,7 +237,19 @@ class _Work:
         is_committed = self.run.is_committed(table)
         num_rows_done = table.select(is_committed).total_rows
         missing = PlannedShards(table.select(~is_committed))
-        return self.compute(self.run, missing, num_rows_done=num_rows_done)
+        new_files = self._new_files()
+        failure = self.compute(self.run, missing, num_rows_done=num_rows_done)
+        said = new_files and new_files.describe()
+        if said:
+            _log.warning("%s", said)
+        return failure
+
+    def _new_files(self) -> NewFiles | None:
+        """Begin to look for new files, where a listing could find any."""
+        config = self.config
+        if config.extend or config.limit is not None or config.shards is not None:
+            return None
+        return NewFiles(self.run.manifest, config.inputs)
 
     def compute(
         self,
@@ -247,12 +274,7 @@ class _Work:
             return None
         config, settings = self.config, self._worker_settings(run, attempt)
         if self.opened is not None:
-            require_same_place(
-                self.opened,
-                self.resources(),
-                allow_mixed_devices=config.allow_mixed_devices,
-                allow_version_change=config.allow_version_change,
-            )
+            self._require_same_place(self.opened)
         num_actors = resolve_num_actors(config.num_actors, self.resources(), settings.threads)
         self._announce(len(shards), num_actors, settings)
         about = {"shards": len(shards), "workers": num_actors, "attempt": attempt}
@@ -298,6 +320,14 @@ class _Work:
                         "has" if self.num_changed == 1 else "have",
                     )
         return None
+
+    def _require_same_place(self, run: OpenRun) -> None:
+        require_same_place(
+            run,
+            self.resources(),
+            allow_mixed_devices=self.config.allow_mixed_devices,
+            allow_version_change=self.config.allow_version_change,
+        )
 
     def _announce(self, num_shards: int, num_actors: int, settings: WorkerSettings) -> None:
         _log.info(

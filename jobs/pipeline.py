@@ -165,7 +165,7 @@ def _detected(config: PipelineConfig, annotations: CocoAnnotations) -> DetectRes
     """
 
     def check(plan: RunPlan) -> None:
-        join_items(plan.items, annotations, input_annotations=plan.annotations)
+        join_items(plan.read_table(), annotations, input_annotations=plan.annotations)
 
     model = read_model_card(config.weights)
     if not RunDirectory(config.out).exists():

@@ -81,19 +81,14 @@ def join_run(
     ``input_annotations`` is the uri of the COCO file that was the run's input, if it was one. A
     ``ConfigError`` says what has no entry, or could have several.
     """
-    return _join_manifest(run.manifest().read_table(), annotations, input_annotations)
+    manifest = run.manifest().read_table()
+    return join_items(manifest, annotations, input_annotations=input_annotations)
 
 
 def join_items(
-    items: Sequence[ManifestItem], annotations: CocoAnnotations, *, input_annotations: str | None
+    manifest: pa.Table, annotations: CocoAnnotations, *, input_annotations: str | None
 ) -> RunJoin:
-    """Do what ``join_run`` does, for a manifest that is not written yet."""
-    return _join_manifest(items_to_table(items), annotations, input_annotations)
-
-
-def _join_manifest(
-    manifest: pa.Table, annotations: CocoAnnotations, input_annotations: str | None
-) -> RunJoin:
+    """Do what ``join_run`` does, for a ``MANIFEST`` table that is not written yet."""
     entries = annotations.frames
     assert entries is not None
     is_named = np.array([bool(name) for name in annotations.file_names or ()], np.bool_)

@@ -103,4 +103,4 @@ def _why_unplanned(item: ManifestItem) -> str:
     planned = plan_alone(item.uri)
     if planned.segments:
         return f"{item.uri}: could not be read when the run was planned; begin another run with it"
-    return planned.note or f"{item.uri}: cannot be used"
+    return planned.problem or f"{item.uri}: cannot be used"

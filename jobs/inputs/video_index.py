@@ -55,14 +55,16 @@ class PlannedVideo:
         width: pixels of the first frame, upright; None if the video cannot be used.
         height: pixels of the first frame, upright; None if the video cannot be used.
         segments: the parts to be decoded; none if the video cannot be used.
-        note: a warning for the user: why the video cannot be used or not be split, or where it
-            ends; None when there is none.
+        problem: why the video cannot be used; None if it can.
+        note: a warning for the user: why the video cannot be split, or where it ends; None when
+            there is none.
     """
 
     width: int | None
     height: int | None
     segments: tuple[Segment, ...]
-    note: str | None
+    problem: str | None = None
+    note: str | None = None
 
 
 def plan_videos(
@@ -94,8 +96,9 @@ def plan_videos(
         raise ConfigError(f"input cannot be read: {error}") from error
     for uri, one in zip(uris, found, strict=True):
         planned[uri] = one
-        if one.note is not None:
-            _log.warning("%s", one.note)
+        warning = one.problem or one.note
+        if warning is not None:
+            _log.warning("%s", warning)
     return planned
 
 
@@ -139,5 +142,5 @@ def _limit_s(uri: str) -> float:
     return _VIDEO_S + (0 if info is None else info.size_bytes / _SLOWEST_BYTES_PER_S)
 
 
-def _unusable(note: str) -> PlannedVideo:
-    return PlannedVideo(width=None, height=None, segments=(), note=note)
+def _unusable(problem: str) -> PlannedVideo:
+    return PlannedVideo(width=None, height=None, segments=(), problem=problem)

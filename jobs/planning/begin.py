@@ -13,16 +13,19 @@ import os
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fcos_core.engines.choice import FALLBACK, OPENVINO_INSTALL, runs_here
 from fcos_core.errors import ConfigError
-from jobs.inputs.sources import enumerate_inputs
+from jobs.inputs.item_spool import ItemSpool
+from jobs.inputs.sources import Listing, enumerate_inputs
 from jobs.inputs.video_index import SEGMENT_ROWS, VideoRequest, plan_videos
 from jobs.parallel.resources import Resources
 from jobs.planning.batch_size import auto_batch_size
@@ -36,14 +39,14 @@ from jobs.planning.defaults import (
     resolve_engine,
     resolve_fields,
 )
-from jobs.planning.manifest import make_manifest
+from jobs.planning.manifest import PlannedItems
 from jobs.planning.model_card import ModelCard
+from jobs.planning.ordered_items import OrderedItems
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.fingerprint import explain_difference, fingerprint
 from jobs.rundir.manifest.manifest import Manifest
 from jobs.rundir.manifest.shard_table import ShardTable
 from jobs.rundir.manifest.writing import write_manifest
-from jobs.rundir.rows import ManifestItem, items_to_table
 from jobs.rundir.schemas import SCHEMA_VERSION
 from jobs.rundir.untrusted.validation_error import first_problem
 from jobs.settings.detect import DetectConfig, EngineChoice, PrecisionChoice
@@ -82,7 +85,7 @@ class RunPlan:
 
     Attributes:
         run_id: what the run will have as its own, unless another driver begins it first.
-        items: the items of the manifest.
+        planned: the items of the manifest.
         fields: the settings that decide the rows; the fingerprint is made of them.
         skipped: number of files that the listing of the inputs passed over.
         annotations: uri of the COCO file when the input is one COCO file, otherwise None.
@@ -90,16 +93,18 @@ class RunPlan:
     """
 
     run_id: str
-    items: Sequence[ManifestItem]
+    planned: PlannedItems
     fields: Fields
     skipped: int
     annotations: str | None
     engine_reason: str
 
     def shards(self) -> ShardTable:
-        numbers = np.array([item.shard for item in self.items], np.int32)
-        rows = np.array([item.num_frames or 1 for item in self.items], np.int64)
-        return ShardTable.of_items(numbers, rows, part=0, first=0)
+        return self.planned.shards
+
+    def read_table(self) -> pa.Table:
+        """All items as one ``MANIFEST`` table."""
+        return pa.concat_tables(self.planned.tables())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,31 +149,19 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
         model: the card of the weights.
         probe: finds the cores and GPUs, once the inputs are known to be usable.
     """
-    listing = enumerate_inputs(
-        config.inputs,
-        image_root=config.image_root,
-        image_column=config.image_column,
-        limit=config.limit,
-    )
-    videos = plan_videos(
-        [item.uri for item in listing.items if item.is_video],
-        VideoRequest(
-            stream=config.stream,
-            sampling=config.sampling(),
-            rows_per_segment=min(SEGMENT_ROWS, config.shard_size or SEGMENT_ROWS),
-        ),
-        address=config.address,
-    )
+    listing = list_inputs(config)
+    items = order_items(listing.items, config)
+    listing.close()
     resources = probe()
     choice = resolve_engine(config, resources)
-    fields = resolve_fields(
-        config, listing=listing, videos=videos, resources=resources, model=model, choice=choice
-    )
-    items = make_manifest(listing, fields["shard_size"], videos)
-    batch_size = auto_batch_size(resources, items, model.config, choice.precision)
+    fields = resolve_fields(config, items=items, resources=resources, model=model, choice=choice)
+    has_image_ids = listing.annotations is not None
+    planned = PlannedItems(items, fields["shard_size"], has_image_ids=has_image_ids)
+    groups = planned.size_groups
+    batch_size = auto_batch_size(resources, groups, model.config, choice.precision)
     return RunPlan(
         run_id=uuid.uuid4().hex,
-        items=items,
+        planned=planned,
         fields={"batch_size": batch_size, **fields},
         skipped=listing.skipped,
         annotations=listing.annotations,
@@ -176,11 +169,31 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
     )
 
 
+def list_inputs(config: DetectConfig) -> Listing:
+    """List what a command's inputs stand for now."""
+    return enumerate_inputs(
+        config.inputs,
+        image_root=config.image_root,
+        image_column=config.image_column,
+        limit=config.limit,
+    )
+
+
+def order_items(listed: ItemSpool, config: DetectConfig) -> OrderedItems:
+    """Index the videos among listed inputs, and put all into the order of a manifest."""
+    request = VideoRequest(
+        stream=config.stream,
+        sampling=config.sampling(),
+        rows_per_segment=min(SEGMENT_ROWS, config.shard_size or SEGMENT_ROWS),
+    )
+    return OrderedItems(listed, partial(plan_videos, request=request, address=config.address))
+
+
 def begin_run(directory: RunDirectory, plan: RunPlan) -> None:
     """Write the manifest of a new run; where another driver was faster, its manifest stays."""
     write_manifest(
         directory.uri,
-        [items_to_table(plan.items)],
+        plan.planned.tables(),
         {
             "run_id": plan.run_id,
             "fingerprint": fingerprint(plan.fields),

@@ -8,12 +8,12 @@ from typing import Any, Literal
 from fcos_core.config import EngineName
 from fcos_core.engines.choice import EngineChoice, Hardware, choose_engine
 from fcos_core.numerics import NUMERICS_VERSION
-from jobs.inputs.sources import Listing
 from jobs.media.limits import MAX_FRAME_PIXELS
 from jobs.parallel.libraries import extras, libraries_of
 from jobs.parallel.resources import Resources
-from jobs.planning.manifest import Videos, auto_shard_size
+from jobs.planning.manifest import auto_shard_size
 from jobs.planning.model_card import ModelCard
+from jobs.planning.ordered_items import OrderedItems
 from jobs.rundir.schemas import SCHEMA_VERSION
 from jobs.settings.detect import DetectConfig
 from jobs.storage import absolute
@@ -34,8 +34,7 @@ Fields = Mapping[str, Any]
 def resolve_fields(
     config: DetectConfig,
     *,
-    listing: Listing,
-    videos: Videos,
+    items: OrderedItems,
     resources: Resources,
     model: ModelCard,
     choice: EngineChoice,
@@ -46,7 +45,7 @@ def resolve_fields(
     """
     return {
         "threads_per_actor": _threads(resources),
-        "shard_size": auto_shard_size(listing, videos),
+        "shard_size": auto_shard_size(items.num_rows, is_sized=items.is_sized),
         **explicit_fields(config),
         "precision": choice.precision,
         "engine": choice.engine,

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from jobs.inputs.video_pace import VideoPace
+from jobs.rundir.manifest.index import Growth
 from jobs.rundir.proof import Proof
 from jobs.rundir.retries import RetryResult
 
@@ -24,6 +25,7 @@ class DetectResult:
         seconds: duration of this command.
         num_rows: rows that this command computed.
         failure: why the command failed, in one line; None when it succeeded.
+        growth: what ``--extend`` found; None where it was not asked for.
         retried: the result of ``--retry-quarantined``; None where nothing was retried.
         pace: how fast this command was with each video.
     """
@@ -35,6 +37,7 @@ class DetectResult:
     num_rows: int
     failure: str | None
     retried: RetryResult | None
+    growth: Growth | None
     pace: VideoPace
 
     def summary(self) -> dict[str, Any]:
@@ -45,6 +48,7 @@ class DetectResult:
             "skipped": self.skipped,
             "seconds": round(self.seconds, 3),
             "images_per_s": round(self.num_rows / self.seconds, 3),
+            **({} if self.growth is None else self.growth.summary()),
             **({} if self.retried is None else self.retried.summary()),
             **self._videos(),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -23,7 +23,6 @@ from jobs.planning.defaults import explicit_fields, resolve_num_actors
 from jobs.planning.model_card import ModelCard, require_loadable
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.retries import plan_retry
-from jobs.rundir.rows import ManifestItem
 from jobs.settings.detect import DetectConfig
 from jobs.storage import absolute
 
@@ -93,7 +92,15 @@ def _new_run(
     plan = plan_run(config, model, resources)
     check(plan)
     require_free(directory)
-    return _planned(config, resources(), plan, plan.items)
+    with plan.planned as planned:
+        return _planned(
+            config,
+            resources(),
+            plan,
+            sizes=planned.sizes,
+            num_items=planned.num_items,
+            num_shards=len(planned.shards),
+        )
 
 
 def _rest_of_run(config: DetectConfig, directory: RunDirectory, model: ModelCard) -> DryRun:
@@ -107,11 +114,17 @@ def _rest_of_run(config: DetectConfig, directory: RunDirectory, model: ModelCard
             allow_mixed_devices=config.allow_mixed_devices,
             allow_version_change=config.allow_version_change,
         )
+    sizes = Counter[str]()
+    for _, items in run.manifest.iterate_tables():
+        sides = (items.column(name).to_pylist() for name in ("width", "height"))
+        sizes.update("unknown" if w is None else f"{w}x{h}" for w, h in zip(*sides, strict=True))
     return _planned(
         config,
         resources,
         run,
-        directory.read_manifest(),
+        sizes=sizes,
+        num_items=run.shards().total_items,
+        num_shards=len(run.shards()),
         num_shards_done=num_shards_done,
         num_items_to_retry=plan_retry(directory).num_items if config.retry_quarantined else 0,
     )
@@ -121,19 +134,18 @@ def _planned(
     config: DetectConfig,
     resources: Resources,
     run: RunPlan | OpenRun,
-    items: Sequence[ManifestItem],
     *,
+    sizes: Counter[str],
+    num_items: int,
+    num_shards: int,
     num_shards_done: int = 0,
     num_items_to_retry: int = 0,
 ) -> DryRun:
-    sizes = Counter(
-        "unknown" if item.width is None else f"{item.width}x{item.height}" for item in items
-    )
     threads = run.fields["threads_per_actor"]
     return DryRun(
         run=absolute(config.out),
-        num_items=len(items),
-        num_shards=len({item.shard for item in items}),
+        num_items=num_items,
+        num_shards=num_shards,
         num_shards_done=num_shards_done,
         num_items_to_retry=num_items_to_retry,
         skipped=run.skipped,

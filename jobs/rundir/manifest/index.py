@@ -60,6 +60,14 @@ class Growth:
     num_changed: int
     num_vanished: int
 
+    def summary(self) -> dict[str, int]:
+        """The counts, by the names that scripts rely on."""
+        return {
+            "inputs_new": self.num_new,
+            "inputs_changed": self.num_changed,
+            "inputs_vanished": self.num_vanished,
+        }
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Index:

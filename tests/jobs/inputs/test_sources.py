@@ -47,7 +47,7 @@ def test_folder_is_searched_at_any_depth_in_a_stable_order(folder: Path):
 def test_items_carry_size_and_modification_time(folder: Path):
     write(folder / "b.jpg", b"12345")
     os.utime(folder / "b.jpg", ns=(7, 1_000_000_000_000_000_001))
-    item = enumerate_inputs([str(folder / "b.jpg")]).items[0]
+    (item,) = enumerate_inputs([str(folder / "b.jpg")]).items
     assert (item.size_bytes, item.mtime_ns, item.etag) == (5, 1_000_000_000_000_000_001, None)
     assert (item.width, item.height, item.image_id) == (None, None, None)
 
@@ -259,7 +259,7 @@ def test_coco_file_beside_another_input_gives_no_ids_to_the_run(folder: Path):
 def test_images_of_a_coco_file_are_found_near_it(tmp_path: Path, annotations: str, images: str):
     path = write_coco(tmp_path / annotations, IMAGES)
     image = write(tmp_path / images / "b.jpg")
-    assert enumerate_inputs([str(path)]).items[0].uri == str(image)
+    assert next(iter(enumerate_inputs([str(path)]).items)).uri == str(image)
 
 
 def test_coco_file_without_images_near_it_asks_for_the_root(tmp_path: Path):
@@ -306,7 +306,7 @@ def test_videos_are_found_by_name_and_when_named_by_content(tmp_path: Path):
     named = tmp_path / "named.txt"
     named.write_text("upload\nphoto\nb.MP4\ngone.webm\n")
     for inputs in ([str(unnamed), str(photo)], [str(named)]):
-        items = enumerate_inputs(inputs).items
+        items = list(enumerate_inputs(inputs).items)
         assert [item.is_video for item in items] == [True, False, True, True][: len(items)]
 
 

@@ -3,9 +3,12 @@
 import pytest
 
 from fcos_core.config import preset_config
+from jobs.inputs.item import InputItem
+from jobs.inputs.item_spool import ItemSpool
 from jobs.parallel.resources import Resources
 from jobs.planning.batch_size import auto_batch_size, filled_share
-from jobs.rundir.rows import ManifestItem
+from jobs.planning.manifest import PlannedItems, SizeGroups
+from jobs.planning.ordered_items import OrderedItems
 
 R50 = preset_config("torchvision", 91)
 GIB = 2**30
@@ -22,19 +25,13 @@ def gpu(free_gib: float) -> Resources:
     )
 
 
-def items(*sizes: tuple[int | None, int | None], shard_size: int = 64) -> list[ManifestItem]:
-    return [
-        ManifestItem(
-            item_id=i,
-            shard=i // shard_size,
-            kind="image",
-            uri=f"/images/{i}.jpg",
-            image_id=i + 1,
-            width=width,
-            height=height,
-        )
+def items(*sizes: tuple[int | None, int | None], shard_size: int = 64) -> SizeGroups | None:
+    listed = ItemSpool.of(
+        InputItem(uri=f"/images/{i}.jpg", width=width, height=height)
         for i, (width, height) in enumerate(sizes)
-    ]
+    )
+    with PlannedItems(OrderedItems(listed, lambda _: {}), shard_size) as planned:
+        return planned.size_groups
 
 
 def test_a_cpu_computes_images_one_by_one() -> None:

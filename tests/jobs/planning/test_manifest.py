@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from jobs.inputs.item import InputItem
+from jobs.inputs.item_spool import ItemSpool
 from jobs.inputs.sources import Listing
 from jobs.planning.manifest import auto_shard_size, make_manifest
 from jobs.rundir.rows import items_to_table, table_to_items
@@ -20,7 +21,7 @@ def listing(sizes: list[tuple[int, int] | None], *, annotations: str | None = No
         )
         for i, size in enumerate(sizes)
     ]
-    return Listing(items=tuple(items), skipped=0, repeated=0, annotations=annotations)
+    return Listing(items=ItemSpool.of(items), skipped=0, repeated=0, annotations=annotations)
 
 
 def uris(*numbers: int) -> list[str]:
@@ -64,5 +65,5 @@ def test_manifest_survives_its_table():
     [(1, 16, 64), (300, 16, 64), (1000, 32, 125), (5000, 157, 256), (10**5, 256, 256)],
 )
 def test_auto_shard_size_grows_with_the_items(num_items: int, with_sizes: int, without: int):
-    assert auto_shard_size(listing([(4, 4)] * num_items)) == with_sizes
-    assert auto_shard_size(listing([None] * num_items)) == without
+    assert auto_shard_size(num_items, is_sized=True) == with_sizes
+    assert auto_shard_size(num_items, is_sized=False) == without

@@ -1,0 +1,131 @@
+"""``--extend``: add to a run what its inputs have gained since; earlier files stay as they are."""
+
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# pyarrow has no types
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from jobs.planning.begin import OpenRun, list_inputs, order_items
+from jobs.planning.changes import Changes, compare
+from jobs.planning.manifest import Numbering, PlannedItems
+from jobs.rundir.fingerprint import fingerprint
+from jobs.rundir.manifest.index import Growth
+from jobs.rundir.manifest.manifest import Manifest
+from jobs.rundir.manifest.writing import Extension, write_manifest
+from jobs.settings.detect import DetectConfig
+from jobs.waiting import waiting
+
+_log = logging.getLogger(__name__)
+
+
+def extend_run(run: OpenRun, config: DetectConfig) -> Growth:
+    """List the inputs again, and add what is new or changed as further shards of the run.
+
+    The index of the extension is created once: a driver that is killed before has added nothing,
+    and of two drivers at once one adds, and the other one finds nothing new.
+
+    Args:
+        run: as it was begun; its settings are this command's.
+        config: of this command.
+
+    Returns:
+        How the inputs differ from the run.
+    """
+    while True:
+        manifest = run.directory.manifest()
+        growth, is_done = _extend(run, manifest, config)
+        if is_done:
+            return growth
+
+
+def compare_inputs(manifest: Manifest, config: DetectConfig) -> tuple[Growth, int]:
+    """List the inputs again and say how they differ from a run; nothing is written.
+
+    Returns:
+        The differences, and the number of inputs that are as they were.
+    """
+    listing = list_inputs(config)
+    changes = compare(listing, _current(manifest))
+    found = _growth(changes), changes.num_unchanged
+    changes.close()
+    listing.close()
+    return found
+
+
+def _extend(run: OpenRun, manifest: Manifest, config: DetectConfig) -> tuple[Growth, bool]:
+    listing = list_inputs(config)
+    with waiting(lambda: "comparing the inputs with the run"):
+        changes = compare(listing, _current(manifest))
+    growth = _growth(changes)
+    if not growth.num_new and not growth.num_changed:
+        _log.info("nothing is new: %s", _words(growth))
+        changes.close()
+        listing.close()
+        return growth, True
+    items = order_items(changes.added, config)
+    with PlannedItems(
+        items,
+        run.fields["shard_size"],
+        has_image_ids=listing.annotations is not None,
+        numbering=_numbering(manifest),
+    ) as planned:
+        is_added = write_manifest(
+            run.directory.uri,
+            planned.tables(),
+            {
+                "run_id": manifest.run_id,
+                "fingerprint": fingerprint(run.fields),
+                "fingerprint_fields": json.dumps(run.fields),
+                "skipped": str(listing.skipped),
+                "annotations": json.dumps(listing.annotations),
+            },
+            plan_id=uuid.uuid4().hex,
+            before=manifest,
+            extension=Extension(growth=growth, superseded=changes.superseded),
+        )
+        if is_added:
+            _log.info(
+                "the run is extended by %d items in %d shards: %s",
+                *(planned.num_items, len(planned.shards), _words(growth)),
+            )
+    changes.close()
+    listing.close()
+    return growth, is_added
+
+
+def _current(manifest: Manifest) -> Iterator[pa.RecordBatch]:
+    for _, items in manifest.iterate_tables(is_current=True):
+        yield from items.to_batches()
+
+
+def _growth(changes: Changes) -> Growth:
+    return Growth(
+        num_new=changes.num_new,
+        num_changed=changes.num_changed,
+        num_vanished=changes.num_vanished,
+    )
+
+
+def _numbering(manifest: Manifest) -> Numbering:
+    shards = manifest.shards
+    return Numbering(
+        first_item_id=shards.total_items,
+        first_shard=int(shards.numbers[-1]) + 1 if len(shards) else 0,
+        first_part=len(manifest.parts),
+        next_image_id=1 + shards.total_rows,
+    )
+
+
+def _words(growth: Growth) -> str:
+    return (
+        f"{growth.num_new} inputs are new, {growth.num_changed} changed, "
+        f"{growth.num_vanished} gone"
+    )
