@@ -19,15 +19,15 @@ from jobs.rundir.schemas import DETECTIONS
 from tests.jobs.rundir.strategies import a_segment, bad_row, images, ok_row
 
 VALUES: dict[str, list[Any]] = {
-    "item_id": [0, 1, 5, -1, 2**63 - 1, None],
-    "image_id": [1, 2, 6, -1, 2**63 - 1, None],
-    "uri": ["", "/photos/0 ä#%.jpg", "/other.jpg", None],
+    "item_id": [0, 1, 5, -1, 2**63 - 1],
+    "image_id": [1, 2, 6, -1, 2**63 - 1],
+    "uri": ["", "/photos/0 ä#%.jpg", "/other.jpg"],
     "frame_index": [0, 1, None],
     "last_frame": [0, 1, None],
     "timestamp_s": [0.0, None],
     "width": [1, None],
     "height": [1, None],
-    "status": ["ok", "quarantined", "odd", "", None],
+    "status": ["ok", "quarantined", "odd", ""],
     "error_class": ["ImageError", None],
     "error": ["it is cut short", None],
     "note": ["mended", None],
@@ -66,6 +66,33 @@ def damaged(draw: st.DrawFn, rows: list[Row]) -> pa.Table:
         if at < len(values):
             values[at][name] = value
     return pa.Table.from_pylist(values, schema=DETECTIONS)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in VALUES.items() for value in values]
+)
+def test_both_ways_find_the_same_in_each_column(name: str, value: Any):
+    items = images(3)
+    rows = [ok_row(items[0]), bad_row(items[1]), ok_row(items[2])]
+    for place in range(3):
+        values = rows_to_table(rows).to_pylist()
+        values[place][name] = value
+        table = pa.Table.from_pylist(values, schema=DETECTIONS)
+        planned = items_to_table(items)
+        assert audit_shard(planned, table) == by_rows(planned, table, None)
+
+
+@pytest.mark.parametrize("name", ["item_id", "image_id", "uri", "status"])
+def test_a_null_where_none_may_be_is_no_planned_row(name: str):
+    items = images(2)
+    values = rows_to_table([ok_row(item) for item in items]).to_pylist()
+    values[0][name] = None
+    table = pa.Table.from_pylist(values, schema=DETECTIONS)
+    planned = items_to_table(items)
+    found = audit_shard(planned, table)
+    assert found == by_rows(planned, table, None)
+    assert found.num_ok == 1
+    assert found.problems
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=5), st.data())
