@@ -272,9 +272,10 @@ class _Work:
         """  # noqa: DOC501 -- IncompleteRunError passes through where no run is begun
         if not shards:
             return None
-        config, settings = self.config, self._worker_settings(run, attempt)
+        config = self.config
         if self.opened is not None:
             self._require_same_place(self.opened)
+        settings = self._worker_settings(run, attempt)
         num_actors = resolve_num_actors(config.num_actors, self.resources(), settings.threads)
         self._announce(len(shards), num_actors, settings)
         about = {"shards": len(shards), "workers": num_actors, "attempt": attempt}

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from jobs.rundir.manifest.index import index_name
 from jobs.rundir.manifest.part import Part, parts_to_json
 from jobs.rundir.manifest.shard_table import ShardTable
+from jobs.rundir.sealed_parquet import open_sealed
 from jobs.rundir.untrusted.item_values import num_planned_rows
 
 INDEX = index_name(0)
@@ -127,3 +128,19 @@ def forge_index(
     }
     changed = {name.encode(): text.encode() for name, text in texts.items()}
     path.write_bytes(encode_forged(table, {**metadata_of_file(path), **changed}))
+
+
+def count_items_as_they_are(run: Path, *, index: str = INDEX) -> None:
+    """Let an index describe the items that its parts have now, where these can be counted."""
+    path = run / "manifest" / index
+    metadata = metadata_of_file(path)
+    parts: list[Part] = []
+    shards: list[ShardTable] = []
+    for named in json.loads(metadata[b"parts"]):
+        items = open_sealed((path.parent / named["name"]).read_bytes()).read()
+        first = parts[-1].end if parts else 0
+        counted = {"first_item_id": first, "num_items": items.num_rows}
+        shards.append(shards_of(items, part=len(parts), first=first))
+        parts.append(Part(**{**named, **counted}))
+    metadata[b"parts"] = parts_to_json(tuple(parts)).encode()
+    path.write_bytes(encode_forged(ShardTable.concat(shards).to_arrow(), metadata))

@@ -37,7 +37,7 @@ from jobs.annotations.name_matching import (
     suffix_of,
 )
 from jobs.rundir.directory import RunDirectory
-from jobs.rundir.rows import ManifestItem, items_to_table, table_to_items
+from jobs.rundir.rows import table_to_items
 from jobs.storage import local_path
 
 UNUSED_CATEGORY = "N/A"

@@ -116,11 +116,18 @@ class ActorPool:
         check_interrupted()
         check_ray()
         self._fill_up()
-        ready, _ = self._ray.wait(list(self._calls), timeout=self._limits.poll_s)
-        for reference in ready:
+        for reference in self._wait():
             self._handle_result(reference, self._calls.pop(reference))
         self._check_deadlines()
         self._show_waits()
+
+    def _wait(self) -> Sequence[Hashable]:
+        """Wait for an answer, and take all that are there: a look costs time for every actor."""
+        calls = list(self._calls)
+        ready, _ = self._ray.wait(calls, timeout=self._limits.poll_s)
+        if ready and len(calls) > 1:
+            ready, _ = self._ray.wait(calls, num_returns=len(calls), timeout=0)
+        return ready
 
     def shutdown(self) -> None:
         for actor in [*self._calls.values(), *self._idle]:

@@ -1,5 +1,9 @@
 """``--dry-run``: say what a command would do, and write nothing."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+# pyarrow has no types
+
 from __future__ import annotations
 
 from collections import Counter

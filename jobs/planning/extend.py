@@ -1,7 +1,7 @@
 """``--extend``: add to a run what its inputs have gained since; earlier files stay as they are."""
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
 # pyarrow has no types
 
 from __future__ import annotations
@@ -126,6 +126,5 @@ def _numbering(manifest: Manifest) -> Numbering:
 
 def _words(growth: Growth) -> str:
     return (
-        f"{growth.num_new} inputs are new, {growth.num_changed} changed, "
-        f"{growth.num_vanished} gone"
+        f"{growth.num_new} inputs are new, {growth.num_changed} changed, {growth.num_vanished} gone"
     )

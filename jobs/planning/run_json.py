@@ -12,6 +12,7 @@ from jobs.planning.begin import OpenRun
 from jobs.planning.defaults import DEVICE_MODEL
 from jobs.planning.model_card import ModelCard
 from jobs.rundir.record import RunRecord
+from jobs.rundir.schemas import SCHEMA_VERSION
 from jobs.settings.detect import DetectConfig
 from jobs.storage import storage_for
 
@@ -22,6 +23,8 @@ _RESOLVED_ONCE = ("batch_size", "threads_per_actor", "shard_size", "precision", 
 def write_run_json(run: OpenRun, config: DetectConfig, model: ModelCard) -> None:
     """Write ``run.json`` unless it exists: a driver may have been killed before it could."""
     directory = run.directory
+    if run.manifest.schema_version != SCHEMA_VERSION:  # only the version that began it resumes it
+        return
     if storage_for(directory.uri).stat(directory.run_uri) is not None:
         return
     directory.create_run_record(

@@ -141,7 +141,7 @@ def _are_planned_images(items: pa.Table, table: pa.Table) -> bool:
         and pc.all(pc.equal(items.column("kind"), "image")).as_py()
         and table.column("frame_index").null_count == table.num_rows
         and all(
-            pc.all(pc.equal(items.column(name), table.column(name))).as_py()
+            pc.all(pc.equal(items.column(name), table.column(name)), skip_nulls=False).as_py()
             for name in ("item_id", "image_id", "uri")
         )
         and pc.all(pc.is_in(table.column("status"), pa.array(get_args(Status)))).as_py()

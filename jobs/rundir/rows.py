@@ -257,7 +257,11 @@ def items_to_table(items: Sequence[ManifestItem]) -> pa.Table:
 def table_to_items(table: pa.Table) -> list[ManifestItem]:
     """Turn a ``MANIFEST`` table back into items."""
     names = [field.name for field in fields(ManifestItem)]
-    return [ManifestItem(**values) for values in table.select(names).to_pylist()]
+    columns = [table.column(name).to_pylist() for name in names]
+    return [
+        ManifestItem(**dict(zip(names, values, strict=True)))
+        for values in zip(*columns, strict=True)
+    ]
 
 
 def _first_without_utf8(items: Sequence[ManifestItem]) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from fcos_core.numerics import NUMERICS_VERSION
 from jobs.cli.commands import main
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import ManifestItem, table_to_rows
@@ -110,9 +109,16 @@ def test_the_missing_shard_of_the_unfinished_run_is_named(
     assert err.splitlines()[-1].startswith("error: 6 of 17 rows are missing")
 
 
-@pytest.mark.parametrize("allowed", [[], ["--allow-mixed-devices"]], ids=["plain", "mixed"])
+@pytest.mark.parametrize(
+    "allowed",
+    [
+        pytest.param([], id="plain"),
+        pytest.param(["--allow-mixed-devices"], id="mixed"),
+        pytest.param(["--allow-version-change"], id="another version"),
+    ],
+)
 @pytest.mark.usefixtures("dataset")
-def test_a_run_of_older_arithmetic_is_not_resumed_and_stays_as_it_is(
+def test_a_run_of_older_tables_is_not_resumed_and_stays_as_it_is(
     unfinished: Path, allowed: list[str], capfd: pytest.CaptureFixture[str]
 ):
     before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
@@ -120,9 +126,31 @@ def test_a_run_of_older_arithmetic_is_not_resumed_and_stays_as_it_is(
     assert (code, summary) == (2, {})
     line = err.splitlines()[-1]
     assert line.startswith("error: ")
-    assert f"numerics_version: absent in the run, {NUMERICS_VERSION} now" in line
+    assert f"{str(unfinished)!r} has tables of version 2, this writes version 3: " in line
     assert line.endswith("resume it with the version that began it, or give another --out")
     assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.usefixtures("dataset")
+def test_no_quarantined_item_of_a_run_of_older_tables_is_tried_again(
+    finished: Path, capfd: pytest.CaptureFixture[str]
+):
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    code, _, err = answer(capfd, *COMMAND, "--out", finished, "--retry-quarantined")
+    assert code == 2
+    assert "has tables of version 2, this writes version 3" in err.splitlines()[-1]
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.usefixtures("dataset")
+def test_no_record_is_written_into_a_run_of_older_tables(
+    unfinished: Path, capfd: pytest.CaptureFixture[str]
+):
+    (unfinished / "run.json").unlink()
+    code, _, err = answer(capfd, *COMMAND, "--out", unfinished)
+    assert code == 2
+    assert "has tables of version 2, this writes version 3" in err.splitlines()[-1]
+    assert not (unfinished / "run.json").exists()
 
 
 @pytest.mark.usefixtures("dataset")

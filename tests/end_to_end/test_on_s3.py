@@ -117,5 +117,6 @@ def test_a_command_without_credentials_says_what_to_set(
     code = main(["verify", f"{s3}/run"])
     out, err = capsys.readouterr()
     assert (code, out) == (2, "")
-    assert err == f"error: '{s3}/run/manifest/index-000000.parquet' cannot be read: {NO_CREDENTIALS}\n"
+    index = f"{s3}/run/manifest/index-000000.parquet"
+    assert err == f"error: '{index}' cannot be read: {NO_CREDENTIALS}\n"
     assert not (tmp_path / "run").exists()

@@ -12,6 +12,7 @@ from jobs.planning.model_card import read_model_card
 from jobs.planning.run_json import write_run_json
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.retries import plan_retry
+from jobs.rundir.shard import Shard
 from jobs.settings.detect import DetectConfig
 from jobs.storage.weights import resolve_weights
 from jobs.worker.worker import Worker
@@ -64,7 +65,8 @@ def finish(config: DetectConfig, repair: Path | None = None, source: Path | None
     begin_run(directory, plan_run(config, model, lambda: probe(None)))
     opened = reopen_run(directory)
     write_run_json(opened, config, model)
-    shards, attempt = opened.shards(), None
+    shards = [Shard(number, tuple(items)) for number, items in opened.manifest.iterate()]
+    attempt: int | None = None
     for _ in range(2):
         settings = worker_settings(
             directory,

@@ -168,12 +168,13 @@ def _forge_layout(data: bytes, random: Random) -> bytes:
 
 
 FORGE: dict[str, Callable[[bytes, Random], bytes]] = {
-    "detections/shard-000001.parquet": forge_parquet,
-    "retries/1/shard-000001.parquet": forge_parquet,
-    "manifest.parquet": forge_parquet,
+    "detections/000000/shard-000001.parquet": forge_parquet,
+    "retries/1/000000/shard-000001.parquet": forge_parquet,
+    "manifest/index-000000.parquet": forge_parquet,
+    "manifest/part-000000-*.parquet": forge_parquet,
     "run.json": forge_record,
     "evaluation/curves.parquet": forge_parquet,
     "evaluation/metrics.json": forge_document,
     "events/of-a-test.jsonl": forge_events,
 }
-"""How each file of a run is forged."""
+"""How each file of a run is forged; a part of the manifest has a name of its own in each run."""

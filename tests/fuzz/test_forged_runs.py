@@ -4,6 +4,7 @@
 # pyright: reportUnknownArgumentType=false
 # pyarrow has no types
 
+import contextlib
 import json
 import resource
 import shutil
@@ -14,12 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.rundir.digest import RowsDigest
+from jobs.rundir.digest import TreeDigest, rows_sha256
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.events import EventLog
 from jobs.rundir.shard import Receipt
 from jobs.rundir.shard_reading import merge_retry
 from tests.commands import DONE
+from tests.forging import count_items_as_they_are, name_parts_as_they_are
 from tests.fuzz.conftest import SEED, cases
 from tests.fuzz.finished import finish_six_images
 from tests.fuzz.forgeries import FORGE
@@ -56,12 +58,12 @@ def receipt(shard: int) -> Receipt:
 
 def digest_of(run: Path) -> str:
     """The digest of a run's rows, as a reader finds them that checks nothing."""
-    digest = RowsDigest()
-    for shard in sorted((run / "detections").iterdir()):
+    digest = TreeDigest()
+    for shard in sorted((run / "detections").rglob("*.parquet")):
         table: pa.Table = pq.read_table(shard)
-        for retry in sorted(run.glob(f"retries/*/{shard.name}")):
+        for retry in sorted(run.glob(f"retries/*/*/{shard.name}")):
             table = merge_retry(table, pq.read_table(retry))
-        digest.update(table)
+        digest.update(rows_sha256(table))
     return digest.hexdigest()
 
 
@@ -77,10 +79,18 @@ def commands(place: Path, run: Path, name: str) -> list[tuple[object, ...]]:
         ("render", run, "--out", run / "drawn", "--num-actors", 1),
         ("bpr", place / "truth.json", "--run", run, "--num-actors", 1),
     ]
-    if name != "manifest.parquet":
+    if not name.startswith("manifest/"):
         weights = ("--weights", place / "tiny.safetensors")
         found.append(("detect", place / "images", "--out", run, *weights))
     return found
+
+
+def name_again(run: Path, random: np.random.Generator) -> None:
+    """Let the index name a forged part, mostly with the items that this now has."""
+    name_parts_as_they_are(run)
+    if random.random() < 0.7:
+        with contextlib.suppress(ValueError, KeyError, IndexError, TypeError, pa.ArrowException):
+            count_items_as_they_are(run)
 
 
 def most_bytes() -> tuple[int, int]:
@@ -96,13 +106,16 @@ def test_a_forged_file_is_named_or_changes_the_digest(
     count: int, name: str, finished: Path, tmp_path: Path
 ):
     before, children_before = most_bytes()
-    sound = (finished / "run" / name).read_bytes()
+    (path,) = (finished / "run").glob(name)
+    sound = path.read_bytes()
     for number in range(count):
         random = np.random.default_rng([SEED, number])
         data = FORGE[name](sound, random)
         run = tmp_path / "run"
         shutil.copytree(finished / "run", run)
-        (run / name).write_bytes(data)
+        (run / path.relative_to(finished / "run")).write_bytes(data)
+        if path.name.startswith("part-"):
+            name_again(run, random)
         found = commands(finished, run, name)
         command = found[0 if random.random() < 0.5 else int(random.integers(len(found)))]
         try:

@@ -58,7 +58,8 @@ def place(finished: Path) -> Path:
     return finished
 
 
-SHARDS = ("detections/shard-000001.parquet", "retries/1/shard-000001.parquet")
+SHARDS = ("detections/000000/shard-000001.parquet", "retries/1/000000/shard-000001.parquet")
+MANIFEST = ("manifest/index-000000.parquet", "manifest/part-000000-*.parquet")
 
 
 def damage(
@@ -108,8 +109,11 @@ def test_a_damaged_shard_is_named_by_whatever_reads_it(
 
 @cases(few=15, many=1_000)
 @pytest.mark.parametrize("command", PROVING | READING | PLANNED)
-def test_a_damaged_manifest_is_named_and_nothing_is_done(count: int, command: str, place: Path):
-    file = place / "run" / "manifest.parquet"
+@pytest.mark.parametrize("name", MANIFEST)
+def test_a_damaged_manifest_is_named_and_nothing_is_done(
+    count: int, name: str, command: str, place: Path
+):
+    (file,) = (place / "run").glob(name)
     sound = file.read_bytes()
     donors = [path.read_bytes() for path in (place / "run").rglob("*.parquet")]
 
@@ -162,8 +166,8 @@ def test_a_shard_of_another_run_of_the_same_images_is_named(
     finish(config)
     shutil.copytree(place / "run", tmp_path / "run")
     name = "shard-000001.parquet"
-    target = tmp_path / "run" / ("retries/1" if retried else "detections") / name
-    shutil.copy(tmp_path / "other" / "detections" / name, target)
+    target = tmp_path / "run" / ("retries/1" if retried else "detections") / "000000" / name
+    shutil.copy(tmp_path / "other" / "detections" / "000000" / name, target)
     answer = fcos("verify", tmp_path / "run")
     assert answer.code == INCOMPLETE
     assert f"{str(target)!r}: foreign: it is of run" in answer.error

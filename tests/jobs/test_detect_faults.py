@@ -69,7 +69,7 @@ def test_a_read_only_disk_is_refused_before_anything_is_computed(
 ) -> None:
     out = disk("size=1m") / "run"
     disk("ro")
-    with pytest.raises(ConfigError, match=r"index-000000\.parquet.*cannot be written: Read-only file"):
+    with pytest.raises(ConfigError, match=r"index-000000.*cannot be written: Read-only file"):
         run(config_of(images, tiny_weights, out))
 
 

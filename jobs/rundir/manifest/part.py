@@ -144,6 +144,7 @@ class OpenPart:
         self._part = part
         self._file = file
         self._groups = _group_starts(file)
+        self._kept: tuple[int, list[pa.RecordBatch]] | None = None
 
     def batches(
         self, first_item_id: int, num_items: int, *, shard: int
@@ -171,12 +172,19 @@ class OpenPart:
     def _slices(self, start: int, end: int) -> Iterator[pa.RecordBatch]:
         first = int(np.searchsorted(self._groups, start, side="right")) - 1
         last = int(np.searchsorted(self._groups, end, side="left"))
-        place = int(self._groups[first])
-        for batch in self._file.iter_batches(range(first, last)):
-            before, after = max(start - place, 0), min(end - place, batch.num_rows)
-            if before < after:
-                yield batch.slice(before, after - before)
-            place += batch.num_rows
+        for group in range(first, last):
+            place = int(self._groups[group])
+            for batch in self._decoded(group):
+                before, after = max(start - place, 0), min(end - place, batch.num_rows)
+                if before < after:
+                    yield batch.slice(before, after - before)
+                place += batch.num_rows
+
+    def _decoded(self, group: int) -> list[pa.RecordBatch]:
+        """Decode a row group; the last one is kept, since the next shard mostly lies in it too."""
+        if self._kept is None or self._kept[0] != group:
+            self._kept = group, list(self._file.iter_batches([group]))
+        return self._kept[1]
 
 
 def _group_starts(file: UntrustedFile) -> np.ndarray[Any, np.dtype[np.int64]]:

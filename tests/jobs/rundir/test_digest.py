@@ -1,21 +1,42 @@
 """The digest: what ``docs/tables.md`` writes down, no more and no less."""
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+# pyarrow has no types
+
 import hashlib
+import importlib.util
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.rundir.digest import RowsDigest, canonical_rows, rows_sha256
+from jobs.rundir.digest import RowsDigest, TreeDigest, canonical_rows, rows_sha256
+from jobs.rundir.directory import RunDirectory
+from jobs.rundir.proof import prove, rows_digest
 from jobs.rundir.rows import Row, rows_to_table
-from tests.jobs.rundir.strategies import bad_row, images, ok_row, rows
+from jobs.rundir.schemas import DETECTION, DETECTIONS, MANIFEST, MANIFEST_INDEX, SUPERSEDED
+from jobs.rundir.shard_reading import merge_retry, read_shard
+from tests.forging import metadata_of_file
+from tests.jobs.rundir.strategies import (
+    bad_row,
+    begin_run,
+    commit_rows,
+    images,
+    ok_row,
+    rows,
+)
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "tables.md"
 ROW = Row.ok(
@@ -24,13 +45,17 @@ ROW = Row.ok(
 )  # fmt: skip
 
 
+def documented_names(**names: Any) -> dict[str, Any]:
+    """What the first block of Python in the documentation defines."""
+    (code,) = re.findall(r"```python\n(import hashlib.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    exec(code, names)  # noqa: S102 -- our own documentation
+    return names
+
+
 @pytest.fixture(scope="module")
 def documented() -> Callable[[list[dict[str, Any]]], str]:
-    """The code that the documentation gives."""
-    (code,) = re.findall(r"```python\n(import hashlib.*?)```", DOCUMENT.read_text(), re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(code, names)  # noqa: S102 -- our own documentation
-    return names["digest"]
+    """The code that the documentation gives for the digest of rows."""
+    return documented_names()["digest"]
 
 
 @given(st.lists(rows(), max_size=6))
@@ -111,3 +136,92 @@ def test_order_counts_and_the_cut_into_tables_does_not():
 
 def test_no_rows_are_the_digest_of_nothing():
     assert rows_sha256(rows_to_table([])) == hashlib.sha256().hexdigest()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    """Eleven images in four shards, without retries; shards as far apart as there are folders."""
+    items = [
+        replace(item, shard=number)
+        for item, number in zip(
+            images(11), [0] * 3 + [9_999] * 3 + [10_000] * 4 + [1_000_000], strict=True
+        )
+    ]
+    run = begin_run(tmp_path / "run", items)
+    for shard, planned in run.manifest().iterate():
+        of_shard = [bad_row(i) if i.item_id % 4 == 1 else ok_row(i) for i in planned]
+        commit_rows(run, shard, of_shard)
+    return run
+
+
+def files_of(run: RunDirectory) -> list[Path]:
+    files = sorted(Path(run.uri).glob("detections/*/*.parquet"))
+    assert len(files) == 4
+    return files
+
+
+def test_the_digest_of_a_run_is_that_of_its_footers_and_of_its_rows(run: RunDirectory):
+    footers = hashlib.sha256()
+    for path in files_of(run):
+        footers.update(bytes.fromhex(metadata_of_file(path)[b"rows_sha256"].decode()))
+    rows = [pq.read_table(path).to_pylist() for path in files_of(run)]
+    names = documented_names()
+    proof = prove(run)
+    assert proof.digest == footers.hexdigest() == names["run_digest"](rows)
+    assert rows_digest(run) == names["digest"]([row for of_shard in rows for row in of_shard])
+    assert [names["digest"](of_shard) for of_shard in rows] == [
+        read_shard(run, number).footer.rows_sha256 for number in run.list_shards().shards.tolist()
+    ]
+
+
+def test_a_retry_counts_in_the_digest_of_its_shard(run: RunDirectory):
+    before = [rows_sha256(pq.read_table(path)) for path in files_of(run)]
+    mended = [item for item in run.read_manifest() if item.item_id == 1]
+    commit_rows(run, 0, [ok_row(item) for item in mended], attempt=1)
+    merged = merge_retry(read_shard(run, 0).table, read_shard(run, 0, attempt=1).table)
+    tree = TreeDigest()
+    for digest in [rows_sha256(merged), *before[1:]]:
+        tree.update(digest)
+    assert prove(run).digest == tree.hexdigest()
+
+
+class ArrowForDuckdb(ModuleType):
+    """Reads what the documentation asks DuckDB for, where that is not installed."""
+
+    class Found:
+        def __init__(self, table: pa.Table) -> None:
+            self.columns = table.column_names
+            self._rows = [tuple(row.values()) for row in table.to_pylist()]
+
+        def fetchall(self) -> list[tuple[Any, ...]]:
+            return self._rows
+
+    def sql(self, text: str) -> Found:
+        query = re.fullmatch(r"select \* from '(.*)' order by item_id, frame_index", text)
+        assert query is not None
+        order = [("item_id", "ascending"), ("frame_index", "ascending")]
+        return self.Found(pq.read_table(query[1]).sort_by(order))
+
+
+def test_the_documented_queries_give_what_verify_says(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    if importlib.util.find_spec("duckdb") is None:
+        monkeypatch.setitem(sys.modules, "duckdb", ArrowForDuckdb("duckdb"))
+    (code,) = re.findall(r"```python\n(import glob.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    exec(code.replace("RUN/", f"{run.uri}/"), documented_names())  # noqa: S102
+    assert capsys.readouterr().out.split() == [prove(run).digest, rows_digest(run)]
+
+
+def test_every_column_of_the_tables_of_a_run_is_documented():
+    text = DOCUMENT.read_text()
+    schemas = (DETECTIONS, MANIFEST, MANIFEST_INDEX, SUPERSEDED)
+    names = {name for schema in schemas for name in schema.names}
+    names |= {field.name for field in DETECTION}
+    assert [name for name in sorted(names) if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_names_of_categories_and_notes_do_not_count():
+    plain = rows_sha256(rows_to_table([ROW]))
+    assert rows_sha256(rows_to_table([ROW], {7: "bus"})) == plain
+    assert rows_sha256(rows_to_table([replace(ROW, note="mended")])) == plain
