@@ -52,9 +52,7 @@ class SeenUris:
         Raises:
             ConfigError: the disk is full.
         """
-        digests = [
-            hashlib.blake2b(uri.encode(), digest_size=_DIGEST_BYTES).digest() for uri in uris
-        ]
+        digests = [_digest(uri) for uri in uris]
         is_old = self._find(digests)
         for place in np.flatnonzero(~is_old):
             if digests[place] in self._newest:
@@ -125,6 +123,10 @@ class SeenUris:
         with self._folder.writing():
             firsts, seconds = (np.memmap(path, np.uint64, mode="r") for path in paths)
         return _Run(paths, level, firsts, seconds)
+
+
+def _digest(uri: str) -> bytes:
+    return hashlib.blake2b(uri.encode(), digest_size=_DIGEST_BYTES).digest()
 
 
 def _halves(digests: list[bytes]) -> tuple[Halves, Halves]:

@@ -151,3 +151,16 @@ def test_a_uri_is_old_when_it_was_there_before(groups: list[list[int]], limit: i
             expected.append(number in before)
             before.add(number)
         assert seen.add([f"s3://bucket/{number}" for number in numbers]).tolist() == expected
+
+
+@given(limit=LIMITS)
+def test_uris_whose_digests_begin_alike_are_told_apart(limit: int) -> None:
+    def digest(uri: str) -> bytes:
+        return int(uri).to_bytes(16)
+
+    numbers = [*range(30), *range(40)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.inputs.seen_uris._digest", digest)
+        seen = SeenUris(TemporaryFolder(), memory_rows=limit)
+        is_old = [bool(seen.add([str(number)])[0]) for number in numbers]
+    assert is_old == [False] * 30 + [True] * 30 + [False] * 10
