@@ -23,7 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fcos_core.engines.choice import FALLBACK, OPENVINO_INSTALL, runs_here
 from fcos_core.errors import ConfigError
-from jobs.inputs.sources import enumerate_inputs
+from jobs.inputs.item_spool import ItemSpool
+from jobs.inputs.sources import Listing, enumerate_inputs
 from jobs.inputs.video_index import SEGMENT_ROWS, VideoRequest, plan_videos
 from jobs.parallel.resources import Resources
 from jobs.planning.batch_size import auto_batch_size
@@ -118,6 +119,27 @@ class OpenRun:
         return {number for number, _ in self.directory.list_shards().shards}
 
 
+def list_inputs(config: DetectConfig) -> Listing:
+    """Find the images and videos that the inputs of a command stand for."""
+    return enumerate_inputs(
+        config.inputs,
+        image_root=config.image_root,
+        image_column=config.image_column,
+        limit=config.limit,
+    )
+
+
+def order_items(config: DetectConfig, listed: ItemSpool) -> OrderedItems:
+    """Index the videos among some items, and put all in the order of a manifest."""
+    request = VideoRequest(
+        stream=config.stream,
+        sampling=config.sampling(),
+        rows_per_segment=min(SEGMENT_ROWS, config.shard_size or SEGMENT_ROWS),
+    )
+    plan = partial(plan_videos, request=request, address=config.address)
+    return OrderedItems(listed, plan)
+
+
 def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resources]) -> RunPlan:
     """List the inputs and decide what the user left open; write nothing.
 
@@ -126,19 +148,8 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
         model: the card of the weights.
         probe: finds the cores and GPUs, once the inputs are known to be usable.
     """
-    listing = enumerate_inputs(
-        config.inputs,
-        image_root=config.image_root,
-        image_column=config.image_column,
-        limit=config.limit,
-    )
-    request = VideoRequest(
-        stream=config.stream,
-        sampling=config.sampling(),
-        rows_per_segment=min(SEGMENT_ROWS, config.shard_size or SEGMENT_ROWS),
-    )
-    plan = partial(plan_videos, request=request, address=config.address)
-    items = OrderedItems(listing.items, plan)
+    listing = list_inputs(config)
+    items = order_items(config, listing.items)
     listing.close()
     resources = probe()
     choice = resolve_engine(config, resources)
