@@ -118,6 +118,8 @@ class _Block:
         find = bisect_right if with_equal else bisect_left
         place = find(range(self._batch.num_rows), bound, key=self._key)
         taken = self._batch.slice(0, place)
+        if place == 0:
+            return taken
         if place < self._batch.num_rows:
             self._hold(self._batch.slice(place))
         else:

@@ -73,11 +73,14 @@ class SeenUris:
         wanted = firsts[order]
         for run in self._runs:
             starts = np.searchsorted(run.firsts, wanted)
-            found = np.flatnonzero(starts < len(run.firsts))
-            for row in found[run.firsts[starts[found]] == wanted[found]]:
+            rows = np.flatnonzero(starts < len(run.firsts))
+            rows = rows[run.firsts[starts[rows]] == wanted[rows]]
+            is_same = run.seconds[starts[rows]] == seconds[order[rows]]
+            is_there[order[rows[is_same]]] = True
+            for row in rows[~is_same]:  # another digest begins alike
                 end = np.searchsorted(run.firsts, wanted[row], side="right")
-                place = order[row]
-                is_there[place] |= bool(np.any(run.seconds[starts[row] : end] == seconds[place]))
+                others = run.seconds[starts[row] : end]
+                is_there[order[row]] |= bool(np.any(others == seconds[order[row]]))
         return is_there
 
     def _write_newest(self) -> None:

@@ -116,6 +116,7 @@ def test_a_temporary_folder_that_cannot_be_made_is_one_line(
         Spool(ROWS, memory_rows=0).append(batch([b"a"]))
 
 
+@pytest.mark.long
 @given(groups=KEYS, limit=LIMITS, fan_in=st.integers(2, 4))
 def test_rows_are_sorted_as_python_sorts_them(
     groups: list[list[bytes]], limit: int, fan_in: int
@@ -124,6 +125,7 @@ def test_rows_are_sorted_as_python_sorts_them(
     assert rows(result) == sorted(expected_rows(groups), key=lambda row: row[0])
 
 
+@pytest.mark.long
 @given(groups=KEYS, limit=LIMITS, fan_in=st.integers(2, 4))
 def test_rows_are_sorted_by_several_columns(
     groups: list[list[bytes]], limit: int, fan_in: int
