@@ -55,10 +55,12 @@ def main() -> int:
 
 def plan(out: str) -> dict[str, Any]:
     """List the bucket and write a manifest; say how long each took, and the memory."""
+    import pyarrow as pa
+
     from jobs.inputs.sources import enumerate_inputs
-    from jobs.planning.manifest import make_manifest
+    from jobs.planning.manifest import PlannedItems
+    from jobs.planning.ordered_items import OrderedItems
     from jobs.rundir.directory import RunDirectory
-    from jobs.rundir.rows import items_to_table
     from jobs.storage import storage_for
 
     storage_for("s3://bucket")
@@ -66,11 +68,12 @@ def plan(out: str) -> dict[str, Any]:
     listing = enumerate_inputs([f"s3://bucket/{ROOT}"])
     listed = time.perf_counter()
     listed_mib = _resident_mib()
-    items = make_manifest(listing, 256)
+    planned = PlannedItems(OrderedItems(listing.items, lambda _: {}), 256)
     directory = RunDirectory(out)
-    directory.create_manifest(items_to_table(items), {"run_id": "bench", "fingerprint": "0"})
+    table = pa.concat_tables(planned.tables())
+    directory.create_manifest(table, {"run_id": "bench", "fingerprint": "0"})
     return {
-        "items": len(items),
+        "items": planned.num_items,
         "list_s": listed - started,
         "write_s": time.perf_counter() - listed,
         "before_mib": before_mib,

@@ -156,7 +156,7 @@ def main() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(
         [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
-    import stages  # noqa: PLW0406 -- so that pickled names are not those of __main__
+    import stages
 
     run = RunDirectory(out)
     done = {"plan": stages.plan, "dispatch": stages.hand_out, "prove": stages.check}[stage](run)

@@ -12,6 +12,7 @@ import logging
 import os
 import reprlib
 from collections.abc import Iterator
+from itertools import chain
 
 from fcos_core.errors import ConfigError, DataError
 from jobs.inputs.item import InputItem, item_by_content, item_by_name, referenced_item
@@ -26,11 +27,15 @@ from jobs.storage import (
     resolve_reference,
     storage_for,
 )
+from jobs.storage.chunks import HashedChunks
 from jobs.storage.member_uri import container_kind
 from jobs.storage.packing import EXTENSIONS, HEAD_BYTES, packing_of
 from jobs.storage.patterns import is_hidden
 
 _log = logging.getLogger(__name__)
+
+_MAX_LINE_BYTES = 2**20
+_BYTE_ORDER_MARK = "\ufeff"
 
 
 def enumerate_file(info: ObjectInfo) -> Iterator[InputItem]:
@@ -110,8 +115,7 @@ def enumerate_list(uri: str) -> Iterator[InputItem]:
         ConfigError: a line is not UTF-8 and no file's name, or names a folder.
     """
     folder = folder_of(uri)
-    text = storage_for(uri).read(uri).decode("utf-8-sig", errors="surrogateescape")
-    for number, line in enumerate(_lines(text), start=1):
+    for number, line in enumerate(_lines(uri), start=1):
         name = line.strip(" \t")
         if not name.strip() or name.startswith("#"):
             continue
@@ -120,10 +124,26 @@ def enumerate_list(uri: str) -> Iterator[InputItem]:
         yield referenced_item(name, folder, place=place)
 
 
-def _lines(text: str) -> list[str]:
-    if "\n" not in text:
-        return text.split("\r")
-    return [line.removesuffix("\r") for line in text.split("\n")]
+def _lines(uri: str) -> Iterator[str]:
+    """Read the lines of a list, a chunk of it in memory at a time.
+
+    Yields:
+        Each line; bytes that are no UTF-8 are surrogates.
+
+    Raises:
+        ConfigError: a line is longer than any name.
+    """
+    has_line_feed = any(b"\n" in chunk for chunk in HashedChunks(uri))
+    end, ending = (b"\n", b"\r") if has_line_feed else (b"\r", b"")
+    number, rest = 0, b""
+    for chunk in chain(HashedChunks(uri), [end]):
+        *lines, rest = (rest + chunk).split(end)
+        for line in lines:
+            number += 1
+            text = line.removesuffix(ending).decode(errors="surrogateescape")
+            yield text.removeprefix(_BYTE_ORDER_MARK) if number == 1 else text
+        if len(rest) > _MAX_LINE_BYTES:
+            raise ConfigError(f"{uri}, line {number + 1}: over {_MAX_LINE_BYTES} bytes, no name")
 
 
 def _require_name(name: str, folder: str, place: str) -> None:

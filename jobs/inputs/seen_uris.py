@@ -52,9 +52,7 @@ class SeenUris:
         Raises:
             ConfigError: the disk is full.
         """
-        digests = [
-            hashlib.blake2b(uri.encode(), digest_size=_DIGEST_BYTES).digest() for uri in uris
-        ]
+        digests = [_digest(uri) for uri in uris]
         is_old = self._find(digests)
         for place in np.flatnonzero(~is_old):
             if digests[place] in self._newest:
@@ -75,11 +73,14 @@ class SeenUris:
         wanted = firsts[order]
         for run in self._runs:
             starts = np.searchsorted(run.firsts, wanted)
-            found = np.flatnonzero(starts < len(run.firsts))
-            for row in found[run.firsts[starts[found]] == wanted[found]]:
+            rows = np.flatnonzero(starts < len(run.firsts))
+            rows = rows[run.firsts[starts[rows]] == wanted[rows]]
+            is_same = run.seconds[starts[rows]] == seconds[order[rows]]
+            is_there[order[rows[is_same]]] = True
+            for row in rows[~is_same]:  # another digest begins alike
                 end = np.searchsorted(run.firsts, wanted[row], side="right")
-                place = order[row]
-                is_there[place] |= bool(np.any(run.seconds[starts[row] : end] == seconds[place]))
+                others = run.seconds[starts[row] : end]
+                is_there[order[row]] |= bool(np.any(others == seconds[order[row]]))
         return is_there
 
     def _write_newest(self) -> None:
@@ -125,6 +126,10 @@ class SeenUris:
         with self._folder.writing():
             firsts, seconds = (np.memmap(path, np.uint64, mode="r") for path in paths)
         return _Run(paths, level, firsts, seconds)
+
+
+def _digest(uri: str) -> bytes:
+    return hashlib.blake2b(uri.encode(), digest_size=_DIGEST_BYTES).digest()
 
 
 def _halves(digests: list[bytes]) -> tuple[Halves, Halves]:

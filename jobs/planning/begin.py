@@ -141,6 +141,27 @@ class OpenRun:
         return np.isin(shards.numbers, self.directory.list_shards().shards)
 
 
+def list_inputs(config: DetectConfig) -> Listing:
+    """Find the images and videos that the inputs of a command stand for."""
+    return enumerate_inputs(
+        config.inputs,
+        image_root=config.image_root,
+        image_column=config.image_column,
+        limit=config.limit,
+    )
+
+
+def order_items(config: DetectConfig, listed: ItemSpool) -> OrderedItems:
+    """Index the videos among some items, and put all in the order of a manifest."""
+    request = VideoRequest(
+        stream=config.stream,
+        sampling=config.sampling(),
+        rows_per_segment=min(SEGMENT_ROWS, config.shard_size or SEGMENT_ROWS),
+    )
+    plan = partial(plan_videos, request=request, address=config.address)
+    return OrderedItems(listed, plan)
+
+
 def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resources]) -> RunPlan:
     """List the inputs and decide what the user left open; write nothing.
 
@@ -150,7 +171,7 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
         probe: finds the cores and GPUs, once the inputs are known to be usable.
     """
     listing = list_inputs(config)
-    items = order_items(listing.items, config)
+    items = order_items(config, listing.items)
     listing.close()
     resources = probe()
     choice = resolve_engine(config, resources)
@@ -167,26 +188,6 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
         annotations=listing.annotations,
         engine_reason=choice.reason,
     )
-
-
-def list_inputs(config: DetectConfig) -> Listing:
-    """List what a command's inputs stand for now."""
-    return enumerate_inputs(
-        config.inputs,
-        image_root=config.image_root,
-        image_column=config.image_column,
-        limit=config.limit,
-    )
-
-
-def order_items(listed: ItemSpool, config: DetectConfig) -> OrderedItems:
-    """Index the videos among listed inputs, and put all into the order of a manifest."""
-    request = VideoRequest(
-        stream=config.stream,
-        sampling=config.sampling(),
-        rows_per_segment=min(SEGMENT_ROWS, config.shard_size or SEGMENT_ROWS),
-    )
-    return OrderedItems(listed, partial(plan_videos, request=request, address=config.address))
 
 
 def begin_run(directory: RunDirectory, plan: RunPlan) -> None:

@@ -116,9 +116,10 @@ def compare(
         is_added[groups.added_places()] = True
         superseded.append(groups.superseded())
     both.close()
+    table = pa.Table.from_batches(superseded, SUPERSEDED)
     return Changes(
         added=_selected(listing.items, is_added, folder, memory_rows),
-        superseded=pa.Table.from_batches(superseded, SUPERSEDED).sort_by("item_id"),
+        superseded=table.take(pc.sort_indices(table, sort_keys=[("item_id", "ascending")])),
         num_new=count.new,
         num_changed=count.changed,
         num_vanished=count.vanished,

@@ -70,7 +70,7 @@ def _extend(run: OpenRun, manifest: Manifest, config: DetectConfig) -> tuple[Gro
         changes.close()
         listing.close()
         return growth, True
-    items = order_items(changes.added, config)
+    items = order_items(config, changes.added)
     with PlannedItems(
         items,
         run.fields["shard_size"],

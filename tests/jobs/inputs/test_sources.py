@@ -3,16 +3,21 @@ import logging
 import os
 import re
 import time
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fcos_core.errors import ConfigError
+from jobs.inputs import files
 from jobs.inputs.item import InputItem, item_by_name
 from jobs.inputs.sources import Listing, enumerate_inputs
 from jobs.storage import ObjectInfo
+from jobs.storage.chunks import HashedChunks
 
 
 def write(path: Path, data: bytes = b"x") -> Path:
@@ -175,6 +180,26 @@ def test_a_carriage_return_ends_a_name_only_in_a_list_without_line_feeds(tmp_pat
     new = write(tmp_path / "new.txt", b"a\rb.jpg\nb.jpg\n")
     assert names(enumerate_inputs([str(old)]), tmp_path) == ["a.jpg", "b.jpg"]
     assert names(enumerate_inputs([str(new)]), tmp_path) == ["a\rb.jpg", "b.jpg"]
+
+
+@given(text=st.text("a\n\r ö\ufeff"), chunk_bytes=st.integers(1, 5))
+def test_a_list_has_the_same_lines_whatever_its_chunks(
+    tmp_path_factory: pytest.TempPathFactory, text: str, chunk_bytes: int
+):
+    path = write(tmp_path_factory.mktemp("list") / "list.txt", text.encode())
+    plain = text.encode().decode("utf-8-sig")
+    expected = plain.split("\r")
+    if "\n" in plain:
+        expected = [line.removesuffix("\r") for line in plain.split("\n")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "HashedChunks", partial(HashedChunks, chunk_bytes=chunk_bytes))
+        assert list(files._lines(str(path))) == expected
+
+
+def test_a_line_that_is_too_long_for_a_name_is_refused(tmp_path: Path):
+    path = write(tmp_path / "list.txt", b"a.jpg\n" + bytes(2**20 + 1))
+    with pytest.raises(ConfigError, match=r"list.txt, line 2: over 1048576 bytes, no name"):
+        enumerate_inputs([str(path)])
 
 
 def test_list_that_is_not_text_is_refused(tmp_path: Path):

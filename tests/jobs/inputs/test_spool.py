@@ -116,6 +116,7 @@ def test_a_temporary_folder_that_cannot_be_made_is_one_line(
         Spool(ROWS, memory_rows=0).append(batch([b"a"]))
 
 
+@pytest.mark.long
 @given(groups=KEYS, limit=LIMITS, fan_in=st.integers(2, 4))
 def test_rows_are_sorted_as_python_sorts_them(
     groups: list[list[bytes]], limit: int, fan_in: int
@@ -124,6 +125,7 @@ def test_rows_are_sorted_as_python_sorts_them(
     assert rows(result) == sorted(expected_rows(groups), key=lambda row: row[0])
 
 
+@pytest.mark.long
 @given(groups=KEYS, limit=LIMITS, fan_in=st.integers(2, 4))
 def test_rows_are_sorted_by_several_columns(
     groups: list[list[bytes]], limit: int, fan_in: int
@@ -151,3 +153,16 @@ def test_a_uri_is_old_when_it_was_there_before(groups: list[list[int]], limit: i
             expected.append(number in before)
             before.add(number)
         assert seen.add([f"s3://bucket/{number}" for number in numbers]).tolist() == expected
+
+
+@given(limit=LIMITS)
+def test_uris_whose_digests_begin_alike_are_told_apart(limit: int) -> None:
+    def digest(uri: str) -> bytes:
+        return int(uri).to_bytes(16)
+
+    numbers = [*range(30), *range(40)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.inputs.seen_uris._digest", digest)
+        seen = SeenUris(TemporaryFolder(), memory_rows=limit)
+        is_old = [bool(seen.add([str(number)])[0]) for number in numbers]
+    assert is_old == [False] * 30 + [True] * 30 + [False] * 10

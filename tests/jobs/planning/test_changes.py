@@ -83,6 +83,7 @@ def counts(changes: Changes) -> tuple[int, int, int, int]:
     return changes.num_new, changes.num_changed, changes.num_vanished, changes.num_unchanged
 
 
+@pytest.mark.long
 @given(
     before=INPUTS,
     now=INPUTS,
@@ -137,6 +138,7 @@ def test_the_added_inputs_are_those_of_the_listing() -> None:
     assert len(changes.added) == 0
 
 
+@pytest.mark.long
 @given(
     before=st.dictionaries(st.sampled_from(URIS), st.integers(1, 6)),
     now=st.dictionaries(st.sampled_from(URIS), st.integers(1, 6), min_size=1),

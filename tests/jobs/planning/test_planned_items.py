@@ -130,6 +130,7 @@ def rows_of(planned: PlannedItems) -> list[Row]:
     return [row for table in planned.tables() for row in table.to_pylist()]
 
 
+@pytest.mark.long
 @given(
     listed=listings(),
     shard_size=st.integers(1, 12),
