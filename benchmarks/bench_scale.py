@@ -1,9 +1,9 @@
 """A run of many items from the listing to the proof: seconds, memory and bytes of each stage.
 
-``python benchmarks/bench_scale.py --items 100000 1000000 10000000``: a bucket of so many keys, which
-a server makes up, is listed and planned; the shards are dispatched to two actors that only answer,
-and whose files are committed to local disk; the run is proved. Each stage is a process, measured
-with all its descendants. Writes ``results/<date>_<hardware>_scale.md``.
+``python benchmarks/bench_scale.py --items 100000 1000000 10000000``: a bucket of so many keys,
+which a server makes up, is listed and planned; the shards are dispatched to two actors that only
+answer, and whose files are committed to local disk; the run is proved. Each stage is a process,
+measured with all its descendants. Writes ``results/<date>_<hardware>_scale.md``.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ def run_stages(items: int, work: Path) -> list[Stage]:
     """Run every stage over a bucket of so many keys."""
     found: list[Stage] = []
     run = work / "run"
-    with server(items, min(FOLDERS, items)) as environment:
-        environment = {**environment, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
+    modules = os.pathsep.join([str(HERE), str(HERE.parent)])
+    with server(items, min(FOLDERS, items)) as bucket:
+        environment = {**bucket, "PYTHONPATH": modules}
         before = 0.0
         for name in STAGES:
             command = [sys.executable, str(HERE / "scale" / "stages.py"), name, str(run)]
@@ -114,8 +115,8 @@ def page(stages: list[Stage], loops: list[Loop], command: str) -> str:
 |---|---|---|---|---|---|---|---|
 {rows}
 
-CPU: of the stage's process and all its descendants, Ray's daemons and the actors included, looked at
-once a second. Driver MiB: the most that the stage's own process had resident, libraries included.
+CPU: of the stage's process and all its descendants, Ray's daemons and the actors included, looked
+at once a second. Driver MiB: the most that the stage's own process had resident, with libraries.
 The made-up bucket's server runs beside the stage on the same cores.
 
 ## Many actors on one loop

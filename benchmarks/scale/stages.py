@@ -1,7 +1,7 @@
 """The stages of a large run, each a command of its own: ``stages.py plan|dispatch|prove RUN N``.
 
-Everything is what ``fcos detect`` and ``fcos verify`` run, except that the worker only answers: each
-image gets two detections without being read. The last line on stdout is JSON.
+Everything is what ``fcos detect`` and ``fcos verify`` run, except that the worker only answers:
+each image gets two detections without being read. The last line on stdout is JSON.
 """
 
 from __future__ import annotations

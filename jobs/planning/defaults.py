@@ -11,9 +11,9 @@ from fcos_core.numerics import NUMERICS_VERSION
 from jobs.media.limits import MAX_FRAME_PIXELS
 from jobs.parallel.libraries import extras, libraries_of
 from jobs.parallel.resources import Resources
-from jobs.planning.manifest import auto_shard_size
 from jobs.planning.model_card import ModelCard
 from jobs.planning.ordered_items import OrderedItems
+from jobs.planning.shard_size import auto_shard_size
 from jobs.rundir.schemas import SCHEMA_VERSION
 from jobs.settings.detect import DetectConfig
 from jobs.storage import absolute
@@ -43,9 +43,16 @@ def resolve_fields(
 
     The batch size is auto's for the manifest, unless the user gives it.
     """
+    threads = config.threads_per_actor or _threads(resources)
     return {
-        "threads_per_actor": _threads(resources),
-        "shard_size": auto_shard_size(items.num_rows, is_sized=items.is_sized),
+        "threads_per_actor": threads,
+        "shard_size": auto_shard_size(
+            items.num_rows,
+            is_sized=items.is_sized,
+            resources=resources,
+            threads=threads,
+            model=model.config,
+        ),
         **explicit_fields(config),
         "precision": choice.precision,
         "engine": choice.engine,

@@ -26,35 +26,11 @@ from jobs.rundir.schemas import MANIFEST
 ITEMS_PER_PART = 1_000_000
 """A part of a manifest ends with the first shard that reaches so many items."""
 
-LARGEST_AUTO_SHARD = 256
-_SMALLEST_SORTED, _SMALLEST_MIXED = 16, 64
-_SHARDS_SORTED, _SHARDS_MIXED = 32, 8
-
 _UNKNOWN = -1
 _SIDE_BITS = 32
 
 Int64Array = npt.NDArray[np.int64]
 Int32Array = npt.NDArray[np.int32]
-
-
-def auto_shard_size(num_rows: int, *, is_sized: bool) -> int:
-    """Choose how many rows a shard has, by the items alone and never by the workers.
-
-    Small datasets get small shards, so that several actors share the work and a kill loses little.
-    But a batch holds one padded shape, and the last batch of each shape in a shard is padded to
-    full size. COCO photos in no order, with batches of eight, cost 3.6, 2.2 and 1.35 times the
-    computation in shards of 16, 64 and 256. Where sizes are known, equal shapes lie together, and
-    the factor is 1.1 from 1000 images on.
-
-    Args:
-        num_rows: images and frames of the run.
-        is_sized: whether the sizes of all images are known.
-    """
-    if is_sized:
-        smallest, num_shards = _SMALLEST_SORTED, _SHARDS_SORTED
-    else:
-        smallest, num_shards = _SMALLEST_MIXED, _SHARDS_MIXED
-    return min(max(-(-num_rows // num_shards), smallest), LARGEST_AUTO_SHARD)
 
 
 @dataclass(frozen=True, kw_only=True)

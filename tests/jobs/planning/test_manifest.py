@@ -5,7 +5,7 @@ import pytest
 from jobs.inputs.item import InputItem
 from jobs.inputs.item_spool import ItemSpool
 from jobs.inputs.sources import Listing
-from jobs.planning.manifest import auto_shard_size, make_manifest
+from jobs.planning.manifest import make_manifest
 from jobs.rundir.rows import items_to_table, table_to_items
 
 
@@ -58,12 +58,3 @@ def test_manifest_survives_its_table():
     manifest = make_manifest(listing([(480, 640), None]), 1)
     assert table_to_items(items_to_table(manifest)) == manifest
     assert (manifest[1].size_bytes, manifest[1].mtime_ns, manifest[1].kind) == (10, 1, "image")
-
-
-@pytest.mark.parametrize(
-    ("num_items", "with_sizes", "without"),
-    [(1, 16, 64), (300, 16, 64), (1000, 32, 125), (5000, 157, 256), (10**5, 256, 256)],
-)
-def test_auto_shard_size_grows_with_the_items(num_items: int, with_sizes: int, without: int):
-    assert auto_shard_size(num_items, is_sized=True) == with_sizes
-    assert auto_shard_size(num_items, is_sized=False) == without
