@@ -139,7 +139,7 @@ def count_items_as_they_are(run: Path, *, index: str = INDEX) -> None:
     for named in json.loads(metadata[b"parts"]):
         items = open_sealed((path.parent / named["name"]).read_bytes()).read()
         first = parts[-1].end if parts else 0
-        counted = {"first_item_id": first, "num_items": items.num_rows}
+        counted: dict[str, Any] = {"first_item_id": first, "num_items": items.num_rows}
         shards.append(shards_of(items, part=len(parts), first=first))
         parts.append(Part(**{**named, **counted}))
     metadata[b"parts"] = parts_to_json(tuple(parts)).encode()

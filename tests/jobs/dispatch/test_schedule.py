@@ -34,7 +34,7 @@ def schedule_of(num_shards: int, **limits: float) -> Schedule:
 
 def taken(schedule: Schedule) -> Shard:
     shard = schedule.take()
-    assert shard is not None
+    assert isinstance(shard, Shard)
     return shard
 
 

@@ -44,6 +44,37 @@ def test_a_shard_becomes_a_file_of_rows_in_manifest_order(
     assert sum(len(row.scores) for row in rows) > 20
 
 
+def test_each_detection_has_the_name_that_the_model_gives_to_its_category(
+    tmp_path: Path, images: Path, tiny_weights: Path
+) -> None:
+    run, (shard,) = begin_run(tmp_path / "run", images, shard_size=20)
+    with worker_with(worker_settings(run, tiny_weights)) as worker:
+        worker.process(shard)
+    lists = read_shard(run, 0).table.column("detections").to_pylist()
+    found = {(one["category_id"], one["category_name"]) for some in lists for one in some or []}
+    names = {c.id: c.name for c in load_checkpoint(tiny_weights).categories}
+    assert found
+    assert found <= set(names.items())
+
+
+def test_harmless_damage_is_noted_in_the_row_and_changes_no_detection(
+    tmp_path: Path, images: Path, tiny_weights: Path
+) -> None:
+    sound = min(images.glob("*.png"))
+    (tmp_path / "photos").mkdir()
+    data = sound.read_bytes()
+    (tmp_path / "photos" / "a.png").write_bytes(data)
+    (tmp_path / "photos" / "b.png").write_bytes(data[:-12])
+    run, (shard,) = begin_run(tmp_path / "run", tmp_path / "photos", shard_size=20)
+    with worker_with(worker_settings(run, tiny_weights)) as worker:
+        worker.process(shard)
+    one, other = rows_of(run, 0)
+    assert (one.note, other.note) == (None, "PNG without its end mark; all pixels are in the file")
+    assert other.status == "ok"
+    assert np.array_equal(one.boxes, other.boxes)
+    assert np.array_equal(one.scores, other.scores)
+
+
 @pytest.mark.parametrize(
     ("batch_size", "engine"),
     [*((size, "eager") for size in (1, 2, 3, 8)), *((3, engine) for engine in CPU_ENGINES[1:])],
