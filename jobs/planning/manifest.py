@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from jobs.inputs.sources import Listing
+from jobs.inputs.spool import BATCH_ROWS
 from jobs.planning.ordered_items import UNNUMBERED, OrderedItems, Videos, rows_of
 from jobs.rundir.manifest.shard_table import ShardTable
 from jobs.rundir.rows import ManifestItem, table_to_items
@@ -118,7 +120,9 @@ class PlannedItems:
         )
 
     def tables(self) -> Iterator[pa.Table]:
-        """Make the tables of the parts, one in memory at a time; may be called again.
+        """Make the tables of the parts, one after the other; may be called again.
+
+        A part takes about 100 MiB while it is made, beside the one that the caller still holds.
 
         Yields:
             A ``MANIFEST`` table per part, in order.
@@ -133,7 +137,7 @@ class PlannedItems:
             for batch in reader.take(shards.total_items):
                 start = item_id - int(shards.first_items[0])
                 ends = next_image_id + np.cumsum(rows_of(batch))
-                columns: dict[str, Any] = dict(zip(UNNUMBERED.names, batch.columns, strict=True))
+                columns = _with_shared_nulls(batch)
                 columns["item_id"] = pa.array(np.arange(item_id, item_id + batch.num_rows))
                 columns["shard"] = pa.array(numbers[start : start + batch.num_rows])
                 if not self._has_image_ids:
@@ -288,6 +292,21 @@ class _SizeCounts:
 
 def _width(size: int) -> int:
     return size & (2**_SIDE_BITS - 1)
+
+
+@cache
+def _nulls(kind: pa.DataType) -> pa.Array:
+    return pa.nulls(BATCH_ROWS, kind)
+
+
+def _with_shared_nulls(batch: pa.RecordBatch) -> dict[str, Any]:
+    """Give the columns by name; those without values share their memory with other batches."""
+    return {
+        name: _nulls(column.type).slice(0, len(column))
+        if column.null_count == len(column) <= BATCH_ROWS
+        else column
+        for name, column in zip(UNNUMBERED.names, batch.columns, strict=True)
+    }
 
 
 class _Reader:

@@ -4,6 +4,7 @@ import gc
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -166,3 +167,14 @@ def test_uris_whose_digests_begin_alike_are_told_apart(limit: int) -> None:
         seen = SeenUris(TemporaryFolder(), memory_rows=limit)
         is_old = [bool(seen.add([str(number)])[0]) for number in numbers]
     assert is_old == [False] * 30 + [True] * 30 + [False] * 10
+
+
+def test_merged_runs_hold_each_digest_once_and_sorted() -> None:
+    seen = SeenUris(TemporaryFolder(), memory_rows=7)
+    for start in range(0, 1000, 10):
+        seen.add([f"/{number}.jpg" for number in range(start, start + 10)] * 2)
+    lengths = [len(run.firsts) for run in seen._runs]
+    assert sum(lengths) + len(seen._newest) == 1000
+    assert len(lengths) <= 12
+    assert all(bool(np.all(np.diff(run.firsts.astype(object)) > 0)) for run in seen._runs)
+    assert seen.add([f"/{number}.jpg" for number in range(1001)]).sum() == 1000

@@ -134,7 +134,7 @@ def rows_of(planned: PlannedItems) -> list[Row]:
 @given(
     listed=listings(),
     shard_size=st.integers(1, 12),
-    memory_rows=st.integers(1, 9),
+    memory_rows=st.integers(1, 9) | st.just(200),
     items_per_part=st.integers(1, 7),
 )
 def test_a_manifest_is_that_of_a_plain_loop(
