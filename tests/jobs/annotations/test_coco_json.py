@@ -21,6 +21,7 @@ from jobs.annotations.coco_json import (
     load_results,
 )
 from jobs.storage import chunks
+from jobs.storage.s3.client import disconnect
 from tests.jobs.annotations.documents import GOOD, NAMED, boxes_of, changed, write
 
 
@@ -193,6 +194,7 @@ def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path: Path):
         assert str(path) in str(caught.value)
     with pytest.raises(ConfigError, match="S3"):
         boxes_of("s3://bucket/instances.json")
+    disconnect()  # a test with credentials would have this connection without
 
 
 def test_polygons_are_never_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
