@@ -18,7 +18,6 @@ from jobs.parallel.resources import local_resources
 from jobs.planning.begin import begin_run, plan_run
 from jobs.planning.model_card import read_model_card
 from jobs.rundir.directory import RunDirectory
-from jobs.rundir.rows import ManifestItem
 from tests.fcos_core.engines.installed import HAS_OPENVINO
 from tests.jobs.tiny_model import save_tiny
 
@@ -330,13 +329,13 @@ def test_the_loser_of_a_race_to_begin_takes_the_winners_run(
 ) -> None:
     winner = Path(copy.out)
     target = tmp_path / "raced"
-    make = begin_module.items_to_table
+    write = begin_module.write_manifest
 
-    def make_while_another_begins(items: list[ManifestItem]) -> Any:
+    def write_while_another_begins(*arguments: Any, **options: Any) -> bool:
         shutil.copytree(winner, target)
-        return make(items)
+        return write(*arguments, **options)
 
-    monkeypatch.setattr(begin_module, "items_to_table", make_while_another_begins)
+    monkeypatch.setattr(begin_module, "write_manifest", write_while_another_begins)
     result = detected(changed(copy, out=str(target)))
     assert result.proof == first.proof
     assert result.num_rows == 0

@@ -1,7 +1,5 @@
 from dataclasses import replace
 
-import pytest
-
 from jobs.inputs.item import InputItem
 from jobs.inputs.item_spool import ItemSpool
 from jobs.inputs.sources import Listing
