@@ -176,6 +176,7 @@ def test_a_disk_too_full_for_the_manifest_is_a_refusal_and_later_a_run_that_goes
         with pytest.raises(StorageError, match=r"/manifest/.*: No space left"):
             run(config)
         assert not RunDirectory(config.out).exists()  # nothing was started
+        shutil.rmtree(config.out)
     config = config_of(images, tiny_weights, disk(f"size={4 * num_pages}k") / "run")
     with pytest.raises(IncompleteRunError, match="the same command goes on from here") as caught:
         run(config)

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
 
+from fcos_core.errors import FcosError
 from jobs.rundir.manifest.index import (
     Growth,
     Index,
@@ -77,12 +79,14 @@ def write_manifest(
     written: list[Part] = []
     tables: list[ShardTable] = []
     footer = {"run_id": metadata["run_id"]}
-    for items in parts:
-        number = first_part + len(written)
-        data, name = encode_part(items, footer), part_name(number, plan_id)
-        storage.create(join(run_uri, FOLDER, name), data)
-        written.append(describe_part(name, items, data))
-        tables.append(_shards(items, number))
+    with _removed_on_failure(run_uri) as begun:
+        for items in parts:
+            number = first_part + len(written)
+            data, name = encode_part(items, footer), part_name(number, plan_id)
+            begun.append(name)
+            storage.create(join(run_uri, FOLDER, name), data)
+            written.append(describe_part(name, items, data))
+            tables.append(_shards(items, number))
     index = Index(
         metadata=metadata,
         parts=tuple(written),
@@ -94,6 +98,25 @@ def write_manifest(
     is_created = storage.create(uri, index.encode(generation))
     _remove_unnamed(run_uri, own={part.name for part in index.parts})
     return is_created
+
+
+@contextmanager
+def _removed_on_failure(run_uri: str) -> Generator[list[str]]:
+    """Remove parts of a plan that comes to nothing, as far as storage lets us.
+
+    Only before the index: once its creation was tried, a failed reply does not say that it failed.
+
+    Yields:
+        The names of the parts.
+    """
+    names: list[str] = []
+    try:
+        yield names
+    except BaseException:
+        for name in names:
+            with suppress(FcosError):
+                storage_for(run_uri).delete(join(run_uri, FOLDER, name))
+        raise
 
 
 def _shards(items: pa.Table, part: int) -> ShardTable:
