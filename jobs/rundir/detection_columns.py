@@ -6,14 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from jobs.rundir.directory import RunDirectory
+from jobs.rundir.directory import RunDirectory, ShardListing
 from jobs.rundir.schemas import COORDINATES, DETECTIONS
 from jobs.rundir.shard_reading import iterate_rows
 
@@ -46,13 +45,13 @@ class DetectionColumns:
 
 
 def read_detection_columns(
-    run: RunDirectory, *, shards: Collection[int] | None = None
+    run: RunDirectory, *, listing: ShardListing | None = None
 ) -> DetectionColumns:
     """Read the committed rows of a run; ``proof.prove`` says whether all rows are committed.
 
-    ``shards`` are the shards to read, where committed; None for all. A detection takes 28 bytes.
+    ``listing`` is of the shards to read; None for all. A detection takes 28 bytes.
     """
-    parts = [_flatten(table) for table in iterate_rows(run, columns=_COLUMNS, shards=shards)]
+    parts = [_flatten(table) for table in iterate_rows(run, columns=_COLUMNS, listing=listing)]
     parts = parts or [_flatten(DETECTIONS.empty_table())]
     return DetectionColumns(
         **{

@@ -46,8 +46,15 @@ class ShardListing:
 
     shards: npt.NDArray[np.int64]
     retries: Mapping[int, Sequence[tuple[int, str]]]
-    foreign: tuple[str, ...]
-    leftovers: tuple[str, ...]
+    foreign: tuple[str, ...] = ()
+    leftovers: tuple[str, ...] = ()
+
+    def of(self, numbers: npt.NDArray[np.integer]) -> ShardListing:
+        """Take what concerns some shards, by their rising numbers, without other files."""
+        return ShardListing(
+            shards=self.shards[np.isin(self.shards, numbers)],
+            retries={n: self.retries[n] for n in numbers.tolist() if n in self.retries},
+        )
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from fcos_core.errors import StorageError
 from jobs.rundir.digest import rows_sha256
-from jobs.rundir.directory import RunDirectory
+from jobs.rundir.directory import RunDirectory, ShardListing
 from jobs.rundir.schemas import DETECTIONS, SCHEMA_VERSION, ShardFooter
 from jobs.rundir.sealed_parquet import metadata_of, open_sealed
 from jobs.rundir.untrusted import earlier_rows
@@ -81,6 +81,7 @@ def iterate_rows(
     *,
     columns: Sequence[str] | None = None,
     shards: Collection[int] | None = None,
+    listing: ShardListing | None = None,
 ) -> Iterator[pa.Table]:
     """Read the rows of all committed shards in manifest order, one shard at a time.
 
@@ -90,20 +91,25 @@ def iterate_rows(
         run: the run's directory.
         columns: the columns to read; None for all.
         shards: numbers of the shards to read, where committed; None for all.
+        listing: of these shards, where the caller has it: who reads a large run block by block
+            lists it once.
 
     Yields:
         The rows of a shard; rows of successful retries replace older ones, and rows of items whose
         place newer items have taken are left out.
     """
-    for _, table in _iterate_shards(run, columns, shards):
+    for _, table in _iterate_shards(run, columns, shards, listing):
         yield table
 
 
 def _iterate_shards(
-    run: RunDirectory, columns: Sequence[str] | None, shards: Collection[int] | None
+    run: RunDirectory,
+    columns: Sequence[str] | None,
+    shards: Collection[int] | None,
+    listing: ShardListing | None = None,
 ) -> Iterator[tuple[int, pa.Table]]:
     manifest = run.manifest()
-    listing = run.list_shards()
+    listing = run.list_shards() if listing is None else listing
     wanted = None if shards is None else set(shards)
     for shard in listing.shards.tolist():
         place = manifest.shards.place(shard)

@@ -16,7 +16,7 @@ from jobs.annotations.join_frames import FrameJoin
 from jobs.annotations.json_columns import UNKNOWN_SIDE, Int64Array
 from jobs.annotations.true_boxes import true_boxes
 from jobs.rundir.detection_columns import read_detection_columns
-from jobs.rundir.directory import RunDirectory
+from jobs.rundir.directory import RunDirectory, ShardListing
 
 # Enough for the work to outweigh its overhead, few enough to fit beside others in memory.
 _IMAGES_PER_BLOCK = 4_000
@@ -25,13 +25,13 @@ _DETECTIONS_PER_BLOCK = 400_000
 
 @dataclass(frozen=True)
 class RunPart:
-    """Some shards of a run, by rising number, and the images or frames in them that are scored.
+    """Some shards of a run, as listed, and the images or frames in them that are scored.
 
     The image ids are the run's, in the order of the block's; the shards may hold other images.
     """
 
     run: str
-    shards: tuple[int, ...]
+    shards: ShardListing
     image_ids: Int64Array
 
 
@@ -84,7 +84,7 @@ def blocks_of_run(
     Yields:
         At least one block, of whole shards; the blocks have all that is joined.
     """
-    truth = TruthByImage(annotations)
+    truth, listing = TruthByImage(annotations), directory.list_shards()
     shards, starts = np.unique(image_shards, return_index=True)
     bounds = [*starts.tolist(), len(image_shards)]
     first = 0
@@ -95,7 +95,7 @@ def blocks_of_run(
         places = truth.places(join.annotated_ids[rows])
         part = RunPart(
             run=directory.uri,
-            shards=tuple(shards[first:last].tolist()),
+            shards=listing.of(shards[first:last]),
             image_ids=join.image_ids[rows],
         )
         sizes = annotations.image_sizes[places]
@@ -152,9 +152,9 @@ def read_found(block: ScoringBlock) -> Found:
     part = block.found
     if isinstance(part, DetectedBoxes):
         return Found(part, block.image_sizes, 0)
-    if not part.shards:
+    if not len(part.shards.shards):
         return Found(_NONE, block.image_sizes, 0)
-    detected = read_detection_columns(RunDirectory(part.run), shards=part.shards)
+    detected = read_detection_columns(RunDirectory(part.run), listing=part.shards)
     order = np.argsort(part.image_ids)
     places, own = _places(part.image_ids, order, detected.image_ids)
     found = DetectedBoxes(
