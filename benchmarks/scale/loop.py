@@ -24,11 +24,15 @@ _ROWS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Loop:
-    """What the loop took for all shards; ``cpu_s`` is of the driver's process."""
+    """What the loop took for all shards.
+
+    ``cpu_s`` is of the driver's process; ``num_looks`` counts how often it asked for answers.
+    """
 
     num_actors: int
     num_shards: int
     cpu_s: float
+    num_looks: int
 
 
 class _Reference:
@@ -65,6 +69,7 @@ class InstantRay:
 
     def __init__(self) -> None:
         self._answered = deque[_Reference]()
+        self.num_looks = 0
 
     def remote(self, _: type) -> SimpleNamespace:
         actor = SimpleNamespace(remote=lambda *_: _Handle(self._answered))
@@ -75,6 +80,7 @@ class InstantRay:
     ) -> tuple[list[_Reference], list[_Reference]]:
         """Give the oldest answers; they stay there until they are fetched."""
         del references, timeout
+        self.num_looks += 1
         return list(islice(self._answered, num_returns)), []
 
     def get(self, reference: _Reference, *, timeout: float) -> object:
@@ -113,14 +119,14 @@ def drive(num_actors: int, *, num_shards: int) -> Loop:
         num_items=np.full(num_shards, _ROWS, np.int32),
         num_rows=np.full(num_shards, _ROWS, np.int32),
     )
-    limits, done = RetryLimits(), 0
+    ray, limits, done = InstantRay(), RetryLimits(), 0
 
     def count(_: Receipt) -> None:
         nonlocal done
         done += 1
 
     pool = ActorPool(
-        cast("Any", InstantRay()),
+        cast("Any", ray),
         Schedule(PlannedShards(table), limits),
         cast("NodeCapacity", _Capacity(num_actors)),
         cast("Any", SimpleNamespace(threads=1, device="cpu")),
