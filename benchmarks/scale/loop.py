@@ -140,7 +140,12 @@ def drive(num_actors: int, *, num_shards: int) -> Loop:
     pool.run()
     pool.shutdown()
     assert done == num_shards
-    return Loop(num_actors=num_actors, num_shards=num_shards, cpu_s=time.process_time() - started)
+    return Loop(
+        num_actors=num_actors,
+        num_shards=num_shards,
+        cpu_s=time.process_time() - started,
+        num_looks=ray.num_looks,
+    )
 
 
 def _receipt(shard: PlannedShard) -> Receipt:

@@ -1,4 +1,4 @@
-"""The driver takes all answers that are there at one look, since a look costs time for every actor."""
+"""The driver takes all answers that are there at one look, which costs time for every actor."""
 
 from benchmarks.scale.loop import drive
 
