@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +21,7 @@ from jobs.html.svg import Axis, axis_from_zero
 from jobs.html.tabular import Cell, Column, Table, count_cell, name_cell, rate_cell, table
 from jobs.inputs.video_pace import VideoPace
 from jobs.rundir.directory import RunDirectory
+from jobs.rundir.events import command_of
 from jobs.rundir.rows import frames_of_videos
 from jobs.rundir.untrusted.limits import MAX_SHARD_ROWS
 from jobs.storage import storage_for
@@ -79,16 +81,19 @@ class RunEvents:
 
 
 def read_events(run: RunDirectory) -> RunEvents:
-    """Read the files of ``events/``; a file that cannot be read is left out with a warning."""
+    """Read the files of ``events/``; a command whose files cannot be read is left out, and said."""
     commits: list[Commit] = []
     seconds, num_invocations, num_dropped = 0.0, 0, 0
     folder = run.event_uri("").rstrip("/")
     storage = storage_for(folder)
-    for info in storage.list(folder):
+    names = (info.uri.removeprefix(f"{folder}/") for info in storage.list(folder))
+    for command, parts in groupby(sorted(names), key=command_of):
         try:
-            events = _read_invocation(storage.read(info.uri), seconds)
+            lines = b"".join(storage.read(run.event_uri(name)) for name in parts)
+            events = _read_invocation(lines, seconds)
         except (StorageError, ValueError, LookupError, TypeError, RecursionError) as error:
-            _log.warning("%s is left out of the report: %s", info.uri, one_line(error))
+            uri = run.event_uri(command)
+            _log.warning("%s is left out of the report: %s", uri, one_line(error))
             continue
         commits += events.commits
         seconds += events.seconds
@@ -146,7 +151,7 @@ def throughput_section(events: RunEvents) -> Section:
 
 
 def _read_invocation(data: bytes, begin_s: float) -> RunEvents:
-    """Read one invocation's file; ``begin_s`` is the duration of the invocations before.
+    """Read one invocation's events; ``begin_s`` is the duration of the invocations before.
 
     Raises:
         ValueError: the file holds no events.
