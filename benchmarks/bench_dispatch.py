@@ -20,8 +20,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from machine import circumstances, page_name
+from no_model import settings_without_a_model
 
-from fcos_core.numerics import NUMERICS_VERSION
 from jobs.dispatch.dispatch import dispatch
 from jobs.parallel.ray_session import connected
 from jobs.rundir.rows import ManifestItem
@@ -134,7 +134,7 @@ def measure(shards: list[Shard], *, shard_s: float, num_actors: int, folder: Pat
     before = _peak_mib()
     dispatch(
         shards,
-        _settings(f"{notes}/{shard_s}"),
+        settings_without_a_model(f"{notes}/{shard_s}", "benchmark"),
         num_actors=num_actors,
         address=None,
         on_receipt=lambda receipt: receipts.append(receipt.shard),
@@ -161,28 +161,6 @@ def measure(shards: list[Shard], *, shard_s: float, num_actors: int, folder: Pat
         worst_gap_ms=1e3 * gaps[-1],
         driver_mib=_peak_mib(),
         grown_mib=_peak_mib() - before,
-    )
-
-
-def _settings(run_uri: str) -> WorkerSettings:
-    return WorkerSettings(
-        run_uri=run_uri,
-        run_id="benchmark",
-        weights="none",
-        weights_sha256="none",
-        device="cpu",
-        device_model="none",
-        libraries={},
-        allow_mixed_devices=False,
-        numerics_version=NUMERICS_VERSION,
-        allow_version_change=False,
-        precision="fp32",
-        engine="eager",
-        batch_size=1,
-        threads=1,
-        score_threshold=0.05,
-        max_pixels=1,
-        bytes_in_flight=1,
     )
 
 

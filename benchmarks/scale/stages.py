@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from fcos_core.numerics import NUMERICS_VERSION
+from no_model import settings_without_a_model
+
 from jobs.dispatch.dispatch import dispatch
 from jobs.dispatch.planned_shards import PlannedShards
 from jobs.inputs.sources import enumerate_inputs
@@ -108,7 +109,7 @@ def hand_out(run: RunDirectory) -> dict[str, Any]:
 
     dispatch(
         PlannedShards(run.manifest().shards),
-        _settings(run),
+        settings_without_a_model(run.uri, RUN_ID),
         num_actors=2,
         address=None,
         on_receipt=on_receipt,
@@ -124,28 +125,6 @@ def check(run: RunDirectory) -> dict[str, Any]:
     assert proof.num_problems == 1, proof.problems[:3]
     assert "run.json" in proof.problems[0]
     return {"items": proof.items_ok}
-
-
-def _settings(run: RunDirectory) -> WorkerSettings:
-    return WorkerSettings(
-        run_uri=run.uri,
-        run_id=RUN_ID,
-        weights="none",
-        weights_sha256="none",
-        device="cpu",
-        device_model="none",
-        libraries={},
-        allow_mixed_devices=False,
-        numerics_version=NUMERICS_VERSION,
-        allow_version_change=False,
-        precision="fp32",
-        engine="eager",
-        batch_size=1,
-        threads=1,
-        score_threshold=0.05,
-        max_pixels=1,
-        bytes_in_flight=1,
-    )
 
 
 def main() -> None:
