@@ -45,7 +45,7 @@ def damaged(random: np.random.Generator) -> bytes:
     return b"".join(blocks)[: int(random.integers(BLOCK, 2 * len(SOURCE)))]
 
 
-@cases(few=150, many=5_000)
+@cases(few=60, many=5_000)
 def test_a_damaged_archive_has_an_index_or_a_reason(count: int, tmp_path: Path):
     path = tmp_path / "a.tar"
     reasons: list[str] = []

@@ -7,7 +7,7 @@ from tests.commands import DONE, run_python
 from tests.fuzz.conftest import SEED, cases
 
 
-@cases(few=1_500, many=40_000)
+@cases(few=600, many=40_000)
 def test_every_mutated_image_ends_in_pixels_or_an_image_error(
     count: int, shared_data: Path, tmp_path: Path
 ):

@@ -135,14 +135,14 @@ ABOUT_ANNOTATIONS: dict[str, Command] = {
 }
 
 
-@cases(few=20, many=1_500)
+@cases(few=8, many=1_500)
 @pytest.mark.parametrize("name", ABOUT_ANNOTATIONS)
 def test_damaged_annotations_get_one_clear_line(count: int, name: str, place: Path):
     file = place / "case.json"
     run_cases(file, count, json_maker(TRUTH), *ABOUT_ANNOTATIONS[name](place, file))
 
 
-@cases(few=20, many=1_500)
+@cases(few=8, many=1_500)
 def test_damaged_results_get_one_clear_line(count: int, place: Path):
     file = place / "case.json"
     command = ("evaluate", "--annotations", place / "truth.json", "--results", file)
@@ -150,7 +150,7 @@ def test_damaged_results_get_one_clear_line(count: int, place: Path):
     run_cases(file, count, json_maker(RESULTS), *command, *out)
 
 
-@cases(few=20, many=1_500)
+@cases(few=8, many=1_500)
 def test_a_damaged_list_gets_one_clear_line(count: int, place: Path):
     lines = [*map(str, (place / "images").iterdir()), "images/0.jpg", "gone.jpg", "a.tar#b.jpg"]
     file = place / "case.txt"
@@ -164,7 +164,7 @@ def parquet(**columns: Any) -> bytes:
     return stream.getvalue()
 
 
-@cases(few=30, many=1_500)
+@cases(few=10, many=1_500)
 def test_a_damaged_parquet_input_gets_one_clear_line(count: int, place: Path):
     paths = sorted((place / "images").iterdir())
     images = [path.read_bytes() for path in paths]
@@ -192,7 +192,7 @@ def tar(images: list[bytes], layout: int) -> bytes:
     return stream.getvalue()
 
 
-@cases(few=20, many=1_500)
+@cases(few=8, many=1_500)
 def test_a_damaged_archive_gets_one_clear_line(count: int, place: Path):
     images = [path.read_bytes() for path in sorted((place / "images").iterdir())]
     layouts = (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
@@ -201,7 +201,7 @@ def test_a_damaged_archive_gets_one_clear_line(count: int, place: Path):
     run_cases(file, count, make, *planning(place, file))
 
 
-@cases(few=25, many=1_500)
+@cases(few=8, many=1_500)
 @pytest.mark.parametrize("suffix", ["yaml", "toml"])
 def test_a_damaged_config_file_gets_one_clear_line(count: int, suffix: str, place: Path):
     settings = {

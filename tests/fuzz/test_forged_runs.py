@@ -100,7 +100,7 @@ def most_bytes() -> tuple[int, int]:
     return own, children
 
 
-@cases(few=12, many=150)
+@cases(few=5, many=150)
 @pytest.mark.parametrize("name", FORGE)
 def test_a_forged_file_is_named_or_changes_the_digest(
     count: int, name: str, finished: Path, tmp_path: Path

@@ -37,7 +37,7 @@ def write_mutants(shared_data: Path, folder: Path, count: int) -> None:
         (folder / f"{number:05d}-{name}").write_bytes(mutate(sources[name], donors, random))
 
 
-@cases(few=60, many=1_500)
+@cases(few=25, many=1_500)
 def test_a_run_over_mutated_images_is_complete_and_quiet(
     count: int, shared_data: Path, tmp_path: Path, tiny_weights: Path
 ):

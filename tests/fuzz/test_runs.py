@@ -82,7 +82,7 @@ def damage(
         file.write_bytes(sound)
 
 
-@cases(few=15, many=1_000)
+@cases(few=5, many=1_000)
 @pytest.mark.parametrize("command", PROVING | READING)
 @pytest.mark.parametrize("name", SHARDS)
 def test_a_damaged_shard_is_named_by_whatever_reads_it(
@@ -107,7 +107,7 @@ def test_a_damaged_shard_is_named_by_whatever_reads_it(
     damage(file, count, lambda random: mutate(sound, donors, random), check)
 
 
-@cases(few=15, many=1_000)
+@cases(few=5, many=1_000)
 @pytest.mark.parametrize("command", PROVING | READING | PLANNED)
 @pytest.mark.parametrize("name", MANIFEST)
 def test_a_damaged_manifest_is_named_and_nothing_is_done(
@@ -126,7 +126,7 @@ def test_a_damaged_manifest_is_named_and_nothing_is_done(
     damage(file, count, lambda random: mutate(sound, donors, random), check)
 
 
-@cases(few=20, many=1_000)
+@cases(few=6, many=1_000)
 @pytest.mark.parametrize("command", PROVING | READING | PLANNED)
 def test_a_changed_record_is_named_or_says_what_it_said(count: int, command: str, place: Path):
     file = place / "run" / "run.json"
