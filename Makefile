@@ -65,7 +65,7 @@ fuzz: $(STAMP)
 	FUZZ_SEED=$(SEED) $(BIN)/pytest tests/fuzz tests/fuzz/test_mutated_videos.py -m 'slow or not slow'
 
 # Fifty long seeded storms for a night: workers, nodes and drivers die while a fifth of all S3 requests fail. Also the
-# short one of every test run, and a network that loses a machine.
+# short one of the slow tests, and a network that loses a machine.
 storms: $(STAMP)
 	$(BIN)/pytest tests/chaos -m ray -rP
 

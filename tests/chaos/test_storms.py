@@ -88,7 +88,11 @@ def undisturbed(images: str, out: str, weights: Path) -> Proof:
 
 @pytest.mark.parametrize("s3_server", ["seaweedfs"], indirect=True, scope="session")
 @pytest.mark.parametrize(
-    "seed", [SHORT, *(pytest.param(seed, marks=pytest.mark.storm) for seed in SEEDS)]
+    "seed",
+    [
+        pytest.param(SHORT, marks=pytest.mark.slow),
+        *(pytest.param(seed, marks=pytest.mark.storm) for seed in SEEDS),
+    ],
 )
 def test_a_storm_changes_no_bit(
     s3: str,

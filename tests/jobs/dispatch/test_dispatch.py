@@ -96,7 +96,14 @@ def ending_all_actors(number: signal.Signals, *, every_s: float) -> Generator[No
         ender.join()
 
 
-@pytest.fixture(scope="module", params=CPU_ENGINES)
+@pytest.fixture(
+    scope="module",
+    # auto takes the last one
+    params=[
+        *(pytest.param(name, marks=pytest.mark.slow) for name in CPU_ENGINES[:-1]),
+        CPU_ENGINES[-1],
+    ],
+)
 def engine(request: pytest.FixtureRequest) -> EngineName:
     """Each engine that is installed."""
     return request.param
