@@ -87,6 +87,7 @@ def write_manifest(
             storage.create(join(run_uri, FOLDER, name), data)
             written.append(describe_part(name, items, data))
             tables.append(_shards(items, number))
+            del items, data  # or it would stay while the next part is made
     index = Index(
         metadata=metadata,
         parts=tuple(written),
