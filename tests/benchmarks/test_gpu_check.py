@@ -43,6 +43,7 @@ def _require_results(lines: list[dict[str, Any]], steps: list[str]) -> None:
 
 @pytest.mark.long
 @pytest.mark.command
+@pytest.mark.slow
 def test_some_steps_are_rehearsed(tmp_path: Path) -> None:
     steps = ["hardware", "prepare", "sameness", "memory", "compile"]
     lines = _check(tmp_path, "--steps", *steps)
