@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,12 +70,18 @@ def read_model_card(spec: str) -> ModelCard:
 
 
 def require_loadable(model: ModelCard) -> None:
-    """Refuse a checkpoint that no worker can load; a child process loads it.
+    """Refuse a checkpoint that no worker can load; a child process loads it, once per content.
 
     Raises:
         CheckpointError: the weights do not fit their configuration, or are not finite.
     """
-    _ask_child(_load, model.path)
+    _require_loadable(model.path, model.sha256)
+
+
+@cache
+def _require_loadable(path: Path, sha256: str) -> None:
+    del sha256  # another content is another question
+    _ask_child(_load, path)
 
 
 def _ask_child(function: Callable[[Path], Answer], path: Path) -> Answer:

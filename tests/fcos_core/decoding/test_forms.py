@@ -144,7 +144,9 @@ def test_an_image_has_the_same_bits_at_every_place_of_every_batch(num_threads, t
         torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)]
+)
 def test_logits_in_half_precision_near_the_bound_are_not_lost(dtype):
     """Half precision rounds the bound, which may rise above logits that pass."""
     config = preset_config("torchvision", 91)

@@ -70,6 +70,7 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
+@pytest.mark.slow
 @pytest.mark.long
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "mobilenet_v3_large"])
 def test_formula_covers_the_peak_of_the_network(backbone) -> None:

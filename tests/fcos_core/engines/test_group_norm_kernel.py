@@ -86,6 +86,7 @@ for broken in (
 """
 
 
+@pytest.mark.slow
 def test_kernel_equals_torch_and_an_image_does_not_depend_on_its_batch(tmp_path: Path) -> None:
     said = _run(EQUALITY, tmp_path, is_interpreted=True)
 

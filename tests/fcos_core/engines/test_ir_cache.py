@@ -173,6 +173,7 @@ print(logits().numpy().tobytes().hex())
 """
 
 
+@pytest.mark.slow
 def test_processes_that_convert_at_the_same_time_agree(cache: Path):
     environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
     processes = [
