@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from machine import circumstances, page_name
-from no_model import settings_without_a_model
+from scale.no_model import settings_without_a_model
 
 from jobs.dispatch.dispatch import dispatch
 from jobs.parallel.ray_session import connected

@@ -39,7 +39,7 @@ from jobs.planning.defaults import (
     explicit_fields,
     resolve_num_actors,
 )
-from jobs.planning.detect_result import DetectResult
+from jobs.planning.detect_result import DetectResult, damage, too_many_quarantined
 from jobs.planning.dry_run import DryRun, dry_run
 from jobs.planning.extend import extend_run
 from jobs.planning.model_card import ModelCard, read_model_card
@@ -50,11 +50,10 @@ from jobs.rundir.directory import RunDirectory
 from jobs.rundir.events import EventLog
 from jobs.rundir.manifest.index import Growth
 from jobs.rundir.manifest.shard_table import ShardTable
-from jobs.rundir.proof import Proof, prove
+from jobs.rundir.proof import prove
 from jobs.rundir.retries import plan_retry
 from jobs.rundir.shard import AnyShard, Receipt
 from jobs.settings.detect import DetectConfig
-from jobs.settings.max_bad import MaxBad
 from jobs.waiting import waiting
 from jobs.worker.messages import WorkerSettings
 
@@ -127,7 +126,7 @@ def run(
             skipped=work.run.skipped,
             seconds=time.monotonic() - started,
             num_rows=work.num_rows,
-            failure=failure or _damage(proof) or _too_many_quarantined(proof, config.max_bad),
+            failure=failure or damage(proof) or too_many_quarantined(proof, config.max_bad),
             retried=retried,
             growth=work.growth,
             pace=work.pace,
@@ -384,30 +383,6 @@ def _resumable(work: _Work) -> Generator[None]:
         raise IncompleteRunError(
             f"{error}; {work.directory.uri!r} is incomplete, the same command goes on from here"
         ) from error
-
-
-def _damage(proof: Proof) -> str | None:
-    """Say what is wrong with a run whose shards all have a file, and how to repair it."""
-    problem = proof.incompleteness
-    return problem and (
-        f"{problem}; delete each file that `fcos verify` names, then the same command computes "
-        "what is missing"
-    )
-
-
-def _too_many_quarantined(proof: Proof, max_bad: str | None) -> str | None:
-    """Say why a complete run is a failure all the same."""
-    if proof.planned and not proof.ok:
-        found = f"no image could be used: all {proof.quarantined} rows are quarantined"
-        return f"{found}, the first: {proof.first_quarantined}"
-    if max_bad is not None:
-        limit = MaxBad.parse(max_bad).num_rows(proof.planned)
-        if proof.quarantined > limit:
-            return (
-                f"{proof.quarantined} of {proof.planned} rows are quarantined, "
-                f"--max-bad {max_bad} allows {limit}; the first: {proof.first_quarantined}"
-            )
-    return None
 
 
 def _num_rows(shards: Sequence[AnyShard]) -> int:

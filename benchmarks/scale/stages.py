@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from no_model import settings_without_a_model
+from scale.no_model import settings_without_a_model
 
 from jobs.dispatch.dispatch import dispatch
 from jobs.dispatch.planned_shards import PlannedShards

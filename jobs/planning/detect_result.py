@@ -10,6 +10,7 @@ from jobs.inputs.video_pace import VideoPace
 from jobs.rundir.manifest.index import Growth
 from jobs.rundir.proof import Proof
 from jobs.rundir.retries import RetryResult
+from jobs.settings.max_bad import MaxBad
 
 _MAX_VIDEOS = 50  # that the result's line names
 
@@ -71,6 +72,30 @@ class DetectResult:
                 for uri, counts in islice(videos.items(), _MAX_VIDEOS)
             ],
         }
+
+
+def damage(proof: Proof) -> str | None:
+    """Say what is wrong with a run whose shards all have a file, and how to repair it."""
+    problem = proof.incompleteness
+    return problem and (
+        f"{problem}; delete each file that `fcos verify` names, then the same command computes "
+        "what is missing"
+    )
+
+
+def too_many_quarantined(proof: Proof, max_bad: str | None) -> str | None:
+    """Say why a complete run is a failure all the same."""
+    if proof.planned and not proof.ok:
+        found = f"no image could be used: all {proof.quarantined} rows are quarantined"
+        return f"{found}, the first: {proof.first_quarantined}"
+    if max_bad is not None:
+        limit = MaxBad.parse(max_bad).num_rows(proof.planned)
+        if proof.quarantined > limit:
+            return (
+                f"{proof.quarantined} of {proof.planned} rows are quarantined, "
+                f"--max-bad {max_bad} allows {limit}; the first: {proof.first_quarantined}"
+            )
+    return None
 
 
 def _rounded(value: float | None) -> float | None:

@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parents[3]
 DETECT = (
     "INPUT --out --weights --image-root --image-column --score-threshold --precision --engine "
     "--batch-size --num-actors --threads-per-actor --shard-size --max-bad --retry-quarantined "
-    "--every-n-frames --fps --stream --limit --dry-run --config --address "
-    "--allow-mixed-devices --allow-unsafe-commit"
+    "--every-n-frames --fps --stream --limit --shards --extend --dry-run --config --address "
+    "--allow-mixed-devices --allow-version-change --allow-unsafe-commit"
 )
 OPTIONS = {
     "detect": DETECT,
-    "verify": "RUN",
+    "verify": "RUN --inputs --rows-digest --num-actors --address",
     "evaluate": "RUN --annotations --results --against --out --allow-incomplete --resamples "
     "--num-actors --address",
     "bpr": "ANNOTATIONS --rule --run --out --skip-invalid --num-actors --config --address",
