@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -61,6 +61,9 @@ _OURS = {
     "evaluation",
     "events",
 }
+_OF_A_BEGUN_RUN = {"run.json", "detections", "retries"}
+"""These come after the index that begins a run."""
+
 _SHOWN = 3
 
 _log = logging.getLogger(__name__)
@@ -300,18 +303,35 @@ def require_free(directory: RunDirectory) -> None:
     """Refuse to mix a new run with the files of others.
 
     Raises:
-        ConfigError: the directory holds other files, or the uri is a file.
+        ConfigError: the directory holds other files, or rows without their manifest; or the uri is
+            a file.
     """
     if storage_for(directory.uri).stat(directory.uri) is not None:
         raise ConfigError(f"--out {directory.uri!r} is a file, must be a folder")
-    start = len(directory.uri.rstrip("/")) + 1
-    files = storage_for(directory.uri).list(directory.uri)
-    names = (info.uri[start:].split("/")[0] for info in files)
-    others = list(islice((name for name in names if name[:1] != "." and name not in _OURS), _SHOWN))
+    others = list(islice((name for name in _names_in(directory) if name not in _OURS), _SHOWN))
+    rest = next((name for name in _names_in(directory) if name in _OF_A_BEGUN_RUN), None)
+    if rest is not None and not directory.exists():  # another driver may have begun it meanwhile
+        raise ConfigError(
+            f"--out {directory.uri!r} holds {rest} of a run whose {directory.manifest_uri!r} is "
+            "missing; put that back, or give a new folder"
+        )
     if others:
         raise ConfigError(
             f"--out {directory.uri!r} holds other files ({', '.join(others)}); give a new folder"
         )
+
+
+def _names_in(directory: RunDirectory) -> Iterator[str]:
+    """Name files in a run's directory and its folders, each once per file in it; no hidden ones.
+
+    Yields:
+        The first part of a file's name.
+    """
+    start = len(directory.uri.rstrip("/")) + 1
+    for info in storage_for(directory.uri).list(directory.uri):
+        name = info.uri[start:].split("/")[0]
+        if name[:1] != ".":
+            yield name
 
 
 def require_writable(directory: RunDirectory) -> None:
