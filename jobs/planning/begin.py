@@ -193,6 +193,22 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
     )
 
 
+def choose_shards(config: DetectConfig, table: ShardTable) -> ShardTable:
+    """Take the shards of a run that a command computes.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    numbers = config.shard_numbers()
+    if numbers is None:
+        return table
+    first, end = np.searchsorted(table.numbers, [numbers.start, numbers.stop])
+    if first == end:
+        last = int(table.numbers[-1]) if len(table) else "none"
+        raise ConfigError(f"--shards {config.shards}: the last shard of the run is {last}")
+    return table.select(slice(int(first), int(end)))
+
+
 def begin_run(directory: RunDirectory, plan: RunPlan) -> None:
     """Write the manifest of a new run; where another driver was faster, its manifest stays."""
     write_manifest(
