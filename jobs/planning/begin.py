@@ -154,12 +154,20 @@ def list_inputs(config: DetectConfig) -> Listing:
     )
 
 
-def order_items(config: DetectConfig, listed: ItemSpool) -> OrderedItems:
-    """Index the videos among some items, and put all in the order of a manifest."""
+def order_items(
+    config: DetectConfig, listed: ItemSpool, *, shard_size: int | None = None
+) -> OrderedItems:
+    """Index the videos among some items, and put all in the order of a manifest.
+
+    Args:
+        config: of the command.
+        listed: the items.
+        shard_size: rows per shard where they are decided; None where they depend on the items.
+    """
     request = VideoRequest(
         stream=config.stream,
         sampling=config.sampling(),
-        rows_per_segment=min(SEGMENT_ROWS, config.shard_size or SEGMENT_ROWS),
+        rows_per_segment=min(SEGMENT_ROWS, shard_size or SEGMENT_ROWS),
     )
     plan = partial(plan_videos, request=request, address=config.address)
     return OrderedItems(listed, plan)
@@ -174,7 +182,7 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
         probe: finds the cores and GPUs, once the inputs are known to be usable.
     """
     listing = list_inputs(config)
-    items = order_items(config, listing.items)
+    items = order_items(config, listing.items, shard_size=config.shard_size)
     listing.close()
     resources = probe()
     choice = resolve_engine(config, resources)
