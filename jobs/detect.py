@@ -9,9 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 
-import numpy as np
-
-from fcos_core.errors import ConfigError, IncompleteRunError, StorageError
+from fcos_core.errors import IncompleteRunError, StorageError
 from jobs.dispatch.dispatch import dispatch
 from jobs.dispatch.planned_shards import PlannedShards
 from jobs.inputs.video_pace import VideoPace
@@ -23,6 +21,7 @@ from jobs.planning.begin import (
     OpenRun,
     RunPlan,
     begin_run,
+    choose_shards,
     plan_run,
     reopen_run,
     require_free,
@@ -49,7 +48,6 @@ from jobs.progress import ProgressReport
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.events import EventLog
 from jobs.rundir.manifest.index import Growth
-from jobs.rundir.manifest.shard_table import ShardTable
 from jobs.rundir.proof import prove
 from jobs.rundir.retries import plan_retry
 from jobs.rundir.shard import AnyShard, Receipt
@@ -102,7 +100,8 @@ def run(
             work.reopen()
             if config.extend:
                 work.extend()
-            retry = plan_retry(directory) if config.retry_quarantined else None
+            if config.retry_quarantined:
+                retry = plan_retry(directory, numbers=config.shard_numbers())
         else:
             plan = _plan(config, directory, model, work.resources, check)
         with _resumable(work), ExitStack() as planned:
@@ -110,8 +109,7 @@ def run(
                 planned.enter_context(plan.planned)
             failure = work.compute_missing() if plan is None else work.begin(plan)
             if retry is not None and failure is None:
-                shards = [shard for shard in retry.shards if work.takes(shard.number)]
-                failure = work.compute(work.run, shards, attempt=retry.number)
+                failure = work.compute(work.run, retry.shards, attempt=retry.number)
                 retried = retry.result()
             with waiting(lambda: "reading every shard again, to prove the run complete"):
                 proof = prove(
@@ -175,26 +173,6 @@ class _Work:
         assert self.opened is not None
         return self.opened
 
-    def takes(self, number: int) -> bool:
-        """Whether this command computes a shard."""
-        numbers = self.config.shard_numbers()
-        return numbers is None or number in numbers
-
-    def _chosen(self, table: ShardTable) -> ShardTable:
-        """Take the shards that this command computes.
-
-        Raises:
-            ConfigError: there are none.
-        """
-        numbers = self.config.shard_numbers()
-        if numbers is None:
-            return table
-        first, end = np.searchsorted(table.numbers, [numbers.start, numbers.stop])
-        if first == end:
-            last = int(table.numbers[-1]) if len(table) else "none"
-            raise ConfigError(f"--shards {self.config.shards}: the last shard of the run is {last}")
-        return table.select(slice(int(first), int(end)))
-
     def reopen(self) -> None:
         """Take up the run that exists, with the settings of this command."""
         opened = reopen_run(self.directory)
@@ -225,14 +203,16 @@ class _Work:
             write_run_json(self.run, self.config, self.model)
 
         try:
-            return self.compute(plan, PlannedShards(self._chosen(plan.shards())), on_start=begin)
+            return self.compute(
+                plan, PlannedShards(choose_shards(self.config, plan.shards())), on_start=begin
+            )
         except _BegunByAnotherError:
             return self.compute_missing()
 
     def compute_missing(self) -> str | None:
         """Compute the shards that are not committed; say why some of them are still missing."""
         write_run_json(self.run, self.config, self.model)
-        table = self._chosen(self.run.shards())
+        table = choose_shards(self.config, self.run.shards())
         is_committed = self.run.is_committed(table)
         num_rows_done = table.select(is_committed).total_rows
         missing = PlannedShards(table.select(~is_committed))

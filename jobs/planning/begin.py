@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -61,6 +61,9 @@ _OURS = {
     "evaluation",
     "events",
 }
+_OF_A_BEGUN_RUN = {"run.json", "detections", "retries"}
+"""These come after the index that begins a run."""
+
 _SHOWN = 3
 
 _log = logging.getLogger(__name__)
@@ -151,12 +154,20 @@ def list_inputs(config: DetectConfig) -> Listing:
     )
 
 
-def order_items(config: DetectConfig, listed: ItemSpool) -> OrderedItems:
-    """Index the videos among some items, and put all in the order of a manifest."""
+def order_items(
+    config: DetectConfig, listed: ItemSpool, *, shard_size: int | None = None
+) -> OrderedItems:
+    """Index the videos among some items, and put all in the order of a manifest.
+
+    Args:
+        config: of the command.
+        listed: the items.
+        shard_size: rows per shard where they are decided; None where they depend on the items.
+    """
     request = VideoRequest(
         stream=config.stream,
         sampling=config.sampling(),
-        rows_per_segment=min(SEGMENT_ROWS, config.shard_size or SEGMENT_ROWS),
+        rows_per_segment=min(SEGMENT_ROWS, shard_size or SEGMENT_ROWS),
     )
     plan = partial(plan_videos, request=request, address=config.address)
     return OrderedItems(listed, plan)
@@ -171,7 +182,7 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
         probe: finds the cores and GPUs, once the inputs are known to be usable.
     """
     listing = list_inputs(config)
-    items = order_items(config, listing.items)
+    items = order_items(config, listing.items, shard_size=config.shard_size)
     listing.close()
     resources = probe()
     choice = resolve_engine(config, resources)
@@ -188,6 +199,22 @@ def plan_run(config: DetectConfig, model: ModelCard, probe: Callable[[], Resourc
         annotations=listing.annotations,
         engine_reason=choice.reason,
     )
+
+
+def choose_shards(config: DetectConfig, table: ShardTable) -> ShardTable:
+    """Take the shards of a run that a command computes.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    numbers = config.shard_numbers()
+    if numbers is None:
+        return table
+    first, end = np.searchsorted(table.numbers, [numbers.start, numbers.stop])
+    if first == end:
+        last = int(table.numbers[-1]) if len(table) else "none"
+        raise ConfigError(f"--shards {config.shards}: the last shard of the run is {last}")
+    return table.select(slice(int(first), int(end)))
 
 
 def begin_run(directory: RunDirectory, plan: RunPlan) -> None:
@@ -300,18 +327,35 @@ def require_free(directory: RunDirectory) -> None:
     """Refuse to mix a new run with the files of others.
 
     Raises:
-        ConfigError: the directory holds other files, or the uri is a file.
+        ConfigError: the directory holds other files, or rows without their manifest; or the uri is
+            a file.
     """
     if storage_for(directory.uri).stat(directory.uri) is not None:
         raise ConfigError(f"--out {directory.uri!r} is a file, must be a folder")
-    start = len(directory.uri.rstrip("/")) + 1
-    files = storage_for(directory.uri).list(directory.uri)
-    names = (info.uri[start:].split("/")[0] for info in files)
-    others = list(islice((name for name in names if name[:1] != "." and name not in _OURS), _SHOWN))
+    others = list(islice((name for name in _names_in(directory) if name not in _OURS), _SHOWN))
+    rest = next((name for name in _names_in(directory) if name in _OF_A_BEGUN_RUN), None)
+    if rest is not None and not directory.exists():  # another driver may have begun it meanwhile
+        raise ConfigError(
+            f"--out {directory.uri!r} holds {rest} of a run whose {directory.manifest_uri!r} is "
+            "missing; put that back, or give a new folder"
+        )
     if others:
         raise ConfigError(
             f"--out {directory.uri!r} holds other files ({', '.join(others)}); give a new folder"
         )
+
+
+def _names_in(directory: RunDirectory) -> Iterator[str]:
+    """Name files in a run's directory and its folders, each once per file in it; no hidden ones.
+
+    Yields:
+        The first part of a file's name.
+    """
+    start = len(directory.uri.rstrip("/")) + 1
+    for info in storage_for(directory.uri).list(directory.uri):
+        name = info.uri[start:].split("/")[0]
+        if name[:1] != ".":
+            yield name
 
 
 def require_writable(directory: RunDirectory) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -16,6 +16,7 @@ from jobs.parallel.resources import Resources, probe
 from jobs.planning.begin import (
     OpenRun,
     RunPlan,
+    choose_shards,
     plan_run,
     reopen_run,
     require_free,
@@ -24,8 +25,11 @@ from jobs.planning.begin import (
     require_same_place,
 )
 from jobs.planning.defaults import explicit_fields, resolve_num_actors
+from jobs.planning.extend import planned_extension
 from jobs.planning.model_card import ModelCard, require_loadable
 from jobs.rundir.directory import RunDirectory
+from jobs.rundir.manifest.index import Growth
+from jobs.rundir.manifest.shard_table import ShardTable
 from jobs.rundir.retries import plan_retry
 from jobs.settings.detect import DetectConfig
 from jobs.storage import absolute
@@ -36,7 +40,8 @@ class DryRun:
     """What a command would do.
 
     ``num_shards_done`` files exist already, and ``skipped`` files were passed over when the inputs
-    were listed. ``sizes`` counts the items by size, the most frequent size first. ``fields`` are
+    were listed. ``growth`` is what ``--extend`` would add; the other numbers count it. ``sizes``
+    counts the items by size, the most frequent size first. ``fields`` are
     the settings that decide the rows; ``engine_reason`` says why a new run gets its engine.
     """
 
@@ -51,6 +56,7 @@ class DryRun:
     device: str
     fields: Mapping[str, Any]
     engine_reason: str | None
+    growth: Growth | None
     failure: None = None
 
     def summary(self) -> dict[str, Any]:
@@ -64,6 +70,7 @@ class DryRun:
             "items_to_retry": self.num_items_to_retry,
             "skipped": self.skipped,
             "sizes": self.sizes,
+            **({} if self.growth is None else self.growth.summary()),
             "num_actors": self.num_actors,
             "device": self.device,
             **({} if self.engine_reason is None else {"engine_reason": self.engine_reason}),
@@ -97,6 +104,7 @@ def _new_run(
     check(plan)
     require_free(directory)
     with plan.planned as planned:
+        choose_shards(config, planned.shards)
         return _planned(
             config,
             resources(),
@@ -111,7 +119,7 @@ def _rest_of_run(config: DetectConfig, directory: RunDirectory, model: ModelCard
     run = reopen_run(directory)
     require_same_fields(run, {**explicit_fields(config), "weights_sha256": model.sha256})
     resources, num_shards_done = probe(config.address), int(run.is_committed(run.shards()).sum())
-    if num_shards_done < len(run.shards()) or config.retry_quarantined:
+    if num_shards_done < len(run.shards()) or config.retry_quarantined or config.extend:
         require_same_place(
             run,
             resources,
@@ -122,16 +130,46 @@ def _rest_of_run(config: DetectConfig, directory: RunDirectory, model: ModelCard
     for _, items in run.manifest.iterate_tables():
         sides = (items.column(name).to_pylist() for name in ("width", "height"))
         sizes.update("unknown" if w is None else f"{w}x{h}" for w, h in zip(*sides, strict=True))
+    added = _Added() if not config.extend else _added(run, config)
+    sizes.update(added.sizes)
+    shards = ShardTable.concat([run.shards(), added.shards])
+    choose_shards(config, shards)
+    numbers = config.shard_numbers()
+    retry = plan_retry(directory, numbers=numbers) if config.retry_quarantined else None
     return _planned(
         config,
         resources,
         run,
         sizes=sizes,
-        num_items=run.shards().total_items,
-        num_shards=len(run.shards()),
+        num_items=shards.total_items,
+        num_shards=len(shards),
         num_shards_done=num_shards_done,
-        num_items_to_retry=plan_retry(directory).num_items if config.retry_quarantined else 0,
+        num_items_to_retry=retry.num_items if retry else 0,
+        skipped=added.skipped,
+        growth=added.growth,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Added:
+    """What an extension would add; nothing where none is asked for."""
+
+    growth: Growth | None = None
+    sizes: Counter[str] = field(default_factory=Counter[str])
+    shards: ShardTable = field(default_factory=ShardTable.empty)
+    skipped: int | None = None
+
+
+def _added(run: OpenRun, config: DetectConfig) -> _Added:
+    with planned_extension(run, run.manifest, config) as plan:
+        if plan.items is None:
+            return _Added(growth=plan.growth, skipped=plan.skipped)
+        return _Added(
+            growth=plan.growth,
+            sizes=plan.items.sizes,
+            shards=plan.items.shards,
+            skipped=plan.skipped,
+        )
 
 
 def _planned(
@@ -144,6 +182,8 @@ def _planned(
     num_shards: int,
     num_shards_done: int = 0,
     num_items_to_retry: int = 0,
+    skipped: int | None = None,
+    growth: Growth | None = None,
 ) -> DryRun:
     threads = run.fields["threads_per_actor"]
     return DryRun(
@@ -152,10 +192,11 @@ def _planned(
         num_shards=num_shards,
         num_shards_done=num_shards_done,
         num_items_to_retry=num_items_to_retry,
-        skipped=run.skipped,
+        skipped=run.skipped if skipped is None else skipped,
         sizes=dict(sizes.most_common()),
         num_actors=resolve_num_actors(config.num_actors, resources, threads),
         device=resources.device,
         fields=run.fields,
         engine_reason=run.engine_reason if isinstance(run, RunPlan) else None,
+        growth=growth,
     )

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -60,45 +62,84 @@ def compare_inputs(manifest: Manifest, config: DetectConfig) -> tuple[Growth, in
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlannedExtension:
+    """What an extension would add to a run; nothing is written.
+
+    Attributes:
+        growth: how the inputs differ from the run.
+        items: what is new or changed, as further items; None where nothing is.
+        superseded: the ``SUPERSEDED`` table of the run's items that are changed or gone.
+        skipped: number of files that the listing passed over.
+        annotations: as of ``RunPlan``.
+    """
+
+    growth: Growth
+    items: PlannedItems | None
+    superseded: pa.Table
+    skipped: int
+    annotations: str | None
+
+
+@contextmanager
+def planned_extension(
+    run: OpenRun, manifest: Manifest, config: DetectConfig
+) -> Generator[PlannedExtension]:
+    """List the inputs again, and plan what is new or changed.
+
+    Yields:
+        The plan, whose items lie in files until the block ends.
+    """
+    with ExitStack() as stack:
+        listing = list_inputs(config)
+        stack.callback(listing.close)
+        with waiting(lambda: "comparing the inputs with the run"):
+            changes = compare(listing, _current(manifest))
+        stack.callback(changes.close)
+        growth, items = _growth(changes), None
+        if growth.num_new or growth.num_changed:
+            shard_size: int = run.fields["shard_size"]  # the command may leave it open
+            items = PlannedItems(
+                order_items(config, changes.added, shard_size=shard_size),
+                shard_size,
+                has_image_ids=listing.annotations is not None,
+                numbering=_numbering(manifest),
+            )
+            stack.enter_context(items)
+        yield PlannedExtension(
+            growth=growth,
+            items=items,
+            superseded=changes.superseded,
+            skipped=listing.skipped,
+            annotations=listing.annotations,
+        )
+
+
 def _extend(run: OpenRun, manifest: Manifest, config: DetectConfig) -> tuple[Growth, bool]:
-    listing = list_inputs(config)
-    with waiting(lambda: "comparing the inputs with the run"):
-        changes = compare(listing, _current(manifest))
-    growth = _growth(changes)
-    if not growth.num_new and not growth.num_changed:
-        _log.info("nothing is new: %s", _words(growth))
-        changes.close()
-        listing.close()
-        return growth, True
-    items = order_items(config, changes.added)
-    with PlannedItems(
-        items,
-        run.fields["shard_size"],
-        has_image_ids=listing.annotations is not None,
-        numbering=_numbering(manifest),
-    ) as planned:
+    with planned_extension(run, manifest, config) as plan:
+        if plan.items is None:
+            _log.info("nothing is new: %s", _words(plan.growth))
+            return plan.growth, True
         is_added = write_manifest(
             run.directory.uri,
-            planned.tables(),
+            plan.items.tables(),
             {
                 "run_id": manifest.run_id,
                 "fingerprint": fingerprint(run.fields),
                 "fingerprint_fields": json.dumps(run.fields),
-                "skipped": str(listing.skipped),
-                "annotations": json.dumps(listing.annotations),
+                "skipped": str(plan.skipped),
+                "annotations": json.dumps(plan.annotations),
             },
             plan_id=uuid.uuid4().hex,
             before=manifest,
-            extension=Extension(growth=growth, superseded=changes.superseded),
+            extension=Extension(growth=plan.growth, superseded=plan.superseded),
         )
         if is_added:
             _log.info(
                 "the run is extended by %d items in %d shards: %s",
-                *(planned.num_items, len(planned.shards), _words(growth)),
+                *(plan.items.num_items, len(plan.items.shards), _words(plan.growth)),
             )
-    changes.close()
-    listing.close()
-    return growth, is_added
+        return plan.growth, is_added
 
 
 def _current(manifest: Manifest) -> Iterator[pa.RecordBatch]:

@@ -51,11 +51,14 @@ class NewFiles:
             known = self._known()
             if known is None:
                 return
+            new: set[int] = set()  # inputs may overlap
             for uri in iterate_names(self._inputs):
                 if self._is_late():
                     return
                 place = int(np.searchsorted(known, hash(uri)))
-                self._num_new += place == len(known) or known[place] != hash(uri)
+                if place == len(known) or known[place] != hash(uri):
+                    new.add(hash(uri))
+                    self._num_new = len(new)
         except FcosError:
             return  # whoever needs the inputs meets this error too
         self._is_whole = True

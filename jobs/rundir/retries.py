@@ -63,14 +63,17 @@ class Retry:
         )
 
 
-def plan_retry(run: RunDirectory) -> Retry:
-    """Find the items that are quarantined now, and the number of the next retry."""
+def plan_retry(run: RunDirectory, *, numbers: range | None = None) -> Retry:
+    """Find the items that are quarantined now, and the number of the next retry.
+
+    ``numbers`` are the shards to look at; None for all.
+    """
     manifest = run.manifest()
-    quarantined = quarantined_items(run)
-    numbers = [number for retries in run.list_shards().retries.values() for number, _ in retries]
+    quarantined = quarantined_items(run, shards=numbers)
+    attempts = [number for retries in run.list_shards().retries.values() for number, _ in retries]
     return Retry(
         run=run,
-        number=1 + max(numbers, default=0),
+        number=1 + max(attempts, default=0),
         shards=tuple(
             Shard(number, tuple(item for item in items if item.item_id in quarantined[number]))
             for number, items in manifest.iterate(manifest.places(list(quarantined)))

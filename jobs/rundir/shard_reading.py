@@ -110,7 +110,7 @@ def _iterate_shards(
 ) -> Iterator[tuple[int, pa.Table]]:
     manifest = run.manifest()
     listing = run.list_shards() if listing is None else listing
-    wanted = None if shards is None else set(shards)
+    wanted = shards if shards is None or isinstance(shards, range) else set(shards)
     for shard in listing.shards.tolist():
         place = manifest.shards.place(shard)
         if place is None or (wanted is not None and shard not in wanted):

@@ -20,6 +20,7 @@ from tests.chaos.proxy import FaultProxy, Faults
 from tests.chaos.storm import KINDS, Storm, detect_command, draw_strikes
 from tests.commands import fcos
 from tests.fuzz.finished import finish
+from tests.jobs.growing import begin_in_parts
 
 pytestmark = pytest.mark.ray
 
@@ -28,6 +29,7 @@ SHARD_SIZE = 3
 CUT_OFF = 17
 SHORT, SHORT_STRIKES = 41, 3  # this seed kills a worker, then a driver, then a node
 SEEDS, STRIKES = range(100, 150), 6
+SEEDS_IN_PARTS = range(150, 160)  # with a manifest of several parts
 
 FAULT_RATE = 0.2
 
@@ -73,25 +75,29 @@ def images(s3_server: s3_servers.S3Server) -> str:
 
 def undisturbed(images: str, out: str, weights: Path) -> Proof:
     """The proof of a run that is computed in this process, from the first shard to the last."""
-    finish(
-        DetectConfig(
-            inputs=(images,),
-            out=out,
-            weights=str(weights),
-            shard_size=SHARD_SIZE,
-            batch_size=2,
-            threads_per_actor=1,
-        )
-    )
+    finish(config_of(images, out, weights))
     return prove(RunDirectory(out))
+
+
+def config_of(images: str, out: str, weights: Path) -> DetectConfig:
+    return DetectConfig(
+        inputs=(images,),
+        out=out,
+        weights=str(weights),
+        shard_size=SHARD_SIZE,
+        batch_size=2,
+        threads_per_actor=1,
+    )
 
 
 @pytest.mark.parametrize("s3_server", ["seaweedfs"], indirect=True, scope="session")
 @pytest.mark.parametrize(
-    "seed",
+    ("seed", "is_in_parts"),
     [
-        pytest.param(SHORT, marks=pytest.mark.slow),
-        *(pytest.param(seed, marks=pytest.mark.storm) for seed in SEEDS),
+        pytest.param(SHORT, False, marks=pytest.mark.slow),
+        pytest.param(SHORT, True, marks=pytest.mark.storm),
+        *(pytest.param(seed, False, marks=pytest.mark.storm) for seed in SEEDS),
+        *(pytest.param(seed, True, marks=pytest.mark.storm) for seed in SEEDS_IN_PARTS),
     ],
 )
 def test_a_storm_changes_no_bit(
@@ -101,9 +107,14 @@ def test_a_storm_changes_no_bit(
     tiny_weights: Path,
     nodes: Nodes,
     seed: int,
+    *,
+    is_in_parts: bool,
 ) -> None:
     expected = undisturbed(images, join(s3, "undisturbed"), tiny_weights)
     out = join(s3, "run")
+    if is_in_parts:  # of seven items, which three shards reach
+        begun = begin_in_parts(config_of(images, out, tiny_weights))
+        assert len(begun.manifest().parts) == -(-NUM_IMAGES // (3 * SHARD_SIZE))
     num_strikes = SHORT_STRIKES if seed == SHORT else STRIKES
     storm = Storm(
         detect_command(images, out, tiny_weights, num_actors=2, shard_size=SHARD_SIZE),

@@ -25,7 +25,7 @@ from jobs.rundir.rows import ManifestItem, table_to_items
 from jobs.rundir.schemas import MANIFEST, SCHEMA_VERSION, SUPERSEDED
 from jobs.rundir.sealed_parquet import open_sealed
 from jobs.rundir.untrusted.item_values import most_items, num_planned_rows, table_of_items
-from jobs.storage import join, storage_for
+from jobs.storage import MissingError, join, storage_for
 
 FOLDER = "manifest"
 
@@ -229,7 +229,7 @@ class Manifest:
 
     def _read_superseded(self, name: str, digest: str) -> pa.Table:
         uri = join(self.run_uri, FOLDER, name)
-        data = storage_for(uri).read(uri)
+        data = self._read(uri)
         try:
             return _superseded_of(data, digest)
         except (ValueError, pa.ArrowException) as error:
@@ -255,6 +255,17 @@ class Manifest:
             uri = self._part_uri(number)
             raise ConfigError(f"{uri!r} is damaged: {one_line(error)}") from error
 
+    def _read(self, uri: str) -> bytes:
+        """Read a file that an index names, and which therefore must be there.
+
+        Raises:
+            ConfigError: it is missing.
+        """
+        try:
+            return storage_for(uri).read(uri)
+        except MissingError as error:
+            raise ConfigError(f"a file of the run's manifest is missing: {error}") from error
+
     def _part_uri(self, number: int) -> str:
         folder = "" if self.earlier_part is not None else FOLDER
         return join(self.run_uri, *filter(None, (folder, self.parts[number].name)))
@@ -265,7 +276,7 @@ class Manifest:
             return self.earlier_part
         if number not in self._opened:
             self._opened.clear()
-            data = storage_for(self.run_uri).read(self._part_uri(number))
+            data = self._read(self._part_uri(number))
             self._opened[number] = open_part(self.parts[number], data, run_id=self.run_id)
         return self._opened[number]
 
