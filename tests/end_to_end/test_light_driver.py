@@ -3,7 +3,6 @@
 Only workers, and child processes where nothing else helps, need them.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -113,4 +112,4 @@ def test_another_process_reads_what_needs_torch(
     else:
         assert answer.code == CANNOT_WORK
         assert answer.error.startswith(f"checkpoint {weights}: {expected}")
-        assert json.dumps(answer.stderr).count("\\n") == 1
+        assert "Traceback" not in answer.stderr  # a slow machine says what it waits for, too
