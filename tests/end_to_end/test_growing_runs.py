@@ -91,7 +91,10 @@ def at_once(
 
 @pytest.mark.parametrize(
     "moment",
-    [pytest.param(m, marks=[] if "index" in m else pytest.mark.slow) for m in MOMENTS],
+    [
+        pytest.param(m, marks=[] if m == "before:index-000001" else pytest.mark.slow)
+        for m in MOMENTS
+    ],
 )
 def test_a_driver_killed_at_any_moment_of_an_extension_changes_no_bit(
     place: Path, config: DetectConfig, monkeypatch: pytest.MonkeyPatch, moment: str
@@ -128,6 +131,7 @@ def test_two_drivers_that_extend_at_once_add_everything_once(
     assert names == RunDirectory(config.out).manifest().names()
 
 
+@pytest.mark.slow
 def test_two_ranged_drivers_that_begin_at_once_begin_one_run(
     config: DetectConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
