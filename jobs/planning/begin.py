@@ -297,7 +297,7 @@ def require_same_place(
     if run.manifest.schema_version != SCHEMA_VERSION:
         raise ConfigError(
             f"{run.directory.uri!r} has tables of version {run.manifest.schema_version}, this "
-            f"writes version {SCHEMA_VERSION}: every command reads the run, but to complete it, "
+            f"writes version {SCHEMA_VERSION}: every command reads the run, none adds to it; "
             "resume it with the version that began it, or give another --out"
         )
     engine, precision = run.fields["engine"], run.fields["precision"]

@@ -118,7 +118,7 @@ def planned_extension(
 def _extend(run: OpenRun, manifest: Manifest, config: DetectConfig) -> tuple[Growth, bool]:
     with planned_extension(run, manifest, config) as plan:
         if plan.items is None:
-            _log.info("nothing is new: %s", _words(plan.growth))
+            _log.info("the run has all inputs already: %s", _words(plan.growth))
             return plan.growth, True
         is_added = write_manifest(
             run.directory.uri,
@@ -136,8 +136,10 @@ def _extend(run: OpenRun, manifest: Manifest, config: DetectConfig) -> tuple[Gro
         )
         if is_added:
             _log.info(
-                "the run is extended by %d items in %d shards: %s",
-                *(plan.items.num_items, len(plan.items.shards), _words(plan.growth)),
+                "the run is extended by %s in %s: %s",
+                _counted(plan.items.num_items, "item"),
+                _counted(len(plan.items.shards), "shard"),
+                _words(plan.growth),
             )
         return plan.growth, is_added
 
@@ -166,6 +168,9 @@ def _numbering(manifest: Manifest) -> Numbering:
 
 
 def _words(growth: Growth) -> str:
-    return (
-        f"{growth.num_new} inputs are new, {growth.num_changed} changed, {growth.num_vanished} gone"
-    )
+    gone = f"{growth.num_vanished} gone" + (" (their rows stay)" if growth.num_vanished else "")
+    return f"inputs: {growth.num_new} new, {growth.num_changed} changed, {gone}"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -81,11 +81,13 @@ class DetectConfig(JobSettings):
     )
     shards: Annotated[str | None, Option("A-B", default="all")] = Field(
         default=None,
-        description="compute only the shards from A to B, so that several commands fill one run",
+        description="compute only the shards A to B, counted from 0 (--dry-run says how many there "
+        "are), so that several commands fill one run",
     )
     extend: Annotated[bool, Option()] = Field(
         default=False,
-        description="add to the run that is there what its inputs have gained since",
+        description="add what the inputs have gained since the run was begun; begins it if there "
+        "is none",
     )
     retry_quarantined: Annotated[bool, Option()] = Field(
         default=False,
