@@ -206,7 +206,7 @@ def prove(
     record, problems = _read_record(run)
     categories = None if record is None else frozenset(c.id for c in record.categories)
     tally, digest = _Tally(), TreeDigest()
-    tally.note(problems)
+    tally.note([*problems, *_problems_of_superseded(manifest)])
     workers = num_workers_for(num_workers, manifest.shards.total_rows, worth_ray=_RAY_FROM_ROWS)
     places = _chosen(manifest.shards, numbers)
     blocks = _blocks(run, manifest, listing, categories, places)
@@ -367,11 +367,26 @@ def _read_record(run: RunDirectory) -> tuple[RunRecord | None, list[str]]:
         return None, [str(error)]
 
 
+def _problems_of_superseded(manifest: Manifest) -> Iterator[str]:
+    """Read what extensions have replaced: without it no other job reads the run.
+
+    Yields:
+        At most one problem.
+    """
+    try:
+        _ = manifest.superseded
+    except (ConfigError, StorageError) as error:
+        yield str(error)
+
+
 def _problems_of_listing(
     run: RunDirectory, listing: ShardListing, shards: ShardTable
 ) -> Iterator[str]:
     for uri in listing.foreign:
         yield f"{uri!r}: foreign: no file of a run has such a name"
+    found = np.concatenate([listing.shards, np.array(list(listing.retries), np.int64)])
+    if not np.isin(found, shards.numbers).all():
+        shards = run.manifest().shards  # another driver may have extended the run meanwhile
     unplanned = np.setdiff1d(listing.shards, shards.numbers).tolist()
     named = [(number, run.shard_uri(number)) for number in unplanned]
     named += [
