@@ -75,6 +75,8 @@ def _growth(directory: RunDirectory) -> Growth:
     """List the run's inputs again, as its own settings say."""
     run = reopen_run(directory)
     names = ("inputs", "image_root", "image_column", "limit")
-    config = DetectConfig(out=directory.uri, **{name: run.fields[name] for name in names})
+    # Runs of an earlier version lack some.
+    known = {name: run.fields[name] for name in names if name in run.fields}
+    config = DetectConfig(out=directory.uri, **known)
     growth, _ = compare_inputs(run.manifest, config)
     return growth
