@@ -228,6 +228,8 @@ class _Work:
         try:
             return self.compute(plan, PlannedShards(self._chosen(plan.shards())), on_start=begin)
         except _BegunByAnotherError:
+            if self.config.extend:
+                self.extend()
             return self.compute_missing()
 
     def compute_missing(self) -> str | None:
