@@ -207,6 +207,8 @@ class _Work:
                 plan, PlannedShards(choose_shards(self.config, plan.shards())), on_start=begin
             )
         except _BegunByAnotherError:
+            if self.config.extend:
+                self.extend()
             return self.compute_missing()
 
     def compute_missing(self) -> str | None:

@@ -9,7 +9,8 @@ from jobs.planning.begin import reopen_run
 from jobs.planning.extend import compare_inputs
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.manifest.index import Growth
-from jobs.rundir.proof import Proof, prove, rows_digest
+from jobs.rundir.proof import Proof, prove
+from jobs.rundir.shard_reading import rows_digest
 from jobs.settings.detect import DetectConfig
 from jobs.settings.verify import VerifyConfig
 
@@ -75,6 +76,7 @@ def _growth(directory: RunDirectory) -> Growth:
     """List the run's inputs again, as its own settings say."""
     run = reopen_run(directory)
     names = ("inputs", "image_root", "image_column", "limit")
+    # Runs of an earlier version lack some.
     known = {name: run.fields[name] for name in names if name in run.fields}
     config = DetectConfig(out=directory.uri, **known)
     growth, _ = compare_inputs(run.manifest, config)

@@ -20,7 +20,7 @@ import pyarrow as pa
 from fcos_core.errors import ConfigError, StorageError
 from jobs.parallel.map_blocks import map_blocks, num_workers_for
 from jobs.rundir.audit import FrameCounts, ShardAudit, audit_shard
-from jobs.rundir.digest import RowsDigest, TreeDigest, rows_sha256
+from jobs.rundir.digest import TreeDigest, rows_sha256
 from jobs.rundir.directory import RunDirectory, ShardListing
 from jobs.rundir.manifest.manifest import Manifest
 from jobs.rundir.manifest.shard_table import ShardTable
@@ -30,8 +30,8 @@ from jobs.rundir.shard_reading import (
     DamagedShardError,
     ShardContents,
     merge_retry,
-    read_rows,
     read_shard,
+    rows_digest,
 )
 from jobs.rundir.untrusted.item_values import num_planned_rows
 
@@ -206,7 +206,7 @@ def prove(
     record, problems = _read_record(run)
     categories = None if record is None else frozenset(c.id for c in record.categories)
     tally, digest = _Tally(), TreeDigest()
-    tally.note(problems)
+    tally.note([*problems, *_problems_of_superseded(manifest)])
     workers = num_workers_for(num_workers, manifest.shards.total_rows, worth_ray=_RAY_FROM_ROWS)
     places = _chosen(manifest.shards, numbers)
     blocks = _blocks(run, manifest, listing, categories, places)
@@ -240,24 +240,6 @@ def prove(
     # Runs of an earlier version keep the digest that they had.
     is_earlier = manifest.earlier_part is not None
     return replace(proof, digest=rows_digest(run) if is_earlier else digest.hexdigest())
-
-
-def rows_digest(run: RunDirectory) -> str:
-    """Digest all rows of a complete run in manifest order, however they are cut into shards.
-
-    Two runs over the same items can be compared by it although their shards differ; it reads the
-    rows once more, one shard after another. Rows of items that newer ones replace are among them.
-    """
-    manifest, listing = run.manifest(), run.list_shards()
-    digest = RowsDigest()
-    for number, num_rows in zip(
-        manifest.shards.numbers.tolist(), manifest.shards.num_rows.tolist(), strict=True
-    ):
-        attempts = [attempt for attempt, _ in listing.retries.get(number, ())]
-        digest.update(
-            read_rows(run, number, attempts, run_id=manifest.run_id, num_planned=num_rows)
-        )
-    return digest.hexdigest()
 
 
 def _chosen(shards: ShardTable, numbers: range | None) -> range:
@@ -367,11 +349,26 @@ def _read_record(run: RunDirectory) -> tuple[RunRecord | None, list[str]]:
         return None, [str(error)]
 
 
+def _problems_of_superseded(manifest: Manifest) -> Iterator[str]:
+    """Read what extensions have replaced: without it no other job reads the run.
+
+    Yields:
+        At most one problem.
+    """
+    try:
+        _ = manifest.superseded
+    except (ConfigError, StorageError) as error:
+        yield str(error)
+
+
 def _problems_of_listing(
     run: RunDirectory, listing: ShardListing, shards: ShardTable
 ) -> Iterator[str]:
     for uri in listing.foreign:
         yield f"{uri!r}: foreign: no file of a run has such a name"
+    found = np.concatenate([listing.shards, np.array(list(listing.retries), np.int64)])
+    if not np.isin(found, shards.numbers).all():
+        shards = run.manifest().shards  # another driver may have extended the run meanwhile
     unplanned = np.setdiff1d(listing.shards, shards.numbers).tolist()
     named = [(number, run.shard_uri(number)) for number in unplanned]
     named += [

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fcos_core.errors import StorageError
-from jobs.rundir.digest import rows_sha256
+from jobs.rundir.digest import RowsDigest, rows_sha256
 from jobs.rundir.directory import RunDirectory, ShardListing
 from jobs.rundir.schemas import DETECTIONS, SCHEMA_VERSION, ShardFooter
 from jobs.rundir.sealed_parquet import metadata_of, open_sealed
@@ -158,6 +158,24 @@ def read_rows(
     if len(replaced):
         table = table.filter(pa.array(~np.isin(table.column("item_id").to_numpy(), replaced)))
     return table if columns is None else table.select(list(columns))
+
+
+def rows_digest(run: RunDirectory) -> str:
+    """Digest all rows of a complete run in manifest order, however they are cut into shards.
+
+    Two runs over the same items can be compared by it although their shards differ; it reads the
+    rows once more, one shard after another. Rows of items that newer ones replace are among them.
+    """
+    manifest, listing = run.manifest(), run.list_shards()
+    digest = RowsDigest()
+    for number, num_rows in zip(
+        manifest.shards.numbers.tolist(), manifest.shards.num_rows.tolist(), strict=True
+    ):
+        attempts = [attempt for attempt, _ in listing.retries.get(number, ())]
+        digest.update(
+            read_rows(run, number, attempts, run_id=manifest.run_id, num_planned=num_rows)
+        )
+    return digest.hexdigest()
 
 
 def recovered_items(

@@ -99,6 +99,15 @@ def test_the_finished_run_is_verified_with_its_digest(
     )
 
 
+def test_the_inputs_of_the_finished_run_are_listed_again(
+    finished: Path, dataset: Path, capfd: pytest.CaptureFixture[str]
+):
+    assert dataset.exists()
+    code, summary, _ = answer(capfd, "verify", finished, "--inputs")
+    names = ("inputs_new", "inputs_changed", "inputs_vanished")
+    assert (code, *(summary[name] for name in names)) == (0, 0, 0, 0)
+
+
 def test_the_missing_shard_of_the_unfinished_run_is_named(
     unfinished: Path, capfd: pytest.CaptureFixture[str]
 ):

@@ -18,6 +18,7 @@ from jobs.parallel.resources import local_resources
 from jobs.planning.begin import begin_run, plan_run
 from jobs.planning.model_card import read_model_card
 from jobs.rundir.directory import RunDirectory
+from jobs.rundir.manifest.index import Growth
 from tests.fcos_core.engines.installed import HAS_OPENVINO
 from tests.jobs.tiny_model import save_tiny
 
@@ -339,6 +340,23 @@ def test_the_loser_of_a_race_to_begin_takes_the_winners_run(
     result = detected(changed(copy, out=str(target)))
     assert result.proof == first.proof
     assert result.num_rows == 0
+
+
+def test_the_loser_of_a_race_to_begin_extends_the_winners_run_where_it_was_asked_to(
+    first: DetectResult, copy: DetectConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    winner = Path(copy.out)
+    target = tmp_path / "raced"
+    write = begin_module.write_manifest
+
+    def write_while_another_begins(*arguments: Any, **options: Any) -> bool:
+        shutil.copytree(winner, target)
+        return write(*arguments, **options)
+
+    monkeypatch.setattr(begin_module, "write_manifest", write_while_another_begins)
+    result = detected(changed(copy, out=str(target), extend=True))
+    assert result.proof == first.proof
+    assert result.growth == Growth(num_new=0, num_changed=0, num_vanished=0)
 
 
 def test_a_run_of_another_device_goes_on_only_if_that_is_allowed(

@@ -24,7 +24,7 @@ from jobs.rundir.manifest.shard_table import ShardTable
 from jobs.rundir.rows import ManifestItem, table_to_items
 from jobs.rundir.schemas import MANIFEST, SCHEMA_VERSION, SUPERSEDED
 from jobs.rundir.sealed_parquet import open_sealed
-from jobs.rundir.untrusted.item_values import most_items, num_planned_rows, table_of_items
+from jobs.rundir.untrusted.item_values import num_planned_rows, table_of_items
 from jobs.storage import MissingError, join, storage_for
 
 FOLDER = "manifest"
@@ -231,7 +231,7 @@ class Manifest:
         uri = join(self.run_uri, FOLDER, name)
         data = self._read(uri)
         try:
-            return _superseded_of(data, digest)
+            return _superseded_of(data, digest, max_rows=self.shards.total_items)
         except (ValueError, pa.ArrowException) as error:
             raise ConfigError(f"{uri!r} is damaged: {one_line(error)}") from error
 
@@ -281,13 +281,14 @@ class Manifest:
         return self._opened[number]
 
 
-def _superseded_of(data: bytes, digest: str) -> pa.Table:
+def _superseded_of(data: bytes, digest: str, *, max_rows: int) -> pa.Table:
     if hashlib.sha256(data).hexdigest() != digest:
         raise ValueError("its bytes are not those that the index names: the sha256 differs")
-    file = open_sealed(data, max_rows=most_items(len(data)))
+    # Neighbouring items take next to no bytes, so that these say nothing of their number.
+    file = open_sealed(data, max_rows=max_rows, is_streamed=True)
     if not file.schema.equals(SUPERSEDED):
         raise ValueError("it has other columns")
-    return file.read()
+    return pa.Table.from_batches(file.iter_batches(), SUPERSEDED)
 
 
 def _by_shard(

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,8 +20,11 @@ from jobs.rundir.directory import RunDirectory
 from jobs.rundir.manifest import part
 from jobs.rundir.manifest.index import Growth
 from jobs.rundir.manifest.manifest import Manifest
+from jobs.rundir.manifest.shard_table import ShardTable
+from jobs.rundir.manifest.writing import Extension, write_manifest
 from jobs.rundir.proof import prove
 from jobs.rundir.rows import ManifestItem, items_to_table
+from jobs.rundir.schemas import SUPERSEDED
 from tests.forging import forge_index, forge_manifest, name_parts_as_they_are, shards_of
 from tests.jobs.rundir.manifest.manifests import METADATA, begin, extend, tables
 from tests.jobs.rundir.strategies import a_segment, an_image, begin_run, finish_run, images
@@ -257,6 +262,26 @@ def test_superseded_items_that_the_index_does_not_name_are_refused(
     assert refusal(tmp_path / "one", read).startswith(expected)
     path.unlink()
     assert str(path) in refusal(tmp_path / "one", read)
+
+
+def test_millions_of_neighbouring_items_may_be_superseded(tmp_path: Path):
+    # Neighbours take hardly a byte for fifty of them: the size of the file says nothing.
+    manifest, num_items = a_run(tmp_path), 2_000_000
+    ids = pa.array(range(num_items), pa.int64())
+    shards = pa.array([0] * num_items, pa.int32())
+    table = pa.Table.from_arrays(
+        [ids, shards, pa.repeat(pa.scalar(value=True), num_items)], schema=SUPERSEDED
+    )
+    extension = Extension(growth=Growth(num_new=0, num_changed=1, num_vanished=0), superseded=table)
+    assert write_manifest(
+        manifest.run_uri, [], METADATA, plan_id="0" * 8, before=manifest, extension=extension
+    )
+    large = ShardTable.of_items(np.zeros(num_items), np.ones(num_items), part=0, first=0)
+    planned = replace(Manifest.read(str(tmp_path)), shards=large)
+    assert len(planned.replaced) == num_items
+    assert "footer announces 2000000 rows, there can be 20" in refusal(
+        tmp_path, lambda m: m.replaced
+    )
 
 
 def test_a_manifest_of_an_earlier_version_beside_an_index_changes_nothing(tmp_path: Path):
