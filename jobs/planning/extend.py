@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
 from jobs.planning.begin import OpenRun, list_inputs, order_items
@@ -132,7 +133,9 @@ def _extend(run: OpenRun, manifest: Manifest, config: DetectConfig) -> tuple[Gro
             },
             plan_id=uuid.uuid4().hex,
             before=manifest,
-            extension=Extension(growth=plan.growth, superseded=plan.superseded),
+            extension=Extension(
+                growth=plan.growth, superseded=_unrecorded(plan.superseded, manifest)
+            ),
         )
         if is_added:
             _log.info(
@@ -142,6 +145,14 @@ def _extend(run: OpenRun, manifest: Manifest, config: DetectConfig) -> tuple[Gro
                 _words(plan.growth),
             )
         return plan.growth, is_added
+
+
+def _unrecorded(superseded: pa.Table, manifest: Manifest) -> pa.Table:
+    """Leave out what earlier extensions recorded: else it would be written again by each one."""
+    known = manifest.superseded.column("item_id").to_numpy()
+    is_replaced = superseded.column("is_replaced").to_numpy()
+    is_new = ~np.isin(superseded.column("item_id").to_numpy(), known)
+    return superseded.filter(pa.array(is_replaced | is_new))
 
 
 def _current(manifest: Manifest) -> Iterator[pa.RecordBatch]:

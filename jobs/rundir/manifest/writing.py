@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from fcos_core.errors import FcosError
+from fcos_core.errors import ConfigError, FcosError
 from jobs.rundir.manifest.index import (
     Growth,
     Index,
@@ -71,10 +71,17 @@ def write_manifest(
 
     Returns:
         True when this call created the index; False when another driver did, whose plan counts.
+
+    Raises:
+        ConfigError: an index is missing before a later one.
     """
     assert metadata.keys() >= {"run_id", "fingerprint"}
     storage = storage_for(run_uri)
     generation = 0 if before is None else len(before.indexes)
+    later = join(run_uri, FOLDER, index_name(generation + 1))
+    if storage.stat(later) is not None:
+        missing = index_name(generation)
+        raise ConfigError(f"{later!r} is there, but {missing} before it is gone: restore it")
     first_part = 0 if before is None else len(before.parts)
     written: list[Part] = []
     tables: list[ShardTable] = []

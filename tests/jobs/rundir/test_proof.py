@@ -12,16 +12,14 @@ import numpy as np
 import pytest
 
 from fcos_core.errors import ConfigError
-from jobs.rundir.directory import RunDirectory, ShardListing
+from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import Proof, prove
 from jobs.rundir.rows import ManifestItem, Row, items_to_table
 from jobs.rundir.shard_writing import commit_shard, encode_shard
-from tests.jobs.rundir.manifest.manifests import extend
 from tests.jobs.rundir.strategies import (
     RUN_ID,
     a_record,
     a_segment,
-    an_image,
     bad_row,
     begin_run,
     commit_rows,
@@ -192,34 +190,6 @@ def test_a_shard_of_another_run_is_named(run: RunDirectory):
 def test_a_number_the_manifest_does_not_have_is_named(run: RunDirectory):
     commit_rows(run, 3, [ok_row(ITEMS[0])])
     assert "shard-000003.parquet': foreign: the manifest has 3 shards" in only_problem(prove(run))
-
-
-def test_superseded_items_that_are_lost_are_named(run: RunDirectory):
-    new = [items_to_table([an_image(10, 3)])]
-    extend(Path(run.uri), new, superseded=[(0, 0, True)])
-    commit_rows(run, 3, [ok_row(an_image(10, 3))])
-    assert prove(run).complete
-    (path,) = Path(run.uri, "manifest").glob("superseded-*.parquet")
-    path.unlink()
-    assert only_problem(prove(run)).startswith(f"{str(path)!r} cannot be read")
-
-
-def test_a_shard_of_an_extension_since_the_manifest_was_read_is_not_foreign(
-    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
-):
-    list_shards = RunDirectory.list_shards
-
-    def list_after_an_extension(run: RunDirectory) -> ShardListing:
-        monkeypatch.undo()
-        extend(Path(run.uri), [items_to_table([an_image(10, 3)])])
-        commit_rows(run, 3, [ok_row(an_image(10, 3))])
-        return list_shards(run)
-
-    monkeypatch.setattr(RunDirectory, "list_shards", list_after_an_extension)
-    proof = prove(run)
-    assert proof.problems == []
-    assert counts(proof) == (10, 10, 0, 0, 0)
-    assert counts(prove(run)) == (11, 11, 0, 0, 0)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "shard-1.parquet", "part-0.parquet", "more/x"])

@@ -84,16 +84,23 @@ def test_an_extension_that_lost_leaves_nothing(tmp_path: Path):
     assert names(tmp_path) == kept
 
 
-def test_nobody_reads_parts_before_their_index_exists(tmp_path: Path):
+def test_a_plan_that_is_interrupted_takes_its_parts_with_it(tmp_path: Path):
     parts = tables(ITEMS, shards_per_part=2)
 
     def dying() -> Iterator[pa.Table]:
         yield parts[0]
+        assert names(tmp_path) == RUN[1:2]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         write_manifest(str(tmp_path), dying(), METADATA, plan_id=PLAN_ID)
-    assert names(tmp_path) == RUN[1:2]
+    assert names(tmp_path) == []
+
+
+def test_nobody_reads_parts_before_their_index_exists(tmp_path: Path):
+    parts = tables(ITEMS, shards_per_part=2)
+    begin(tmp_path, parts, plan_id=PLAN_ID)
+    (tmp_path / "manifest" / RUN[0]).unlink()  # as if the driver had been killed before it
     assert begin(tmp_path, parts, plan_id=OTHER_PLAN_ID).read_table().num_rows == 20
     assert RUN[1] not in names(tmp_path)
 

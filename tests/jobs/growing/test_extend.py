@@ -411,4 +411,4 @@ def test_the_line_of_an_extension_is_json_with_its_counts(
         code, summary, _ = said(capsys, *command_of(config, "--extend"))
     assert (code, growth_of(summary), summary["planned"]) == (0, [6, 1, 1], 19)
     words = "the run is extended by 7 items in 2 shards: inputs: 6 new, 1 changed, 1 gone"
-    assert words in caplog.messages
+    assert f"{words} (their rows stay)" in caplog.messages
