@@ -1,6 +1,5 @@
 """``--extend``: what inputs gained becomes further shards, and every reader sees the newest."""
 
-import logging
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -397,18 +396,3 @@ def test_a_limit_holds_for_the_grown_listing(folder: Path, config: DetectConfig)
     write_image(folder / "00a.png", seed=77)  # it takes the place of the fifth
     assert growth_of(detected(few, extend=True).summary()) == [1, 0, 1]
     assert len(by_name(few)) == 6
-
-
-def test_the_line_of_an_extension_is_json_with_its_counts(
-    folder: Path,
-    config: DetectConfig,
-    capsys: pytest.CaptureFixture[str],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    said(capsys, *command_of(config))
-    grow(folder)
-    with caplog.at_level(logging.INFO, "jobs"):
-        code, summary, _ = said(capsys, *command_of(config, "--extend"))
-    assert (code, growth_of(summary), summary["planned"]) == (0, [6, 1, 1], 19)
-    words = "the run is extended by 7 items in 2 shards: inputs: 6 new, 1 changed, 1 gone"
-    assert f"{words} (their rows stay)" in caplog.messages
