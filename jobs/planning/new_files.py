@@ -60,7 +60,7 @@ class NewFiles:
                     new.add(hash(uri))
                     self._num_new = len(new)
         except FcosError:
-            return  # whoever needs the inputs meets this error too
+            return  # a command that needs the inputs meets this error too
         self._is_whole = True
 
     def _known(self) -> npt.NDArray[np.int64] | None:

@@ -78,10 +78,7 @@ def write_manifest(
     assert metadata.keys() >= {"run_id", "fingerprint"}
     storage = storage_for(run_uri)
     generation = 0 if before is None else len(before.indexes)
-    later = join(run_uri, FOLDER, index_name(generation + 1))
-    if storage.stat(later) is not None:
-        missing = index_name(generation)
-        raise ConfigError(f"{later!r} is there, but {missing} before it is gone: restore it")
+    _require_no_gap(run_uri, generation)
     first_part = 0 if before is None else len(before.parts)
     written: list[Part] = []
     tables: list[ShardTable] = []
@@ -106,6 +103,22 @@ def write_manifest(
     is_created = storage.create(uri, index.encode(generation))
     _remove_unnamed(run_uri, own={part.name for part in index.parts})
     return is_created
+
+
+def _require_no_gap(run_uri: str, generation: int) -> None:
+    """Refuse to write an index where a later one stands: it would take a lost one's place.
+
+    Of drivers that extend at once, the slower one may find both: the others were twice as fast.
+
+    Raises:
+        ConfigError: the index is missing, and a later one is there.
+    """
+    own, later = (
+        join(run_uri, FOLDER, index_name(number)) for number in (generation, generation + 1)
+    )
+    storage = storage_for(run_uri)
+    if storage.stat(later) is not None and storage.stat(own) is None:
+        raise ConfigError(f"{later!r} is there, but {own!r} before it is gone: restore it")
 
 
 @contextmanager

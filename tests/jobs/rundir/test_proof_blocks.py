@@ -1,4 +1,4 @@
-"""The proof says the same however a run is cut into blocks, and whoever proves them."""
+"""The proof says the same however a run is cut into blocks, and whichever process proves them."""
 
 from dataclasses import replace
 from pathlib import Path

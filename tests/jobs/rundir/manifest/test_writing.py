@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from fcos_core.errors import ConfigError
 from jobs.rundir.manifest.manifest import Manifest
 from jobs.rundir.manifest.writing import write_manifest
 from jobs.rundir.rows import items_to_table
@@ -82,6 +83,32 @@ def test_an_extension_that_lost_leaves_nothing(tmp_path: Path):
     lost = [items_to_table([an_image(20, 5)]), items_to_table([an_image(21, 6)])]
     assert not write_manifest(str(tmp_path), lost, METADATA, plan_id=PLAN_ID, before=before)
     assert names(tmp_path) == kept
+
+
+def test_a_driver_that_others_overtook_twice_has_lost_and_nothing_more(tmp_path: Path):
+    before = begin(tmp_path, tables(ITEMS, shards_per_part=2))
+    extend(tmp_path, [items_to_table([an_image(20, 5)])], plan_id="11111111")
+    extend(tmp_path, [items_to_table([an_image(21, 6)])], plan_id="22222222")
+    kept = names(tmp_path)
+    lost = [items_to_table([an_image(20, 5)])]
+    assert not write_manifest(str(tmp_path), lost, METADATA, plan_id=PLAN_ID, before=before)
+    assert not write_manifest(str(tmp_path), lost, METADATA, plan_id=PLAN_ID)
+    assert names(tmp_path) == kept
+
+
+def test_no_index_takes_the_place_of_a_lost_one(tmp_path: Path):
+    before = begin(tmp_path, tables(ITEMS, shards_per_part=2))
+    extend(tmp_path, [items_to_table([an_image(20, 5)])], plan_id="11111111")
+    extend(tmp_path, [items_to_table([an_image(21, 6)])], plan_id="22222222")
+    (tmp_path / "manifest" / "index-000001.parquet").unlink()
+    with pytest.raises(ConfigError, match=r"index-000002.*index-000001.* is gone: restore it"):
+        write_manifest(
+            str(tmp_path),
+            [items_to_table([an_image(20, 5)])],
+            METADATA,
+            plan_id=PLAN_ID,
+            before=before,
+        )
 
 
 def test_a_plan_that_is_interrupted_takes_its_parts_with_it(tmp_path: Path):
