@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 
-import jobs.detect as detect_module
 from fcos_core.errors import ConfigError
 from jobs.detect import DetectConfig, DryRun, run
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.rows import Row, table_to_rows
 from jobs.rundir.shard_reading import iterate_rows
-from tests.jobs.dispatch.here import dispatch_here
 from tests.jobs.growing import (
     ADDED,
     CHANGED,
@@ -27,26 +25,10 @@ from tests.jobs.growing import (
     files_of,
     grow,
     said,
-    write_first,
     write_image,
 )
 from tests.jobs.html.pages import parse
 from tests.jobs.media.video.making import Recipe, write_video
-
-
-@pytest.fixture(autouse=True)
-def _without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detect_module, "dispatch", dispatch_here)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write_first(tmp_path / "images")
-
-
-@pytest.fixture
-def config(folder: Path, tiny_weights: Path, tmp_path: Path) -> DetectConfig:
-    return config_of(folder, tiny_weights, tmp_path / "run")
 
 
 def current_rows(config: DetectConfig) -> list[Row]:

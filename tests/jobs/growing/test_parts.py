@@ -33,11 +33,6 @@ NUM_IMAGES = 20
 SHARDS_OF_PARTS = [[0, 1, 2], [3, 4, 5], [6]]  # a part ends with the shard of its seventh item
 
 
-@pytest.fixture(autouse=True)
-def _without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detect_module, "dispatch", dispatch_here)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Path:
     """Two runs of the same images, each of three parts and complete; tests change copies."""

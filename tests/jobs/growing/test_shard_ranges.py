@@ -4,11 +4,9 @@ from pathlib import Path
 
 import pytest
 
-import jobs.detect as detect_module
 from jobs.detect import DetectConfig
 from jobs.rundir.directory import RunDirectory
 from jobs.rundir.proof import prove
-from tests.jobs.dispatch.here import dispatch_here
 from tests.jobs.growing import (
     add,
     changed,
@@ -17,20 +15,8 @@ from tests.jobs.growing import (
     detected,
     files_of,
     said,
-    write_first,
     write_image,
 )
-
-
-@pytest.fixture(autouse=True)
-def _without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detect_module, "dispatch", dispatch_here)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Twelve images: six shards of two."""
-    return write_first(tmp_path / "images")
 
 
 @pytest.fixture

@@ -5,25 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import jobs.detect as detect_module
 from jobs.detect import DetectConfig
-from tests.jobs.dispatch.here import dispatch_here
-from tests.jobs.growing import command_of, config_of, grow, said, write_first
-
-
-@pytest.fixture(autouse=True)
-def _without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detect_module, "dispatch", dispatch_here)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return write_first(tmp_path / "images")
-
-
-@pytest.fixture
-def config(folder: Path, tiny_weights: Path, tmp_path: Path) -> DetectConfig:
-    return config_of(folder, tiny_weights, tmp_path / "run")
+from tests.jobs.growing import command_of, grow, said
 
 
 def test_the_line_of_an_extension_is_json_with_its_counts(
