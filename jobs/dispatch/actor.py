@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from fcos_core.errors import StorageError
@@ -57,11 +56,9 @@ class WorkerActor:
         assert self._worker is not None
         try:
             loaded = self._load(shard)
+            following = None if upcoming is None else self._load(upcoming)
         except StorageError as error:
             return [*self._worker.finish(), Failure(shard=shard.number, error=str(error))]
-        following = None
-        with suppress(StorageError):  # it fails when its own turn comes
-            following = None if upcoming is None else self._load(upcoming)
         return self._worker.process(loaded, following)
 
     def _load(self, shard: AnyShard) -> Shard:
